@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fixed-capacity string: names inside constexpr graphs, and words inside template arguments.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+namespace qwq {
+
+/// A string of at most `N` characters that can live in a constexpr value or be a template argument.
+/// Appending past the capacity truncates.
+template <std::size_t N>
+struct text {
+  std::array<char, N + 1> chars{};
+
+  constexpr text() = default;
+  constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  template <std::size_t M>
+  constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
+
+  constexpr std::size_t size() const { return std::string_view{chars.data()}.size(); }
+  constexpr bool empty() const { return chars[0] == '\0'; }
+  constexpr std::string_view view() const { return std::string_view{chars.data()}; }
+  constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
+
+  constexpr text& append(std::string_view s) {
+    std::size_t at = size();
+    for (char c : s) {
+      if (at == N) break;
+      chars[at++] = c;
+    }
+    return *this;
+  }
+
+  constexpr text& append(long long value) {
+    std::array<char, 24> digits{};
+    std::size_t n = 0;
+    const bool negative = value < 0;
+    auto rest = negative ? 0ULL - static_cast<unsigned long long>(value) : static_cast<unsigned long long>(value);
+    do {
+      digits[n++] = static_cast<char>('0' + rest % 10);
+      rest /= 10;
+    } while (rest != 0);
+    if (negative) append("-");
+    while (n > 0) append(std::string_view{&digits[--n], 1});
+    return *this;
+  }
+
+  friend constexpr bool operator==(const text& a, std::string_view b) { return a.view() == b; }
+};
+
+template <std::size_t A, std::size_t B>
+constexpr bool operator==(const text<A>& a, const text<B>& b) {
+  return a.view() == b.view();
+}
+
+template <std::size_t M>
+text(const char (&)[M]) -> text<M - 1>;
+
+}  // namespace qwq
