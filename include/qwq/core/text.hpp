@@ -2,7 +2,6 @@
 // Fixed-capacity string: names inside constexpr graphs, and words inside template arguments.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <string_view>
 
@@ -12,16 +11,16 @@ namespace qwq {
 /// Appending past the capacity truncates.
 template <std::size_t N>
 struct text {
-  std::array<char, N + 1> chars{};
+  char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
 
   constexpr text() = default;
   constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
   template <std::size_t M>
   constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
 
-  constexpr std::size_t size() const { return std::string_view{chars.data()}.size(); }
+  constexpr std::size_t size() const { return view().size(); }
   constexpr bool empty() const { return chars[0] == '\0'; }
-  constexpr std::string_view view() const { return std::string_view{chars.data()}; }
+  constexpr std::string_view view() const { return std::string_view{chars}; }
   constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
 
   constexpr text& append(std::string_view s) {
@@ -34,7 +33,7 @@ struct text {
   }
 
   constexpr text& append(long long value) {
-    std::array<char, 24> digits{};
+    char digits[24]{};
     std::size_t n = 0;
     const bool negative = value < 0;
     auto rest = negative ? 0ULL - static_cast<unsigned long long>(value) : static_cast<unsigned long long>(value);

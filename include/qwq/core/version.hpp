@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The version of the library, in the one place where it is written; CMake reads it from here.
+#pragma once
+
+#define QWQ_VERSION_MAJOR 0
+#define QWQ_VERSION_MINOR 1
+#define QWQ_VERSION_PATCH 0
+
+namespace qwq {
+
+/// Semantic version of these headers.
+struct version_number {
+  int major;
+  int minor;
+  int patch;
+};
+
+inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QWQ_VERSION_PATCH};
+
+}  // namespace qwq

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be wrong with a graph, and how a compiler is made to say it in one line.
+#pragma once
+
+#include <string_view>
+
+#include "qwq/core/text.hpp"
+#include "qwq/graph/op.hpp"
+
+namespace qwq {
+
+/// Kinds of problem. The names are read by people, inside a compiler's message.
+enum class why : unsigned char {
+  fine,
+  wrong_number_of_arguments,
+  x_and_weight_differ_in_columns,
+  shapes_do_not_broadcast,
+  element_count_changes,
+  element_type_must_be_float,
+  element_types_differ,
+  last_dimension_must_match,
+  rank_is_wrong,
+  heads_do_not_divide,
+  bad_attribute,
+  graph_is_full,
+  rules_keep_firing,
+  rule_fired_another_number_of_times,
+  op_is_not_supported_by_target,
+  edge_has_no_quantization_slot,
+  op_does_not_fit_the_grammar,
+};
+
+/// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
+/// for every compiler to print them whole.
+struct problem {
+  why what = why::fine;
+  op kind = op::input;
+  text<31> where{};
+  text<31> expected{};
+  text<31> found{};
+
+  constexpr bool ok() const { return what == why::fine; }
+};
+
+/// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
+template <why What, op Op, text Where, text Expected, text Found>
+struct problem_at;
+
+/// Refuses to compile unless `G::value.error` is clear; the message is the name of `problem_at` with the facts.
+template <class G>
+constexpr bool require_sound() {
+  constexpr problem p = G::value.error;
+  if constexpr (!p.ok()) {
+    static_assert(sizeof(problem_at<p.what, p.kind, p.where, p.expected, p.found>) > 0);
+  }
+  return true;
+}
+
+}  // namespace qwq

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Static and named dimensions, shapes, and the type of a value in a graph.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string_view>
+
+#include "qwq/core/dtype.hpp"
+#include "qwq/core/fixed_vector.hpp"
+#include "qwq/core/text.hpp"
+
+namespace qwq {
+
+/// One extent of a shape. A named dimension keeps its name to the emitted file; its extent is then the
+/// largest value that it may take at run time, and buffers are planned for it.
+struct dim {
+  std::int64_t extent = 1;
+  std::string_view symbol{};
+
+  constexpr dim() = default;
+  constexpr dim(std::int64_t e) : extent(e) {}  // NOLINT(google-explicit-constructor): shapes are written {1, S, 64}
+  constexpr dim(std::int64_t bound, std::string_view name) : extent(bound), symbol(name) {}
+
+  constexpr bool named() const { return !symbol.empty(); }
+  friend constexpr bool operator==(const dim& a, const dim& b) { return a.extent == b.extent && a.symbol == b.symbol; }
+};
+
+inline constexpr std::size_t max_rank = 5;
+
+/// Up to five dimensions, outermost first.
+struct shape : fixed_vector<dim, max_rank> {
+  constexpr shape() = default;
+  constexpr shape(std::initializer_list<dim> dims) {
+    for (const dim& d : dims) push_back(d);
+  }
+
+  constexpr const dim& last() const { return back(); }
+  /// Number of elements; named dimensions count with their bound.
+  constexpr std::int64_t elements() const {
+    std::int64_t n = 1;
+    for (const dim& d : *this) n *= d.extent;
+    return n;
+  }
+};
+
+/// "[1,64,1024]", names in place of named extents.
+template <std::size_t N = 48>
+constexpr text<N> to_text(const shape& s) {
+  text<N> out{"["};
+  for (std::size_t i = 0; i < s.size(); ++i) {
+    if (i > 0) out.append(",");
+    if (s[i].named()) out.append(s[i].symbol);
+    else out.append(s[i].extent);
+  }
+  return out.append("]");
+}
+
+/// Element type and shape of a value.
+struct tensor_type {
+  dtype type = dtype::f32;
+  shape dims{};
+  friend constexpr bool operator==(const tensor_type& a, const tensor_type& b) {
+    return a.type == b.type && a.dims == b.dims;
+  }
+};
+
+}  // namespace qwq
