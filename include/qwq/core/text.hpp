@@ -29,6 +29,7 @@ struct text {
       if (at == N) break;
       chars[at++] = c;
     }
+    chars[at] = '\0';  // written, although it is there: clang prints a string only if its end was
     return *this;
   }
 
