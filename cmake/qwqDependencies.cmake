@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Finds what the components in `qwq_components` need; used by the build tree and by the installed package alike.
+include(CMakeFindDependencyMacro)
+
+find_dependency(Threads)
+find_dependency(Boost 1.74)
+find_dependency(xtl)
+find_dependency(xsimd)
+find_dependency(xtensor)
+if("text" IN_LIST qwq_components OR "onnx" IN_LIST qwq_components)
+  find_dependency(ICU COMPONENTS uc i18n)
+  find_dependency(nlohmann_json)
+endif()
+if("onnx" IN_LIST qwq_components)
+  find_dependency(Protobuf)
+  find_dependency(ONNX)
+endif()
