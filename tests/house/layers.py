@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that the rooms include each other only downwards, that heavy dependencies stay in their rooms, and how files begin.
+
+Usage: layers.py [--canaries] [REPOSITORY]
+"""
+import pathlib
+import re
+import sys
+import tempfile
+
+# room: the rooms that its row in the design names. What those may include, it may include too.
+MAY_INCLUDE = {
+    "core": [],
+    "graph": ["core"],
+    "rewrite": ["graph"],
+    "rules": ["rewrite"],
+    "kernel": ["core"],
+    "quant": ["rewrite", "kernel"],
+    "layer": ["graph", "quant"],
+    "model": ["layer"],
+    "lower": ["graph", "quant", "kernel"],
+    "io": ["core"],
+    "runtime": ["lower", "rules", "model", "io"],
+    "emit": ["rules", "quant", "model", "io"],
+    "report": ["core", "runtime"],
+    "distributed": ["quant", "runtime"],
+    "tool": ["emit", "report"],  # the command line of an exporter
+}
+
+# What an include of a third party begins with, and the rooms that may write it.
+THIRD_PARTY = {
+    "xsimd": (r"xsimd/", ["kernel"]),
+    "intrinsics": (r"(immintrin|x86intrin|arm_neon)\.h$", ["kernel"]),
+    "xtensor": (r"(xtensor|xtl)/", ["kernel", "runtime"]),
+    "Hana": (r"boost/hana", ["quant", "layer", "model", "lower", "runtime", "emit", "tool"]),
+    "nlohmann": (r"nlohmann/", ["io", "runtime", "report", "emit", "tool"]),
+    "ICU": (r"unicode/", ["io"]),
+    "protobuf": (r"(onnx|google/protobuf)/", ["emit/onnx"]),
+    "CLI11": (r"CLI/", ["tool"]),
+    "fmt": (r"fmt/", ["report", "tool"]),
+    "POSIX": (r"(fcntl|signal|stdio|unistd|sys/\w+)\.h$", ["io", "report", "runtime", "tool"]),
+}
+
+# Rooms that every translation unit pays for, and standard headers that are too heavy for them.
+LIGHT_ROOMS = ["core", "graph", "rewrite"]
+HEAVY_STD = ["filesystem", "fstream", "functional", "iostream", "ranges", "regex", "sstream", "thread"]
+
+# The umbrella header needs no library to link against.
+UMBRELLA = ("qwq/qwq.hpp", ["xsimd", "intrinsics", "xtensor", "Hana", "POSIX"])
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(?:<([^>]+)>|"([^"]+)")', re.MULTILINE)
+
+
+def reachable(room):
+    rooms, todo = {room}, [room]
+    while todo:
+        for below in MAY_INCLUDE[todo.pop()]:
+            if below not in rooms:
+                rooms.add(below)
+                todo.append(below)
+    return rooms
+
+
+def third_party(name):
+    return next((who for who, (pattern, _) in THIRD_PARTY.items() if re.match(pattern, name)), None)
+
+
+def check_includes(root, problems):
+    include = root / "include"
+    headers = {str(path.relative_to(include)): path for path in sorted((include / "qwq").rglob("*.hpp"))}
+    own, foreign = {}, {}
+    for name, path in headers.items():
+        source = path.read_text(encoding="utf-8")
+        if "#pragma once" not in source:
+            problems.append(f"{name}: no #pragma once")
+        own[name], foreign[name] = [], set()
+        room = name.split("/")[1] if name.count("/") > 1 else None
+        if room and room not in MAY_INCLUDE:
+            problems.append(f"{name}: the table of rooms has no room '{room}'")
+            continue
+        for angled, quoted in INCLUDE.findall(source):
+            target = angled or quoted
+            if quoted and not quoted.startswith("qwq/"):
+                problems.append(f"{name}: include \"{quoted}\" must be written from the root, as qwq/...")
+            elif target.startswith("qwq/"):
+                if target not in headers:
+                    problems.append(f"{name}: includes {target}, which does not exist")
+                    continue
+                own[name].append(target)
+                if not room:
+                    continue
+                if target.count("/") == 1:
+                    problems.append(f"{name}: a room may not include {target}, which is above the rooms")
+                elif target.split("/")[1] in MAY_INCLUDE and target.split("/")[1] not in reachable(room):
+                    problems.append(f"{name}: {room}/ may not include {target}")
+            elif who := third_party(target):
+                foreign[name].add(who)
+                if not any(name.startswith(f"qwq/{allowed}/") for allowed in THIRD_PARTY[who][1]):
+                    problems.append(f"{name}: {who} <{target}> may only be included in {', '.join(THIRD_PARTY[who][1])}")
+            elif "." in target or "/" in target:
+                problems.append(f"{name}: <{target}> belongs to no known dependency")
+            elif room in LIGHT_ROOMS and target in HEAVY_STD:
+                problems.append(f"{name}: <{target}> is too heavy for {room}/")
+    check_cycles(own, problems)
+    name, allowed = UMBRELLA
+    if name in headers:
+        seen, todo = set(), [name]
+        while todo:
+            at = todo.pop()
+            if at not in seen:
+                seen.add(at)
+                todo.extend(own[at])
+                for who in foreign[at] - set(allowed):
+                    problems.append(f"{name}: reaches {who} through {at}")
+
+
+def check_cycles(own, problems):
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            problems.append("cycle: " + " -> ".join(path[path.index(name):] + [name]))
+        elif name not in done:
+            path.append(name)
+            for target in own[name]:
+                visit(target)
+            path.pop()
+            done.add(name)
+
+    for name in own:
+        visit(name)
+
+
+SOURCES = ["include", "tests", "examples", "bench", "cmake", "scripts", "tools", ".ci"]
+
+
+def check_first_lines(root, problems):
+    """Licence on the first line (after an interpreter or a doc type line), a line of purpose on the second."""
+    files = [root / "CMakeLists.txt"]
+    for folder in SOURCES:
+        files += [p for p in sorted((root / folder).rglob("*")) if p.is_file() and "node_modules" not in p.parts]
+    for path in files:
+        comment = {".hpp": "//", ".cpp": "//", ".mjs": "//", ".in": None, ".py": "#", ".sh": "#", ".cmake": "#"}.get(path.suffix)
+        if path.name == "CMakeLists.txt":
+            comment = "#"
+        if comment is None or not path.exists():
+            continue
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n")[:4] if not line.startswith("#!")]
+        if lines[0] != f"{comment} SPDX-License-Identifier: Apache-2.0":
+            problems.append(f"{path.relative_to(root)}: the first line is not the SPDX licence line")
+        elif not lines[1].startswith((comment + " ", '"""')):
+            problems.append(f"{path.relative_to(root)}: the second line does not say the purpose")
+
+
+def check_listed(root, problems):
+    """A test file that CMake does not know never runs."""
+    lists = (root / "tests/CMakeLists.txt").read_text(encoding="utf-8")
+    suites = {}
+    for room, body in re.findall(r"qwq_test_suite\((\w+)([^)]*)\)", lists):
+        suites.setdefault(room, set()).update(re.split(r"\s+", body.partition("SOURCES")[2].strip()))
+    for path in sorted((root / "tests").glob("*/*.cpp")):
+        room = path.parent.name
+        if room in MAY_INCLUDE and path.stem not in suites.get(room, set()):
+            problems.append(f"tests/{room}/{path.name}: not listed in tests/CMakeLists.txt")
+
+
+def check(root):
+    problems = []
+    check_includes(root, problems)
+    check_first_lines(root, problems)
+    check_listed(root, problems)
+    return problems
+
+
+LICENCE = "// SPDX-License-Identifier: Apache-2.0\n// Purpose.\n"
+GOOD = {
+    "CMakeLists.txt": "# SPDX-License-Identifier: Apache-2.0\n# Purpose.\n",
+    "tests/CMakeLists.txt": "# SPDX-License-Identifier: Apache-2.0\n# Purpose.\nqwq_test_suite(core SOURCES a)\n",
+    "tests/core/a.cpp": LICENCE,
+    "include/qwq/core/a.hpp": LICENCE + "#pragma once\n#include <array>\n",
+    "include/qwq/graph/b.hpp": LICENCE + "#pragma once\n#include <qwq/core/a.hpp>\n",
+    "include/qwq/kernel/k.hpp": LICENCE + "#pragma once\n#include <xsimd/xsimd.hpp>\n#include <qwq/core/a.hpp>\n",
+    "include/qwq/qwq.hpp": LICENCE + "#pragma once\n#include <qwq/kernel/k.hpp>\n",
+}
+CANARIES = {  # what is wrong: (file, text, a piece of the complaint)
+    "upwards": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <qwq/graph/b.hpp>\n", "core/ may not include"),
+    "sideways": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/kernel/k.hpp>\n", "graph/ may not"),
+    "umbrella": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/qwq.hpp>\n", "above the rooms"),
+    "cycle": ("include/qwq/core/a.hpp", LICENCE + "#pragma once\n#include <qwq/core/a.hpp>\n", "cycle: qwq/core/a.hpp"),
+    "foreign": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <nlohmann/json.hpp>\n", "nlohmann"),
+    "link": ("include/qwq/qwq.hpp", LICENCE + "#pragma once\n#include <qwq/io/i.hpp>\n", "reaches ICU"),
+    "unknown": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <eigen/core.h>\n", "no known dependency"),
+    "relative": ("include/qwq/graph/c.hpp", LICENCE + '#pragma once\n#include "../core/a.hpp"\n', "from the root"),
+    "heavy": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <regex>\n", "too heavy"),
+    "room": ("include/qwq/attic/c.hpp", LICENCE + "#pragma once\n", "no room 'attic'"),
+    "once": ("include/qwq/core/c.hpp", LICENCE, "no #pragma once"),
+    "licence": ("include/qwq/core/c.hpp", "// Purpose.\n#pragma once\n", "SPDX"),
+    "purpose": ("include/qwq/core/c.hpp", "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n", "purpose"),
+    "unlisted": ("tests/core/b.cpp", LICENCE, "not listed"),
+}
+
+
+def canaries():
+    failures = []
+    for name, (wrong, text, complaint) in {"none": ("CMakeLists.txt", GOOD["CMakeLists.txt"], None), **CANARIES}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            files = {**GOOD, "include/qwq/io/i.hpp": LICENCE + "#pragma once\n#include <unicode/ucol.h>\n", wrong: text}
+            for file, content in files.items():
+                path = pathlib.Path(folder) / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content, encoding="utf-8")
+            found = check(pathlib.Path(folder))
+        if complaint is None and found or complaint and not any(complaint in line for line in found):
+            failures.append(f"canary {name}: {found or 'accepted'}")
+    return failures
+
+
+def main():
+    arguments = sys.argv[1:]
+    if "--canaries" in arguments:
+        problems = canaries()
+    else:
+        problems = check(pathlib.Path(arguments[0]) if arguments else pathlib.Path(__file__).resolve().parents[2])
+    print("\n".join(problems) or "no problem found")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
