@@ -46,12 +46,14 @@ struct problem {
 template <why What, op Op, text Where, text Expected, text Found>
 struct problem_at;
 
-/// Refuses to compile unless `G::value.error` is clear; the message is the name of `problem_at` with the facts.
-template <class G>
-constexpr bool require_sound() {
-  constexpr problem p = G::value.error;
-  if constexpr (!p.ok()) {
-    static_assert(sizeof(problem_at<p.what, p.kind, p.where, p.expected, p.found>) > 0);
+/// Refuses to compile unless `P` is clear; the message is the name of `problem_at` with the facts.
+template <const problem& P>
+constexpr bool require_none() {
+  if constexpr (!P.ok()) {
+    constexpr text<P.where.size()> where{P.where.view()};
+    constexpr text<P.expected.size()> expected{P.expected.view()};
+    constexpr text<P.found.size()> found{P.found.view()};
+    static_assert(sizeof(problem_at<P.what, P.kind, where, expected, found>) > 0);
   }
   return true;
 }

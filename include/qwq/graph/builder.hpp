@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Building graphs: every node is checked for arity, shape and dtype when it is added.
+#pragma once
+
+#include <string_view>
+
+#include "qwq/graph/graph.hpp"
+
+namespace qwq {
+
+/// Appends checked nodes to a graph. The first problem is kept in the graph's `error`, later ones follow from it.
+class builder {
+ public:
+  constexpr explicit builder(graph_ref g) : graph_(g) {}
+
+  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names.
+  text<47> module{};
+  /// Rule that new nodes are made by.
+  text<31> rule{};
+
+  constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
+    node n;
+    n.kind = kind;
+    n.attr = attr;
+    n.name = name.empty() ? module : text<47>{name};
+    n.made_by = rule;
+    const op_row& r = row(kind);
+    if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
+      return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
+                  text<31>{}.append(static_cast<long long>(args.size())));
+    detail::inference in{attr};
+    n.args = args;
+    for (node_id a : args) {
+      if (a == no_node) return no_node;  // follows from an earlier problem
+      in.args.push_back(graph_[a].type);
+    }
+    r.infer(in);
+    if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
+    n.type = in.out;
+    return append(n);
+  }
+
+  /// Appends a node that has its type already.
+  constexpr node_id append(const node& n) {
+    if (graph_.size() == graph_.capacity)
+      return fail(n, why::graph_is_full, text<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+    graph_[(*graph_.count)++] = n;
+    return static_cast<node_id>(graph_.size() - 1);
+  }
+
+  constexpr void output(std::string_view name, node_id id) {
+    if (id != no_node) graph_.outputs->push_back({name, id});
+  }
+
+  constexpr const graph_ref& target() const { return graph_; }
+  constexpr node& operator[](node_id id) const { return graph_[id]; }
+
+ private:
+  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
+    graph_.fail({what, n.kind, n.name.view(), expected, found});
+    return no_node;
+  }
+
+  graph_ref graph_;
+};
+
+/// A value in a graph under construction.
+struct expr {
+  builder* b = nullptr;
+  node_id id = no_node;
+
+  constexpr bool ok() const { return id != no_node; }
+  /// The node that computes the value; an empty one after a problem.
+  constexpr node definition() const { return ok() ? (*b)[id] : node{}; }
+  constexpr shape dims() const { return definition().type.dims; }
+};
+
+/// Adds the node `kind(first, rest...)` to the graph of its arguments.
+template <class... Rest>
+constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
+  return {first.b, first.b->add(kind, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};
+}
+
+/// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
+constexpr expr leaf(builder& b, op kind, std::string_view name, const tensor_type& type, double value = 1) {
+  return {&b, b.add(kind, {}, {.value = value, .ints = {}, .type = type}, name)};
+}
+
+// The operators as functions; signatures as in op.hpp.
+constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
+constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
+constexpr expr rsqrt(expr x) { return apply(op::rsqrt, {}, x); }
+constexpr expr sigmoid(expr x) { return apply(op::sigmoid, {}, x); }
+constexpr expr silu(expr x) { return apply(op::silu, {}, x); }
+constexpr expr mean(expr x) { return apply(op::mean, {}, x); }
+constexpr expr rms_norm(expr x, expr w, double eps) { return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w); }
+constexpr expr lp_norm(expr x) { return apply(op::lp_norm, {}, x); }
+constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
+constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
+constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
+constexpr expr reshape(expr x, const shape& dims) {
+  return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
+}
+constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
+  return apply(op::transpose, {.value = 0, .ints = perm, .type = {}}, x);
+}
+constexpr expr concat(expr a, expr b) { return apply(op::concat, {}, a, b); }
+constexpr expr slice(expr x, std::int32_t begin, std::int32_t end) {
+  return apply(op::slice, {.value = 0, .ints = {{begin, end}, 2}, .type = {}}, x);
+}
+constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
+constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {}, table, ids); }
+constexpr expr rope(expr x, expr cos, expr sin, expr last_position) { return apply(op::rope, {}, x, cos, sin, last_position); }
+constexpr expr kv_append(expr past, expr x, expr last_position) { return apply(op::kv_append, {}, past, x, last_position); }
+constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
+  return apply(op::attention, {.value = scale, .ints = {}, .type = {}}, q, keys, values, last_position);
+}
+constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
+  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+}
+
+}  // namespace qwq

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Typed layers of the Qwen3 family. Each is a class template whose call adds nodes to the graph of its argument.
+#pragma once
+
+#include <string_view>
+
+#include "qwq/layer/value.hpp"
+
+namespace qwq::layer {
+
+namespace detail {
+template <class X>
+constexpr void require_float() {
+  static_assert(float_value<X>,
+                "qwq::layer: this layer computes in float, and x holds integer codes; put qwq::dequantize(x) before it");
+}
+}  // namespace detail
+
+/// y = x W^T, W stored [Out, In]. `Weight` is the element type of the stored weight: f32 for checkpoint tensors of any
+/// float type, or an integer type, whose scales the weight's own slot holds.
+template <std::int64_t In, std::int64_t Out, dtype Weight = dtype::f32>
+struct linear {
+  std::string_view name;
+
+  template <class X>
+  constexpr value<dtype::f32> operator()(X x) const {
+    const in_module scope{*x.b, name};
+    return (*this)(x, parameter<Weight, Out, In>{leaf(*x.b, op::weight, scope.tensor("weight"), {Weight, {Out, In}})});
+  }
+
+  /// With a weight that another layer owns, such as a tied embedding.
+  template <class X, dtype T, std::int64_t Rows, std::int64_t Cols>
+  constexpr value<dtype::f32> operator()(X x, parameter<T, Rows, Cols> w) const {
+    detail::require_float<X>();
+    static_assert(T == Weight, "qwq::layer::linear(x, w) requires w to have the element type that the layer was declared with");
+    static_assert(Rows == Out && Cols == In, "qwq::layer::linear<In, Out>(x, w) requires w to be [Out, In]");
+    if constexpr (is_float(T)) {
+      return value<dtype::f32>{qwq::linear(x, w)};
+    } else {
+      return value<dtype::f32>{qwq::linear(x, apply(op::dequantize, {}, w))};
+    }
+  }
+};
+
+/// y = w * x / sqrt(mean(x^2) + eps) over the last axis of N channels.
+template <std::int64_t N>
+struct rms_norm {
+  std::string_view name;
+  double eps;
+
+  template <class X>
+  constexpr value<dtype::f32> operator()(X x) const {
+    detail::require_float<X>();
+    const in_module scope{*x.b, name};
+    return value<dtype::f32>{qwq::rms_norm(x, leaf(*x.b, op::weight, scope.tensor("weight"), {dtype::f32, {N}}), eps)};
+  }
+};
+
+/// Half-split rotary embedding with tables of `Positions` rows, computed once when a session is bound.
+template <std::int64_t HeadDim, std::int64_t Positions>
+struct rope {
+  double theta;
+
+  template <class X>
+  constexpr value<dtype::f32> operator()(X x, value<dtype::i32> last_position) const {
+    detail::require_float<X>();
+    tensor_type table{dtype::f32, {Positions, HeadDim / 2}};
+    return value<dtype::f32>{qwq::rope(x, leaf(*x.b, op::rope_cos, "rope.cos", table, theta),
+                                       leaf(*x.b, op::rope_sin, "rope.sin", table, theta), last_position)};
+  }
+};
+
+/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each, as a graph reads them, and the
+/// position of the last row of the chunk that is computed now (tokens cached before it + rows - 1).
+template <dtype T>
+struct kv_cache {
+  value<T> key;
+  value<T> value_;
+  value<dtype::i32> last_position;
+};
+
+/// What attention hands back: its output and the caches with the new rows.
+template <dtype T>
+struct attention_result {
+  value<dtype::f32> out;
+  value<T> key;
+  value<T> value_;
+};
+
+/// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
+template <std::int64_t Hidden, std::int64_t Heads, std::int64_t KvHeads, std::int64_t HeadDim, std::int64_t Positions>
+struct attention {
+  static_assert(KvHeads > 0 && Heads % KvHeads == 0, "qwq::layer::attention requires Heads to be a multiple of KvHeads");
+  static_assert(HeadDim % 2 == 0, "qwq::layer::attention requires an even HeadDim: RoPE rotates pairs");
+  double eps;
+  double theta;
+  double scale;  // 1 / sqrt(HeadDim)
+
+  template <class X, dtype Kv>
+  constexpr attention_result<Kv> operator()(X x, const kv_cache<Kv>& past) const {
+    const in_module scope{*x.b, "self_attn"};
+    const dim rows = x.dims()[1];
+    const auto heads = [&](expr y, std::int64_t n) { return value<dtype::f32>{reshape(y, {1, rows, n, HeadDim})}; };
+    const rope<HeadDim, Positions> rotate{theta};
+    const rms_norm<HeadDim> q_norm{"q_norm", eps};
+    const rms_norm<HeadDim> k_norm{"k_norm", eps};
+
+    const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)), past.last_position);
+    const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)), past.last_position);
+    const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
+    const value<Kv> keys{kv_append(past.key, k, past.last_position)};
+    const value<Kv> values{kv_append(past.value_, v, past.last_position)};
+    const value<dtype::f32> mixed{reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
+    return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};
+  }
+};
+
+/// down(silu(gate(x)) * up(x)).
+template <std::int64_t Hidden, std::int64_t Intermediate>
+struct mlp {
+  template <class X>
+  constexpr value<dtype::f32> operator()(X x) const {
+    const in_module scope{*x.b, "mlp"};
+    const auto gate = linear<Hidden, Intermediate>{"gate_proj"}(x);
+    const auto up = linear<Hidden, Intermediate>{"up_proj"}(x);
+    return linear<Intermediate, Hidden>{"down_proj"}(value<dtype::f32>{silu(gate) * up});
+  }
+};
+
+}  // namespace qwq::layer

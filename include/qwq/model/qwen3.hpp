@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Qwen3 dense: the parts that every file and session is made of.
+#pragma once
+
+#include "qwq/layer/layers.hpp"
+#include "qwq/model/qwen3_config.hpp"
+
+namespace qwq {
+
+namespace detail {
+/// Square root, for constants of the graph (Newton's method; std::sqrt is not constexpr).
+constexpr double root(double x) {
+  double r = x > 1 ? x : 1;
+  for (int i = 0; i < 100; ++i) r = 0.5 * (r + x / r);
+  return r;
+}
+}  // namespace detail
+
+/// One decoder layer (architectures.md of the family: pre-norm attention and SwiGLU, both residual).
+template <qwen3_config C, dtype Kv>
+constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, const layer::kv_cache<Kv>& past) {
+  constexpr std::int64_t hidden = C.hidden_size;
+  const layer::rms_norm<hidden> input_layernorm{"input_layernorm", C.rms_norm_eps};
+  const layer::rms_norm<hidden> post_attention_layernorm{"post_attention_layernorm", C.rms_norm_eps};
+  const layer::attention<hidden, C.num_attention_heads, C.num_key_value_heads, C.head_dim, C.max_position_embeddings>
+      self_attn{C.rms_norm_eps, C.rope_theta, 1.0 / detail::root(static_cast<double>(C.head_dim))};
+
+  const auto a = self_attn(input_layernorm(h), past);
+  const value<dtype::f32> h1{h + a.out};
+  const value<dtype::f32> h2{h1 + layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1))};
+  return {h2, a.key, a.value_};
+}
+
+/// Qwen3 dense of the sizes `C`. A model is four graphs: embedding, one decoder layer (run once per layer, with that
+/// layer's weights), final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for
+/// prefill, 1 for decode. `Kv` is the element type of the KV cache.
+template <qwen3_config C>
+struct qwen3 {
+  static constexpr qwen3_config config = C;
+  static constexpr std::string_view model_type = "qwen3";
+
+  static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
+  static constexpr tensor_type hidden_type(std::int64_t n) { return {dtype::f32, {1, rows(n), C.hidden_size}}; }
+
+  /// (input_ids [1,S]) -> hidden_states [1,S,H]
+  template <std::int64_t Rows>
+  struct embedding {
+    static constexpr std::string_view prefix = "model.";
+    static constexpr auto value = [] {
+      graph<> g;
+      builder b{g};
+      const expr ids = leaf(b, op::input, "input_ids", {dtype::i64, {1, rows(Rows)}});
+      const expr table = leaf(b, op::weight, "embed_tokens.weight", {dtype::f32, {C.vocab_size, C.hidden_size}});
+      b.module = "embed_tokens";
+      b.output("hidden_states", qwq::embedding(table, ids).id);
+      return g;
+    }();
+  };
+
+  /// (hidden_states [1,S,H], past_key, past_value [1,Hk,max_seq_len,D], last_position [1,1])
+  /// -> hidden_states, present_key, present_value
+  template <std::int64_t Rows, dtype Kv>
+  struct decoder_layer {
+    static constexpr std::string_view prefix = "model.layers.";
+    static constexpr auto value = [] {
+      graph<> g;
+      builder b{g};
+      tensor_type cache{Kv, {1, C.num_key_value_heads, dim{C.max_position_embeddings, "max_seq_len"}, C.head_dim}};
+      const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
+      const layer::kv_cache<Kv> past{
+          qwq::value<Kv>{leaf(b, op::input, "past_key", cache)}, qwq::value<Kv>{leaf(b, op::input, "past_value", cache)},
+          qwq::value<dtype::i32>{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})}};
+      const auto out = qwen3_decoder_layer<C>(h, past);
+      b.output("hidden_states", out.out.id);
+      b.output("present_key", out.key.id);
+      b.output("present_value", out.value_.id);
+      return g;
+    }();
+  };
+
+  /// (hidden_states) -> hidden_states, normalized
+  template <std::int64_t Rows>
+  struct final_norm {
+    static constexpr std::string_view prefix = "model.";
+    static constexpr auto value = [] {
+      graph<> g;
+      builder b{g};
+      const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
+      b.output("hidden_states", layer::rms_norm<C.hidden_size>{"norm", C.rms_norm_eps}(h).id);
+      return g;
+    }();
+  };
+
+  /// (hidden_states) -> logits [1,S,V]. A tied head reads the embedding table.
+  template <std::int64_t Rows>
+  struct lm_head {
+    static constexpr std::string_view prefix = C.tie_word_embeddings ? "model." : "";
+    static constexpr auto value = [] {
+      graph<> g;
+      builder b{g};
+      const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
+      const parameter<dtype::f32, C.vocab_size, C.hidden_size> table{
+          leaf(b, op::weight, C.tie_word_embeddings ? "embed_tokens.weight" : "lm_head.weight",
+               {dtype::f32, {C.vocab_size, C.hidden_size}})};
+      b.module = "lm_head";
+      b.output("logits", layer::linear<C.hidden_size, C.vocab_size>{"lm_head"}(h, table).id);
+      return g;
+    }();
+  };
+};
+
+namespace detail {
+template <std::size_t N>
+constexpr std::int64_t weight_elements(const graph<N>& g) {
+  std::int64_t n = 0;
+  for (const node& w : g.nodes)
+    if (w.kind == op::weight) n += w.dims().elements();
+  return n;
+}
+}  // namespace detail
+
+/// Number of parameters of a model, counted on its graphs.
+template <class Model>
+constexpr std::int64_t parameter_count() {
+  const std::int64_t head = detail::weight_elements(Model::template lm_head<1>::value);
+  return detail::weight_elements(Model::template embedding<1>::value) +
+         Model::config.num_hidden_layers * detail::weight_elements(Model::template decoder_layer<1, dtype::f32>::value) +
+         detail::weight_elements(Model::template final_norm<1>::value) + (Model::config.tie_word_embeddings ? 0 : head);
+}
+
+}  // namespace qwq

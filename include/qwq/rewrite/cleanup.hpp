@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dead nodes removed, equal nodes merged, arguments before their readers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "qwq/graph/graph.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
+constexpr bool same_value(const node& a, const node& b) {
+  if (a.kind != b.kind || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) || !(a.type == b.type)) return false;
+  return !a.args.empty() || a.name == b.name;
+}
+
+template <std::size_t Capacity>
+struct rebuild {
+  const graph<Capacity>& from;
+  graph<Capacity>& to;
+  node_id moved[Capacity];
+
+  constexpr node_id visit(node_id id) {
+    if (moved[id] != no_node) return moved[id];
+    node n = from[id];
+    for (node_id& a : n.args) a = visit(a);
+    for (std::size_t i = 0; i < to.size(); ++i)
+      if (same_value(to[i], n)) return moved[id] = static_cast<node_id>(i);
+    to.nodes.push_back(n);
+    return moved[id] = static_cast<node_id>(to.size() - 1);
+  }
+};
+
+}  // namespace detail
+
+/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs stay even
+/// when nothing reads them: they are part of the graph's interface.
+template <std::size_t Capacity>
+constexpr void cleanup(graph<Capacity>& g) {
+  graph<Capacity> clean{};
+  clean.error = g.error;
+  detail::rebuild<Capacity> r{g, clean, {}};
+  for (node_id& m : r.moved) m = no_node;
+  for (std::size_t i = 0; i < g.size(); ++i)
+    if (g[i].kind == op::input) r.visit(static_cast<node_id>(i));
+  for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
+  g = clean;
+}
+
+}  // namespace qwq

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Patterns: shapes of subgraphs with variables, and how they are matched on a DAG.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "qwq/graph/builder.hpp"
+
+namespace qwq {
+
+/// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
+struct pattern_node {
+  op kind = op::input;
+  char variable = 0;  // the name under which the rule reads what was matched; 0: none
+  bool anything = false;
+  bool shared = false;
+  fixed_vector<std::uint8_t, 10> args{};
+};
+
+/// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
+///     var('x') * sigmoid(var('x'))
+/// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
+/// either order. What lies between root and variables may have no other reader, unless it is `shared()`.
+struct pattern {
+  fixed_vector<pattern_node, 24> nodes{};
+
+  constexpr char variable() const { return nodes.back().variable; }
+  /// Makes the value of this (sub-)pattern readable in the rule as `name`.
+  constexpr pattern as(char name) const {
+    pattern p = *this;
+    p.nodes[p.nodes.size() - 1].variable = name;
+    return p;
+  }
+  /// Allows readers outside the pattern.
+  constexpr pattern shared() const {
+    pattern p = *this;
+    p.nodes[p.nodes.size() - 1].shared = true;
+    return p;
+  }
+};
+
+/// Matches any value and calls it `name`.
+constexpr pattern var(char name) {
+  pattern p;
+  p.nodes.push_back({.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}});
+  return p;
+}
+
+/// Matches `kind(args...)`.
+template <class... Patterns>
+constexpr pattern match_op(op kind, const Patterns&... args) {
+  pattern p;
+  pattern_node root{.kind = kind, .variable = 0, .anything = false, .shared = false, .args = {}};
+  const auto take = [&](const pattern& a) {
+    const std::size_t base = p.nodes.size();
+    for (pattern_node n : a.nodes) {
+      for (std::uint8_t& i : n.args) i = static_cast<std::uint8_t>(i + base);
+      p.nodes.push_back(n);
+    }
+    root.args.push_back(static_cast<std::uint8_t>(p.nodes.size() - 1));
+  };
+  (take(args), ...);
+  p.nodes.push_back(root);
+  return p;
+}
+
+constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
+constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
+constexpr pattern rsqrt(const pattern& x) { return match_op(op::rsqrt, x); }
+constexpr pattern sigmoid(const pattern& x) { return match_op(op::sigmoid, x); }
+constexpr pattern silu(const pattern& x) { return match_op(op::silu, x); }
+constexpr pattern mean(const pattern& x) { return match_op(op::mean, x); }
+constexpr pattern rms_norm(const pattern& x, const pattern& w) { return match_op(op::rms_norm, x, w); }
+constexpr pattern lp_norm(const pattern& x) { return match_op(op::lp_norm, x); }
+constexpr pattern linear(const pattern& x, const pattern& w) { return match_op(op::linear, x, w); }
+constexpr pattern swiglu(const pattern& gate, const pattern& up) { return match_op(op::swiglu, gate, up); }
+constexpr pattern reshape(const pattern& x) { return match_op(op::reshape, x); }
+constexpr pattern transpose(const pattern& x) { return match_op(op::transpose, x); }
+constexpr pattern concat(const pattern& a, const pattern& b) { return match_op(op::concat, a, b); }
+constexpr pattern slice(const pattern& x) { return match_op(op::slice, x); }
+constexpr pattern rope(const pattern& x, const pattern& cos, const pattern& sin, const pattern& position) {
+  return match_op(op::rope, x, cos, sin, position);
+}
+constexpr pattern kv_append(const pattern& past, const pattern& x, const pattern& position) {
+  return match_op(op::kv_append, past, x, position);
+}
+constexpr pattern attention(const pattern& q, const pattern& keys, const pattern& values, const pattern& position) {
+  return match_op(op::attention, q, keys, values, position);
+}
+
+/// Which value each variable of a pattern stands for.
+struct bindings {
+  struct bound {
+    char variable;
+    node_id id;
+  };
+  fixed_vector<bound, 16> values{};
+
+  constexpr node_id find(char variable) const {
+    for (const bound& v : values)
+      if (v.variable == variable) return v.id;
+    return no_node;
+  }
+};
+
+namespace detail {
+
+/// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
+struct attempt {
+  graph_ref g;
+  const pattern& p;
+  const std::uint16_t* uses;
+  unsigned flips;
+  unsigned commutative_seen = 0;
+  bindings found{};
+
+  constexpr bool run(std::size_t at, node_id id, bool is_root) {
+    const pattern_node& want = p.nodes[at];
+    const node& n = g[id];
+    if (!want.anything) {
+      if (n.kind != want.kind || n.args.size() != want.args.size()) return false;
+      if (!is_root && !want.shared && uses[id] > 1) return false;
+      bool flipped = false;
+      if (row(n.kind).commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
+      for (std::size_t i = 0; i < want.args.size(); ++i)
+        if (!run(want.args[i], n.args[flipped ? want.args.size() - 1 - i : i], false)) return false;
+    }
+    if (want.variable == 0) return true;
+    const node_id before = found.find(want.variable);
+    if (before != no_node) return before == id;
+    return found.values.push_back({want.variable, id});
+  }
+};
+
+}  // namespace detail
+
+/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for.
+/// `uses` are the reader counts of the graph (count_uses).
+constexpr bool matches(const pattern& p, graph_ref g, node_id root, const std::uint16_t* uses, bindings& found) {
+  const pattern_node& top = p.nodes.back();
+  if (!top.anything && g[root].kind != top.kind) return false;
+  unsigned orders = 1;
+  for (const pattern_node& n : p.nodes)
+    if (!n.anything && row(n.kind).commutative) orders *= 2;
+  for (unsigned flips = 0; flips < orders; ++flips) {
+    detail::attempt a{g, p, uses, flips};
+    if (a.run(p.nodes.size() - 1, root, true)) {
+      found = a.found;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace qwq

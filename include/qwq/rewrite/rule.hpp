@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules: a name, the pattern to find, and what to put in its place.
+#pragma once
+
+#include <string_view>
+
+#include "qwq/rewrite/pattern.hpp"
+
+namespace qwq {
+
+/// What a rule sees of the place where its pattern matched.
+class match {
+ public:
+  constexpr match(builder& b, const bindings& found, node_id root) : b_(&b), found_(found), root_(root) {}
+
+  /// The value that a variable stands for.
+  constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
+  constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
+  constexpr const node& root() const { return (*b_)[root_]; }
+  constexpr builder& graph() const { return *b_; }
+
+  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by themselves).
+  constexpr void replace(const pattern& variable, expr by) {
+    replaced_.push_back({found_.find(variable.variable()), by.id});
+  }
+
+  struct replacement {
+    node_id old_id = no_node;
+    node_id new_id = no_node;
+  };
+  constexpr const fixed_vector<replacement, 4>& replaced() const { return replaced_; }
+
+ private:
+  builder* b_;
+  bindings found_;
+  node_id root_;
+  fixed_vector<replacement, 4> replaced_{};
+};
+
+/// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.
+struct rule {
+  std::string_view name;
+  pattern from;
+  expr (*to)(match&);
+  /// Condition on the match; empty: always.
+  bool (*when)(const match&) = nullptr;
+};
+
+}  // namespace qwq
