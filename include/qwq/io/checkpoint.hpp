@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint folder: one safetensors file, or shards and their index.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <qwq/core/error.hpp>
+#include <qwq/io/json.hpp>
+#include <qwq/io/mapped_file.hpp>
+#include <qwq/io/safetensors.hpp>
+
+namespace qwq {
+
+/// The tensors of a Hugging Face checkpoint folder, mapped, not loaded. Moving keeps every address.
+class checkpoint {
+ public:
+  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. With an
+  /// index, a tensor is where the weight_map says; tensors that it does not name are not part of the checkpoint.
+  /// Throws `error` when neither is there, or a file or the index is not sound.
+  static checkpoint open(const std::filesystem::path& folder) {
+    checkpoint result(folder.string());
+    const auto single = folder / "model.safetensors";
+    const auto index = folder / "model.safetensors.index.json";
+    std::error_code ignored;
+    if (std::filesystem::exists(single, ignored)) {
+      const auto& file = result.files_.emplace_back(single);
+      for (const auto& tensor : file.tensors()) result.tensors_.emplace(tensor.name, &tensor);
+    } else if (std::filesystem::exists(index, ignored)) {
+      result.open_shards(folder, index);
+    } else {
+      throw error(result.folder_ + ": expected model.safetensors or model.safetensors.index.json, found neither");
+    }
+    return result;
+  }
+
+  /// The tensor, or null.
+  const tensor_info* find(std::string_view name) const {
+    const auto at = tensors_.find(name);
+    return at == tensors_.end() ? nullptr : at->second;
+  }
+  /// The tensor; throws `error` naming it and the folder when it is missing.
+  const tensor_info& at(std::string_view name) const {
+    if (const auto* tensor = find(name)) return *tensor;
+    throw error(folder_ + ": tensor " + detail::quote(name) + ": missing");
+  }
+  /// The tensor; throws `error` when it is missing or has another shape.
+  const tensor_info& at(std::string_view name, std::span<const std::int64_t> shape) const {
+    const auto& tensor = at(name);
+    if (!std::ranges::equal(tensor.shape, shape))
+      throw error(std::string(tensor.file) + ": tensor " + detail::quote(name) + ": expected shape " +
+                  detail::to_string(shape) + ", found " + detail::to_string(tensor.shape));
+    return tensor;
+  }
+  /// Every name, sorted.
+  std::vector<std::string_view> names() const {
+    std::vector<std::string_view> result;
+    for (const auto& [name, tensor] : tensors_) result.push_back(name);
+    return result;
+  }
+
+  /// Hint: `tensor` is about to be read from front to back.
+  void sequential(const tensor_info& tensor) const {
+    for (const auto& file : files_) file.file().sequential(tensor.span());
+  }
+  /// Hint: `tensor` is not needed any more; its pages leave memory and are read again if touched.
+  void release(const tensor_info& tensor) const {
+    for (const auto& file : files_) file.file().release(tensor.span());
+  }
+
+ private:
+  explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}
+
+  void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
+    const mapped_file text(index);
+    const std::string where = index.string();
+    const detail::json parsed = detail::parse_object(text.text(), where);
+    const auto map = parsed.find("weight_map");
+    if (map == parsed.end() || !map->is_object() || map->empty())
+      throw error(where + ": weight_map: expected a map of tensor to file, found " +
+                  (map == parsed.end() ? "none" : detail::describe(*map)));
+    std::map<std::string, std::vector<std::string>> shards;  // file name: its tensors
+    for (const auto& [name, file] : map->items()) {
+      if (!file.is_string() || !plain_file_name(file.get_ref<const std::string&>()))
+        throw error(where + ": weight_map: " + detail::quote(name) +
+                    ": expected a plain file name ending in .safetensors, found " + detail::describe(file));
+      shards[file.get<std::string>()].push_back(name);
+    }
+    files_.reserve(shards.size());
+    for (const auto& [file, names] : shards) {
+      const auto& shard = files_.emplace_back(folder / file);
+      for (const auto& name : names) tensors_.emplace(name, &shard.at(name));
+    }
+  }
+
+  /// The index must not lead out of the folder.
+  static bool plain_file_name(std::string_view name) {
+    return name.ends_with(".safetensors") && name.find_first_of(std::string_view{"/\\\0", 3}) == name.npos;
+  }
+
+  std::string folder_;
+  std::vector<safetensors_file> files_;
+  std::map<std::string, const tensor_info*, std::less<>> tensors_;
+};
+
+}  // namespace qwq

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The error of a failed system call.
+#pragma once
+
+#include <string>
+#include <system_error>
+
+#include <qwq/core/error.hpp>
+
+namespace qwq::detail {
+
+/// "<file>: cannot <verb>: <reason>", for the errno value `code`.
+inline error io_error(const std::string& file, const char* verb, int code) {
+  return error(file + ": cannot " + verb + ": " + std::generic_category().message(code));
+}
+
+}  // namespace qwq::detail

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON from untrusted files: parsing with one-line errors, and words for what was found.
+#pragma once
+
+#include <cstddef>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <qwq/core/error.hpp>
+
+namespace qwq::detail {
+
+using json = nlohmann::json;
+
+/// `s` in printable ASCII, so that a message stays one line whatever a file holds; cut after 160 characters.
+inline std::string printable(std::string_view s) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  std::string out;
+  for (const char c : s) {
+    if (out.size() > 160) return out + "...";
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      out += c;
+    } else {
+      out += "\\x";
+      out += hex[byte >> 4];
+      out += hex[byte & 15];
+    }
+  }
+  return out;
+}
+
+inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
+
+/// What a value is, for "found ..." in a message.
+inline std::string describe(const json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list of " + std::to_string(value.size());
+  if (value.is_string()) return quote(value.get_ref<const std::string&>());
+  return value.dump();  // a scalar
+}
+
+/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would silently
+/// keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+inline json parse_object(std::string_view text, const std::string& where) {
+  std::vector<std::set<std::string>> keys;
+  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second)
+        throw error(where + ": key " + quote(key) + ": expected once, found twice");
+    }
+    return true;
+  };
+  try {
+    json parsed = json::parse(text.begin(), text.end(), check);
+    if (!parsed.is_object()) throw error(where + ": expected a JSON object, found " + describe(parsed));
+    return parsed;
+  } catch (const json::parse_error& e) {
+    std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
+    if (const auto at = what.find("column "); at != what.npos)
+      if (const auto colon = what.find(": ", at); colon != what.npos) what.remove_prefix(colon + 2);
+    throw error(where + ": invalid JSON at byte " + std::to_string(e.byte) + ": " + printable(what));
+  } catch (const json::exception& e) {
+    throw error(where + ": invalid JSON: " + printable(e.what()));
+  }
+}
+
+}  // namespace qwq::detail

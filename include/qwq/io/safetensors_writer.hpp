@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing safetensors files, one tensor at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <qwq/core/dtype.hpp>
+#include <qwq/core/error.hpp>
+#include <qwq/io/atomic_file.hpp>
+#include <qwq/io/json.hpp>
+#include <qwq/io/safetensors.hpp>
+
+namespace qwq {
+
+/// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Nothing is kept in
+/// memory but names and shapes. The file lists and stores the tensors as declared, without gaps, from an offset that
+/// is a multiple of 8: declare wide element types first where alignment matters. Equal calls write equal bytes.
+/// Throws `error`, naming file and tensor, when a call does not fit the declarations or the disk refuses.
+class safetensors_writer {
+ public:
+  explicit safetensors_writer(const std::filesystem::path& target,
+                              const std::map<std::string, std::string>& metadata = {})
+      : file_(target) {
+    if (!metadata.empty()) header_ = "\"__metadata__\":" + dump("__metadata__", metadata);
+  }
+
+  /// Announces a tensor. 4-bit codes have no dtype in the format: store them packed, as u8.
+  void declare(const std::string& name, dtype type, const std::vector<std::int64_t>& shape) {
+    if (started_) throw fail(name, "expected every declaration before the first write");
+    const auto known = std::ranges::find(detail::safetensors_dtypes, type, &detail::safetensors_dtype::type);
+    if (known == std::ranges::end(detail::safetensors_dtypes))
+      throw fail(name, "expected a dtype of the format, found " + std::string(qwq::name(type)));
+    std::size_t bytes = 0, end = 0;
+    if (!detail::byte_count(type, shape, bytes) || __builtin_add_overflow(offset_, bytes, &end))
+      throw fail(name, "expected dimensions >= 0 and a size that fits 64 bits, found " + detail::to_string(shape));
+    if (name == "__metadata__" || !names_.insert(name).second)
+      throw fail(name, "expected a new name, found it in use");
+    if (!header_.empty()) header_ += ',';
+    header_ += dump(name, name) + ":{\"dtype\":\"" + std::string(known->name) + "\",\"shape\":" + dump(name, shape) +
+               ",\"data_offsets\":[" + std::to_string(offset_) + ',' + std::to_string(end) + "]}";
+    declared_.push_back({name, bytes});
+    offset_ = end;
+  }
+
+  /// Writes all data of the next declared tensor, which must be `name`.
+  void write(std::string_view name, std::span<const std::byte> bytes) {
+    start();
+    if (written_ == declared_.size() || declared_[written_].name != name)
+      throw fail(name, written_ == declared_.size() ? "expected no more tensors"
+                                                   : "expected " + detail::quote(declared_[written_].name) + " next");
+    if (bytes.size() != declared_[written_].bytes)
+      throw fail(name, "expected " + std::to_string(declared_[written_].bytes) + " bytes, found " +
+                           std::to_string(bytes.size()));
+    file_.write(bytes);
+    ++written_;
+  }
+
+  /// Completes the file; every declared tensor must have been written.
+  void commit() {
+    start();
+    if (written_ < declared_.size()) throw fail(declared_[written_].name, "declared but not written");
+    file_.commit();
+  }
+
+ private:
+  struct entry {
+    std::string name;
+    std::size_t bytes;
+  };
+
+  error fail(std::string_view name, const std::string& what) const {
+    return error(file_.name() + ": tensor " + detail::quote(name) + ": " + what);
+  }
+
+  /// `value` as JSON text, which must be UTF-8.
+  std::string dump(std::string_view name, const detail::json& value) const {
+    try {
+      return value.dump();
+    } catch (const detail::json::exception&) {
+      throw fail(name, "expected UTF-8 text, found something else");
+    }
+  }
+
+  void start() {
+    if (std::exchange(started_, true)) return;
+    std::string text = '{' + header_ + '}';
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    if (text.size() > detail::safetensors_header_limit)
+      throw error(file_.name() + ": header: expected at most " + std::to_string(detail::safetensors_header_limit) +
+                  " bytes, found " + std::to_string(text.size()));
+    const std::uint64_t length = text.size();
+    file_.write(std::as_bytes(std::span{&length, 1}));
+    file_.write(text);
+  }
+
+  atomic_file file_;
+  std::string header_;  // without the outer braces
+  std::set<std::string> names_;
+  std::vector<entry> declared_;
+  std::size_t offset_ = 0;
+  std::size_t written_ = 0;
+  bool started_ = false;
+};
+
+/// Writes `tensors`, in their order, as the whole of `target`.
+inline void write_safetensors(const std::filesystem::path& target, std::span<const tensor_info> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  safetensors_writer writer(target, metadata);
+  for (const auto& tensor : tensors) writer.declare(tensor.name, tensor.type, tensor.shape);
+  for (const auto& tensor : tensors) writer.write(tensor.name, tensor.span());
+  writer.commit();
+}
+
+}  // namespace qwq
