@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A view of a row-major matrix.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+namespace qwq {
+
+/// `rows` x `cols` elements that somebody else owns; row i starts at `data + i * row_stride` (a stride in elements).
+template <class T>
+struct matrix_view {
+  T* data = nullptr;
+  std::int64_t rows = 0, cols = 0, row_stride = 0;
+
+  constexpr matrix_view() = default;
+  /// Rows that follow each other without a gap.
+  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
+      : matrix_view(first, row_count, col_count, col_count) {}
+  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
+      : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
+
+  constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
+  constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
+  constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
+  /// Rows [first, first + count).
+  constexpr matrix_view rows_from(std::int64_t first, std::int64_t count) const {
+    return {row(first), count, cols, row_stride};
+  }
+  /// Columns [first, first + count).
+  constexpr matrix_view cols_from(std::int64_t first, std::int64_t count) const {
+    return {data + first, rows, count, row_stride};
+  }
+
+  constexpr operator matrix_view<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, rows, cols, row_stride};
+  }
+};
+
+}  // namespace qwq

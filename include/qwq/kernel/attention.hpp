@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Grouped-query causal attention over a KV cache.
+#pragma once
+
+#include <cmath>
+
+#include "qwq/core/parallel.hpp"
+#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/softmax.hpp"
+
+namespace qwq::kernel {
+
+/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type.
+/// past + m must not exceed the capacity.
+template <class Arch = xsimd::default_arch, class T>
+void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {
+  for (std::int64_t i = 0; i < rows.rows; ++i)
+    for (std::int64_t h = 0; h < cache.kv_heads; ++h) {
+      const float* in = rows.row(i) + h * cache.head_dim;
+      T* out = cache.at(h, past + i);
+      simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
+        simd::store<Arch>(out + d, simd::load<Arch>(in + d, count), count);
+      });
+    }
+}
+
+namespace detail {
+
+/// Keys that are scored before their values are added: the only scores that exist at a time are rows x this.
+inline constexpr std::int64_t key_block = 64;
+/// Query rows of one task, a multiple of the 4 that share each load of a key.
+inline constexpr std::int64_t task_queries = 16;
+
+/// One query row of a kv head: where it reads and writes, and how many keys it sees.
+struct query {
+  const float* q;
+  float* y;
+  std::int64_t visible;
+};
+
+/// Scores of R queries against N keys, over head_dim.
+template <class Arch, int R, int N, class T>
+void score_tile(float (&score)[R][key_block], const query* rows, const T* key, std::int64_t head_dim, std::int64_t j,
+                float scale) {
+  simd::batch<Arch> sum[R][N];
+  for (auto& row : sum)
+    for (auto& s : row) s = simd::batch<Arch>(0.0f);
+  simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) {
+    simd::batch<Arch> q[R];
+    for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(rows[r].q + d, count);
+    for (int n = 0; n < N; ++n) {
+      const auto k = simd::load<Arch>(key + n * head_dim + d, count);
+      for (int r = 0; r < R; ++r) sum[r][n] = xsimd::fma(q[r], k, sum[r][n]);
+    }
+  });
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) score[r][j + n] = simd::reduce_add<Arch>(sum[r][n]) * scale;
+}
+
+/// y = y * keep + weights . values, for C batches of the head from element d on.
+template <class Arch, int R, int C, class T, class Count>
+void value_tile(const query* rows, const float (&weight)[R][key_block], const float (&keep)[R], const T* value,
+                std::int64_t head_dim, std::int64_t keys, bool first, std::int64_t d, Count count) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  simd::batch<Arch> sum[R][C];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c)
+      sum[r][c] = first ? simd::batch<Arch>(0.0f)
+                        : simd::load<Arch>(rows[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
+  for (std::int64_t j = 0; j < keys; ++j) {
+    simd::batch<Arch> v[C];
+    for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(value + j * head_dim + d + c * width, count);
+    for (int r = 0; r < R; ++r) {
+      const simd::batch<Arch> w(weight[r][j]);
+      for (int c = 0; c < C; ++c) sum[r][c] = xsimd::fma(v[c], w, sum[r][c]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
+}
+
+/// R queries of one kv head, whose `visible` ascends. y holds the running weighted sum, relative to the running maximum.
+template <class Arch, int R, class T>
+void attend(const query* rows, const T* key, const T* value, std::int64_t head_dim, float scale) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  constexpr int wide = simd::detail::lanes_512<Arch> ? 4 : 2;
+  float score[R][key_block], max[R], total[R], keep[R];
+  std::fill_n(max, R, minus_infinity);
+  std::fill_n(total, R, 0.0f);
+  for (std::int64_t j0 = 0; j0 < rows[R - 1].visible; j0 += key_block) {
+    const std::int64_t keys = std::min(key_block, rows[R - 1].visible - j0);
+    const T* k = key + j0 * head_dim;
+    const T* v = value + j0 * head_dim;
+    std::int64_t j = 0;
+    for (; j + 4 <= keys; j += 4) score_tile<Arch, R, 4>(score, rows, k + j * head_dim, head_dim, j, scale);
+    for (; j < keys; ++j) score_tile<Arch, R, 1>(score, rows, k + j * head_dim, head_dim, j, scale);
+    for (int r = 0; r < R; ++r) {
+      const std::int64_t seen = std::clamp<std::int64_t>(rows[r].visible - j0, 0, keys);
+      std::fill(score[r] + seen, score[r] + keys, minus_infinity);
+      const float new_max = std::max(max[r], row_max<Arch>(score[r], keys));
+      const float shift = new_max == minus_infinity ? 0.0f : new_max;
+      keep[r] = std::exp(max[r] - shift);
+      total[r] = total[r] * keep[r] + exp_shifted<Arch>(score[r], score[r], keys, shift);
+      max[r] = new_max;
+    }
+    std::int64_t d = 0;
+    for (; d + wide * width <= head_dim; d += wide * width)
+      value_tile<Arch, R, wide>(rows, score, keep, v, head_dim, keys, j0 == 0, d, simd::whole{});
+    for (; d + width <= head_dim; d += width)
+      value_tile<Arch, R, 1>(rows, score, keep, v, head_dim, keys, j0 == 0, d, simd::whole{});
+    if (d < head_dim) value_tile<Arch, R, 1>(rows, score, keep, v, head_dim, keys, j0 == 0, d, head_dim - d);
+  }
+  for (int r = 0; r < R; ++r)
+    simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) {
+      simd::store<Arch>(rows[r].y + d, simd::load<Arch>(rows[r].y + d, count) / simd::batch<Arch>(total[r]), count);
+    });
+}
+
+}  // namespace detail
+
+/// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
+/// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
+/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result does
+/// not depend on the number of threads. y must not overlap q. `T` is float, float16 or bfloat16.
+template <class Arch = xsimd::default_arch, class T>
+void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
+               std::int64_t past, float scale) {
+  const std::int64_t head_dim = keys.head_dim;
+  const std::int64_t group = q.cols / head_dim / keys.kv_heads;
+  const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
+  const std::int64_t blocks = (rows + detail::task_queries - 1) / detail::task_queries;
+  parallel_for(ex, static_cast<std::size_t>(blocks * keys.kv_heads), [&](std::size_t task) {
+    const std::int64_t kv_head = static_cast<std::int64_t>(task) / blocks;
+    const std::int64_t first = static_cast<std::int64_t>(task) % blocks * detail::task_queries;
+    const std::int64_t count = std::min(detail::task_queries, rows - first);
+    detail::query query[detail::task_queries];
+    for (std::int64_t r = 0; r < count; ++r) {
+      const std::int64_t i = (first + r) / group, column = (kv_head * group + (first + r) % group) * head_dim;
+      query[r] = {q.row(i) + column, y.row(i) + column, past + i + 1};
+    }
+    const T *key = keys.at(kv_head, 0), *value = values.at(kv_head, 0);
+    std::int64_t r = 0;
+    for (; r + 4 <= count; r += 4) detail::attend<Arch, 4>(query + r, key, value, head_dim, scale);
+    for (; r + 2 <= count; r += 2) detail::attend<Arch, 2>(query + r, key, value, head_dim, scale);
+    if (r < count) detail::attend<Arch, 1>(query + r, key, value, head_dim, scale);
+  });
+}
+
+}  // namespace qwq::kernel

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Element by element: sums, products, activations, conversions. The output may be one of the inputs.
+#pragma once
+
+#include "qwq/core/view.hpp"
+#include "qwq/kernel/simd.hpp"
+
+namespace qwq::kernel {
+
+namespace detail {
+
+template <class Arch, class F>
+void map(std::span<float> y, F&& f) {
+  simd::strips<Arch>(static_cast<std::int64_t>(y.size()), [&](std::int64_t i, auto count) {
+    simd::store<Arch>(y.data() + i, f(i, count), count);
+  });
+}
+
+template <class Arch>
+simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
+  return simd::batch<Arch>(1.0f) + xsimd::exp(-x);
+}
+
+}  // namespace detail
+
+/// y = a + b
+template <class Arch = xsimd::default_arch>
+void add(std::span<float> y, std::span<const float> a, std::span<const float> b) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::load<Arch>(a.data() + i, count) + simd::load<Arch>(b.data() + i, count);
+  });
+}
+
+/// y = a * b
+template <class Arch = xsimd::default_arch>
+void multiply(std::span<float> y, std::span<const float> a, std::span<const float> b) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::load<Arch>(a.data() + i, count) * simd::load<Arch>(b.data() + i, count);
+  });
+}
+
+/// y = x * factor
+template <class Arch = xsimd::default_arch>
+void scale(std::span<float> y, std::span<const float> x, float factor) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor);
+  });
+}
+
+/// Every row of x times `v` (x.cols elements).
+template <class Arch = xsimd::default_arch>
+void multiply_rows(matrix_view<float> y, matrix_view<const float> x, std::span<const float> v) {
+  for (std::int64_t i = 0; i < x.rows; ++i) multiply<Arch>(y.span(i), x.span(i), v);
+}
+
+/// y = 1 / (1 + exp(-x))
+template <class Arch = xsimd::default_arch>
+void sigmoid(std::span<float> y, std::span<const float> x) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::batch<Arch>(1.0f) / detail::one_plus_exp_minus<Arch>(simd::load<Arch>(x.data() + i, count));
+  });
+}
+
+/// y = x / (1 + exp(-x)); -inf gives NaN
+template <class Arch = xsimd::default_arch>
+void silu(std::span<float> y, std::span<const float> x) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    const auto v = simd::load<Arch>(x.data() + i, count);
+    return v / detail::one_plus_exp_minus<Arch>(v);
+  });
+}
+
+/// y = silu(gate) * up
+template <class Arch = xsimd::default_arch>
+void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    const auto v = simd::load<Arch>(gate.data() + i, count);
+    return v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count);
+  });
+}
+
+/// Converts between f32 and f16 or bf16, rounding half to even. The spans must not overlap.
+template <class Arch = xsimd::default_arch, class To, class From>
+void convert(std::span<To> y, std::span<From> x) {
+  static_assert(std::is_same_v<To, float> || std::is_same_v<std::remove_const_t<From>, float>,
+                "one side of a conversion is f32");
+  simd::strips<Arch>(static_cast<std::int64_t>(y.size()), [&](std::int64_t i, auto count) {
+    simd::store<Arch>(y.data() + i, simd::load<Arch>(x.data() + i, count), count);
+  });
+}
+
+}  // namespace qwq::kernel

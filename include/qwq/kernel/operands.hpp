@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "qwq/core/dtype.hpp"
+#include "qwq/core/view.hpp"
+
+namespace qwq::kernel {
+
+/// Weight [rows, cols] as symmetric int8 codes, dense. An element is exactly the f32 product code * scale, so a product
+/// with it is that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
+struct int8_weight {
+  const std::int8_t* codes = nullptr;
+  std::int64_t rows = 0, cols = 0;
+  std::span<const float> scales;
+
+  constexpr float scale(std::int64_t row) const { return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)]; }
+};
+
+/// Keys or values [kv_heads, capacity, head_dim], dense.
+template <class T>
+struct kv_view {
+  T* data = nullptr;
+  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;
+
+  constexpr T* at(std::int64_t head, std::int64_t position) const {
+    return data + (head * capacity + position) * head_dim;
+  }
+  constexpr operator kv_view<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, kv_heads, capacity, head_dim};
+  }
+};
+
+/// Smallest and largest integer code.
+struct code_range {
+  std::int32_t min = 0, max = 0;
+};
+
+/// The full range of an integer type of at most 16 bits.
+constexpr code_range full_range(dtype t) {
+  const std::int32_t values = std::int32_t{1} << bits(t);
+  return is_signed(t) ? code_range{-values / 2, values / 2 - 1} : code_range{0, values - 1};
+}
+
+/// One scale and zero point: code = clip(round(x / scale) + zero_point), value = (code - zero_point) * scale.
+struct affine {
+  float scale = 1;
+  std::int32_t zero_point = 0;
+  code_range range;
+};
+
+/// Which dimension of a matrix the channels are.
+enum class channel_axis : std::uint8_t { row, column };
+
+/// One scale per channel; `zero_points` is as long as `scales`, or empty when all are 0.
+struct channel_affine {
+  std::span<const float> scales;
+  std::span<const std::int32_t> zero_points;
+  code_range range;
+  channel_axis axis = channel_axis::row;
+
+  constexpr affine channel(std::int64_t i) const {
+    const auto c = static_cast<std::size_t>(i);
+    return {scales[c], zero_points.empty() ? 0 : zero_points[c], range};
+  }
+};
+
+/// Smallest and largest value seen; `min > max` when there was none.
+struct extrema {
+  float min = std::numeric_limits<float>::infinity();
+  float max = -std::numeric_limits<float>::infinity();
+};
+
+}  // namespace qwq::kernel

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels need and xsimd lacks, or names differently from version to version. The only home of intrinsics.
+#pragma once
+
+#if defined(__SSE2__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+// GCC 12 warns about its own AVX-512 headers (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+#endif
+#include <xsimd/xsimd.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "qwq/core/dtype.hpp"
+
+namespace qwq::kernel::simd {
+
+/// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
+/// different machines then never share a function.
+template <class Arch> using batch = xsimd::batch<float, Arch>;
+template <class Arch> inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
+
+/// Stands for "all lanes" where a count of lanes is asked for.
+struct whole {};
+
+namespace detail {
+
+template <class Arch> inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
+template <class Arch> inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
+template <class Arch> inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
+
+template <class Arch, class To, class From>
+xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
+#if XSIMD_VERSION_MAJOR < 11
+  return xsimd::bitwise_cast<xsimd::batch<To, Arch>>(x);
+#else
+  return xsimd::bitwise_cast<To>(x);
+#endif
+}
+
+/// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
+template <class Arch, class To, class T>
+xsimd::batch<To, Arch> widen(const T* p) {
+  alignas(64) To wide[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) wide[i] = static_cast<To>(p[i]);
+  return xsimd::batch<To, Arch>::load_aligned(wide);
+}
+
+template <class Arch>
+xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (lanes_512<Arch>)
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+#if defined(__AVX2__)
+  if constexpr (lanes_256<Arch>) return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#endif
+  return widen<Arch, std::uint32_t>(p);
+}
+
+}  // namespace detail
+
+// Loads of one batch from unaligned memory, converted to f32.
+
+template <class Arch>
+batch<Arch> load(const float* p) {
+  return batch<Arch>::load_unaligned(p);
+}
+
+template <class Arch>
+batch<Arch> load(const float16* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+#if defined(__F16C__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  if constexpr (detail::lanes_128<Arch>) return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#endif
+  // Exponent and mantissa moved into place are the value times 2^-112, subnormals too; infinity and NaN get their
+  // exponent back.
+  using word = xsimd::batch<std::uint32_t, Arch>;
+  const word bits = detail::widen_bits<Arch>(&p->bits);
+  const auto sign = detail::reinterpret<Arch, float>((bits & word(0x8000u)) << 16);
+  const auto value = detail::reinterpret<Arch, float>((bits & word(0x7fffu)) << 13) * batch<Arch>(0x1p112f);
+  const batch<Arch> infinity(std::numeric_limits<float>::infinity());
+  return xsimd::select(value >= batch<Arch>(65536.0f), value | infinity, value) | sign;
+}
+
+template <class Arch>
+batch<Arch> load(const bfloat16* p) {
+  return detail::reinterpret<Arch, float>(detail::widen_bits<Arch>(&p->bits) << 16);
+}
+
+template <class Arch>
+batch<Arch> load(const std::int8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
+template <class Arch, class T>
+  requires std::is_integral_v<T>
+batch<Arch> load(const T* p) {
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
+template <class Arch, class T>
+batch<Arch> load(const T* p, whole) {
+  return load<Arch>(p);
+}
+
+/// The first `count` elements, fewer than a batch; the other lanes are 0.
+template <class Arch, class T>
+batch<Arch> load(const T* p, std::int64_t count) {
+  T part[lanes<Arch>] = {};
+  std::copy_n(p, count, part);
+  return load<Arch>(part);
+}
+
+/// As `load`, with `fill` in the other lanes.
+template <class Arch>
+batch<Arch> load_or(const float* p, whole, float) {
+  return load<Arch>(p);
+}
+template <class Arch>
+batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
+  float part[lanes<Arch>];
+  std::fill_n(std::copy_n(p, count, part), lanes<Arch> - count, fill);
+  return load<Arch>(part);
+}
+
+// Stores of one batch to unaligned memory. 16-bit floats round half to even (a NaN stays a NaN, its payload is not
+// specified); integers need lanes that are integral and in range.
+
+template <class Arch>
+void store(float* p, batch<Arch> x) {
+  x.store_unaligned(p);
+}
+
+template <class Arch>
+void store(float16* p, batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+#if defined(__F16C__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  if constexpr (detail::lanes_128<Arch>)
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+  float value[lanes<Arch>];
+  x.store_unaligned(value);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = float16(value[i]);
+}
+
+template <class Arch>
+void store(bfloat16* p, batch<Arch> x) {
+  float value[lanes<Arch>];
+  x.store_unaligned(value);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = bfloat16(value[i]);
+}
+
+template <class Arch, class T>
+  requires std::is_integral_v<T>
+void store(T* p, batch<Arch> x) {
+  const auto code = xsimd::to_int(x);
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 1)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(code));
+  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 2)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(code));
+#endif
+  alignas(64) std::int32_t wide[lanes<Arch>];
+  code.store_aligned(wide);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
+}
+
+template <class Arch, class T>
+void store(T* p, batch<Arch> x, whole) {
+  store<Arch>(p, x);
+}
+
+/// Stores the first `count` lanes only.
+template <class Arch, class T>
+void store(T* p, batch<Arch> x, std::int64_t count) {
+  T part[lanes<Arch>];
+  store<Arch>(part, x);
+  std::copy_n(part, count, p);
+}
+
+/// The greater (smaller) of both, or `bound` where x is NaN.
+template <class Arch>
+batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
+#if defined(__SSE2__) || defined(_M_X64)
+  return xsimd::max(x, bound);  // x86 answers with the second operand
+#else
+  return xsimd::select(x > bound, x, bound);
+#endif
+}
+template <class Arch>
+batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
+#if defined(__SSE2__) || defined(_M_X64)
+  return xsimd::min(x, bound);
+#else
+  return xsimd::select(x < bound, x, bound);
+#endif
+}
+
+template <class Arch>
+float reduce_add(batch<Arch> x) {
+#if XSIMD_VERSION_MAJOR < 9
+  return xsimd::hadd(x);
+#else
+  return xsimd::reduce_add(x);
+#endif
+}
+
+template <class Arch>
+float reduce_max(batch<Arch> x) {
+  float lane[lanes<Arch>];
+  x.store_unaligned(lane);
+  return *std::max_element(lane, lane + lanes<Arch>);
+}
+
+template <class Arch>
+float reduce_min(batch<Arch> x) {
+  float lane[lanes<Arch>];
+  x.store_unaligned(lane);
+  return *std::min_element(lane, lane + lanes<Arch>);
+}
+
+/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left.
+template <class Arch, class F>
+void strips(std::int64_t n, F&& f) {
+  std::int64_t i = 0;
+  for (; i + lanes<Arch> <= n; i += lanes<Arch>) f(i, whole{});
+  if (i < n) f(i, n - i);
+}
+
+/// Folds [0, n) with f(accumulator, i, count), four accumulators side by side so that latencies overlap, and joins
+/// them with `join`. `start` must be neutral in `join`.
+template <class Arch, class F, class Join>
+batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
+  constexpr std::int64_t width = lanes<Arch>;
+  batch<Arch> a = start, b = start, c = start, d = start;
+  std::int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    a = f(a, i, whole{});
+    b = f(b, i + width, whole{});
+    c = f(c, i + 2 * width, whole{});
+    d = f(d, i + 3 * width, whole{});
+  }
+  for (; i + width <= n; i += width) a = f(a, i, whole{});
+  if (i < n) b = f(b, i, n - i);
+  return join(join(a, b), join(c, d));
+}
+
+/// Sum over [0, n) of the batches f(i, count); lanes past the end must be 0.
+template <class Arch, class F>
+float sum(std::int64_t n, F&& f) {
+  return reduce_add<Arch>(fold<Arch>(
+      n, batch<Arch>(0.0f), [&](batch<Arch> a, std::int64_t i, auto count) { return a + f(i, count); },
+      [](batch<Arch> a, batch<Arch> b) { return a + b; }));
+}
+
+}  // namespace qwq::kernel::simd
