@@ -7,8 +7,8 @@ set(qwq_package_dir ${CMAKE_INSTALL_DATADIR}/cmake/qwq)
 
 # One export set per component, so that a core-only user needs neither ICU nor ONNX to be installed.
 install(DIRECTORY include/qwq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
-install(TARGETS qwq EXPORT qwq)
-install(EXPORT qwq NAMESPACE qwq:: FILE qwqTargets.cmake DESTINATION ${qwq_package_dir})
+install(TARGETS qwq EXPORT qwq-core)
+install(EXPORT qwq-core NAMESPACE qwq:: FILE qwq-coreTargets.cmake DESTINATION ${qwq_package_dir})
 foreach(component IN LISTS qwq_components)
   install(TARGETS qwq_${component} EXPORT qwq-${component})
   install(EXPORT qwq-${component} NAMESPACE qwq:: FILE qwq-${component}Targets.cmake DESTINATION ${qwq_package_dir})
