@@ -2,28 +2,20 @@
 // Qwen3 dense: the parts that every file and session is made of.
 #pragma once
 
+#include "qwq/core/math.hpp"
 #include "qwq/layer/layers.hpp"
 #include "qwq/model/qwen3_config.hpp"
 
 namespace qwq {
 
-namespace detail {
-/// Square root, for constants of the graph (Newton's method; std::sqrt is not constexpr).
-constexpr double root(double x) {
-  double r = x > 1 ? x : 1;
-  for (int i = 0; i < 100; ++i) r = 0.5 * (r + x / r);
-  return r;
-}
-}  // namespace detail
-
-/// One decoder layer (architectures.md of the family: pre-norm attention and SwiGLU, both residual).
+/// One decoder layer: pre-norm attention and SwiGLU, both residual (modeling_qwen3.py, Qwen3DecoderLayer).
 template <qwen3_config C, dtype Kv>
 constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, const layer::kv_cache<Kv>& past) {
   constexpr std::int64_t hidden = C.hidden_size;
   const layer::rms_norm<hidden> input_layernorm{"input_layernorm", C.rms_norm_eps};
   const layer::rms_norm<hidden> post_attention_layernorm{"post_attention_layernorm", C.rms_norm_eps};
   const layer::attention<hidden, C.num_attention_heads, C.num_key_value_heads, C.head_dim, C.max_position_embeddings>
-      self_attn{C.rms_norm_eps, C.rope_theta, 1.0 / detail::root(static_cast<double>(C.head_dim))};
+      self_attn{C.rms_norm_eps, C.rope_theta, 1.0 / square_root(static_cast<double>(C.head_dim))};
 
   const auto a = self_attn(input_layernorm(h), past);
   const value<dtype::f32> h1{h + a.out};

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules about attention.
+#pragma once
+
+#include "qwq/rewrite/rule.hpp"
+
+namespace qwq::rules {
+
+namespace detail {
+inline constexpr pattern q = var('q');
+inline constexpr pattern k = var('k');
+inline constexpr pattern v = var('v');
+inline constexpr pattern past_key = var('K');
+inline constexpr pattern past_value = var('V');
+inline constexpr pattern cos = var('c');
+inline constexpr pattern sin = var('s');
+inline constexpr pattern position = var('p');
+inline constexpr pattern present_key = var('1');
+inline constexpr pattern present_value = var('2');
+
+constexpr expr merge_heads(expr x) {
+  const shape d = x.dims();
+  return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
+}
+}  // namespace detail
+
+/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in the
+/// element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
+inline constexpr rule attention_to_gqa{
+    "attention_to_gqa",
+    attention(rope(detail::q, detail::cos, detail::sin, detail::position),
+              kv_append(detail::past_key, rope(detail::k, detail::cos, detail::sin, detail::position), detail::position)
+                  .as('1').shared(),
+              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+    [](match& m) {
+      using namespace detail;
+      builder& b = m.graph();
+      const node attention = m.root();
+      const tensor_type cache = m(past_key).type;
+      const auto heads = static_cast<std::int32_t>(attention.dims()[2].extent);
+      const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
+      const auto table = [&](const pattern& t) {
+        const node& n = m(t);
+        return leaf(b, n.kind, n.name, {cache.type, n.dims()}, n.attr.value);
+      };
+      const auto narrow = [&](const pattern& x) { return cast(merge_heads(m[x]), cache.type); };
+      const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
+      const expr out = apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
+                             narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
+      m.replace(present_key, result(out, 1, cache));
+      m.replace(present_value, result(out, 2, cache));
+      return reshape(cast(out, dtype::f32), attention.dims());
+    }};
+
+}  // namespace qwq::rules

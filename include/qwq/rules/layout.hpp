@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules about layouts: 1x1 convolutions, and reshapes that cancel or sink.
+#pragma once
+
+#include "qwq/rewrite/rule.hpp"
+
+namespace qwq::rules {
+
+namespace detail {
+
+/// [1,1,S,H] -> [1,S,H]
+constexpr bool is_squeeze(const shape& from, const shape& to) {
+  if (from.size() != 4 || to.size() != 3 || from[0] != dim{1} || from[1] != dim{1}) return false;
+  return to[0] == dim{1} && from[2] == to[1] && from[3] == to[2];
+}
+
+constexpr expr unsqueeze(expr x) { return reshape(x, {1, 1, x.dims()[1], x.dims()[2]}); }
+constexpr expr squeeze(expr x) { return reshape(x, {1, x.dims()[2], x.dims()[3]}); }
+
+/// The root is a squeeze of 'x', or reads one called 's'.
+constexpr bool reads_squeeze(const match& m) { return is_squeeze(m(var('x')).dims(), m(var('s')).dims()); }
+
+inline constexpr pattern squeezed = reshape(var('x')).as('s').shared();
+
+}  // namespace detail
+
+/// x W^T as a 1x1 convolution over [1, K, 1, S]: what NPUs run fastest. W keeps its bytes, [N,K] becomes [N,K,1,1].
+inline constexpr rule linear_to_conv1x1{
+    "linear_to_conv1x1", linear(var('x'), var('w')),
+    [](match& m) {
+      const node& w = m(var('w'));
+      const expr kernel = leaf(m.graph(), op::weight, w.name, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}}, w.attr.value);
+      const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
+      return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
+    },
+    [](const match& m) { return m(var('w')).kind == op::weight && m(var('x')).dims().size() == 3; }};
+
+/// A reshape of a reshape is one reshape.
+inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x')).shared()),
+                                     [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
+
+/// A reshape to the same shape is nothing.
+inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
+                                   [](const match& m) { return m(var('x')).dims() == m.root().dims(); }};
+
+/// A reshaped constant is a constant of that shape.
+inline constexpr rule reshape_fill{
+    "reshape_fill", reshape(var('x')),
+    [](match& m) {
+      const node& f = m(var('x'));
+      return leaf(m.graph(), op::fill, f.name, {f.type.type, m.root().dims()}, f.attr.value);
+    },
+    [](const match& m) { return m(var('x')).kind == op::fill; }};
+
+// Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
+
+/// squeeze(x) + y = squeeze(x + unsqueeze(y))
+inline constexpr rule sink_squeeze_add{
+    "sink_squeeze_add", detail::squeezed + var('y'),
+    [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
+    [](const match& m) { return detail::reads_squeeze(m) && m(var('y')).dims() == m(var('s')).dims(); }};
+
+/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
+inline constexpr rule sink_squeeze_mul{
+    "sink_squeeze_mul", detail::squeezed * var('y'),
+    [](match& m) {
+      const expr y = m[var('y')];
+      return detail::squeeze(m[var('x')] * (y.dims().size() == 1 ? y : detail::unsqueeze(y)));
+    },
+    [](const match& m) {
+      const shape& y = m(var('y')).dims();
+      return detail::reads_squeeze(m) && (y.size() == 1 || y == m(var('s')).dims());
+    }};
+
+inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
+                                           [](match& m) { return detail::squeeze(sigmoid(m[var('x')])); },
+                                           detail::reads_squeeze};
+
+inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detail::squeezed),
+                                           [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
+                                           detail::reads_squeeze};
+
+inline constexpr rule sink_squeeze_slice{
+    "sink_squeeze_slice", slice(detail::squeezed),
+    [](match& m) { return detail::squeeze(slice(m[var('x')], m.root().attr.ints[0], m.root().attr.ints[1])); },
+    detail::reads_squeeze};
+
+/// concat(squeeze(x), y) = squeeze(concat(x, unsqueeze(y)))
+inline constexpr rule sink_squeeze_concat{
+    "sink_squeeze_concat", concat(detail::squeezed, var('y')),
+    [](match& m) { return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]))); }, detail::reads_squeeze};
+
+}  // namespace qwq::rules
