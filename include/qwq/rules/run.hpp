@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
+#pragma once
+
+#include "qwq/rules/layout.hpp"
+
+namespace qwq::rules {
+
+namespace detail {
+
+constexpr expr with_slot(expr x, std::int16_t slot) {
+  if (x.ok()) (*x.b)[x.id].slot = slot;
+  return x;
+}
+
+constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
+  return n.attr.ints == fixed_vector<std::int32_t, 5>{{a, b, c, d}, 4};
+}
+
+/// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
+constexpr expr as_matrix(expr kernel) {
+  const node n = kernel.definition();
+  if (n.kind == op::dequantize)
+    return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
+  return leaf(*kernel.b, n.kind, n.name, {n.type.type, {n.dims()[0], n.dims()[1]}}, n.attr.value);
+}
+
+}  // namespace detail
+
+/// dequantize(quantize(x)) with the parameters of one slot is one step over floats.
+inline constexpr rule fuse_fake_quant{
+    "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
+    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
+    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
+
+/// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
+inline constexpr rule drop_requantize{
+    "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
+    [](const match& m) {
+      const node* x = &m(var('x'));
+      while (row(x->kind).layout_only) x = &m.graph()[x->args[0]];
+      return x->kind == op::fake_quant && x->slot == m.root().slot;
+    }};
+
+/// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
+inline constexpr rule hoist_transpose{
+    "hoist_transpose", transpose(match_op(op::fake_quant, match_op(op::conv1x1, var('x'), var('w')).as('c')).as('q')),
+    [](match& m) {
+      const expr moved = transpose(m[var('c')], m.root().attr.ints);
+      return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
+    }};
+
+/// Transpose - 1x1 convolution - transpose is the product that it came from.
+inline constexpr rule conv1x1_to_linear{
+    "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
+    [](match& m) {
+      const shape dims = m.root().dims();
+      const expr x = m[var('x')];
+      return reshape(linear(detail::squeeze(x), detail::as_matrix(m[var('w')])), dims);
+    },
+    [](const match& m) {
+      return detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2) &&
+             m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1};
+    }};
+
+/// Everything a session does to a graph before it plans it.
+inline constexpr rule run[] = {fuse_fake_quant,   drop_requantize, hoist_transpose,
+                               conv1x1_to_linear, merge_reshapes,  drop_reshape};
+
+}  // namespace qwq::rules
