@@ -8,6 +8,4 @@
 
 #include <cstdio>
 
-int main() {
-  std::printf("%d.%d.%d", qwq::version.major, qwq::version.minor, qwq::version.patch);
-}
+int main() { std::printf("%d.%d.%d", qwq::version.major, qwq::version.minor, qwq::version.patch); }
