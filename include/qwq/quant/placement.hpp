@@ -136,27 +136,21 @@ struct placer {
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, Covers covers, problem* first_gap = nullptr) {
   coverage c;
-  const auto edge = [&](bool quantized, const node& n) {
+  const auto edge = [&](bool has_slot, const node& n) {
     ++c.total;
-    if (quantized) ++c.covered;
+    if (has_slot) ++c.covered;
     else if (first_gap != nullptr && first_gap->ok())
       *first_gap = {why::edge_has_no_quantization_slot, n.kind, n.name.view(), "quantize/dequantize", "a float edge"};
   };
-  for (std::size_t i = 0; i < g.size(); ++i) {
-    const node& n = g[i];
-    if (n.kind == op::quantize || n.kind == op::dequantize) continue;
-    for (node_id a : n.args) {
+  for (const node& reader : g.nodes)
+    for (node_id a : reader.args) {
       const node& made = g[a];
-      if (made.type.type != dtype::f32 || !(covers(n.kind) || covers(made.kind))) continue;
-      edge(made.kind == op::dequantize && made.slot >= 0, n);
+      if (made.type.type != dtype::f32 || !(covers(reader.kind) || covers(made.kind))) continue;
+      const node& boundary = reader.kind == op::quantize ? reader : made;
+      edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }
-    if (!covers(n.kind)) continue;
-    for (const node& reader : g.nodes)
-      for (node_id a : reader.args)
-        if (a == i) edge(reader.kind == op::quantize && reader.slot >= 0, n);
-    for (const graph_output& o : g.outputs)
-      if (o.id == i) edge(false, n);
-  }
+  for (const graph_output& o : g.outputs)
+    if (covers(g[o.id].kind) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
   return c;
 }
 

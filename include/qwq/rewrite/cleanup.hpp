@@ -21,16 +21,27 @@ template <std::size_t Capacity>
 struct rebuild {
   const graph<Capacity>& from;
   graph<Capacity>& to;
-  node_id moved[Capacity];
+  node_id moved[Capacity]{};
+  node_id last_of_kind[op_count]{};  // nodes of a kind are chained, newest first
+  node_id before[Capacity]{};
+
+  constexpr rebuild(const graph<Capacity>& source, graph<Capacity>& target) : from(source), to(target) {
+    for (node_id& m : moved) m = no_node;
+    for (node_id& l : last_of_kind) l = no_node;
+  }
 
   constexpr node_id visit(node_id id) {
     if (moved[id] != no_node) return moved[id];
     node n = from[id];
     for (node_id& a : n.args) a = visit(a);
-    for (std::size_t i = 0; i < to.size(); ++i)
-      if (same_value(to[i], n)) return moved[id] = static_cast<node_id>(i);
+    node_id& last = last_of_kind[static_cast<std::size_t>(n.kind)];
+    for (node_id i = last; i != no_node; i = before[i])
+      if (same_value(to[i], n)) return moved[id] = i;
     to.nodes.push_back(n);
-    return moved[id] = static_cast<node_id>(to.size() - 1);
+    const auto added = static_cast<node_id>(to.size() - 1);
+    before[added] = last;
+    last = added;
+    return moved[id] = added;
   }
 };
 
@@ -42,8 +53,7 @@ template <std::size_t Capacity>
 constexpr void cleanup(graph<Capacity>& g) {
   graph<Capacity> clean{};
   clean.error = g.error;
-  detail::rebuild<Capacity> r{g, clean, {}};
-  for (node_id& m : r.moved) m = no_node;
+  detail::rebuild<Capacity> r{g, clean};
   for (std::size_t i = 0; i < g.size(); ++i)
     if (g[i].kind == op::input) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});

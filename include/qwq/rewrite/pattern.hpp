@@ -104,13 +104,26 @@ struct bindings {
   }
 };
 
+/// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
+struct rewriting {
+  graph_ref g;
+  std::uint16_t* uses;
+  node_id* instead;
+
+  /// The node that stands for `id` now.
+  constexpr node_id resolve(node_id id) const {
+    while (instead[id] != id) id = instead[id];
+    return id;
+  }
+  constexpr const node& operator[](node_id id) const { return g[id]; }
+};
+
 namespace detail {
 
 /// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
 struct attempt {
-  graph_ref g;
+  const rewriting& g;
   const pattern& p;
-  const std::uint16_t* uses;
   unsigned flips;
   unsigned commutative_seen = 0;
   bindings found{};
@@ -120,11 +133,11 @@ struct attempt {
     const node& n = g[id];
     if (!want.anything) {
       if (n.kind != want.kind || n.args.size() != want.args.size()) return false;
-      if (!is_root && !want.shared && uses[id] > 1) return false;
+      if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
       if (row(n.kind).commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
       for (std::size_t i = 0; i < want.args.size(); ++i)
-        if (!run(want.args[i], n.args[flipped ? want.args.size() - 1 - i : i], false)) return false;
+        if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
     }
     if (want.variable == 0) return true;
     const node_id before = found.find(want.variable);
@@ -136,15 +149,14 @@ struct attempt {
 }  // namespace detail
 
 /// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for.
-/// `uses` are the reader counts of the graph (count_uses).
-constexpr bool matches(const pattern& p, graph_ref g, node_id root, const std::uint16_t* uses, bindings& found) {
+constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found) {
   const pattern_node& top = p.nodes.back();
   if (!top.anything && g[root].kind != top.kind) return false;
   unsigned orders = 1;
   for (const pattern_node& n : p.nodes)
     if (!n.anything && row(n.kind).commutative) orders *= 2;
   for (unsigned flips = 0; flips < orders; ++flips) {
-    detail::attempt a{g, p, uses, flips};
+    detail::attempt a{g, p, flips};
     if (a.run(p.nodes.size() - 1, root, true)) {
       found = a.found;
       return true;

@@ -16,9 +16,11 @@ struct firing {
   text<47> where{};  // module of the node that was replaced
 };
 
+inline constexpr std::size_t max_firings = 320;
+
 /// What a rewrite did, in order.
 struct trace {
-  fixed_vector<firing, 192> firings{};
+  fixed_vector<firing, max_firings> firings{};
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
@@ -37,29 +39,63 @@ struct rewritten {
 
 namespace detail {
 
-constexpr void redirect(graph_ref g, node_id from, node_id to, std::size_t old_size) {
-  // Nodes made by the firing itself may read what they replace.
-  for (std::size_t i = 0; i < old_size; ++i)
-    for (node_id& a : g[i].args)
-      if (a == from) a = to;
-  for (graph_output& o : *g.outputs)
-    if (o.id == from) o.id = to;
+/// Takes a node that nobody reads any more out of the reader counts, with everything that only it needed.
+constexpr void release(const rewriting& g, node_id id) {
+  for (node_id a : g[id].args)
+    if (const node_id read = g.resolve(a); --g.uses[read] == 0) release(g, read);
 }
 
-constexpr bool fire(const rule& r, graph_ref g, node_id root, const std::uint16_t* uses) {
+constexpr void replace(const rewriting& g, node_id from, node_id to) {
+  if (from == to) return;
+  g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
+  g.uses[from] = 0;
+  g.instead[from] = to;
+  release(g, from);
+}
+
+/// Applies `r` at `root` if it matches there; false when it does not.
+constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
   bindings found;
-  if (!matches(r.from, g, root, uses, found)) return false;
-  builder b{g};
+  if (!matches(r.from, g, root, found)) return false;
+  builder b{g.g};
   b.module = g[root].name;
   b.rule = r.name;
-  match m{b, found, root};
+  match m{b, g, found, root};
   if (r.when != nullptr && !r.when(m)) return false;
-  const std::size_t old_size = g.size();
+  const std::size_t old_size = g.g.size();
   const expr by = r.to(m);
+  for (std::size_t i = old_size; i < g.g.size(); ++i) {
+    g.instead[i] = static_cast<node_id>(i);
+    g.uses[i] = 0;
+    for (node_id a : g.g[i].args) ++g.uses[g.resolve(a)];
+  }
   if (!by.ok()) return true;  // the builder has recorded the problem
-  redirect(g, root, by.id, old_size);
-  for (const auto& other : m.replaced()) redirect(g, other.old_id, other.new_id, old_size);
+  replace(g, root, g.resolve(by.id));
+  for (const auto& other : m.replaced()) replace(g, other.old_id, other.new_id);
   return true;
+}
+
+/// Offers every node, new ones included, to the rules once.
+template <class Rules>
+constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, std::size_t budget) {
+  bool any = false;
+  for (std::size_t i = 0; i < state.g.size(); ++i) {
+    const auto id = static_cast<node_id>(i);
+    for (const rule& r : rules) {
+      if (state.uses[i] == 0) break;
+      const op kind = state[id].kind;
+      const pattern_node& top = r.from.nodes.back();
+      if (!top.anything && top.kind != kind) continue;
+      const text<47> where = state[id].name;
+      if (!fire(r, state, id)) continue;
+      any = true;
+      if (fired.firings.size() >= budget || !fired.firings.push_back({r.name, where}))
+        state.g.fail({why::rules_keep_firing, kind, where.view(),
+                      fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
+      if (!state.g.error->ok()) return any;
+    }
+  }
+  return any;
 }
 
 }  // namespace detail
@@ -67,33 +103,20 @@ constexpr bool fire(const rule& r, graph_ref g, node_id root, const std::uint16_
 /// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
 /// after `budget` firings is an error that names the two rules that fired last.
 template <std::size_t Capacity, class Rules>
-constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules, std::size_t budget = 160) {
+constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules, std::size_t budget = max_firings) {
   rewritten<Capacity> out{source, {}};
   graph<Capacity>& g = out.value;
-  const graph_ref ref{g};
-  std::string_view before_last{};
-  for (bool again = g.error.ok(); again;) {
-    again = false;
+  for (bool again = true; again && g.error.ok();) {
     cleanup(g);
     std::uint16_t uses[Capacity]{};
-    count_uses(ref, uses);
-    for (std::size_t i = 0; i < g.size() && g.error.ok(); ++i) {
-      if (uses[i] == 0) continue;
-      for (const rule& r : rules) {
-        const text<47> where = g[i].name;
-        if (!detail::fire(r, ref, static_cast<node_id>(i), uses)) continue;
-        if (!g.error.ok()) return out;
-        if (out.fired.firings.size() == budget) {
-          ref.fail({why::rules_keep_firing, g[i].kind, where.view(), before_last, r.name});
-          return out;
-        }
-        before_last = r.name;
-        out.fired.firings.push_back({r.name, where});
-        count_uses(ref, uses);
-        again = true;
-        break;
-      }
-    }
+    node_id instead[Capacity]{};
+    const rewriting state{graph_ref{g}, uses, instead};
+    count_uses(state.g, uses);
+    for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
+    again = detail::sweep(state, rules, out.fired, budget);
+    for (node& n : g.nodes)
+      for (node_id& a : n.args) a = state.resolve(a);
+    for (graph_output& o : g.outputs) o.id = state.resolve(o.id);
   }
   return out;
 }

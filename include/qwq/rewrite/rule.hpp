@@ -11,13 +11,16 @@ namespace qwq {
 /// What a rule sees of the place where its pattern matched.
 class match {
  public:
-  constexpr match(builder& b, const bindings& found, node_id root) : b_(&b), found_(found), root_(root) {}
+  constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
+      : b_(&b), state_(&state), found_(found), root_(root) {}
 
   /// The value that a variable stands for.
   constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
   constexpr const node& root() const { return (*b_)[root_]; }
   constexpr builder& graph() const { return *b_; }
+  /// The node that computes argument `i` of `n`.
+  constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
   /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by themselves).
   constexpr void replace(const pattern& variable, expr by) {
@@ -32,6 +35,7 @@ class match {
 
  private:
   builder* b_;
+  const rewriting* state_;
   bindings found_;
   node_id root_;
   fixed_vector<replacement, 4> replaced_{};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "qwq/rules/layout.hpp"
+#include "qwq/rules/mlp.hpp"
 
 namespace qwq::rules {
 
@@ -20,7 +21,7 @@ constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32
 /// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
 constexpr expr as_matrix(expr kernel) {
   const node n = kernel.definition();
-  if (n.kind == op::dequantize)
+  if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
     return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
   return leaf(*kernel.b, n.kind, n.name, {n.type.type, {n.dims()[0], n.dims()[1]}}, n.attr.value);
 }
@@ -38,7 +39,7 @@ inline constexpr rule drop_requantize{
     "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
     [](const match& m) {
       const node* x = &m(var('x'));
-      while (row(x->kind).layout_only) x = &m.graph()[x->args[0]];
+      while (row(x->kind).layout_only) x = &m.argument(*x, 0);
       return x->kind == op::fake_quant && x->slot == m.root().slot;
     }};
 
@@ -63,8 +64,45 @@ inline constexpr rule conv1x1_to_linear{
              m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1};
     }};
 
+namespace detail {
+
+inline constexpr pattern gqa_total = var('t');
+inline constexpr pattern gqa_pattern = match_op(op::gqa, var('q'), var('k'), var('v'), var('K'), var('V'), var('p'), gqa_total,
+                                                var('c'), var('s')).as('g').shared();
+
+/// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
+constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
+  return reshape(cast(x, dtype::f32), {1, x.dims()[1], heads, m(var('K')).dims().last()});
+}
+constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
+  return rope(split_heads(m, x, heads), m[var('c')], m[var('s')], m[var('p')]);
+}
+constexpr expr present(const match& m, std::int32_t index) {
+  const std::int64_t kv_heads = m(var('g')).attr.ints[1];
+  return index == 1 ? kv_append(m[var('K')], rotated(m, m[var('k')], kv_heads), m[var('p')])
+                    : kv_append(m[var('V')], split_heads(m, m[var('v')], kv_heads), m[var('p')]);
+}
+
+}  // namespace detail
+
+/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and softmax
+/// are done in f32.
+inline constexpr rule gqa_to_attention{
+    "gqa_to_attention", match_op(op::cast, detail::gqa_pattern),
+    [](match& m) {
+      const node g = m(var('g'));
+      const dtype narrow = g.type.type;
+      const expr q = cast(cast(detail::rotated(m, m[var('q')], g.attr.ints[0]), narrow), dtype::f32);
+      const expr out = attention(q, detail::present(m, 1), detail::present(m, 2), m[var('p')], g.attr.value);
+      return cast(cast(reshape(out, g.dims()), narrow), dtype::f32);
+    },
+    [](const match& m) { return m.root().type.type == dtype::f32; }};
+inline constexpr rule gqa_present{"gqa_present", match_op(op::result, detail::gqa_pattern),
+                                  [](match& m) { return detail::present(m, m.root().attr.ints[0]); }};
+
 /// Everything a session does to a graph before it plans it.
-inline constexpr rule run[] = {fuse_fake_quant,   drop_requantize, hoist_transpose,
-                               conv1x1_to_linear, merge_reshapes,  drop_reshape};
+inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  conv1x1_to_linear,
+                               merge_reshapes,  drop_reshape,    gqa_to_attention, gqa_present,
+                               fuse_silu,       fuse_swiglu};
 
 }  // namespace qwq::rules

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+// Graph + kernels -> something that runs: one function per node, with its shapes and dtypes known at compile time.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "qwq/kernel/attention.hpp"
+#include "qwq/kernel/elementwise.hpp"
+#include "qwq/kernel/embedding.hpp"
+#include "qwq/kernel/layout.hpp"
+#include "qwq/kernel/linear.hpp"
+#include "qwq/kernel/norm.hpp"
+#include "qwq/kernel/quantize.hpp"
+#include "qwq/kernel/rope.hpp"
+#include "qwq/lower/frame.hpp"
+#include "qwq/lower/plan.hpp"
+
+namespace qwq {
+
+/// The kernel of an operator: a specialisation has `template <class Step> static void run(frame&)`. Declared and not
+/// defined, so that executing an operator without a kernel does not compile.
+template <op Kind>
+struct no_kernel_for;
+template <op Kind>
+struct kernel_of : no_kernel_for<Kind> {};
+
+/// A graph and its plan, as steps read them: `G::value` is the graph.
+template <class G>
+struct planned {
+  static constexpr auto& graph = G::value;
+  static constexpr auto layout = make_plan(G::value);
+};
+
+/// Node `Id` of `G`, ready to run.
+template <class G, std::size_t Id>
+struct step {
+  static constexpr auto& g = planned<G>::graph;
+  static constexpr const node& self() { return g[Id]; }
+  static constexpr op kind = G::value[Id].kind;
+  static constexpr std::size_t arity = G::value[Id].args.size();
+  template <std::size_t K>
+  static constexpr std::size_t arg_id = G::value[Id].args[K];
+
+  /// Extent of a dimension in this run.
+  static constexpr std::int64_t extent(const dim& d, const frame& f) {
+    return d.symbol == "sequence_length" ? f.rows : d.extent;
+  }
+  template <std::size_t Node>
+  static std::int64_t elements(const frame& f) {
+    std::int64_t n = 1;
+    for (const dim& d : g[Node].dims()) n *= extent(d, f);
+    return n;
+  }
+
+  template <std::size_t Node>
+  static void* address(const frame& f) {
+    constexpr location l = planned<G>::layout.of[Node];
+    if constexpr (l.where == place::arena) return f.arena + l.at;
+    else if constexpr (l.where == place::input) return f.inputs[l.at];
+    else return const_cast<void*>(f.parameters[l.at].data);
+  }
+
+  /// Result and arguments as spans of elements, or as matrices with one row per last axis.
+  template <class T = float>
+  static std::span<T> out(const frame& f) {
+    return {static_cast<T*>(address<Id>(f)), static_cast<std::size_t>(elements<Id>(f))};
+  }
+  template <std::size_t K, class T = float>
+  static std::span<const T> in(const frame& f) {
+    constexpr std::size_t a = arg_id<K>;
+    return {static_cast<const T*>(address<a>(f)), static_cast<std::size_t>(elements<a>(f))};
+  }
+  template <std::size_t Node, class T>
+  static matrix_view<T> matrix(const frame& f) {
+    const std::int64_t cols = extent(g[Node].dims().last(), f);
+    return {static_cast<T*>(address<Node>(f)), elements<Node>(f) / cols, cols};
+  }
+  static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
+  template <std::size_t K>
+  static matrix_view<const float> in_matrix(const frame& f) {
+    return matrix<arg_id<K>, const float>(f);
+  }
+  /// The constant behind argument K.
+  template <std::size_t K>
+  static const operand& constant(const frame& f) {
+    constexpr location l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == place::parameter, "qwq: this argument must be a constant of the graph");
+    return f.parameters[l.at];
+  }
+};
+
+namespace detail {
+
+/// Calls f with the weight matrix [rows, cols] in the type in which it is stored.
+template <class F>
+void with_weight(const operand& w, std::int64_t rows, std::int64_t cols, F&& f) {
+  switch (w.type) {
+    case dtype::f32: return f(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
+    case dtype::f16: return f(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
+    case dtype::bf16: return f(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
+    default: return f(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
+  }
+}
+
+/// Key and value of the layer's cache, for a graph whose cache is of type T.
+template <class T>
+struct cache_views {
+  kernel::kv_view<T> key, value;
+  cache_views(const layer_cache& c, std::int64_t kv_heads, std::int64_t head_dim)
+      : key{static_cast<T*>(c.key), kv_heads, c.capacity, head_dim},
+        value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim} {}
+};
+
+template <std::size_t... K, class F>
+constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
+  (f(std::integral_constant<std::size_t, K>{}), ...);
+}
+
+}  // namespace detail
+
+// One specialisation per operator. Leaves, views and results of several have no step (see has_step).
+
+template <>
+struct kernel_of<op::add> {
+  template <class S>
+  static void run(frame& f) {
+    static_assert(S::self().dims() == S::g[S::template arg_id<0>].dims() && S::self().dims() == S::g[S::template arg_id<1>].dims(),
+                  "qwq: the kernel of add takes two values of one shape");
+    kernel::add(S::out(f), S::template in<0>(f), S::template in<1>(f));
+  }
+};
+template <>
+struct kernel_of<op::mul> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr std::size_t vector = S::g[S::template arg_id<0>].dims().size() == 1 ? 0 : 1;
+    if constexpr (S::g[S::template arg_id<vector>].dims().size() == 1)
+      kernel::multiply_rows(S::out_matrix(f), S::template in_matrix<1 - vector>(f), S::template in<vector>(f));
+    else
+      kernel::multiply(S::out(f), S::template in<0>(f), S::template in<1>(f));
+  }
+};
+template <>
+struct kernel_of<op::sigmoid> {
+  template <class S>
+  static void run(frame& f) { kernel::sigmoid(S::out(f), S::template in<0>(f)); }
+};
+template <>
+struct kernel_of<op::silu> {
+  template <class S>
+  static void run(frame& f) { kernel::silu(S::out(f), S::template in<0>(f)); }
+};
+template <>
+struct kernel_of<op::swiglu> {
+  template <class S>
+  static void run(frame& f) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f)); }
+};
+template <>
+struct kernel_of<op::rms_norm> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f), static_cast<float>(S::self().attr.value));
+  }
+};
+template <>
+struct kernel_of<op::lp_norm> {
+  template <class S>
+  static void run(frame& f) { kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f)); }
+};
+template <>
+struct kernel_of<op::linear> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape w = S::g[S::template arg_id<1>].dims();
+    detail::with_weight(S::template constant<1>(f), w[0].extent, w[1].extent, [&](auto view) {
+      kernel::linear(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
+    });
+  }
+};
+template <>
+struct kernel_of<op::conv1x1> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape w = S::g[S::template arg_id<1>].dims();
+    detail::with_weight(S::template constant<1>(f), w[0].extent, w[1].extent, [&](auto view) {
+      kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
+    });
+  }
+};
+template <>
+struct kernel_of<op::transpose> {
+  /// [1,1,S,H] <-> [1,H,1,S]: the permutations that 1x1 convolutions need.
+  template <class S>
+  static void run(frame& f) {
+    constexpr fixed_vector<std::int32_t, 5> perm = S::self().attr.ints;
+    constexpr bool to_columns = perm == fixed_vector<std::int32_t, 5>{{0, 3, 1, 2}, 4};
+    static_assert(to_columns || perm == fixed_vector<std::int32_t, 5>{{0, 2, 3, 1}, 4},
+                  "qwq: the kernel of transpose moves the channels of [1,1,S,H] or [1,H,1,S]");
+    kernel::transpose(S::out_matrix(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::concat> {
+  template <class S>
+  static void run(frame& f) {
+    std::int64_t first = 0;
+    detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
+      constexpr std::size_t a = S::template arg_id<k.value>;
+      const std::int64_t cols = S::g[a].dims().last().extent;
+      const matrix_view<float> out = S::out_matrix(f).cols_from(first, cols);
+      if constexpr (planned_is_fill<S, a>()) {
+        const float value = *static_cast<const float*>(S::template constant<k.value>(f).data);
+        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), cols, value);
+      } else {
+        kernel::copy(out, S::template in_matrix<k.value>(f));
+      }
+      first += cols;
+    });
+  }
+
+ private:
+  /// Fills are bound as their one value.
+  template <class S, std::size_t Node>
+  static constexpr bool planned_is_fill() {
+    const node& n = S::g[Node];
+    return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+  }
+};
+template <>
+struct kernel_of<op::slice> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::slice_columns(S::out_matrix(f), S::template in_matrix<0>(f), S::self().attr.ints[0]);
+  }
+};
+template <>
+struct kernel_of<op::cast> {
+  template <class S>
+  static void run(frame& f) {
+    using from = storage_t<S::g[S::template arg_id<0>].type.type>;
+    using to = storage_t<S::self().type.type>;
+    kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
+  }
+};
+template <>
+struct kernel_of<op::embedding> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape w = S::g[S::template arg_id<0>].dims();
+    detail::with_weight(S::template constant<0>(f), w[0].extent, w[1].extent, [&](auto table) {
+      if constexpr (requires { table.data; })
+        kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f));
+    });
+  }
+};
+template <>
+struct kernel_of<op::rope> {
+  template <class S>
+  static void run(frame& f) {
+    // One row per token, all heads side by side.
+    constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
+    const matrix_view<const float> x{S::template in<0>(f).data(), f.rows, heads * head_dim};
+    const auto table = [&]<std::size_t K>(std::integral_constant<std::size_t, K>) {
+      const matrix_view<const float> all{static_cast<const float*>(S::template constant<K>(f).data),
+                                         f.last_position + 1, head_dim / 2};
+      return all.rows_from(f.last_position + 1 - f.rows, f.rows);
+    };
+    kernel::rope(matrix_view<float>{S::out(f).data(), f.rows, heads * head_dim}, x, table(std::integral_constant<std::size_t, 1>{}),
+                 table(std::integral_constant<std::size_t, 2>{}), head_dim);
+  }
+};
+template <>
+struct kernel_of<op::kv_append> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape cache = S::self().dims();
+    using element = storage_t<S::self().type.type>;
+    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
+    constexpr bool is_key = S::g[S::template arg_id<0>].name == "past_key";
+    const matrix_view<const float> rows{S::template in<1>(f).data(), f.rows, cache[1].extent * cache[3].extent};
+    kernel::append_kv(is_key ? c.key : c.value, rows, f.last_position + 1 - f.rows);
+  }
+};
+template <>
+struct kernel_of<op::attention> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape cache = S::g[S::template arg_id<1>].dims();
+    constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
+    using element = storage_t<S::g[S::template arg_id<1>].type.type>;
+    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
+    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), f.rows, width},
+                      matrix_view<const float>{S::template in<0>(f).data(), f.rows, width}, c.key, c.value,
+                      f.last_position + 1 - f.rows, static_cast<float>(S::self().attr.value));
+  }
+};
+
+template <>
+struct kernel_of<op::fake_quant> {
+  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
+  template <class S>
+  static void run(frame& f) {
+    constexpr auto index = static_cast<std::size_t>(S::self().slot);
+    const std::span<float> y = S::out(f);
+    const std::span<const float> x = S::template in<0>(f);
+    if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
+    if (f.listener != nullptr) f.listener->observe(index, x);
+    if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
+  }
+};
+
+namespace detail {
+
+/// Leaves are bound, views share bytes, caches are written by kv_append: none of them runs.
+constexpr bool has_step(op kind) {
+  return kind != op::input && !is_parameter(kind) && kind != op::reshape && kind != op::dequantize && kind != op::result;
+}
+
+template <class G>
+constexpr std::size_t step_count() {
+  std::size_t n = 0;
+  for (const node& s : G::value.nodes)
+    if (has_step(s.kind)) ++n;
+  return n;
+}
+
+using step_function = void (*)(frame&);
+
+template <class G, std::size_t Id>
+constexpr void add_step(step_function* table, std::size_t& n) {
+  if constexpr (has_step(step<G, Id>::kind)) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+}
+
+template <class G>
+constexpr auto make_steps() {
+  std::array<step_function, step_count<G>()> table{};
+  std::size_t n = 0;
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
+    (add_step<G, Id>(table.data(), n), ...);
+  }(std::make_index_sequence<G::value.size()>{});
+  return table;
+}
+
+/// Where the graph's k-th output lies after a run; null for caches.
+template <class G, std::size_t K>
+const float* output_address(const frame& f) {
+  constexpr std::size_t id = G::value.outputs[K].id;
+  constexpr location l = planned<G>::layout.of[id];
+  if constexpr (l.where == place::arena) return reinterpret_cast<const float*>(f.arena + l.at);
+  else if constexpr (l.where == place::input) return static_cast<const float*>(f.inputs[l.at]);
+  else return nullptr;
+}
+
+}  // namespace detail
+
+/// Runs the graph `G::value` on `f` and returns where its first output lies. Nothing is allocated.
+template <class G>
+const float* run_graph(frame& f) {
+  static_assert(require_none<G::value.error>());
+  static constexpr auto steps = detail::make_steps<G>();
+  for (detail::step_function run : steps) run(f);
+  return detail::output_address<G, 0>(f);
+}
+
+}  // namespace qwq

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Quantization schemes: which integers weights and activations become, as types.
+#pragma once
+
+#include <concepts>
+#include <string_view>
+
+#include "qwq/quant/params.hpp"
+#include "qwq/quant/placement.hpp"
+
+namespace qwq {
+
+/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats, which
+/// carry the convention for scale and zero_point.
+template <class S>
+concept quantization_scheme = requires {
+  { S::name } -> std::convertible_to<std::string_view>;
+  { S::types } -> std::convertible_to<placement>;
+} && (!S::types.quantizes() || requires {
+  typename S::weight_format;
+  typename S::activation_format;
+});
+
+/// Nothing is quantized.
+struct f32 {
+  static constexpr std::string_view name = "f32";
+  static constexpr placement types{};
+};
+
+/// Integer weights and activations with ONNX Runtime's conventions: weights symmetric, activations asymmetric.
+template <dtype Weight, dtype Activation>
+struct integer_scheme {
+  static_assert(Weight == dtype::i8, "qwq: integer_scheme<Weight, Activation> has kernels and packings for i8 weights");
+  static_assert(Activation == dtype::u8 || Activation == dtype::u16,
+                "qwq: integer_scheme<Weight, Activation> requires Activation to be u8 or u16");
+  static constexpr placement types{Activation, Weight};
+  using weight_format = int_format<Weight, true>;
+  using activation_format = int_format<Activation, false>;
+};
+
+/// int8 weights, uint16 activations: what NPUs run Qwen3 with.
+struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
+  static constexpr std::string_view name = "w8a16";
+};
+/// int8 weights, uint8 activations.
+struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
+  static constexpr std::string_view name = "w8a8";
+};
+
+}  // namespace qwq
