@@ -16,6 +16,7 @@
 
 #include <qwq/core/error.hpp>
 #include <qwq/io/json.hpp>
+#include <qwq/io/json_place.hpp>
 #include <qwq/io/mapped_file.hpp>
 #include <qwq/io/safetensors.hpp>
 
@@ -84,16 +85,14 @@ class checkpoint {
     const mapped_file text(index);
     const std::string where = index.string();
     const detail::json parsed = detail::parse_object(text.text(), where);
-    const auto map = parsed.find("weight_map");
-    if (map == parsed.end() || !map->is_object() || map->empty())
-      throw error(where + ": weight_map: expected a map of tensor to file, found " +
-                  (map == parsed.end() ? "none" : detail::describe(*map)));
+    const auto map = detail::json_place::root(parsed, where)["weight_map"];
+    if (map.object().empty()) throw error(map.where() + ": expected at least one tensor, found none");
     std::map<std::string, std::vector<std::string>> shards;  // file name: its tensors
-    for (const auto& [name, file] : map->items()) {
-      if (!file.is_string() || !plain_file_name(file.get_ref<const std::string&>()))
-        throw error(where + ": weight_map: " + detail::quote(name) +
-                    ": expected a plain file name ending in .safetensors, found " + detail::describe(file));
-      shards[file.get<std::string>()].push_back(name);
+    for (const auto& [name, value] : map->items()) {
+      const auto file = map[name];
+      if (!file->is_string() || !plain_file_name(file.string()))
+        file.refuse("a plain file name ending in .safetensors");
+      shards[file.string()].push_back(name);
     }
     files_.reserve(shards.size());
     for (const auto& [file, names] : shards) {

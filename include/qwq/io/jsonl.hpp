@@ -14,6 +14,7 @@
 
 #include <qwq/core/error.hpp>
 #include <qwq/io/json.hpp>
+#include <qwq/io/json_place.hpp>
 #include <qwq/io/mapped_file.hpp>
 #include <qwq/io/message.hpp>
 
@@ -34,41 +35,31 @@ struct sample {
 
 namespace detail {
 
-inline std::string parse_string(const json& row, const char* key, const std::string& where) {
-  const auto at = row.find(key);
-  if (at == row.end()) throw error(where + ": " + key + ": expected text, found no such field");
-  if (!at->is_string()) throw error(where + ": " + key + ": expected text, found " + describe(*at));
-  return at->get<std::string>();
+inline std::string text_of(const json_place& at) {
+  if (at.string().empty()) at.refuse("text");
+  return at.string();
 }
 
-inline std::string parse_text(const json& row, const char* key, const std::string& where) {
-  std::string text = parse_string(row, key, where);
-  if (text.empty()) throw error(where + ": " + key + ": expected text, found \"\"");
-  return text;
+/// A list that has elements.
+inline json_place list_of(const json_place& at) {
+  if (at.list().empty()) at.refuse("at least one element");
+  return at;
 }
 
-/// The list under `key`, which must have elements.
-inline const json& parse_list(const json& row, const char* key, const std::string& where) {
-  const json& list = row.at(key);
-  if (!list.is_array() || list.empty())
-    throw error(where + ": " + key + ": expected a list that is not empty, found " + describe(list));
-  return list;
-}
-
-inline message parse_message(const json& row, const std::string& where) {
-  if (!row.is_object()) throw error(where + ": messages: expected objects, found " + describe(row));
-  message turn{parse_text(row, "role", where), parse_string(row, "content", where)};
-  if (turn.role != "system" && turn.role != "user" && turn.role != "assistant")
-    throw error(where + ": role: expected system, user or assistant, found " + quote(turn.role));
-  return turn;
+inline message message_of(const json_place& at) {
+  const json_place role = at["role"];
+  if (*role != "system" && *role != "user" && *role != "assistant")
+    role.refuse("\"system\", \"user\" or \"assistant\"");
+  return {role.string(), at["content"].string()};
 }
 
 inline sample parse_sample(std::string_view line, const std::string& where) {
-  const json row = parse_object(line, where);
+  const json parsed = parse_object(line, where);
+  const auto row = json_place::root(parsed, where);
   sample result;
   std::size_t kinds = 0;
   const auto is = [&](const char* key, sample::kind kind) {
-    if (!row.contains(key)) return;
+    if (!parsed.contains(key)) return;
     result.type = kind;
     ++kinds;
   };
@@ -82,28 +73,32 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 
   switch (result.type) {
     case sample::kind::qa:
-      result.question = parse_text(row, "question", where);
-      result.answer = parse_text(row, "answer", where);
+      result.question = text_of(row["question"]);
+      result.answer = text_of(row["answer"]);
       break;
     case sample::kind::text:
-      result.text = parse_text(row, "text", where);
+      result.text = text_of(row["text"]);
       break;
-    case sample::kind::messages:
-      for (const json& turn : parse_list(row, "messages", where)) result.messages.push_back(parse_message(turn, where));
+    case sample::kind::messages: {
+      const auto messages = list_of(row["messages"]);
+      for (std::size_t i = 0; i < messages->size(); ++i) result.messages.push_back(message_of(messages[i]));
       break;
-    case sample::kind::ids:
-      for (const json& id : parse_list(row, "ids", where)) {
-        if (!id.is_number_unsigned() || id.get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max())
-          throw error(where + ": ids: expected token ids >= 0, found " + describe(id));
-        result.ids.push_back(id.get<std::int32_t>());
+    }
+    case sample::kind::ids: {
+      const auto ids = list_of(row["ids"]);
+      for (std::size_t i = 0; i < ids->size(); ++i) {
+        const auto id = ids[i];
+        if (!id->is_number_unsigned() || id->get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max())
+          id.refuse("a token id >= 0");
+        result.ids.push_back(id->get<std::int32_t>());
       }
-      if (const auto start = row.find("answer_start"); start != row.end()) {
+      if (const auto start = row["answer_start"]; !start->is_null()) {
         if (!start->is_number_unsigned() || start->get<std::uint64_t>() >= result.ids.size())
-          throw error(where + ": answer_start: expected an index below " + std::to_string(result.ids.size()) +
-                      ", found " + describe(*start));
+          start.refuse("an index below " + std::to_string(result.ids.size()));
         result.answer_start = start->get<std::size_t>();
       }
       break;
+    }
   }
   return result;
 }

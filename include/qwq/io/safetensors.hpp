@@ -19,6 +19,7 @@
 #include <qwq/core/dtype.hpp>
 #include <qwq/core/error.hpp>
 #include <qwq/io/json.hpp>
+#include <qwq/io/json_place.hpp>
 #include <qwq/io/mapped_file.hpp>
 
 namespace qwq {
@@ -74,51 +75,41 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
 }
 
 /// One entry of the header. `data` is the byte buffer that the offsets count from.
-inline tensor_info parse_tensor(const std::string& name, const json& entry, std::span<const std::byte> data,
+inline tensor_info parse_tensor(const std::string& name, const json& value, std::span<const std::byte> data,
                                 std::string_view file) {
-  const auto fail = [&](const std::string& what) -> error {
-    return error(std::string(file) + ": tensor " + quote(name) + ": " + what);
-  };
-  if (!entry.is_object()) throw fail("expected an object, found " + describe(entry));
-  const auto field = [&](const char* key) -> const json& {
-    const auto at = entry.find(key);
-    if (at == entry.end()) throw fail(std::string(key) + ": missing");
-    return *at;
-  };
-
+  const std::string where = std::string(file) + ": tensor " + quote(name);
+  if (!value.is_object()) throw error(where + ": expected an object, found " + describe(value));
+  const json_place entry = json_place::root(value, where);
   tensor_info tensor{.name = name, .shape = {}, .file = file};
-  const json& type = field("dtype");
-  const auto known = std::ranges::find_if(safetensors_dtypes, [&](const auto& d) { return type == d.name; });
+  const json_place type = entry["dtype"];
+  const auto known = std::ranges::find_if(safetensors_dtypes, [&](const auto& d) { return *type == d.name; });
   if (known == std::ranges::end(safetensors_dtypes))
-    throw fail("dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found " + describe(type));
+    type.refuse("F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL");
   tensor.type = known->type;
 
-  const json& shape = field("shape");
-  if (!shape.is_array()) throw fail("shape: expected a list of dimensions, found " + describe(shape));
-  for (const auto& dim : shape) {
+  const json_place shape = entry["shape"];
+  for (const json& dim : shape.list()) {
     if (!dim.is_number_unsigned() || dim.get<std::uint64_t>() > INT64_MAX)
-      throw fail("shape: expected dimensions >= 0, found " + describe(dim));
+      throw error(shape.where() + ": expected dimensions >= 0, found " + describe(dim));
     tensor.shape.push_back(dim.get<std::int64_t>());
   }
+  if (!byte_count(tensor.type, tensor.shape, tensor.bytes))
+    throw error(shape.where() + ": expected a size that fits 64 bits, found " + printable(to_string(tensor.shape)));
 
-  const json& offsets = field("data_offsets");
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
-      !offsets[1].is_number_unsigned())
-    throw fail("data_offsets: expected [begin, end], found " + printable(offsets.dump()));
-  const auto begin = offsets[0].get<std::uint64_t>();
-  const auto end = offsets[1].get<std::uint64_t>();
+  const json_place offsets = entry["data_offsets"];
+  const json& range = offsets.list();
+  if (range.size() != 2 || !range[0].is_number_unsigned() || !range[1].is_number_unsigned())
+    throw error(offsets.where() + ": expected [begin, end], found " + printable(range.dump()));
+  const auto begin = range[0].get<std::uint64_t>();
+  const auto end = range[1].get<std::uint64_t>();
   if (begin > end || end > data.size())
-    throw fail("data_offsets: expected begin <= end <= " + std::to_string(data.size()) + ", found [" +
-               std::to_string(begin) + ", " + std::to_string(end) + "]");
-  std::size_t expected = 0;
-  if (!byte_count(tensor.type, tensor.shape, expected))
-    throw fail("shape: expected a size that fits 64 bits, found " + printable(to_string(tensor.shape)));
-  if (end - begin != expected)
-    throw fail("data_offsets: expected " + std::to_string(expected) + " bytes for " +
-               std::string(qwq::name(tensor.type)) + ' ' + printable(to_string(tensor.shape)) + ", found " +
-               std::to_string(end - begin));
+    throw error(offsets.where() + ": expected begin <= end <= " + std::to_string(data.size()) + ", found " +
+                range.dump());
+  if (end - begin != tensor.bytes)
+    throw error(offsets.where() + ": expected " + std::to_string(tensor.bytes) + " bytes for " +
+                std::string(qwq::name(tensor.type)) + ' ' + printable(to_string(tensor.shape)) + ", found " +
+                std::to_string(end - begin));
   tensor.data = data.data() + begin;
-  tensor.bytes = expected;
   return tensor;
 }
 
