@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this process has used.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+
+namespace qwq {
+
+/// Largest resident set of this process so far, in bytes.
+inline std::uint64_t peak_rss_bytes() {
+  // Linux keeps ru_maxrss across exec: started by a large process, a small one would report its parent's peak.
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t kib = 0;
+    if (word == "VmHWM:" && status >> kib) return kib * 1024;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+  return static_cast<std::uint64_t>(usage.ru_maxrss);
+#else
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+#endif
+}
+
+}  // namespace qwq
