@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The installed engine computes what the goldens recorded: prefill and decode, float and quantized.
+// Usage: node golden.mjs TESTS_DATA/ort_quant
+import path from 'node:path';
+
+import {guarded, load, run} from './engine.mjs';
+import {floats, read} from './safetensors.mjs';
+
+// Float sums may be ordered differently on another CPU; a quantized output then moves by a few steps of 1/65535.
+const relative = {fp32: 1e-5, qdq_minmax: 1e-4};
+
+await guarded(async () => {
+  const folder = process.argv[2];
+  let compared = 0, failed = 0;
+  for (const part of ['conv_ctx', 'conv_iter', 'matmul_ctx', 'matmul_iter']) {
+    const all = read(path.join(folder, `feeds_${part.split('_')[1]}.safetensors`)), feeds = {};
+    for (const [name, tensor] of Object.entries(all))
+      if (name.startsWith('sample.0.')) feeds[name.slice('sample.0.'.length)] = tensor;
+    const golden = read(path.join(folder, part, 'outputs_sample0.safetensors'));
+    for (const [file, opt, prefix] of [['fp32', 'all', 'fp32'], ['qdq_minmax', 'disabled', 'qdq_noopt'],
+                                       ['qdq_minmax', 'all', 'qdq_opt']]) {
+      const results = await run(await load(path.join(folder, part, `${file}.onnx`), {opt}), feeds);
+      for (const [name, tensor] of Object.entries(results)) {
+        const expected = floats(golden[`${prefix}.${name}`]), found = floats(tensor);
+        const limit = relative[file] * expected.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
+        const worst = found.reduce((max, x, i) => Math.max(max, Math.abs(x - expected[i])), 0);
+        ++compared;
+        if (found.length !== expected.length || !(worst <= limit)) {
+          console.log(`${part}/${file} (${opt}) ${name}: max|diff| ${worst}, allowed ${limit}`);
+          ++failed;
+        }
+      }
+    }
+  }
+  console.log(`${compared - failed} of ${compared} outputs agree`);
+  if (failed || !compared) throw new Error('the engine does not agree with the goldens');
+});
