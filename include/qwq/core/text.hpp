@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <string_view>
+#include <type_traits>
 
 namespace qwq {
 
@@ -20,7 +21,12 @@ struct text {
 
   constexpr std::size_t size() const { return view().size(); }
   constexpr bool empty() const { return chars[0] == '\0'; }
-  constexpr std::string_view view() const { return std::string_view{chars}; }
+  constexpr std::string_view view() const {
+    if (std::is_constant_evaluated()) return std::string_view{chars};
+    std::size_t n = 0;  // g++ 12 takes strlen of a name inside a constant graph for an overread
+    while (n < N && chars[n] != '\0') ++n;
+    return {chars, n};
+  }
   constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
 
   constexpr text& append(std::string_view s) {

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// From checkpoint tensors to the constants that steps read: mapped where possible, quantized where a slot says so.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "qwq/io/checkpoint.hpp"
+#include "qwq/kernel/rope.hpp"
+#include "qwq/lower/compiled.hpp"
+#include "qwq/quant/weights.hpp"
+
+namespace qwq {
+
+/// Full tensor name of a weight of a part: "model.layers.3." + "mlp.up_proj.weight". `layer` < 0: the part has no layers.
+inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std::string_view weight) {
+  std::string name(prefix);
+  if (layer >= 0) name += std::to_string(layer) + ".";
+  return name += weight;
+}
+
+/// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
+template <std::size_t N, std::size_t S>
+constexpr const slot* slot_of_leaf(const graph<N>& g, const fixed_vector<slot, S>& slots, std::size_t id) {
+  for (const node& n : g.nodes)
+    if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
+  return nullptr;
+}
+
+/// Shape as integers; named dimensions with their bound.
+inline std::vector<std::int64_t> extents(const shape& s) {
+  std::vector<std::int64_t> out;
+  for (const dim& d : s) out.push_back(d.extent);
+  return out;
+}
+
+/// The checkpoint tensor behind a weight node, of the shape that the node has but for axes of extent 1.
+inline const tensor_info& find_weight(const checkpoint& from, const node& n, const std::string& name) {
+  std::vector<std::int64_t> expected = extents(n.dims());
+  while (expected.size() > 2 && expected.back() == 1) expected.pop_back();  // a 1x1 kernel is stored as a matrix
+  return from.at(name, expected);
+}
+
+/// Rows of a matrix as floats, a block at a time. `f(first_row, block)`.
+template <class F>
+void for_each_block(const tensor_info& t, std::int64_t rows, std::int64_t cols, std::vector<float>& buffer, F&& f) {
+  const std::int64_t block_rows = std::max<std::int64_t>(1, std::min(rows, (std::int64_t{1} << 18) / cols));
+  buffer.resize(static_cast<std::size_t>(block_rows * cols));
+  const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
+  for (std::int64_t first = 0; first < rows; first += block_rows) {
+    const std::int64_t n = std::min(block_rows, rows - first);
+    tensor_info part = t;
+    part.data += static_cast<std::size_t>(first) * width;
+    part.bytes = static_cast<std::size_t>(n) * width;
+    to_f32(part, std::span(buffer).first(static_cast<std::size_t>(n * cols)));
+    f(first, matrix_view<const float>{buffer.data(), n, cols});
+  }
+}
+
+/// Codes of a weight matrix and what they are multiplied by.
+template <class Format>
+struct quantized_weight {
+  std::vector<code_t<Format::type>> codes;
+  weight_params<Format> params;
+};
+
+/// Round-to-nearest quantization of a checkpoint matrix, read twice in blocks: floats of the whole never exist at once.
+template <class Format>
+quantized_weight<Format> quantize_weight(const tensor_info& t, granularity shared) {
+  const std::int64_t rows = t.shape[0], cols = t.shape[1];
+  std::vector<float> buffer;
+  weight_ranges ranges(std::string(t.file) + ": tensor '" + t.name + "'", shared, rows, cols);
+  for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) { ranges.observe(first, block); });
+  quantized_weight<Format> q{std::vector<code_t<Format::type>>(static_cast<std::size_t>(rows * cols)), weight_params<Format>(ranges)};
+  for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) {
+    quantize_rows<Format>(matrix_view<code_t<Format::type>>{q.codes.data() + first * cols, block.rows, cols}, block, q.params, first);
+  });
+  return q;
+}
+
+/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones.
+inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
+  std::vector<float> x(t.size());
+  to_f32(t, x);
+  if (multiplier != 1.0)
+    for (float& v : x) v *= static_cast<float>(multiplier);
+  return x;
+}
+
+/// Scale and zero point of a constant: its own range, in the format of activations.
+template <class Format>
+qparams constant_params(std::span<const float> x) {
+  const kernel::extrema seen = kernel::min_max(x);
+  return compute_qparams<Format>({seen.min, seen.max});
+}
+
+/// Owns or maps the constants of a model for one scheme. Prefill and decode graphs, and any number of sessions, share it;
+/// it is not changed after binding.
+template <quantization_scheme Scheme>
+class constant_store {
+ public:
+  /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
+  constant_store(const checkpoint& from, bool quantized, granularity weights) : from_(from), quantized_(quantized), shared_(weights) {}
+
+  const checkpoint& source() const { return from_; }
+
+  /// Resolves the leaf `n` of a part. `positions`: rows of RoPE tables.
+  operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
+    if (n.kind == op::fill) return fill(n, s);
+    if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
+    const tensor_info& t = find_weight(from_, n, name);
+    const bool matrix = t.shape.size() == 2;
+    if constexpr (Scheme::types.quantizes())
+      if (quantized_ && s != nullptr && s->kind == slot_kind::weight) return codes(t);
+    if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data, {}};
+    return floats(name + "*" + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
+      std::vector<float> x = read_constant(t, n.attr.value);
+      if (s != nullptr) fake_quantize(x);
+      return x;
+    });
+  }
+
+ private:
+  static bool is_aligned(const tensor_info& t) {
+    return reinterpret_cast<std::uintptr_t>(t.data) % static_cast<std::uintptr_t>(bits(t.type) / 8) == 0;
+  }
+
+  void fake_quantize([[maybe_unused]] std::span<float> x) const {
+    if constexpr (Scheme::types.quantizes()) {
+      using format = typename Scheme::activation_format;
+      if (quantized_) kernel::fake_quantize(x, x, to_affine(constant_params<format>(x), format::type));
+    }
+  }
+
+  template <class F>
+  operand floats(const std::string& key, F&& make) {
+    auto& stored = floats_[key];
+    if (stored.empty()) stored = make();
+    return {dtype::f32, stored.data(), {}};
+  }
+
+  operand fill(const node& n, const slot* s) {
+    return floats("fill " + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
+      std::vector<float> x{static_cast<float>(n.attr.value)};
+      if (s != nullptr) fake_quantize(x);
+      return x;
+    });
+  }
+
+  /// cos or sin of the first `positions` positions, rounded to the element type of the table.
+  operand table(const node& n, std::int64_t positions) {
+    const std::int64_t half = n.dims()[1].extent;
+    const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type));
+    return floats(key, [&] {
+      std::vector<float> cos(static_cast<std::size_t>(positions * half)), sin(cos.size());
+      std::vector<std::int64_t> at(static_cast<std::size_t>(positions));
+      for (std::size_t i = 0; i < at.size(); ++i) at[i] = static_cast<std::int64_t>(i);
+      kernel::rope_table({cos.data(), positions, half}, {sin.data(), positions, half}, at, static_cast<float>(n.attr.value));
+      std::vector<float>& x = n.kind == op::rope_cos ? cos : sin;
+      if (n.type.type == dtype::f16)
+        for (float& v : x) v = static_cast<float>(float16(v));
+      return x;
+    });
+  }
+
+  operand codes(const tensor_info& t) {
+    auto& stored = codes_[t.name];
+    if (stored.codes.empty()) stored = quantize_weight<typename Scheme::weight_format>(t, shared_);
+    return {dtype::i8, stored.codes.data(), stored.params.scales};
+  }
+
+  struct no_weight {};
+  template <class S>
+  static auto weight_type() {
+    if constexpr (S::types.quantizes()) return quantized_weight<typename S::weight_format>{};
+    else return no_weight{};
+  }
+
+  const checkpoint& from_;
+  bool quantized_;
+  granularity shared_;
+  std::map<std::string, std::vector<float>> floats_;
+  std::map<std::string, decltype(weight_type<Scheme>())> codes_;
+};
+
+}  // namespace qwq
