@@ -57,9 +57,9 @@ void score_tile(float (&score)[R][key_block], const query* rows, const T* key, s
     for (int n = 0; n < N; ++n) score[r][j + n] = simd::reduce_add<Arch>(sum[r][n]) * scale;
 }
 
-/// y = y * keep + weights . values, for C batches of the head from element d on.
+/// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
 template <class Arch, int R, int C, class T, class Count>
-void value_tile(const query* rows, const float (&weight)[R][key_block], const float (&keep)[R], const T* value,
+void value_tile(const query* rows, const float (*weight)[key_block], const float* keep, const T* value,
                 std::int64_t head_dim, std::int64_t keys, bool first, std::int64_t d, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[R][C];
@@ -79,11 +79,24 @@ void value_tile(const query* rows, const float (&weight)[R][key_block], const fl
     for (int c = 0; c < C; ++c) simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
 }
 
-/// R queries of one kv head, whose `visible` ascends. y holds the running weighted sum, relative to the running maximum.
+/// The same for the whole head.
 template <class Arch, int R, class T>
-void attend(const query* rows, const T* key, const T* value, std::int64_t head_dim, float scale) {
+void add_values(const query* rows, const float (*weight)[key_block], const float* keep, const T* value,
+                std::int64_t head_dim, std::int64_t keys, bool first) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   constexpr int wide = simd::detail::lanes_512<Arch> ? 4 : 2;
+  std::int64_t d = 0;
+  for (; d + wide * width <= head_dim; d += wide * width)
+    value_tile<Arch, R, wide>(rows, weight, keep, value, head_dim, keys, first, d, simd::whole{});
+  for (; d + width <= head_dim; d += width)
+    value_tile<Arch, R, 1>(rows, weight, keep, value, head_dim, keys, first, d, simd::whole{});
+  if (d < head_dim) value_tile<Arch, R, 1>(rows, weight, keep, value, head_dim, keys, first, d, head_dim - d);
+}
+
+/// R queries of one kv head, whose `visible` ascends. y holds the running weighted sum, relative to the running
+/// maximum.
+template <class Arch, int R, class T>
+void attend(const query* rows, const T* key, const T* value, std::int64_t head_dim, float scale) {
   float score[R][key_block], max[R], total[R], keep[R];
   std::fill_n(max, R, minus_infinity);
   std::fill_n(total, R, 0.0f);
@@ -94,21 +107,23 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
     std::int64_t j = 0;
     for (; j + 4 <= keys; j += 4) score_tile<Arch, R, 4>(score, rows, k + j * head_dim, head_dim, j, scale);
     for (; j < keys; ++j) score_tile<Arch, R, 1>(score, rows, k + j * head_dim, head_dim, j, scale);
+    std::int64_t seen[R];
     for (int r = 0; r < R; ++r) {
-      const std::int64_t seen = std::clamp<std::int64_t>(rows[r].visible - j0, 0, keys);
-      std::fill(score[r] + seen, score[r] + keys, minus_infinity);
-      const float new_max = std::max(max[r], row_max<Arch>(score[r], keys));
+      seen[r] = std::clamp<std::int64_t>(rows[r].visible - j0, 0, keys);
+      const float new_max = std::max(max[r], row_max<Arch>(score[r], seen[r]));
       const float shift = new_max == minus_infinity ? 0.0f : new_max;
       keep[r] = std::exp(max[r] - shift);
-      total[r] = total[r] * keep[r] + exp_shifted<Arch>(score[r], score[r], keys, shift);
+      total[r] = total[r] * keep[r] + exp_shifted<Arch>(score[r], score[r], seen[r], shift);
       max[r] = new_max;
     }
-    std::int64_t d = 0;
-    for (; d + wide * width <= head_dim; d += wide * width)
-      value_tile<Arch, R, wide>(rows, score, keep, v, head_dim, keys, j0 == 0, d, simd::whole{});
-    for (; d + width <= head_dim; d += width)
-      value_tile<Arch, R, 1>(rows, score, keep, v, head_dim, keys, j0 == 0, d, simd::whole{});
-    if (d < head_dim) value_tile<Arch, R, 1>(rows, score, keep, v, head_dim, keys, j0 == 0, d, head_dim - d);
+    add_values<Arch, R>(rows, score, keep, v, head_dim, seen[0], j0 == 0);
+    // Keys that only later rows see are not multiplied by 0 for the others: their values may be NaN.
+    constexpr float all = 1.0f;
+    for (int r = 1; r < R; ++r)
+      if (seen[r] > seen[0]) {
+        std::copy(score[r] + seen[0], score[r] + seen[r], score[r]);
+        add_values<Arch, 1>(rows + r, score + r, &all, v + seen[0] * head_dim, head_dim, seen[r] - seen[0], false);
+      }
   }
   for (int r = 0; r < R; ++r)
     simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) {
@@ -120,8 +135,9 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
 
 /// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
 /// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
-/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result does
-/// not depend on the number of threads. y must not overlap q. `T` is float, float16 or bfloat16.
+/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
+/// depends neither on the number of threads nor on how the rows are cut into chunks. y must not overlap q. `T` is float,
+/// float16 or bfloat16.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {

@@ -133,8 +133,8 @@ void for_output_blocks(executor& ex, std::int64_t outputs, F&& f) {
 
 }  // namespace detail
 
-/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or an int8_weight. The result does
-/// not depend on the number of threads. y must not overlap x.
+/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or an int8_weight. The result
+/// does not depend on the number of threads. y must not overlap x.
 template <class Arch = xsimd::default_arch, class W>
 void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   detail::for_output_blocks(ex, w.rows, [&](std::int64_t j0, std::int64_t j1) {

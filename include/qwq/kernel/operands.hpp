@@ -18,7 +18,9 @@ struct int8_weight {
   std::int64_t rows = 0, cols = 0;
   std::span<const float> scales;
 
-  constexpr float scale(std::int64_t row) const { return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)]; }
+  constexpr float scale(std::int64_t row) const {
+    return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)];
+  }
 };
 
 /// Keys or values [kv_heads, capacity, head_dim], dense.

@@ -63,8 +63,8 @@ inline constexpr auto to_code_to_value = [](const auto& a, auto x) { return a.va
 
 }  // namespace detail
 
-/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes take
-/// a byte each (see `pack_int4`).
+/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes
+/// take a byte each (see `pack_int4`).
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(std::span<Code> codes, std::span<const float> x, const affine& p) {
   detail::map_affine<Arch>(codes, x, p, detail::to_code);

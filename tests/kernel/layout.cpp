@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies, transposes, columns, and rows of an embedding table.
+#include "qwq/kernel/layout.hpp"
+
+#include <array>
+
+#include <xtensor/xadapt.hpp>
+#include <xtensor/xmanipulation.hpp>
+#include <xtensor/xtensor.hpp>
+
+#include "qwq/kernel/embedding.hpp"
+#include "qwq/kernel/reference.hpp"
+#include "support.hpp"
+
+using namespace qwq;
+using namespace test;
+
+TEST_CASE("transpose") {
+  for (const std::int64_t rows : {0, 1, 2, 15, 16, 17, 40})
+    for (const std::int64_t cols : {0, 1, 3, 16, 33}) {
+      CAPTURE(rows);
+      CAPTURE(cols);
+      const buffer<float> x(rows * cols, normal(rows * cols, 1));
+      buffer<float> y(rows * cols);
+      kernel::transpose(y.matrix(cols, rows), x.matrix(rows, cols));
+      const std::array shape{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
+      const xt::xtensor<float, 2> twin = xt::adapt(x.data(), x.size(), xt::no_ownership(), shape);
+      const xt::xtensor<float, 2> expected = xt::transpose(twin);
+      CHECK(first_difference(y, expected.storage(), same) == -1);
+      CHECK(y.intact());
+    }
+}
+
+TEST_CASE("columns put together are the columns taken apart") {
+  const buffer<float> a(3 * 2, normal(6, 1)), b(3 * 5, normal(15, 2)), none(0);
+  buffer<float> y(3 * 7), a_again(3 * 2), b_again(3 * 5), copied(3 * 7);
+  const matrix_view<const float> parts[] = {a.matrix(3, 2), none.matrix(3, 0), b.matrix(3, 5)};
+  kernel::concat_columns<float>(y.matrix(3, 7), parts);
+  CHECK(y.matrix(3, 7)(2, 1) == a[5]);
+  CHECK(y.matrix(3, 7)(2, 2) == b[10]);
+  kernel::slice_columns<float>(a_again.matrix(3, 2), y.matrix(3, 7), 0);
+  kernel::slice_columns<float>(b_again.matrix(3, 5), y.matrix(3, 7), 2);
+  CHECK(first_difference(a_again, a, same) == -1);
+  CHECK(first_difference(b_again, b, same) == -1);
+  kernel::copy<float>(copied.matrix(3, 7), y.matrix(3, 7));
+  CHECK(first_difference(copied, y, same) == -1);
+  CHECK((y.intact() && a_again.intact() && b_again.intact() && copied.intact()));
+}
+
+TEST_CASE("embedding gathers rows of every float type") {
+  const auto check = [&]<class T>(T) {
+    for (const std::int64_t n : lengths) {
+      CAPTURE(n);
+      buffer<T> table(5 * n, normal(5 * n, 9));
+      const std::vector<std::int64_t> ids{4, 0, 4, 2};
+      buffer<float> y(4 * n), expected(4 * n);
+      kernel::embedding(y.matrix(4, n), table.matrix(5, n), ids);
+      kernel::reference::embedding(expected.matrix(4, n), table.matrix(5, n), ids);
+      CHECK(first_difference(y, expected, same) == -1);
+      CHECK(y.intact());
+    }
+  };
+  check(float{});
+  check(float16{});
+  check(bfloat16{});
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products with every kind of weight, row- and column-major.
+#include "qwq/kernel/linear.hpp"
+
+#include <xtensor/xadapt.hpp>
+#include <xtensor/xmath.hpp>
+#include <xtensor/xtensor.hpp>
+
+#include "qwq/kernel/reference.hpp"
+#include "support.hpp"
+
+using namespace qwq;
+using namespace test;
+
+namespace {
+
+struct shape {
+  std::int64_t m, n, k;
+};
+// Around the tiles (3 x 4, 4 x 6), the task and row blocks (96), and the converted block (256).
+const std::vector<shape> shapes{{1, 1, 1},   {1, 5, 3},   {2, 6, 16},  {3, 7, 17},   {4, 12, 31},  {5, 97, 33},
+                                {7, 96, 64}, {1, 193, 65}, {13, 11, 257}, {64, 25, 300}, {97, 13, 40}, {33, 6, 513},
+                                {0, 4, 8},   {4, 0, 8},   {3, 5, 0}};
+
+buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t cols) {
+  buffer<float> y(rows * cols);
+  kernel::reference::transpose(y.matrix(cols, rows), x.matrix(rows, cols));
+  return y;
+}
+
+/// Both orders of y = x w^T against f64 sums, within the worst case of k roundings.
+template <class W, class Magnitude>
+void check_both(const shape& s, const W& w, const Magnitude& magnitude) {
+  CAPTURE(s.m);
+  CAPTURE(s.n);
+  CAPTURE(s.k);
+  inline_executor ex;
+  const buffer<float> x(s.m * s.k, normal(s.m * s.k, 1));
+  buffer<float> y(s.m * s.n), columns(s.m * s.n), again(s.m * s.n), expected(s.m * s.n), size(s.m * s.n), absolute = x;
+  for (std::size_t i = 0; i < absolute.size(); ++i) absolute[i] = std::abs(absolute[i]);
+  kernel::reference::linear(expected.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
+  kernel::reference::linear(size.matrix(s.m, s.n), absolute.matrix(s.m, s.k), magnitude);
+
+  const auto agrees = [&](const buffer<float>& got) {
+    if (!got.intact()) return false;
+    for (std::size_t i = 0; i < got.size(); ++i)
+      if (!(std::abs(got[i] - expected[i]) <= size[i] * static_cast<float>(s.k + 2) * half_ulp)) return false;
+    return true;
+  };
+  kernel::linear(ex, y.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
+  CHECK(agrees(y));
+
+  const buffer<float> xt = transposed(x, s.m, s.k);
+  kernel::linear_columns(ex, columns.matrix(s.n, s.m), xt.matrix(s.k, s.m), w);
+  CHECK(columns.intact());
+  CHECK(agrees(transposed(columns, s.n, s.m)));
+
+  backward_executor backward;
+  kernel::linear(backward, again.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
+  CHECK(first_difference(again, y, same) == -1);
+  kernel::linear_columns(backward, again.matrix(s.n, s.m), xt.matrix(s.k, s.m), w);
+  CHECK(first_difference(again, columns, same) == -1);
+}
+
+}  // namespace
+
+TEST_CASE("linear is the product that xtensor computes") {
+  inline_executor ex;
+  constexpr std::size_t m = 5, n = 9, k = 37;
+  const buffer<float> x(m * k, normal(m * k, 1)), w(n * k, normal(n * k, 2));
+  buffer<float> y(m * n);
+  kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), w.matrix(n, k));
+  const xt::xtensor<double, 3> a = xt::adapt(x.data(), x.size(), xt::no_ownership(), std::vector<std::size_t>{m, 1, k});
+  const xt::xtensor<double, 3> b = xt::adapt(w.data(), w.size(), xt::no_ownership(), std::vector<std::size_t>{1, n, k});
+  const xt::xtensor<double, 3> products = a * b;
+  const xt::xtensor<double, 2> expected = xt::sum(products, {2});
+  const xt::xtensor<double, 2> size = xt::sum(xt::abs(products), {2});
+  for (std::size_t i = 0; i < m * n; ++i)
+    CHECK(std::abs(y[i] - expected.storage()[i]) <= size.storage()[i] * static_cast<double>((k + 2) * half_ulp));
+}
+
+TEST_CASE("float weights") {
+  const auto check = [&]<class T>(T) {
+    for (const shape& s : shapes) {
+      buffer<T> w(s.n * s.k, normal(s.n * s.k, 2)), magnitude = w;
+      for (std::size_t i = 0; i < w.size(); ++i) magnitude[i] = T(std::abs(static_cast<float>(w[i])));
+      check_both(s, w.matrix(s.n, s.k), magnitude.matrix(s.n, s.k));
+    }
+  };
+  check(float{});
+  check(float16{});
+  check(bfloat16{});
+}
+
+TEST_CASE("int8 weights with a scale per tensor and per channel") {
+  for (const shape& s : shapes)
+    for (const std::int64_t scales : {std::int64_t{1}, s.n}) {
+      if (scales == 0) continue;
+      buffer<std::int8_t> codes(s.n * s.k), magnitude(s.n * s.k);
+      for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::int8_t>(i * 37 % 255 - 127);
+      for (std::size_t i = 0; i < codes.size(); ++i) magnitude[i] = static_cast<std::int8_t>(std::abs(codes[i]));
+      buffer<float> scale(scales, normal(scales, 3));
+      for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = 0.001f + std::abs(scale[i]);
+      check_both(s, kernel::int8_weight{codes.data(), s.n, s.k, scale.span()},
+                 kernel::int8_weight{magnitude.data(), s.n, s.k, scale.span()});
+    }
+}
+
+TEST_CASE("an int8 weight element is exactly the f32 product of code and scale") {
+  inline_executor ex;
+  buffer<std::int8_t> codes(256);
+  for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::int8_t>(static_cast<int>(i) - 128);
+  const float scale = 0.0123456f, one = 1.0f;
+  buffer<float> y(256);
+  kernel::linear(ex, y.matrix(1, 256), {&one, 1, 1}, kernel::int8_weight{codes.data(), 256, 1, {&scale, 1}});
+  for (std::size_t i = 0; i < 256; ++i) CHECK(y[i] == static_cast<float>(codes[i]) * scale);
+}
+
+TEST_CASE("rows that are not dense") {
+  inline_executor ex;
+  constexpr std::int64_t m = 6, n = 10, k = 20;
+  const buffer<float> x(m * 29, normal(m * 29, 1)), w(n * 31, normal(n * 31, 2));
+  buffer<float> y(m * 13, {5.0f}), expected(m * n);
+  const matrix_view<const float> xv{x.data(), m, k, 29}, wv{w.data(), n, k, 31};
+  kernel::linear(ex, {y.data(), m, n, 13}, xv, wv);
+  kernel::reference::linear(expected.matrix(m, n), xv, wv);
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t j = 0; j < 13; ++j) {
+      const float got = y.matrix(m, 13)(i, j);
+      CHECK((j < n ? close(got, expected.matrix(m, n)(i, j), 0, 1e-5f) : got == 5.0f));
+    }
+}
+
+TEST_CASE("NaN and infinity reach the outputs that read them, and no others") {
+  inline_executor ex;
+  constexpr std::int64_t m = 5, n = 14, k = 19;
+  buffer<float> x(m * k, {1.0f}), w(n * k, {1.0f}), y(m * n);
+  x.matrix(m, k)(2, 18) = quiet_nan;
+  w.matrix(n, k)(13, 0) = -infinity;
+  const auto check = [&](auto&& at) {
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) CHECK(same(at(i, j), i == 2 ? quiet_nan : j == 13 ? -infinity : 19.0f));
+  };
+  kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), w.matrix(n, k));
+  check([&](std::int64_t i, std::int64_t j) { return y.matrix(m, n)(i, j); });
+  const buffer<float> xt = transposed(x, m, k);
+  kernel::linear_columns(ex, y.matrix(n, m), xt.matrix(k, m), w.matrix(n, k));
+  check([&](std::int64_t i, std::int64_t j) { return y.matrix(n, m)(j, i); });
+}
