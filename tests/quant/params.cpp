@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scales and zero points against onnxruntime's, bit for bit.
+#include "qwq/quant/params.hpp"
+
 #include <doctest/doctest.h>
 
-#include <bit>
 #include <cmath>
-#include <cstdint>
 #include <fstream>
 #include <limits>
 #include <map>
 #include <sstream>
 #include <string>
 
-#include "qwq/quant/params.hpp"
+#include "golden.hpp"
 
 namespace {
 
@@ -22,10 +22,6 @@ constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 const std::map<std::string, dtype> types = {{"int8", dtype::i8},   {"uint8", dtype::u8}, {"int16", dtype::i16},
                                             {"uint16", dtype::u16}, {"int4", dtype::i4},  {"uint4", dtype::u4}};
-
-float from_hex(const std::string& bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(std::stoul(bits, nullptr, 16)));
-}
 
 /// The format types, so that a row of the table reaches the compile-time path too.
 template <class F>
@@ -45,7 +41,7 @@ void with_format(qwq::int_spec f, F&& call) {
 }  // namespace
 
 TEST_CASE("every row of onnxruntime's scale and zero point table") {
-  std::ifstream table(QWQ_TEST_DATA "/ort_quant/scale_zp_cases.csv");
+  std::ifstream table(golden::path("scale_zp_cases.csv"));
   std::string line;
   REQUIRE(std::getline(table, line));
   int rows = 0;
@@ -57,14 +53,14 @@ TEST_CASE("every row of onnxruntime's scale and zero point table") {
     for (auto* field : {&type, &symmetric, &reduce, &min_range, &low, &high, &qmin, &qmax, &scale, &zero_point})
       std::getline(fields, *field, ',');
     const qwq::int_spec spec{types.at(type), symmetric == "1", reduce == "1"};
-    const qwq::range range{from_hex(low), from_hex(high)};
+    const qwq::range range{golden::from_hex(low), golden::from_hex(high)};
     const float min_real_range = min_range.empty() ? 0.0f : std::stof(min_range);
 
     const auto codes = qwq::ort::scale_range(spec);
     CHECK(codes.min == std::stoi(qmin));
     CHECK(codes.max == std::stoi(qmax));
     const auto p = qwq::ort::compute_qparams(spec, range, min_real_range);
-    CHECK(std::bit_cast<std::uint32_t>(p.scale) == std::stoul(scale, nullptr, 16));
+    CHECK(golden::bits(p.scale) == std::stoul(scale, nullptr, 16));
     CHECK(p.zero_point == std::stoi(zero_point));
     int formats = 0;
     with_format(spec, [&]<class Format>(Format) {
@@ -125,11 +121,11 @@ TEST_CASE("another convention is another type") {
 
 TEST_CASE("ranges that are none are refused") {
   using u8 = qwq::int_format<dtype::u8, false>;
-  CHECK_THROWS_WITH_AS(qwq::compute_qparams<u8>({not_a_number, 1}), "range: expected finite low <= high, found [nan, 1.000000]",
-                       qwq::error);
+  CHECK_THROWS_WITH_AS(qwq::compute_qparams<u8>({not_a_number, 1}),
+                       "range: expected finite low <= high, found [nan, 1.000000]", qwq::error);
   CHECK_THROWS_AS(qwq::compute_qparams<u8>({0, not_a_number}), qwq::error);
-  CHECK_THROWS_WITH_AS(qwq::compute_qparams<u8>({2, 1}), "range: expected finite low <= high, found [2.000000, 1.000000]",
-                       qwq::error);
+  CHECK_THROWS_WITH_AS(qwq::compute_qparams<u8>({2, 1}),
+                       "range: expected finite low <= high, found [2.000000, 1.000000]", qwq::error);
   CHECK_THROWS_WITH_AS(qwq::ort::compute_qparams({dtype::f16}, {0, 1}),
                        "integer format: expected i4, u4, i8, u8, i16 or u16, found f16", qwq::error);
   CHECK_THROWS_AS(qwq::compute_qparams<u8>({0, inf}), qwq::error);

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Round-to-nearest quantization of weight matrices, in two passes over rows that may come piecewise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "qwq/core/dtype.hpp"
+#include "qwq/core/error.hpp"
+#include "qwq/core/view.hpp"
+#include "qwq/kernel/observe.hpp"
+#include "qwq/kernel/quantize.hpp"
+#include "qwq/quant/finite.hpp"
+#include "qwq/quant/params.hpp"
+
+namespace qwq {
+
+/// What shares one scale: the whole matrix, a row (axis 0), or a column (axis 1).
+enum class granularity : std::uint8_t { tensor, row, column };
+
+namespace detail {
+template <dtype T> struct code { using type = storage_t<T>; };
+template <> struct code<dtype::i4> { using type = std::int8_t; };
+template <> struct code<dtype::u4> { using type = std::uint8_t; };
+}  // namespace detail
+
+/// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
+template <dtype T> using code_t = typename detail::code<T>::type;
+
+/// First pass: the range of everything that shares a scale.
+class weight_ranges {
+ public:
+  /// Of a `rows` x `cols` matrix; `tensor` is its name in messages.
+  weight_ranges(std::string tensor, granularity shared, std::int64_t rows, std::int64_t cols)
+      : tensor_(std::move(tensor)), shared_(shared), rows_(rows), cols_(cols) {
+    if (rows < 1 || cols < 1) throw error(tensor_ + ": expected a matrix with elements, found " + shape(rows, cols));
+    const std::int64_t count = shared == granularity::tensor ? 1 : shared == granularity::row ? rows : cols;
+    seen_.resize(static_cast<std::size_t>(count));
+  }
+
+  /// Takes rows [first_row, first_row + block.rows), each row once, in any order. Throws `error` at NaN and infinity.
+  void observe(std::int64_t first_row, matrix_view<const float> block) {
+    if (block.cols != cols_ || first_row < 0 || block.rows < 0 || first_row > rows_ - block.rows)
+      throw error(tensor_ + ": expected rows of " + shape(rows_, cols_) + ", found " + shape(block.rows, block.cols) +
+                  " from row " + std::to_string(first_row));
+    for (std::int64_t i = 0; i < block.rows; ++i) {
+      const auto row = block.span(i);
+      if (!detail::all_finite(row))
+        throw error(tensor_ + ": expected finite values, found NaN or infinity in row " +
+                    std::to_string(first_row + i));
+      if (shared_ == granularity::column) {
+        for (std::size_t j = 0; j < row.size(); ++j) {
+          seen_[j].min = row[j] < seen_[j].min ? row[j] : seen_[j].min;
+          seen_[j].max = row[j] > seen_[j].max ? row[j] : seen_[j].max;
+        }
+      } else {
+        auto& seen = seen_[shared_ == granularity::row ? static_cast<std::size_t>(first_row + i) : 0];
+        seen = kernel::min_max(row, seen);
+      }
+    }
+    rows_seen_ += block.rows;
+  }
+
+  granularity shared() const { return shared_; }
+
+  /// One range for each scale. Throws `error` before all rows were observed.
+  std::vector<range> result() const {
+    if (rows_seen_ != rows_)
+      throw error(tensor_ + ": expected " + std::to_string(rows_) + " observed rows, found " +
+                  std::to_string(rows_seen_));
+    std::vector<range> ranges;
+    ranges.reserve(seen_.size());
+    for (const auto& seen : seen_) ranges.push_back({seen.min, seen.max});
+    return ranges;
+  }
+
+ private:
+  static std::string shape(std::int64_t rows, std::int64_t cols) {
+    return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+  }
+
+  std::string tensor_;
+  granularity shared_;
+  std::int64_t rows_, cols_, rows_seen_ = 0;
+  std::vector<kernel::extrema> seen_;
+};
+
+/// Scales and zero points of a weight in `Format`: one, one per row, or one per column.
+template <class Format>
+struct weight_params {
+  granularity shared = granularity::tensor;
+  std::vector<float> scales;
+  std::vector<std::int32_t> zero_points;
+
+  weight_params() = default;
+  explicit weight_params(const weight_ranges& ranges, float min_real_range = 0, bool reduce_range = false)
+      : shared(ranges.shared()) {
+    for (const range r : ranges.result()) {
+      const qparams p = compute_qparams<Format>(r, min_real_range, reduce_range);
+      scales.push_back(p.scale);
+      zero_points.push_back(p.zero_point);
+    }
+  }
+};
+
+/// Second pass: codes of the rows that `block` holds, the first of which is row `first_row` of the weight.
+template <class Format>
+void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t<matrix_view<const float>> block,
+                   const weight_params<Format>& p, std::int64_t first_row = 0) {
+  constexpr auto clip = kernel::full_range(Format::type);
+  if (p.shared == granularity::tensor) {
+    for (std::int64_t i = 0; i < block.rows; ++i)
+      kernel::quantize(codes.span(i), block.span(i), kernel::affine{p.scales[0], p.zero_points[0], clip});
+    return;
+  }
+  std::span<const float> scales = p.scales;
+  std::span<const std::int32_t> zero_points = p.zero_points;
+  const bool per_row = p.shared == granularity::row;
+  if (per_row) {
+    scales = scales.subspan(static_cast<std::size_t>(first_row), static_cast<std::size_t>(block.rows));
+    zero_points = zero_points.subspan(static_cast<std::size_t>(first_row), static_cast<std::size_t>(block.rows));
+  }
+  const auto axis = per_row ? kernel::channel_axis::row : kernel::channel_axis::column;
+  kernel::quantize(codes, block, kernel::channel_affine{scales, zero_points, clip, axis});
+}
+
+}  // namespace qwq
