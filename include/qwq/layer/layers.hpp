@@ -56,6 +56,19 @@ struct rms_norm {
   }
 };
 
+/// h + x, the residual stream and what a block adds to it.
+struct residual {
+  std::string_view name;
+
+  template <class H, class X>
+  constexpr value<dtype::f32> operator()(H h, X x) const {
+    detail::require_float<H>();
+    detail::require_float<X>();
+    const in_module scope{*h.b, name};
+    return value<dtype::f32>{h + x};
+  }
+};
+
 /// Half-split rotary embedding with tables of `Positions` rows, computed once when a session is bound.
 template <std::int64_t HeadDim, std::int64_t Positions>
 struct rope {

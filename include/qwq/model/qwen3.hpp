@@ -18,8 +18,8 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
       self_attn{C.rms_norm_eps, C.rope_theta, 1.0 / square_root(static_cast<double>(C.head_dim))};
 
   const auto a = self_attn(input_layernorm(h), past);
-  const value<dtype::f32> h1{h + a.out};
-  const value<dtype::f32> h2{h1 + layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1))};
+  const auto h1 = layer::residual{"attn_residual"}(h, a.out);
+  const auto h2 = layer::residual{"mlp_residual"}(h1, layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1)));
   return {h2, a.key, a.value_};
 }
 
