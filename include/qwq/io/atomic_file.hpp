@@ -87,10 +87,14 @@ class atomic_file {
   /// The target, for messages.
   const std::string& name() const { return name_; }
 
-  /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
-  void commit() {
+  /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
+  void sync() {
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name_, "flush to disk", errno);
+  }
+  /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
+  void commit() {
+    sync();
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw detail::io_error(name_, "rename to", errno);
     ::close(fd_);
     fd_ = -1;

@@ -44,6 +44,9 @@ class checkpoint {
     return result;
   }
 
+  /// The folder that it was opened from.
+  const std::string& folder() const { return folder_; }
+
   /// The tensor, or null.
   const tensor_info* find(std::string_view name) const {
     const auto at = tensors_.find(name);

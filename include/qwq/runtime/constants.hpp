@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -69,26 +71,62 @@ struct quantized_weight {
   weight_params<Format> params;
 };
 
-/// Round-to-nearest quantization of a checkpoint matrix, read twice in blocks: floats of the whole never exist at once.
+/// Scales and zero points of a checkpoint matrix, which is read in blocks.
 template <class Format>
-quantized_weight<Format> quantize_weight(const tensor_info& t, granularity shared) {
+weight_params<Format> measure_weight(const tensor_info& t, granularity shared) {
   const std::int64_t rows = t.shape[0], cols = t.shape[1];
   std::vector<float> buffer;
   weight_ranges ranges(std::string(t.file) + ": tensor '" + t.name + "'", shared, rows, cols);
   for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) { ranges.observe(first, block); });
-  quantized_weight<Format> q{std::vector<code_t<Format::type>>(static_cast<std::size_t>(rows * cols)), weight_params<Format>(ranges)};
-  for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) {
-    quantize_rows<Format>(matrix_view<code_t<Format::type>>{q.codes.data() + first * cols, block.rows, cols}, block, q.params, first);
+  return weight_params<Format>(ranges);
+}
+
+/// Codes of a checkpoint matrix by round-to-nearest, in blocks of rows: `f(codes)`, first row first.
+template <class Format, class F>
+void for_each_code_block(const tensor_info& t, const weight_params<Format>& params, F&& f) {
+  using code = code_t<Format::type>;
+  std::vector<float> buffer;
+  std::vector<code> codes;
+  for_each_block(t, t.shape[0], t.shape[1], buffer, [&](std::int64_t first, auto block) {
+    codes.resize(static_cast<std::size_t>(block.rows * block.cols));
+    quantize_rows<Format>(matrix_view<code>{codes.data(), block.rows, block.cols}, block, params, first);
+    f(std::span<const code>(codes));
   });
+}
+
+/// A checkpoint matrix quantized: floats of the whole never exist at once.
+template <class Format>
+quantized_weight<Format> quantize_weight(const tensor_info& t, granularity shared) {
+  quantized_weight<Format> q{{}, measure_weight<Format>(t, shared)};
+  q.codes.reserve(t.size());
+  for_each_code_block(t, q.params, [&](auto codes) { q.codes.insert(q.codes.end(), codes.begin(), codes.end()); });
   return q;
+}
+
+/// x *= multiplier, as every reader of a weight leaf applies its multiplier.
+inline void multiply(std::span<float> x, double multiplier) {
+  if (multiplier != 1.0)
+    for (float& v : x) v *= static_cast<float>(multiplier);
 }
 
 /// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones.
 inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
   std::vector<float> x(t.size());
   to_f32(t, x);
-  if (multiplier != 1.0)
-    for (float& v : x) v *= static_cast<float>(multiplier);
+  multiply(x, multiplier);
+  return x;
+}
+
+/// cos or sin of positions [first, first + count), rounded to the element type of the leaf `n`: [count, D/2].
+inline std::vector<float> rope_rows(const node& n, std::int64_t first, std::int64_t count) {
+  const std::int64_t half = n.dims()[1].extent;
+  std::vector<float> cos(static_cast<std::size_t>(count * half)), sin(cos.size());
+  std::vector<std::int64_t> at(static_cast<std::size_t>(count));
+  std::iota(at.begin(), at.end(), first);
+  kernel::rope_table({cos.data(), count, half}, {sin.data(), count, half}, at, static_cast<float>(n.attr.value));
+  std::vector<float>& x = n.kind == op::rope_cos ? cos : sin;
+  if (n.type.type == dtype::f16)
+    for (float& v : x) v = static_cast<float>(float16(v));
   return x;
 }
 
@@ -152,20 +190,9 @@ class constant_store {
     });
   }
 
-  /// cos or sin of the first `positions` positions, rounded to the element type of the table.
   operand table(const node& n, std::int64_t positions) {
-    const std::int64_t half = n.dims()[1].extent;
     const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type));
-    return floats(key, [&] {
-      std::vector<float> cos(static_cast<std::size_t>(positions * half)), sin(cos.size());
-      std::vector<std::int64_t> at(static_cast<std::size_t>(positions));
-      for (std::size_t i = 0; i < at.size(); ++i) at[i] = static_cast<std::int64_t>(i);
-      kernel::rope_table({cos.data(), positions, half}, {sin.data(), positions, half}, at, static_cast<float>(n.attr.value));
-      std::vector<float>& x = n.kind == op::rope_cos ? cos : sin;
-      if (n.type.type == dtype::f16)
-        for (float& v : x) v = static_cast<float>(float16(v));
-      return x;
-    });
+    return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 
   operand codes(const tensor_info& t) {

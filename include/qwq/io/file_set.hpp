@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several files of one folder that appear together.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <qwq/io/atomic_file.hpp>
+
+namespace qwq {
+
+/// A file that was written: its name inside its folder, and its size.
+struct written_file {
+  std::string name;
+  std::uint64_t bytes = 0;
+};
+
+/// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error
+/// before its first rename, the folder is as it was. Every error throws `error` naming the file and the reason.
+class file_set {
+ public:
+  /// Creates `folder` if it is not there.
+  explicit file_set(std::filesystem::path folder) : folder_(std::move(folder)) {
+    std::error_code code;
+    created_ = std::filesystem::create_directories(folder_, code);
+    if (code) throw detail::io_error(folder_.string(), "create", code.value());
+  }
+  file_set(const file_set&) = delete;
+  file_set& operator=(const file_set&) = delete;
+  ~file_set() {
+    files_.clear();
+    std::error_code ignored;
+    if (created_) std::filesystem::remove(folder_, ignored);  // which it does only when nothing is inside
+  }
+
+  /// Starts a file. It lives as long as the set.
+  atomic_file& add(const std::string& name) { return files_.emplace_back(name, folder_ / name).file; }
+
+  /// Puts all on the disk, then renames them in the order in which they were added.
+  std::vector<written_file> commit() {
+    for (entry& e : files_) e.file.sync();
+    std::vector<written_file> written;
+    for (entry& e : files_) {
+      e.file.commit();
+      written.push_back({e.name, e.file.position()});
+    }
+    return written;
+  }
+
+ private:
+  struct entry {
+    entry(std::string n, std::filesystem::path path) : name(std::move(n)), file(std::move(path)) {}
+    std::string name;
+    atomic_file file;
+  };
+
+  std::filesystem::path folder_;
+  bool created_ = false;
+  std::deque<entry> files_;
+};
+
+}  // namespace qwq
