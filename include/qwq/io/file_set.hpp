@@ -2,7 +2,6 @@
 // Several files of one folder that appear together.
 #pragma once
 
-#include <cstdint>
 #include <deque>
 #include <filesystem>
 #include <string>
@@ -10,15 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include <qwq/core/written_file.hpp>
 #include <qwq/io/atomic_file.hpp>
 
 namespace qwq {
-
-/// A file that was written: its name inside its folder, and its size.
-struct written_file {
-  std::string name;
-  std::uint64_t bytes = 0;
-};
 
 /// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error
 /// before its first rename, the folder is as it was. Every error throws `error` naming the file and the reason.
