@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of rules share: small graphs, whether a rule fires on them, and whether both sides mean the same.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "qwq/lower/steps.hpp"
+#include "qwq/rewrite/rewrite.hpp"
+
+namespace qwq::test {
+
+inline constexpr std::int64_t channels = 24, rows_bound = 8;
+
+inline constexpr tensor_type hidden{dtype::f32, {1, dim{rows_bound, "sequence_length"}, channels}};
+
+/// A graph around one expression: `make(b)` returns the value of the output "y".
+template <class Make>
+constexpr graph<> around(Make make) {
+  graph<> g;
+  builder b{g};
+  b.output("y", make(b).id);
+  return g;
+}
+
+constexpr expr input(builder& b, std::string_view name, tensor_type type = hidden) { return leaf(b, op::input, name, type); }
+constexpr expr vector(builder& b, std::string_view name) { return leaf(b, op::weight, name, {dtype::f32, {channels}}); }
+constexpr expr matrix(builder& b, std::string_view name, std::int64_t rows, std::int64_t cols) {
+  return leaf(b, op::weight, name, {dtype::f32, {rows, cols}});
+}
+constexpr expr constant(builder& b, double value) { return leaf(b, op::fill, "constant", {dtype::f32, {1}}, value); }
+
+/// How often `r`, and nothing else, fires on the graph.
+template <std::size_t N>
+constexpr std::size_t fires(const rule& r, const graph<N>& g) {
+  const auto out = rewrite(g, std::array{r});
+  return out.value.error.ok() ? out.fired.count(r.name) : ~std::size_t{0};
+}
+
+/// Number of nodes of a kind.
+template <std::size_t N>
+constexpr std::size_t count(op kind, const graph<N>& g) {
+  std::size_t n = 0;
+  for (const node& x : g.nodes)
+    if (x.kind == kind) ++n;
+  return n;
+}
+
+/// `Graph` after `Rules`.
+template <class Graph, const auto& Rules>
+struct after {
+  static constexpr auto result = rewrite(Graph::value, Rules);
+  static constexpr auto& value = result.value;
+};
+
+/// Runs a graph on the kernels. Inputs and weights are random, and the same for the same name: so that two graphs that mean
+/// the same give the same.
+template <class G>
+std::vector<float> evaluate(std::int64_t rows = 5) {
+  constexpr auto& g = G::value;
+  const auto values = [](std::string_view name, std::int64_t n, double factor) {
+    std::seed_seq seed(name.begin(), name.end());
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> x(static_cast<std::size_t>(n));
+    for (float& v : x) v = normal(random) * static_cast<float>(factor);
+    return x;
+  };
+  std::vector<std::vector<float>> kept;
+  std::vector<operand> parameters;
+  std::vector<void*> inputs;
+  for (node_id id : planned<G>::layout.parameters) {
+    const node& n = g[id];
+    kept.push_back(n.kind == op::fill ? std::vector{static_cast<float>(n.attr.value)} : values(n.name, n.dims().elements(), n.attr.value));
+    parameters.push_back({dtype::f32, kept.back().data(), {}});
+  }
+  for (node_id id : planned<G>::layout.inputs) {
+    kept.push_back(values(g[id].name, g[id].dims().elements(), 1));
+    inputs.push_back(kept.back().data());
+  }
+  constexpr auto positions = static_cast<std::size_t>(rows_bound);
+  std::vector<float> key(positions * channels * 4), value(key.size());
+  std::vector<std::byte> arena(planned<G>::layout.arena_bytes + arena_alignment);
+  inline_executor threads;
+  frame f;
+  f.threads = &threads;
+  f.arena = arena.data() + (arena_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % arena_alignment);
+  f.rows = rows;
+  f.last_position = rows - 1;
+  f.parameters = parameters.data();
+  f.inputs = inputs.data();
+  f.cache = {dtype::f32, key.data(), value.data(), rows_bound};
+  const float* y = run_graph<G>(f);
+  std::int64_t n = 1;
+  for (const dim& d : g[g.outputs[0].id].dims()) n *= d.named() ? rows : d.extent;
+  return {y, y + n};
+}
+
+/// Both sides of a rewrite give the same values, up to f32 rounding in another order.
+inline void check_same(const std::vector<float>& a, const std::vector<float>& b, float tolerance = 2e-5f) {
+  REQUIRE(a.size() == b.size());
+  float largest = 0, worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    largest = std::max(largest, std::abs(a[i]));
+    worst = std::max(worst, std::abs(a[i] - b[i]));
+  }
+  CHECK(largest > 0);
+  CHECK(worst <= tolerance * largest);
+}
+
+}  // namespace qwq::test
