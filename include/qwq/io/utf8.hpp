@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace qwq::detail {
+
+inline constexpr char32_t replacement_character = 0xFFFD;
+
+/// One code point and how many bytes it took.
+struct utf8_step {
+  char32_t code_point = replacement_character;
+  std::size_t length = 1;
+  bool cut_off = false;  ///< the text ends inside a sequence that more bytes could complete
+};
+
+/// Reads the first code point of `s`, which is not empty. An ill-formed sequence yields U+FFFD over its maximal subpart
+/// (The Unicode Standard 15.0, section 3.9, table 3-7), as Python's errors="replace" and Rust's from_utf8_lossy do.
+constexpr utf8_step read_utf8(std::string_view s) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return {lead, 1, false};
+  if (lead < 0xC2 || lead > 0xF4) return {};
+  const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;  // no overlong forms
+  unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;  // no surrogates, nothing above U+10FFFF
+  char32_t code_point = lead & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if (i == s.size()) return {replacement_character, i, true};
+    if (byte(i) < low || byte(i) > high) return {replacement_character, i, false};
+    code_point = code_point << 6 | (byte(i) & 0x3FU);
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {code_point, length, false};
+}
+
+inline void append_utf8(std::string& out, char32_t c) {
+  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
+  if (c < 0x80) return put(c);
+  if (c < 0x800) {
+    put(0xC0 | c >> 6);
+  } else {
+    if (c < 0x10000) {
+      put(0xE0 | c >> 12);
+    } else {
+      put(0xF0 | c >> 18);
+      put(0x80 | (c >> 12 & 0x3F));
+    }
+    put(0x80 | (c >> 6 & 0x3F));
+  }
+  put(0x80 | (c & 0x3F));
+}
+
+/// Appends well-formed UTF-16.
+inline void append_utf8(std::string& out, std::u16string_view units) {
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    char32_t c = units[i];
+    if (c >= 0xD800 && c < 0xDC00) c = 0x10000 + ((c & 0x3FF) << 10 | (units[++i] & 0x3FF));
+    append_utf8(out, c);
+  }
+}
+
+/// Appends `bytes` with U+FFFD for what is ill-formed, up to a sequence that the end of `bytes` cuts off.
+/// Returns the length of that rest: 0 to 3 bytes.
+inline std::size_t append_repaired(std::string& out, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const utf8_step step = read_utf8(bytes);
+    if (step.cut_off) break;
+    append_utf8(out, step.code_point);
+    bytes.remove_prefix(step.length);
+  }
+  return bytes.size();
+}
+
+/// Well-formed UTF-16; U+FFFD stands for what is ill-formed in `bytes`.
+inline std::u16string to_utf16(std::string_view bytes) {
+  std::u16string out;
+  out.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const auto [c, length, cut_off] = read_utf8(bytes);
+    if (c < 0x10000) {
+      out += static_cast<char16_t>(c);
+    } else {
+      out += static_cast<char16_t>(0xD7C0 + (c >> 10));
+      out += static_cast<char16_t>(0xDC00 | (c & 0x3FF));
+    }
+    bytes.remove_prefix(length);
+  }
+  return out;
+}
+
+}  // namespace qwq::detail
