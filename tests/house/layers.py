@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "io": ["core"],
     "runtime": ["lower", "rules", "model", "io"],
     "target": ["rules", "quant"],
-    "emit": ["target", "rules", "quant", "model", "io"],
+    "emit": ["target", "rules", "quant", "model", "io", "runtime"],  # it writes what sessions run
     "report": ["core", "runtime"],
     "distributed": ["quant", "runtime"],
     "tool": ["emit", "report"],  # the command line of an exporter

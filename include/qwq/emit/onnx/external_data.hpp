@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of big constants, in one file beside the models that share them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "qwq/core/error.hpp"
+#include "qwq/io/atomic_file.hpp"
+
+namespace qwq::to_onnx {
+
+/// Takes the bytes of a tensor, front to back, in as many pieces as its source likes.
+using byte_sink = std::function<void(std::span<const std::byte>)>;
+/// Hands the bytes of a tensor to a sink. It may be called more than once, and gives the same bytes each time.
+using byte_source = std::function<void(const byte_sink&)>;
+
+/// Where a tensor lies in the data file.
+struct data_range {
+  std::uint64_t offset = 0, bytes = 0;
+};
+
+/// Appends tensors to a file, each once, however many models of the folder read it.
+class external_data {
+ public:
+  /// `location`: name of the file as the models beside it write it.
+  external_data(atomic_file& file, std::string location) : file_(file), location_(std::move(location)) {}
+
+  const std::string& location() const { return location_; }
+
+  /// Where the tensor `key` lies; the first time, `source` is asked for its bytes. Equal keys mean equal bytes. Tensors
+  /// of more than 1 MB begin at a page, so that runtimes map them; others at 64 bytes, a cache line.
+  data_range put(const std::string& key, std::uint64_t bytes, const byte_source& source) {
+    const auto [at, added] = stored_.try_emplace(key);
+    if (!added) return at->second;
+    file_.pad_to(bytes > (1u << 20) ? 4096 : 64);
+    at->second = {file_.position(), bytes};
+    source([this](std::span<const std::byte> piece) { file_.write(piece); });
+    if (const std::uint64_t found = file_.position() - at->second.offset; found != bytes)
+      throw error(file_.name() + ": tensor '" + key + "': expected " + std::to_string(bytes) + " bytes, found " +
+                  std::to_string(found));
+    return at->second;
+  }
+
+ private:
+  atomic_file& file_;
+  std::string location_;
+  std::map<std::string, data_range> stored_;
+};
+
+}  // namespace qwq::to_onnx

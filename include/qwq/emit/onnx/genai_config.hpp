@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// genai_config.json: how onnxruntime-genai, and scripts that follow it, put the models of a folder together.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <onnx/onnx_pb.h>
+
+#include "qwq/io/hf_config.hpp"
+#include "qwq/io/json.hpp"
+
+namespace qwq::to_onnx {
+
+using ordered_json = nlohmann::ordered_json;
+
+/// Names of a model's inputs or outputs.
+template <class ValueInfos>
+std::vector<std::string> names(const ValueInfos& values) {
+  std::vector<std::string> result;
+  for (const auto& v : values) result.push_back(v.name());
+  return result;
+}
+
+/// A stage of a pipeline: a model, and when it runs. Inputs and outputs are those of the model itself.
+inline ordered_json pipeline_stage(const std::string& name, const std::string& file, const ::onnx::ModelProto& model,
+                                   bool on_prompt, bool on_token) {
+  return {{name,
+           {{"filename", file},
+            {"inputs", names(model.graph().input())},
+            {"outputs", names(model.graph().output())},
+            {"run_on_prompt", on_prompt},
+            {"run_on_token_gen", on_token}}}};
+}
+
+/// The sections that every layout has: the model without its decoder's inputs, outputs and files, and greedy search.
+/// `max_length`: tokens that the KV cache holds. Token ids that no file names are left out; padding falls back to the end
+/// of text.
+template <class Config>
+ordered_json genai_config(const Config& c, const hf_config& tokens, const std::string& type, std::int64_t max_length) {
+  ordered_json model{{"type", type}};
+  if (tokens.bos_token_id) model["bos_token_id"] = *tokens.bos_token_id;
+  if (!tokens.eos_token_ids.empty()) model["eos_token_id"] = tokens.eos_token_ids;
+  if (tokens.pad_token_id) model["pad_token_id"] = *tokens.pad_token_id;
+  else if (!tokens.eos_token_ids.empty()) model["pad_token_id"] = tokens.eos_token_ids.front();
+  model["vocab_size"] = c.vocab_size;
+  model["context_length"] = c.max_position_embeddings;
+  model["decoder"] = {{"hidden_size", c.hidden_size},
+                      {"num_attention_heads", c.num_attention_heads},
+                      {"num_key_value_heads", c.num_key_value_heads},
+                      {"num_hidden_layers", c.num_hidden_layers},
+                      {"head_size", c.head_dim}};
+  return {{"model", model},
+          {"search",
+           {{"max_length", max_length}, {"min_length", 0}, {"do_sample", false}, {"past_present_share_buffer", true}}}};
+}
+
+}  // namespace qwq::to_onnx

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the graphs of a compiled model and hands each node to the op map.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwq/emit/onnx/model_builder.hpp"
+#include "qwq/emit/onnx/op_map.hpp"
+#include "qwq/emit/onnx/tensor_source.hpp"
+
+namespace qwq::to_onnx {
+
+/// One graph of a model, as the code behind all models and schemes sees it.
+struct part {
+  std::span<const qwq::node> nodes;
+  std::span<const graph_output> outputs;
+  std::span<const slot> slots;
+  std::string_view prefix;
+
+  /// The graph that emitters write of a `compiled` part.
+  template <class Compiled>
+  static part of() {
+    constexpr auto& g = Compiled::emitted::value;
+    return {{g.nodes.begin(), g.nodes.end()},
+            {g.outputs.begin(), g.outputs.end()},
+            {Compiled::slots.begin(), Compiled::slots.end()},
+            Compiled::prefix};
+  }
+};
+
+/// ONNX names of a part's inputs or outputs, by the names that they have in the part.
+using value_names = std::map<std::string, std::string, std::less<>>;
+
+/// An output of a part, as the model holds it.
+struct written_output {
+  std::string name;
+  tensor_type type;
+};
+
+/// Writes parts into one model. The functions of the op map see it while it stands at a node.
+class graph_writer {
+ public:
+  graph_writer(model_builder& model, tensor_source& constants, const op_map& ops)
+      : model_(model), constants_(constants), ops_(ops) {}
+
+  /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a value
+  /// becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`: parameters of
+  /// the activation slots, null when the part has no slots. Returns the outputs by their names in the part.
+  std::map<std::string_view, written_output> write(const part& p, std::int64_t layer, const value_names& inputs,
+                                                   const value_names& outputs, const std::vector<kernel::affine>* params) {
+    part_ = &p;
+    layer_ = layer;
+    inputs_ = &inputs;
+    params_ = params;
+    values_.assign(p.nodes.size(), {});
+    slots_.assign(p.slots.size(), {});
+    chosen_.assign(p.nodes.size(), {});
+    for (const graph_output& o : p.outputs)
+      if (const auto at = outputs.find(o.name.view()); at != outputs.end()) chosen_[o.id] = at->second;
+    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self().kind](*this);
+    std::map<std::string_view, written_output> result;
+    for (const graph_output& o : p.outputs) result[o.name.view()] = {values_[o.id], p.nodes[o.id].type};
+    return result;
+  }
+
+  // What the functions of an op map are made of.
+
+  const qwq::node& self() const { return at(id_); }
+  const qwq::node& at(std::size_t id) const { return part_->nodes[id]; }
+  model_builder& model() { return model_; }
+  tensor_source& constants() { return constants_; }
+
+  /// Value of the k-th argument, of all arguments, and of the current node.
+  const std::string& arg(std::size_t k) const { return values_[self().args[k]]; }
+  const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
+  std::vector<std::string> args() const {
+    std::vector<std::string> all;
+    for (const node_id a : self().args) all.push_back(values_[a]);
+    return all;
+  }
+  void set_value(std::string name) { values_[id_] = std::move(name); }
+
+  /// The name that the value of an input has outside of the part.
+  const std::string& outside_name() const {
+    const auto at = inputs_->find(self().name.view());
+    if (at == inputs_->end()) throw error("emit: input '" + std::string(self().name.view()) + "' of a graph is not bound");
+    return at->second;
+  }
+  /// Full name of the checkpoint tensor of a weight leaf.
+  std::string tensor() const { return tensor_name(part_->prefix, layer_, self().name); }
+  /// Path of the node's module, "/model/layers.0/self_attn/q_proj/", as torch's exporter writes it.
+  std::string scope() const {
+    std::string path = "/";
+    const auto append = [&path](std::string_view dotted) {
+      for (const char c : dotted) path += c == '.' ? '/' : c;
+    };
+    append(part_->prefix);
+    if (layer_ >= 0) path.replace(path.size() - 1, 1, "." + std::to_string(layer_) + "/");
+    append(self().name.view());
+    if (path.back() != '/') path += '/';
+    return path;
+  }
+
+  /// Appends the ONNX node `type`, which reads `inputs` and computes the current node's value.
+  ::onnx::NodeProto& emit(std::string_view type, std::span<const std::string> inputs, std::string_view domain = "") {
+    ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs, domain);
+    set_value(model_.result(n, chosen_[id_].empty() ? n.name() + "_output_0" : chosen_[id_], self().type));
+    return n;
+  }
+  /// The same with the arguments of the current node.
+  ::onnx::NodeProto& emit(std::string_view type, std::string_view domain = "") { return emit(type, args(), domain); }
+  /// Appends a node whose result, of the given type, only helps to compute the value.
+  std::string emit_helper(std::string_view type, std::span<const std::string> inputs, const tensor_type& result) {
+    ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs);
+    return model_.result(n, n.name() + "_output_0", result);
+  }
+
+  /// Values of the further results of the current node: `result` nodes that read it. Result 0 is the node's own.
+  void emit_further_results(::onnx::NodeProto& n, std::int32_t count) {
+    for (std::int32_t k = 1; k < count; ++k) {
+      std::string name = n.name() + "_output_" + std::to_string(k);
+      for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i) {
+        const qwq::node& r = at(i);
+        if (r.kind != op::result || r.args[0] != id_ || r.attr.ints[0] != k) continue;
+        if (!chosen_[i].empty()) name = chosen_[i];
+        values_[i] = model_.result(n, name, r.type);
+      }
+    }
+  }
+
+  // Quantization.
+
+  /// Names of a slot's parameters.
+  struct slot_names {
+    std::string scale, zero_point;
+    bool per_channel = false;
+  };
+
+  /// The slot of the dequantize node that reads the current leaf; null when the leaf holds floats.
+  const slot* leaf_slot() const {
+    for (const qwq::node& n : part_->nodes)
+      if (n.kind == op::dequantize && n.args[0] == id_) return &part_->slots[static_cast<std::size_t>(n.slot)];
+    return nullptr;
+  }
+
+  /// Stores a quantized constant as `base`_quantized, with its parameters beside it, as ONNX Runtime's quantizer names them.
+  void emit_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+    std::vector<std::int64_t> dims = extents(self().dims());
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
+    bases_[values_[id_]] = base;
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = parameters(base, key, s.type, q.scales, q.zero_points);
+  }
+
+  /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
+  void emit_quantize() {
+    const kernel::affine& p = activation(self().slot);
+    slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
+    const std::string& x = arg(0);
+    if (const auto known = dequantized_.find(x); known != dequantized_.end() && known->second.scale == p.scale &&
+                                                 known->second.zero_point == p.zero_point && known->second.type == self().type.type) {
+      names = known->second.names;
+      return set_value(known->second.codes);
+    }
+    if (names.scale.empty()) names = parameters(x, x, self().type.type, {&p.scale, 1}, {&p.zero_point, 1});
+    ::onnx::NodeProto& n = model_.node("QuantizeLinear", x + "_QuantizeLinear", std::vector{x, names.scale, names.zero_point});
+    set_value(model_.result(n, x + "_QuantizeLinear_Output", self().type));
+    bases_[values_[id_]] = x;
+  }
+
+  /// DequantizeLinear, once for the same codes and parameters.
+  void emit_dequantize() {
+    const slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
+    const std::string& codes = arg(0);
+    std::string& known = readers_[codes + ' ' + names.scale];
+    if (!known.empty() && chosen_[id_].empty()) return set_value(known);
+    const std::string& x = bases_[codes];
+    ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", std::vector{codes, names.scale, names.zero_point});
+    if (names.per_channel) set_attribute(n, "axis", std::int64_t{0});
+    known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], self().type);
+    set_value(known);
+    if (arg_node(0).kind == op::quantize) {
+      const kernel::affine& p = activation(self().slot);
+      dequantized_[known] = {codes, names, p.scale, p.zero_point, arg_node(0).type.type};
+    }
+  }
+
+ private:
+  struct boundary {
+    std::string codes;
+    slot_names names;
+    float scale = 0;
+    std::int32_t zero_point = 0;
+    dtype type = dtype::f32;
+  };
+
+  const kernel::affine& activation(std::int16_t slot) const {
+    const auto index = static_cast<std::size_t>(slot);
+    if (params_ == nullptr || index >= params_->size())
+      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) + "', found none");
+    return (*params_)[index];
+  }
+
+  /// Scale and zero point, scalars or one per row.
+  slot_names parameters(const std::string& base, const std::string& key, dtype type, std::span<const float> scales,
+                        std::span<const std::int32_t> zero_points) {
+    const bool per_channel = scales.size() > 1;
+    std::vector<std::int64_t> dims;
+    if (per_channel) dims.push_back(static_cast<std::int64_t>(scales.size()));
+    const auto bytes_each = static_cast<std::size_t>(bits(type) / 8);
+    return {model_.initializer(base + "_scale", key + ":scale", dtype::f32, dims,
+                               [&](const byte_sink& sink) { sink(std::as_bytes(scales)); }),
+            model_.initializer(base + "_zero_point", key + ":zero_point", type, dims,
+                               [&](const byte_sink& sink) {
+                                 // little-endian: the first bytes of an integer are the integer of fewer bits
+                                 for (const std::int32_t& z : zero_points) sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
+                               }),
+            per_channel};
+  }
+
+  model_builder& model_;
+  tensor_source& constants_;
+  const op_map& ops_;
+
+  // of the part that is being written
+  const part* part_ = nullptr;
+  std::int64_t layer_ = -1;
+  const value_names* inputs_ = nullptr;
+  const std::vector<kernel::affine>* params_ = nullptr;
+  std::size_t id_ = 0;
+  std::vector<std::string> values_;   // ONNX name of each node's value
+  std::vector<std::string> chosen_;   // names that the caller wants for some
+  std::vector<slot_names> slots_;
+
+  // of the model
+  std::map<std::string, std::string> bases_;        // codes -> name of the value that they stand for
+  std::map<std::string, boundary> dequantized_;     // value -> the codes that it came from
+  std::map<std::string, std::string> readers_;      // codes and parameters -> value
+};
+
+}  // namespace qwq::to_onnx

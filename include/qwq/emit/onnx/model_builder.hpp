@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// One ONNX model under construction: names, types, constants and the opsets that its nodes use.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <onnx/onnx_pb.h>
+
+#include "qwq/core/error.hpp"
+#include "qwq/core/version.hpp"
+#include "qwq/emit/onnx/external_data.hpp"
+#include "qwq/graph/tensor_type.hpp"
+
+namespace qwq::to_onnx {
+
+/// Versions that a file declares. ir 10 is the lowest that opset 21 allows.
+struct dialect {
+  std::int64_t ai_onnx = 21, com_microsoft = 1, ir = 10;
+};
+
+inline constexpr std::string_view microsoft = "com.microsoft";
+
+/// Element type as ONNX numbers it. Throws `error` for types that this version of libonnx has no number for.
+inline std::int32_t element_type(dtype t) {
+  switch (t) {
+    case dtype::f32: return ::onnx::TensorProto::FLOAT;
+    case dtype::f16: return ::onnx::TensorProto::FLOAT16;
+    case dtype::bf16: return ::onnx::TensorProto::BFLOAT16;
+    case dtype::i8: return ::onnx::TensorProto::INT8;
+    case dtype::u8: return ::onnx::TensorProto::UINT8;
+    case dtype::i16: return ::onnx::TensorProto::INT16;
+    case dtype::u16: return ::onnx::TensorProto::UINT16;
+    case dtype::i32: return ::onnx::TensorProto::INT32;
+    case dtype::i64: return ::onnx::TensorProto::INT64;
+    case dtype::i4:
+    case dtype::u4: break;
+  }
+  throw error("ONNX: expected an element type of 8 bits or more, found " + std::string(name(t)));
+}
+
+inline void set_attribute(::onnx::NodeProto& n, std::string_view name, std::int64_t value) {
+  ::onnx::AttributeProto& a = *n.add_attribute();
+  a.set_name(std::string(name));
+  a.set_type(::onnx::AttributeProto::INT);
+  a.set_i(value);
+}
+inline void set_attribute(::onnx::NodeProto& n, std::string_view name, float value) {
+  ::onnx::AttributeProto& a = *n.add_attribute();
+  a.set_name(std::string(name));
+  a.set_type(::onnx::AttributeProto::FLOAT);
+  a.set_f(value);
+}
+inline void set_attribute(::onnx::NodeProto& n, std::string_view name, const std::vector<std::int64_t>& values) {
+  ::onnx::AttributeProto& a = *n.add_attribute();
+  a.set_name(std::string(name));
+  a.set_type(::onnx::AttributeProto::INTS);
+  a.mutable_ints()->Add(values.begin(), values.end());
+}
+
+/// Builds one model. Values are known by their names.
+class model_builder {
+ public:
+  /// `data`: where constants go that are too big for the file itself. `fixed`: names of dimensions that this model has
+  /// at their bound; the others stay symbolic.
+  model_builder(std::string_view graph_name, external_data& data, const dialect& versions = {},
+                std::vector<std::string_view> fixed = {})
+      : data_(data), versions_(versions), fixed_(std::move(fixed)) {
+    model_.set_ir_version(versions.ir);
+    model_.set_producer_name("qwq");
+    model_.set_producer_version(std::to_string(version.major) + '.' + std::to_string(version.minor) + '.' +
+                                std::to_string(version.patch));
+    graph().set_name(std::string(graph_name));
+  }
+  model_builder(const model_builder&) = delete;
+  model_builder& operator=(const model_builder&) = delete;
+
+  bool is_symbolic(const dim& d) const { return d.named() && std::ranges::find(fixed_, d.symbol) == fixed_.end(); }
+
+  /// `base`, or `base_1`, `base_2`, ... when it is taken.
+  std::string unique(const std::string& base) {
+    std::string result = base;
+    while (!names_.insert(result).second) result = base + '_' + std::to_string(++twins_[base]);
+    return result;
+  }
+  /// A unique name for what `key` stands for: the same one each time.
+  const std::string& name_of(const std::string& key, const std::string& base) {
+    std::string& stored = named_[key];
+    if (stored.empty()) stored = unique(base);
+    return stored;
+  }
+
+  bool has_value(const std::string& name) const { return values_.contains(name); }
+  void input(const std::string& name, const tensor_type& type) { describe(*graph().add_input(), name, type); }
+  void output(const std::string& name, const tensor_type& type) { describe(*graph().add_output(), name, type); }
+
+  /// Appends a node without results; its name is unique.
+  ::onnx::NodeProto& node(std::string_view op, const std::string& name, std::span<const std::string> inputs,
+                          std::string_view domain = "") {
+    ::onnx::NodeProto& n = *graph().add_node();
+    n.set_op_type(std::string(op));
+    n.set_domain(std::string(domain));
+    n.set_name(unique(name));
+    for (const std::string& i : inputs) n.add_input(i);
+    domains_.insert(std::string(domain));
+    return n;
+  }
+  /// Gives `n` its next result and describes it. The name must be a new one.
+  const std::string& result(::onnx::NodeProto& n, const std::string& name, const tensor_type& type) {
+    n.add_output(name);
+    describe(*graph().add_value_info(), name, type);
+    return n.output(n.output_size() - 1);
+  }
+
+  /// A constant under a name of its own. Small ones are stored in the model, others in the data file, where
+  /// `data_key` names the same bytes for every model. Asked again for a name that exists, it only returns it.
+  std::string initializer(const std::string& name, const std::string& data_key, dtype type,
+                          const std::vector<std::int64_t>& dims, const byte_source& source) {
+    if (!values_.insert(name).second) return name;
+    ::onnx::TensorProto& t = *graph().add_initializer();
+    t.set_name(name);
+    t.set_data_type(element_type(type));
+    std::size_t count = 1;
+    for (const std::int64_t d : dims) {
+      t.add_dims(d);
+      count *= static_cast<std::size_t>(d);
+    }
+    if (const std::size_t bytes = byte_size(type, count); bytes >= inline_limit) {
+      const data_range at = data_.put(data_key, bytes, source);
+      t.set_data_location(::onnx::TensorProto::EXTERNAL);
+      const auto entry = [&](const char* key, const std::string& value) {
+        ::onnx::StringStringEntryProto& e = *t.add_external_data();
+        e.set_key(key);
+        e.set_value(value);
+      };
+      entry("location", data_.location());
+      entry("offset", std::to_string(at.offset));
+      entry("length", std::to_string(at.bytes));
+    } else {
+      source([&](std::span<const std::byte> piece) {
+        t.mutable_raw_data()->append(reinterpret_cast<const char*>(piece.data()), piece.size());
+      });
+    }
+    return name;
+  }
+
+  /// The constant that shapes, axes and the like are given by: int64 [n].
+  std::string int64s(const std::vector<std::int64_t>& values) {
+    std::string name = "ints";
+    for (const std::int64_t v : values) name += '_' + (v < 0 ? "m" + std::to_string(-v) : std::to_string(v));
+    return initializer(name, name, dtype::i64, {static_cast<std::int64_t>(values.size())},
+                       [&](const byte_sink& sink) { sink(std::as_bytes(std::span(values))); });
+  }
+
+  /// Completes the model; nothing may be added afterwards.
+  const ::onnx::ModelProto& finish() {
+    // Outputs are described as such.
+    std::set<std::string> outputs;
+    for (const auto& o : graph().output()) outputs.insert(o.name());
+    auto& described = *graph().mutable_value_info();
+    described.erase(std::remove_if(described.begin(), described.end(),
+                                   [&](const auto& v) { return outputs.contains(v.name()); }),
+                    described.end());
+    for (const std::string& domain : domains_) {
+      ::onnx::OperatorSetIdProto& opset = *model_.add_opset_import();
+      opset.set_domain(domain);
+      opset.set_version(domain == microsoft ? versions_.com_microsoft : versions_.ai_onnx);
+    }
+    return model_;
+  }
+
+ private:
+  static constexpr std::size_t inline_limit = 1024;
+
+  ::onnx::GraphProto& graph() { return *model_.mutable_graph(); }
+
+  void describe(::onnx::ValueInfoProto& v, const std::string& name, const tensor_type& type) {
+    values_.insert(name);
+    v.set_name(name);
+    ::onnx::TypeProto_Tensor& t = *v.mutable_type()->mutable_tensor_type();
+    t.set_elem_type(element_type(type.type));
+    for (const dim& d : type.dims) {
+      ::onnx::TensorShapeProto_Dimension& to = *t.mutable_shape()->add_dim();
+      if (is_symbolic(d)) to.set_dim_param(std::string(d.symbol));
+      else to.set_dim_value(d.extent);
+    }
+  }
+
+  external_data& data_;
+  dialect versions_;
+  std::vector<std::string_view> fixed_;
+  ::onnx::ModelProto model_;
+  std::set<std::string> names_, values_, domains_;
+  std::map<std::string, int> twins_;
+  std::map<std::string, std::string> named_;
+};
+
+}  // namespace qwq::to_onnx

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which function writes which operator: a table that targets extend and override row by row.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "qwq/graph/graph.hpp"
+
+namespace qwq::to_onnx {
+
+class graph_writer;
+
+/// Writes the current node of a graph as ONNX nodes or constants.
+using write_op = void (*)(graph_writer&);
+
+/// One row per operator; null where a target cannot write it.
+struct op_map {
+  std::array<write_op, op_count> rows{};
+
+  constexpr write_op operator[](op kind) const { return rows[static_cast<std::size_t>(kind)]; }
+  /// The same map with another row.
+  constexpr op_map with(op kind, write_op row) const {
+    op_map out = *this;
+    out.rows[static_cast<std::size_t>(kind)] = row;
+    return out;
+  }
+};
+
+/// Declared and never defined: the operator that has no row, and the module that it comes from, are its arguments.
+template <op Kind, text Where>
+struct op_map_has_no_row_for;
+
+namespace detail {
+
+/// First node without a row; `size()` when every node has one.
+template <std::size_t N>
+constexpr std::size_t find_unwritable(const graph<N>& g, const op_map& map) {
+  for (std::size_t i = 0; i < g.size(); ++i)
+    if (map[g[i].kind] == nullptr) return i;
+  return g.size();
+}
+
+}  // namespace detail
+
+/// Refuses to compile unless `Map` writes every operator of the graph `G::value`.
+template <class G, const op_map& Map>
+constexpr bool require_rows() {
+  constexpr std::size_t id = detail::find_unwritable(G::value, Map);
+  if constexpr (id < G::value.size()) {
+    constexpr text<G::value[id].name.size()> where{G::value[id].name.view()};
+    static_assert(sizeof(op_map_has_no_row_for<G::value[id].kind, where>) > 0);
+  }
+  return true;
+}
+
+}  // namespace qwq::to_onnx

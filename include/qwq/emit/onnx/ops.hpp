@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// How each operator is written: the rows of ai.onnx, and those of com.microsoft.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "qwq/emit/onnx/graph_writer.hpp"
+
+namespace qwq::to_onnx {
+
+namespace detail {
+
+/// Key of a leaf's bytes: what it holds, and the factor that it is read with.
+inline std::string leaf_key(const std::string& what, double value) {
+  return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
+}
+
+/// Target of a Reshape: a symbolic extent is copied from its place in the input, or else worked out by the runtime.
+inline std::vector<std::int64_t> reshape_target(const model_builder& m, const shape& from, const shape& to) {
+  std::vector<std::int64_t> out;
+  for (std::size_t i = 0; i < to.size(); ++i)
+    out.push_back(!m.is_symbolic(to[i]) ? to[i].extent : i < from.size() && from[i] == to[i] ? 0 : -1);
+  return out;
+}
+
+}  // namespace detail
+
+/// An operator of ai.onnx with the same arguments and no attributes.
+template <text Type>
+void write_plain(graph_writer& w) {
+  w.emit(Type.view());
+}
+
+inline void write_input(graph_writer& w) {
+  const std::string& name = w.outside_name();
+  if (!w.model().has_value(name)) w.model().input(name, w.self().type);
+  w.set_value(name);
+}
+
+inline void write_weight(graph_writer& w) {
+  const node& n = w.self();
+  const std::string name = w.tensor(), key = detail::leaf_key(name, n.attr.value);
+  const std::string base = w.model().name_of(key, name);
+  const tensor_info& t = w.constants().find(n, name);
+  const slot* s = w.leaf_slot();
+  if (s == nullptr)
+    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type, extents(n.dims()),
+                                      w.constants().floats(t, n.attr.value, n.type.type)));
+  else if (s->kind == slot_kind::weight)
+    w.emit_codes(base, key, *s, w.constants().matrix(t));
+  else
+    w.emit_codes(base, key, *s, w.constants().constant(read_constant(t, n.attr.value)));
+}
+
+/// A constant of the whole shape: operators that read fills do not broadcast.
+inline void write_fill(graph_writer& w) {
+  const node& n = w.self();
+  for (const dim& d : n.dims())
+    if (w.model().is_symbolic(d)) throw error("emit: fill '" + std::string(n.name.view()) + "': expected static extents, found " + std::string(d.symbol));
+  const std::int64_t count = n.dims().elements();
+  const std::string key = detail::leaf_key("fill" + std::string(to_text<64>(n.dims()).view()), n.attr.value);
+  const std::string base = w.model().name_of(key, std::string(n.name.view()));
+  if (const slot* s = w.leaf_slot())
+    w.emit_codes(base, key, *s, w.constants().constant(std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
+  else
+    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type, extents(n.dims()),
+                                      tensor_source::fill(n.attr.value, count, n.type.type)));
+}
+
+inline void write_rope_table(graph_writer& w) {
+  const node& n = w.self();
+  const std::string kind = n.kind == op::rope_cos ? "cos_cache" : "sin_cache";
+  const std::string key = detail::leaf_key(kind, n.attr.value) + ":" + std::string(qwq::name(n.type.type));
+  w.set_value(w.model().initializer(w.model().name_of(key, kind), key, n.type.type, extents(n.dims()), tensor_source::table(n)));
+}
+
+inline void write_lp_norm(graph_writer& w) {
+  ::onnx::NodeProto& n = w.emit("LpNormalization");
+  set_attribute(n, "axis", std::int64_t{-1});
+  set_attribute(n, "p", std::int64_t{2});
+}
+
+inline void write_conv1x1(graph_writer& w) { set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1}); }
+
+/// x W^T over the last axis, W as it is stored. Gemm takes matrices, so x becomes one and the result takes its shape.
+inline void write_linear(graph_writer& w) {
+  const shape& x = w.arg_node(0).dims();
+  const shape& y = w.self().dims();
+  shape rows;  // all leading axes in one, under its name when only one of them is not 1
+  rows.push_back(dim{1});
+  for (std::size_t i = 0; i + 1 < x.size(); ++i)
+    if (x[i] != dim{1}) rows[0] = rows[0] == dim{1} ? x[i] : dim{rows[0].extent * x[i].extent};
+  const auto matrix = [&](const dim& columns) {
+    shape s = rows;
+    s.push_back(columns);
+    return tensor_type{dtype::f32, s};
+  };
+  const tensor_type in = matrix(x.last()), out = matrix(y.last());
+  const std::string flat = w.emit_helper(
+      "Reshape", std::vector{w.arg(0), w.model().int64s(detail::reshape_target(w.model(), {}, in.dims))}, in);
+  ::onnx::NodeProto& gemm = w.model().node("Gemm", w.scope() + "Gemm", std::vector{flat, w.arg(1)});
+  set_attribute(gemm, "transB", std::int64_t{1});
+  const std::string product = w.model().result(gemm, gemm.name() + "_output_0", out);
+  w.emit("Reshape", std::vector{product, w.model().int64s(detail::reshape_target(w.model(), {}, y))});
+}
+
+inline void write_reshape(graph_writer& w) {
+  const auto target = detail::reshape_target(w.model(), w.arg_node(0).dims(), w.self().dims());
+  w.emit("Reshape", std::vector{w.arg(0), w.model().int64s(target)});
+}
+
+inline void write_transpose(graph_writer& w) {
+  const auto& perm = w.self().attr.ints;
+  set_attribute(w.emit("Transpose"), "perm", std::vector<std::int64_t>(perm.begin(), perm.end()));
+}
+
+inline std::int64_t last_axis(const node& n) { return static_cast<std::int64_t>(n.dims().size()) - 1; }
+
+inline void write_concat(graph_writer& w) { set_attribute(w.emit("Concat"), "axis", last_axis(w.self())); }
+
+inline void write_slice(graph_writer& w) {
+  const auto& range = w.self().attr.ints;
+  model_builder& m = w.model();
+  w.emit("Slice", std::vector{w.arg(0), m.int64s({range[0]}), m.int64s({range[1]}), m.int64s({last_axis(w.self())})});
+}
+
+inline void write_cast(graph_writer& w) {
+  set_attribute(w.emit("Cast"), "to", static_cast<std::int64_t>(element_type(w.self().type.type)));
+}
+
+inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
+inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
+
+/// com.microsoft GroupQueryAttention: our arguments are its first nine inputs in their order. Attributes at their defaults
+/// are left out, because newer ones make older runtimes refuse the file.
+inline void write_gqa(graph_writer& w) {
+  const node& g = w.self();
+  ::onnx::NodeProto& n = w.emit("GroupQueryAttention", microsoft);
+  set_attribute(n, "num_heads", std::int64_t{g.attr.ints[0]});
+  set_attribute(n, "kv_num_heads", std::int64_t{g.attr.ints[1]});
+  set_attribute(n, "do_rotary", std::int64_t{1});
+  const float by_default = 1.0f / std::sqrt(static_cast<float>(w.arg_node(3).dims().last().extent));
+  if (static_cast<float>(g.attr.value) != by_default) set_attribute(n, "scale", static_cast<float>(g.attr.value));
+  w.emit_further_results(n, 3);
+}
+
+/// Named when the node was written that has the results.
+inline void write_result(graph_writer&) {}
+
+/// ai.onnx, opset 21.
+inline constexpr op_map standard_ops = op_map{}
+    .with(op::input, write_input)
+    .with(op::weight, write_weight)
+    .with(op::fill, write_fill)
+    .with(op::rope_cos, write_rope_table)
+    .with(op::rope_sin, write_rope_table)
+    .with(op::add, write_plain<"Add">)
+    .with(op::mul, write_plain<"Mul">)
+    .with(op::sigmoid, write_plain<"Sigmoid">)
+    .with(op::lp_norm, write_lp_norm)
+    .with(op::linear, write_linear)
+    .with(op::conv1x1, write_conv1x1)
+    .with(op::reshape, write_reshape)
+    .with(op::transpose, write_transpose)
+    .with(op::concat, write_concat)
+    .with(op::slice, write_slice)
+    .with(op::cast, write_cast)
+    .with(op::embedding, write_plain<"Gather">)
+    .with(op::quantize, write_quantize)
+    .with(op::dequantize, write_dequantize);
+
+/// The same and com.microsoft 1.
+inline constexpr op_map contrib_ops = standard_ops.with(op::gqa, write_gqa).with(op::result, write_result);
+
+}  // namespace qwq::to_onnx

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of a model's constants, as files hold them: streamed from the checkpoint, one block at a time.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwq/emit/onnx/external_data.hpp"
+#include "qwq/runtime/constants.hpp"
+
+namespace qwq::to_onnx {
+
+/// A quantized constant: scales and zero points (one, or one per row), and its codes whenever they are asked for.
+struct quantized_source {
+  std::vector<float> scales;
+  std::vector<std::int32_t> zero_points;
+  byte_source codes;
+};
+
+/// What a scheme does to constants, behind pointers: emitters compile once for all schemes.
+struct quantizer {
+  quantized_source (*matrix)(const tensor_info&, granularity) = nullptr;
+  quantized_source (*constant)(std::vector<float>) = nullptr;
+
+  template <quantization_scheme Scheme>
+  static constexpr quantizer of() {
+    if constexpr (Scheme::types.quantizes())
+      return {&quantize_matrix<typename Scheme::weight_format>, &quantize_constant<typename Scheme::activation_format>};
+    else
+      return {};
+  }
+
+ private:
+  template <class Format>
+  static quantized_source quantize_matrix(const tensor_info& t, granularity shared) {
+    weight_params<Format> params = measure_weight<Format>(t, shared);
+    return {params.scales, params.zero_points, [&t, params](const byte_sink& sink) {
+              for_each_code_block(t, params, [&](auto codes) { sink(std::as_bytes(codes)); });
+            }};
+  }
+
+  template <class Format>
+  static quantized_source quantize_constant(std::vector<float> x) {
+    const qparams p = constant_params<Format>(x);
+    std::vector<code_t<Format::type>> codes(x.size());
+    kernel::quantize(std::span(codes), std::span<const float>(x), to_affine(p, Format::type));
+    return {{p.scale}, {p.zero_point}, [codes = std::move(codes)](const byte_sink& sink) {
+              sink(std::as_bytes(std::span(codes)));
+            }};
+  }
+};
+
+/// Floats as elements of `type`, f32 or f16.
+inline void write_floats(std::span<const float> x, dtype type, const byte_sink& sink) {
+  if (type == dtype::f32) return sink(std::as_bytes(x));
+  if (type != dtype::f16) throw error("emit: expected f32 or f16 constants, found " + std::string(name(type)));
+  std::vector<float16> narrow;
+  narrow.reserve(x.size());
+  for (const float v : x) narrow.emplace_back(v);
+  sink(std::as_bytes(std::span(narrow)));
+}
+
+/// Constants of one export. Matrices are measured once, however many graphs read them.
+class tensor_source {
+ public:
+  tensor_source(const checkpoint& from, const quantizer& how, granularity shared) : from_(from), how_(how), shared_(shared) {}
+
+  granularity shared() const { return shared_; }
+
+  /// The checkpoint tensor behind a weight leaf.
+  const tensor_info& find(const node& n, const std::string& name) const { return find_weight(from_, n, name); }
+
+  /// Float elements of a weight leaf: `multiplier` times the stored ones.
+  byte_source floats(const tensor_info& t, double multiplier, dtype type) const {
+    return [this, &t, multiplier, type](const byte_sink& sink) {
+      const bool matrix = t.shape.size() == 2;
+      const auto size = static_cast<std::int64_t>(t.size());
+      std::vector<float> block;
+      from_.sequential(t);
+      for_each_block(t, matrix ? t.shape[0] : 1, matrix ? t.shape[1] : size, block, [&](std::int64_t, auto rows) {
+        const auto x = std::span(block).first(static_cast<std::size_t>(rows.rows * rows.cols));
+        multiply(x, multiplier);
+        write_floats(x, type, sink);
+      });
+      from_.release(t);
+    };
+  }
+
+  /// Codes of the matrix of a product.
+  const quantized_source& matrix(const tensor_info& t) {
+    const auto [at, added] = matrices_.try_emplace(t.name);
+    if (added) {
+      at->second = how_.matrix(t, shared_);
+      at->second.codes = [this, &t, codes = std::move(at->second.codes)](const byte_sink& sink) {
+        codes(sink);
+        from_.release(t);
+      };
+    }
+    return at->second;
+  }
+
+  /// Codes of any other constant.
+  quantized_source constant(std::vector<float> x) const { return how_.constant(std::move(x)); }
+
+  /// A RoPE table, all rows that its leaf declares.
+  static byte_source table(const node& n) {
+    return [n](const byte_sink& sink) {
+      constexpr std::int64_t at_once = 1024;
+      const std::int64_t rows = n.dims()[0].extent;
+      for (std::int64_t first = 0; first < rows; first += at_once)
+        write_floats(rope_rows(n, first, std::min(at_once, rows - first)), n.type.type, sink);
+    };
+  }
+
+  /// `count` times one value.
+  static byte_source fill(double value, std::int64_t count, dtype type) {
+    return [=](const byte_sink& sink) {
+      write_floats(std::vector<float>(static_cast<std::size_t>(count), static_cast<float>(value)), type, sink);
+    };
+  }
+
+ private:
+  const checkpoint& from_;
+  quantizer how_;
+  granularity shared_;
+  std::map<std::string, quantized_source> matrices_;
+};
+
+}  // namespace qwq::to_onnx

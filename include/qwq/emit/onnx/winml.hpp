@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of target onnx_winml: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "qwq/emit/onnx/export_folder.hpp"
+#include "qwq/emit/onnx/genai_config.hpp"
+#include "qwq/emit/onnx/ops.hpp"
+#include "qwq/runtime/session.hpp"
+#include "qwq/target/onnx_winml.hpp"
+
+namespace qwq {
+
+struct onnx_options {
+  granularity weights = granularity::tensor;
+  /// Tokens for which genai_config.json tells a runtime to make room in the KV cache; at most the model's positions. The
+  /// files themselves take any length.
+  std::int64_t max_length = 2048;
+};
+
+namespace to_onnx {
+
+/// Names of the values between the stages, as winml-cli has them.
+namespace winml_names {
+inline const std::string ids = "input_ids", embedded = "input_hidden_states", transformed = "output_hidden_states",
+                         logits = "logits", last_position = "past_seq_len", total = "total_seq_len";
+inline std::string cache(const std::string& kind, std::int64_t layer) { return kind + '_' + std::to_string(layer); }
+}  // namespace winml_names
+
+/// A model that is one part: the embedding or the head. Its sequence length stays symbolic.
+inline void write_single(model_builder& model, tensor_source& constants, const part& p, const char* input, const std::string& in,
+                         const char* output, const std::string& out) {
+  graph_writer writer(model, constants, contrib_ops);
+  const auto results = writer.write(p, -1, {{input, in}}, {{output, out}}, nullptr);
+  model.output(out, results.at(output).type);
+}
+
+/// All layers and the final norm, for chunks of a fixed number of tokens.
+inline void write_transformer(model_builder& model, tensor_source& constants, const part& layer, const part& norm,
+                              std::int64_t layers, const activation_params* params) {
+  using namespace winml_names;
+  graph_writer writer(model, constants, contrib_ops);
+  std::string hidden = embedded;
+  std::vector<written_output> caches;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const auto results = writer.write(layer, i,
+                                      {{"hidden_states", hidden}, {"past_key", cache("past_keys", i)},
+                                       {"past_value", cache("past_values", i)}, {"last_position", last_position},
+                                       {"total_seq_len", total}},
+                                      {{"present_key", cache("present_keys", i)}, {"present_value", cache("present_values", i)}},
+                                      params != nullptr ? &params->layers.at(static_cast<std::size_t>(i)) : nullptr);
+    hidden = results.at("hidden_states").name;
+    for (const char* kind : {"present_key", "present_value"}) caches.push_back(results.at(kind));
+  }
+  const auto results = writer.write(norm, -1, {{"hidden_states", hidden}}, {{"hidden_states", transformed}},
+                                    params != nullptr ? &params->norm : nullptr);
+  model.output(transformed, results.at("hidden_states").type);
+  for (const written_output& c : caches) model.output(c.name, c.type);
+}
+
+/// The parts of a program.
+struct program_parts {
+  part embedding, layer, norm, head;
+
+  /// Refuses to compile when an operator of the program has no row.
+  template <class Program>
+  static program_parts of() {
+    static_assert(require_rows<typename Program::embedding::emitted, contrib_ops>());
+    static_assert(require_rows<typename Program::layer::emitted, contrib_ops>());
+    static_assert(require_rows<typename Program::norm::emitted, contrib_ops>());
+    static_assert(require_rows<typename Program::head::emitted, contrib_ops>());
+    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(), part::of<typename Program::norm>(),
+            part::of<typename Program::head>()};
+  }
+};
+
+/// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
+inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill, const program_parts& decode,
+                                             std::int64_t layers, const quantizer& how, granularity shared,
+                                             const calibration_result* tuned, ordered_json config, const std::filesystem::path& out) {
+  using namespace winml_names;
+  export_folder folder(out);
+  tensor_source constants(from, how, shared);
+  ordered_json& decoder = config["model"]["decoder"];
+  decoder["sliding_window"] = {{"window_size", prefill_rows}, {"pad_value", 0}, {"alignment", "left"},
+                               {"slide_inputs", true}, {"slide_key_value_cache", false}};
+  decoder["inputs"] = {{"input_ids", ids}, {"past_sequence_length", last_position}, {"total_sequence_length", total},
+                       {"past_key_names", "past_keys_%d"}, {"past_value_names", "past_values_%d"}};
+  decoder["outputs"] = {{"logits", logits}, {"present_key_names", "present_keys_%d"}, {"present_value_names", "present_values_%d"}};
+  ordered_json& pipeline = decoder["pipeline"] = ordered_json::array();
+  const auto add = [&](const char* name, bool on_prompt, bool on_token, std::vector<std::string_view> fixed, auto&& write) {
+    model_builder model(name, folder.data(), {}, std::move(fixed));
+    write(model);
+    const std::string file = std::string(name) + ".onnx";
+    const ::onnx::ModelProto& whole = model.finish();
+    folder.add(file, whole);
+    pipeline.push_back(pipeline_stage(name, file, whole, on_prompt, on_token));
+  };
+  add("embeddings", true, true, {}, [&](model_builder& m) {
+    write_single(m, constants, prefill.embedding, "input_ids", ids, "hidden_states", embedded);
+  });
+  add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
+    write_transformer(m, constants, prefill.layer, prefill.norm, layers, tuned != nullptr ? &tuned->prefill : nullptr);
+  });
+  add("decode", false, true, {"sequence_length"}, [&](model_builder& m) {
+    write_transformer(m, constants, decode.layer, decode.norm, layers, tuned != nullptr ? &tuned->decode : nullptr);
+  });
+  add("lm_head", true, true, {}, [&](model_builder& m) {
+    write_single(m, constants, prefill.head, "hidden_states", transformed, "logits", logits);
+  });
+  pipeline.back()["lm_head"]["is_lm_head"] = true;
+  folder.copy_from(from.folder(), tokenizer_files);
+  folder.copy_from(from.folder(), config_files);
+  folder.add("genai_config.json", config.dump(2) + "\n");
+  return folder.commit();
+}
+
+}  // namespace to_onnx
+
+/// Writes a checkpoint as target onnx_winml says: embeddings.onnx, prefill.onnx (64 tokens), decode.onnx (1 token) and
+/// lm_head.onnx, which share model.data, with genai_config.json and the tokenizer's files beside them. `tuned`: what
+/// calibration found; null for a scheme that quantizes nothing. All files appear in `out` when all are whole: after an
+/// `error` the folder is as it was. Returns them in the order in which they were put there.
+template <class Model, std::same_as<onnx_winml> Target, quantization_scheme Scheme>
+std::vector<written_file> emit_onnx(const checkpoint& from, const calibration_result* tuned, const onnx_options& options,
+                                    const std::filesystem::path& out) {
+  constexpr auto& config = Model::config;
+  const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
+  return to_onnx::write_winml(from, to_onnx::program_parts::of<program<Model, Target, Scheme, prefill_rows>>(),
+                              to_onnx::program_parts::of<program<Model, Target, Scheme, 1>>(), config.num_hidden_layers,
+                              to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
+                              to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length), out);
+}
+
+}  // namespace qwq
