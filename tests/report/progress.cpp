@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -86,7 +87,7 @@ TEST_CASE("a log gets one line at every tenth") {
                                std::to_string(100 * (i + 1)) + "/1000  "));
     CHECK((lines[i].find("/s  left ") != std::string::npos) == (i < 9));
   }
-  CHECK(lines[9].find("/s  took 0.0 s") != std::string::npos);
+  CHECK(lines[9].find("/s  took ") != std::string::npos);
   CHECK(lines[10].empty());
 }
 
@@ -150,12 +151,15 @@ TEST_CASE("a terminal gets one line, redrawn, that fits") {
   }
 }
 
-TEST_CASE("a million fast ticks are drawn about a hundred times") {
+TEST_CASE("a million ticks are drawn about a hundred times, or ten times a second, also after a stall") {
+  const auto start = std::chrono::steady_clock::now();
   const std::string seen = on_terminal(80, [](std::FILE* out) {
     qwq::progress p("tokens", 1'000'000, false, out);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
     for (int i = 0; i < 1'000'000; ++i) p.tick();
   });
-  CHECK(std::count(seen.begin(), seen.end(), '\r') <= 104);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  CHECK(static_cast<double>(std::count(seen.begin(), seen.end(), '\r')) <= 105 + 10 * seconds);
 }
 
 TEST_CASE("an unfinished bar ends its line") {

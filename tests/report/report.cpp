@@ -49,8 +49,7 @@ std::string printed(const qwq::fidelity_report& report) {
 }  // namespace
 
 TEST_CASE("the table") {
-  CHECK("\n" + printed(example()) == R"(
-model       Qwen3-0.6B
+  CHECK(printed(example()) == R"(model       Qwen3-0.6B
 scheme      w8a16
 observer    percentile<9999>
 target      onnx_winml
@@ -73,7 +72,7 @@ layers, worst PEIR first (2 of 2)                        PEIR  mean |diff|      
   model.layers.0                                       0.10 %      1.5e-05     1.000000     61.20 dB
 
 greedy      1 of 2 continuations equal, 2.5 tokens before the first difference
-coverage    409 of 412 quantized, 3 MISSING
+coverage    409 of 412 quantized, 3 missing
 rules       fold_transpose 0, fuse_rms_norm 57, fuse_rope 28
 files       model.onnx 1.2 MiB, model.onnx.data 620.0 MiB
 time        1:15
@@ -108,7 +107,7 @@ TEST_CASE("the table is at most 100 columns wide and shows the eight worst layer
 }
 
 TEST_CASE("the JSON") {
-  const std::string text = qwq::to_json(example());
+  const std::string text = qwq::to_json(example()).dump(2);
   const auto j = nlohmann::json::parse(text);
   CHECK(j.at("model") == "Qwen3-0.6B");
   CHECK(j.at("scheme") == "w8a16");
@@ -137,7 +136,6 @@ TEST_CASE("the JSON") {
   CHECK(j.at("seconds") == 75.4);
   CHECK(j.at("peak_rss_bytes") == 851443712);
   CHECK(text.starts_with("{\n  \"model\""));
-  CHECK(text.ends_with("}\n"));
 }
 
 TEST_CASE("the JSON is valid for what JSON cannot say: NaN is null, an infinity the largest double") {
@@ -145,14 +143,14 @@ TEST_CASE("the JSON is valid for what JSON cannot say: NaN is null, an infinity 
   r.fidelity.kl = inf;
   r.fidelity.sqnr_db = -inf;
   r.files = {{"caf\xe9.onnx", 1}};
-  const auto j = nlohmann::json::parse(qwq::to_json(r));
+  const auto j = nlohmann::json::parse(qwq::to_json(r).dump());
   CHECK(j.at("decode").at("perplexity_float").is_null());
   CHECK(j.at("decode").at("sqnr_db") == std::numeric_limits<double>::max());
   CHECK(j.at("fidelity").at("kl") == std::numeric_limits<double>::max());
   CHECK(j.at("fidelity").at("sqnr_db") == -std::numeric_limits<double>::max());
   CHECK(j.at("files")[0].at("name") == "caf\xef\xbf\xbd.onnx");
 
-  const auto empty = nlohmann::json::parse(qwq::to_json({}));
+  const auto empty = nlohmann::json::parse(qwq::to_json({}).dump());
   CHECK(empty.at("fidelity").at("kl").is_null());
   CHECK(empty.at("rules").is_object());
   CHECK(empty.at("files").is_array());

@@ -21,6 +21,9 @@ std::size_t occurrences(const std::string& s, const std::string& what) {
   return n;
 }
 
+/// The plot as the raw strings below begin: with a line of its own.
+std::string plotted(const row& x, const row& y) { return std::string("\n").append(qwq::scatter(x, y)); }
+
 /// Lines, and the most columns that one takes (a UTF-8 continuation byte takes none).
 std::pair<std::size_t, std::size_t> extent(const std::string& plot) {
   std::size_t lines = 0, widest = 0, column = 0;
@@ -43,7 +46,7 @@ TEST_CASE("scatter: a diagonal staircase") {
     x.push_back(static_cast<float>(i) / 8 - 2);
     y.push_back(std::nearbyint(x.back() * 2) / 2);
   }
-  CHECK("\n" + qwq::scatter(x, y) == R"(
+  CHECK(plotted(x, y) == R"(
      ┌───────────────────────────────────────────┐
  2.20┤                                           │
      │                                      •••  │
@@ -73,7 +76,7 @@ TEST_CASE("scatter: a diagonal staircase") {
 }
 
 TEST_CASE("scatter: labels of different widths, one dropped") {
-  CHECK("\n" + qwq::scatter(row{-12345.75f, 3.0f}, row{4.0f, 99999.5f}) == R"(
+  CHECK(plotted(row{-12345.75f, 3.0f}, row{4.0f, 99999.5f}) == R"(
         ┌────────────────────────────────────────┐
 105616.8┤                                        │
         │      •                                 │
@@ -103,7 +106,7 @@ TEST_CASE("scatter: labels of different widths, one dropped") {
 }
 
 TEST_CASE("scatter: one point, no interval") {
-  CHECK("\n" + qwq::scatter(row{1.0f, 1.0f}, row{1.0f, 1.0f}) == R"(
+  CHECK(plotted(row{1.0f, 1.0f}, row{1.0f, 1.0f}) == R"(
      ┌───────────────────────────────────────────┐
 1.050┤                                           │
      │                                           │
@@ -133,7 +136,7 @@ TEST_CASE("scatter: one point, no interval") {
 }
 
 TEST_CASE("scatter: small values") {
-  CHECK("\n" + qwq::scatter(row{0.0f, 3.0517578125e-05f}, row{3.814697265625e-06f, 3.0517578125e-05f}) == R"(
+  CHECK(plotted(row{0.0f, 3.0517578125e-05f}, row{3.814697265625e-06f, 3.0517578125e-05f}) == R"(
           ┌──────────────────────────────────────┐
  0.0000320┤                                      │
           │                                   •  │
@@ -163,7 +166,7 @@ TEST_CASE("scatter: small values") {
 }
 
 TEST_CASE("scatter: ticks that are integers") {
-  CHECK("\n" + qwq::scatter(row{-100.0f, 100.0f}, row{-100.0f, 90.0f}) == R"(
+  CHECK(plotted(row{-100.0f, 100.0f}, row{-100.0f, 90.0f}) == R"(
       ┌──────────────────────────────────────────┐
  110.0┤                                          │
       │                                          │

@@ -51,7 +51,7 @@ inline std::string byte_text(std::uint64_t bytes) {
 inline std::string time_text(double seconds) {
   if (!(seconds >= 9.95)) return fixed(seconds, 1) + " s";
   const auto s = static_cast<std::uint64_t>(std::llround(seconds));
-  const auto two = [](std::uint64_t n) { return (n < 10 ? ":0" : ":") + std::to_string(n); };
+  const auto two = [](std::uint64_t n) { return std::string(n < 10 ? ":0" : ":").append(std::to_string(n)); };
   return (s < 3600 ? std::to_string(s / 60) : std::to_string(s / 3600) + two(s / 60 % 60)) + two(s % 60);
 }
 

@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 
 #include <nlohmann/json.hpp>
 
-#include "report.hpp"
+#include "qwq/report/report.hpp"
 
 namespace qwq {
 
@@ -39,9 +38,9 @@ inline nlohmann::ordered_json json_fidelity(const model_fidelity& f) {
 
 }  // namespace detail
 
-/// The text of a JSON file: an object with the report's fields under their own names, units as in the report. Numbers
-/// that were not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
-inline std::string to_json(const fidelity_report& report) {
+/// An object with the report's fields under their own names and in its order, units as in the report. Numbers that were
+/// not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
+inline nlohmann::ordered_json to_json(const fidelity_report& report) {
   using json = nlohmann::ordered_json;
   json layers = json::array();
   for (const layer_fidelity& l : report.layers)
@@ -71,7 +70,8 @@ inline std::string to_json(const fidelity_report& report) {
                         {"mean_tokens", detail::json_number(report.divergence.mean_tokens())}}},
                       {"seconds", detail::json_number(report.seconds)},
                       {"peak_rss_bytes", report.peak_rss_bytes}};
-  return whole.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
+  // A path may hold any bytes, and a string that is not UTF-8 would throw only when the caller writes it out.
+  return json::parse(whole.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 }  // namespace qwq

@@ -13,7 +13,7 @@
 #include <string>
 #include <type_traits>
 
-#include "../core/error.hpp"
+#include "qwq/core/error.hpp"
 
 namespace qwq {
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <string_view>
 
-#include "../core/text.hpp"
-#include "format.hpp"
+#include "qwq/core/text.hpp"
+#include "qwq/report/format.hpp"
 
 namespace qwq {
 
@@ -51,7 +51,8 @@ class progress {
   std::size_t tenth(std::size_t k) const { return (total_ * k + 9) / 10; }
 
   void show() noexcept {
-    const double seconds = std::chrono::duration<double>(clock::now() - start_).count();
+    const auto now = clock::now();
+    const double seconds = std::chrono::duration<double>(now - start_).count();
     const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
     const bool finished = done_ >= total_;
 
@@ -65,8 +66,12 @@ class progress {
 
     if (terminal_) {
       draw(head, tail, finished);
-      const auto tenth_of_second = static_cast<std::size_t>(rate / 10);
-      next_ = done_ + std::clamp(tenth_of_second, std::size_t{1}, std::max(total_ / 100, std::size_t{1}));
+      // A tenth of a second at the pace since the last drawing: the mean rate forgets a stall too slowly.
+      const double since = std::max(std::chrono::duration<double>(now - last_time_).count(), 1e-9);
+      const double step = static_cast<double>(done_ - last_done_) / since / 10;
+      next_ = done_ + static_cast<std::size_t>(std::clamp(step, 1.0, std::max(static_cast<double>(total_) / 100, 1.0)));
+      last_time_ = now;
+      last_done_ = done_;
     } else {
       std::fputs(head.append(tail).append("\n").view().data(), out_);
       next_ = tenth(done_ * 10 / total_ + 1);
@@ -95,10 +100,10 @@ class progress {
   }
 
   text<40> label_;
-  std::size_t total_, done_ = 0, next_ = never, drawn_ = 0;
+  std::size_t total_, done_ = 0, next_ = never, last_done_ = 0, drawn_ = 0;
   std::FILE* out_;
   bool terminal_, line_open_ = false;
-  clock::time_point start_ = clock::now();
+  clock::time_point start_ = clock::now(), last_time_ = start_;
 };
 
 }  // namespace qwq

@@ -14,9 +14,10 @@
 #include <utility>
 #include <vector>
 
-#include "format.hpp"
-#include "metrics.hpp"
-#include "resources.hpp"
+#include "qwq/core/written_file.hpp"
+#include "qwq/report/format.hpp"
+#include "qwq/report/metrics.hpp"
+#include "qwq/report/resources.hpp"
 
 namespace qwq {
 
@@ -40,11 +41,6 @@ struct layer_fidelity {
 /// Values of a graph that the scheme must quantize, and those that it did.
 struct coverage_count {
   std::uint64_t covered = 0, total = 0;
-};
-
-struct written_file {
-  std::string name;
-  std::uint64_t bytes = 0;
 };
 
 /// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
@@ -172,8 +168,7 @@ inline void print(std::ostream& out, const fidelity_report& report) {
                                           detail::fixed(d.mean_tokens(), 1) + " tokens before the first difference");
   if (const auto [covered, total] = report.coverage; total > 0)
     detail::print_line(out, "coverage",
-                       of(covered, total) + " quantized" +
-                           (covered < total ? ", " + detail::grouped(total - covered) + " MISSING" : ""));
+                       of(covered, total) + " quantized, " + detail::grouped(total - covered) + " missing");
   std::vector<std::string> items;
   for (const auto& [rule, fired] : report.rules) items.push_back(rule + " " + detail::grouped(fired));
   detail::print_list(out, "rules", items);

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
-#include "format.hpp"
-#include "metrics.hpp"
+#include "qwq/report/format.hpp"
+#include "qwq/report/metrics.hpp"
 
 namespace qwq {
 
@@ -43,7 +43,8 @@ struct scatter_axis {
     return static_cast<std::size_t>((v - low) / (high - low) * static_cast<double>(cells - 1) + 0.5 + 0.5e-8);
   }
   double tick(std::size_t i, std::size_t ticks) const {
-    return low + static_cast<double>(i) * ((high - low) / static_cast<double>(ticks - 1));
+    const double step = (high - low) / static_cast<double>(ticks - 1), at = low + static_cast<double>(i) * step;
+    return std::abs(at) < 1e-9 * step ? 0 : at;  // else rounding may label the zero "-0.0"
   }
   /// `ticks` labels with one decimal more than it takes to tell neighbours apart, none if all are integers.
   std::vector<std::string> labels(std::size_t ticks) const {
