@@ -43,18 +43,18 @@ template <class Arch, int R, int N, class T>
 void score_tile(float (&score)[R][key_block], const query* rows, const T* key, std::int64_t head_dim, std::int64_t j,
                 float scale) {
   simd::batch<Arch> sum[R][N];
-  for (auto& row : sum)
-    for (auto& s : row) s = simd::batch<Arch>(0.0f);
+  QWQ_UNROLL for (auto& row : sum)
+    QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
   simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) {
     simd::batch<Arch> q[R];
-    for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(rows[r].q + d, count);
-    for (int n = 0; n < N; ++n) {
+    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(rows[r].q + d, count);
+    QWQ_UNROLL for (int n = 0; n < N; ++n) {
       const auto k = simd::load<Arch>(key + n * head_dim + d, count);
-      for (int r = 0; r < R; ++r) sum[r][n] = xsimd::fma(q[r], k, sum[r][n]);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::fma<Arch>(q[r], k, sum[r][n]);
     }
   });
-  for (int r = 0; r < R; ++r)
-    for (int n = 0; n < N; ++n) score[r][j + n] = simd::reduce_add<Arch>(sum[r][n]) * scale;
+  QWQ_UNROLL for (int r = 0; r < R; ++r)
+    QWQ_UNROLL for (int n = 0; n < N; ++n) score[r][j + n] = simd::reduce_add<Arch>(sum[r][n]) * scale;
 }
 
 /// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
@@ -63,20 +63,20 @@ void value_tile(const query* rows, const float (*weight)[key_block], const float
                 std::int64_t head_dim, std::int64_t keys, bool first, std::int64_t d, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[R][C];
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c)
+  QWQ_UNROLL for (int r = 0; r < R; ++r)
+    QWQ_UNROLL for (int c = 0; c < C; ++c)
       sum[r][c] = first ? simd::batch<Arch>(0.0f)
                         : simd::load<Arch>(rows[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
   for (std::int64_t j = 0; j < keys; ++j) {
     simd::batch<Arch> v[C];
-    for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(value + j * head_dim + d + c * width, count);
-    for (int r = 0; r < R; ++r) {
+    QWQ_UNROLL for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(value + j * head_dim + d + c * width, count);
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
       const simd::batch<Arch> w(weight[r][j]);
-      for (int c = 0; c < C; ++c) sum[r][c] = xsimd::fma(v[c], w, sum[r][c]);
+      QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(v[c], w, sum[r][c]);
     }
   }
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
+  QWQ_UNROLL for (int r = 0; r < R; ++r)
+    QWQ_UNROLL for (int c = 0; c < C; ++c) simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
 }
 
 /// The same for the whole head.
@@ -136,8 +136,8 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
 /// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
 /// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
 /// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
-/// depends neither on the number of threads nor on how the rows are cut into chunks. y must not overlap q. `T` is float,
-/// float16 or bfloat16.
+/// depends neither on the number of threads nor on how the rows are cut into chunks. y must not overlap q. `T` is
+/// float, float16 or bfloat16.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {

@@ -51,21 +51,21 @@ void dot_tile(matrix_view<float> y, matrix_view<const float> x, const W& w, std:
   simd::batch<Arch> sum[M][N];
   const float* a[M];
   row b[N];
-  for (int i = 0; i < M; ++i) {
+  QWQ_UNROLL for (int i = 0; i < M; ++i) {
     a[i] = x.row(i0 + i);
-    for (int j = 0; j < N; ++j) sum[i][j] = simd::batch<Arch>(0.0f);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = simd::batch<Arch>(0.0f);
   }
-  for (int j = 0; j < N; ++j) b[j] = weight_row(w, j0 + j);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) b[j] = weight_row(w, j0 + j);
   simd::strips<Arch>(x.cols, [&](std::int64_t k, auto count) {
     simd::batch<Arch> v[M];
-    for (int i = 0; i < M; ++i) v[i] = simd::load<Arch>(a[i] + k, count);
-    for (int j = 0; j < N; ++j) {
+    QWQ_UNROLL for (int i = 0; i < M; ++i) v[i] = simd::load<Arch>(a[i] + k, count);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) {
       const auto weight = b[j].template at<Arch>(k, count);
-      for (int i = 0; i < M; ++i) sum[i][j] = xsimd::fma(v[i], weight, sum[i][j]);
+      QWQ_UNROLL for (int i = 0; i < M; ++i) sum[i][j] = simd::fma<Arch>(v[i], weight, sum[i][j]);
     }
   });
-  for (int i = 0; i < M; ++i)
-    for (int j = 0; j < N; ++j) y(i0 + i, j0 + j) = simd::reduce_add<Arch>(sum[i][j]);
+  QWQ_UNROLL for (int i = 0; i < M; ++i)
+    QWQ_UNROLL for (int j = 0; j < N; ++j) y(i0 + i, j0 + j) = simd::reduce_add<Arch>(sum[i][j]);
 }
 
 template <class Arch, int N, class W>
@@ -83,19 +83,19 @@ void columns_tile(matrix_view<float> y, matrix_view<const float> x, const float*
                   std::int64_t j0, std::int64_t c0, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[N][C];
-  for (int j = 0; j < N; ++j)
-    for (int c = 0; c < C; ++c)
+  QWQ_UNROLL for (int j = 0; j < N; ++j)
+    QWQ_UNROLL for (int c = 0; c < C; ++c)
       sum[j][c] = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y.row(j0 + j) + c0 + c * width, count);
   for (std::int64_t k = 0; k < depth; ++k) {
     simd::batch<Arch> v[C];
-    for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(x.row(k) + c0 + c * width, count);
-    for (int j = 0; j < N; ++j) {
+    QWQ_UNROLL for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(x.row(k) + c0 + c * width, count);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) {
       const simd::batch<Arch> weight(w[j * block_k + k]);
-      for (int c = 0; c < C; ++c) sum[j][c] = xsimd::fma(v[c], weight, sum[j][c]);
+      QWQ_UNROLL for (int c = 0; c < C; ++c) sum[j][c] = simd::fma<Arch>(v[c], weight, sum[j][c]);
     }
   }
-  for (int j = 0; j < N; ++j)
-    for (int c = 0; c < C; ++c) simd::store<Arch>(y.row(j0 + j) + c0 + c * width, sum[j][c], count);
+  QWQ_UNROLL for (int j = 0; j < N; ++j)
+    QWQ_UNROLL for (int c = 0; c < C; ++c) simd::store<Arch>(y.row(j0 + j) + c0 + c * width, sum[j][c], count);
 }
 
 template <class Arch, int N, class W>

@@ -16,7 +16,7 @@ float sum_of_squares(const float* x, std::int64_t n) {
       n, simd::batch<Arch>(0.0f),
       [x](simd::batch<Arch> a, std::int64_t i, auto count) {
         const auto v = simd::load<Arch>(x + i, count);
-        return xsimd::fma(v, v, a);
+        return simd::fma<Arch>(v, v, a);
       },
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
 }

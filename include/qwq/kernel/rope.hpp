@@ -39,8 +39,8 @@ void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const fl
       simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
         const auto a = simd::load<Arch>(in + j, count), b = simd::load<Arch>(in + half + j, count);
         const auto cosine = simd::load<Arch>(c + j, count), sine = simd::load<Arch>(s + j, count);
-        simd::store<Arch>(out + j, xsimd::fnma(b, sine, a * cosine), count);
-        simd::store<Arch>(out + half + j, xsimd::fma(a, sine, b * cosine), count);
+        simd::store<Arch>(out + j, simd::fnma<Arch>(b, sine, a * cosine), count);
+        simd::store<Arch>(out + half + j, simd::fma<Arch>(a, sine, b * cosine), count);
       });
       if (out != in) std::copy_n(in + 2 * half, head_dim - 2 * half, out + 2 * half);
     }

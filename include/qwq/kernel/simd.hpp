@@ -23,6 +23,10 @@
 
 #include "qwq/core/dtype.hpp"
 
+/// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
+/// over it is unrolled, which GCC does not do by itself at -O2.
+#define QWQ_UNROLL _Pragma("GCC unroll 8")
+
 namespace qwq::kernel::simd {
 
 /// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
@@ -204,6 +208,22 @@ void store(T* p, batch<Arch> x, std::int64_t count) {
   T part[lanes<Arch>];
   store<Arch>(part, x);
   std::copy_n(part, count, p);
+}
+
+/// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
+template <class Arch>
+batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_fmadd_ps(a, b, c);
+#endif
+  return xsimd::fma(a, b, c);
+}
+template <class Arch>
+batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_fnmadd_ps(a, b, c);
+#endif
+  return xsimd::fnma(a, b, c);
 }
 
 /// The greater (smaller) of both, or `bound` where x is NaN.
