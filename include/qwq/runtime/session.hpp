@@ -143,6 +143,8 @@ class session {
         hidden_(static_cast<std::size_t>(prefill_rows * Model::config.hidden_size)),
         ids_(static_cast<std::size_t>(prefill_rows)) {}
 
+  static constexpr std::int64_t vocab_size() { return config.vocab_size; }
+  static constexpr std::int64_t layer_count() { return config.num_hidden_layers; }
   /// Number of tokens in the cache, and how many it can hold.
   std::int64_t position() const { return position_; }
   std::int64_t capacity() const { return weights_.positions(); }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// A quantized session against the float model, on texts: layer by layer, token by token, and in free generation.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "qwq/report/report.hpp"
+#include "qwq/runtime/sampler.hpp"
+#include "qwq/runtime/session.hpp"
+#include "qwq/runtime/text.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// Keeps the hidden states of one chunk of the reference model, and compares another model's with them.
+class layer_comparison {
+ public:
+  explicit layer_comparison(std::size_t layers) : kept_(layers + 2), error_(layers + 2) {}
+
+  struct recorder final : layer_listener {
+    layer_comparison* all = nullptr;
+    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override { keep(static_cast<std::size_t>(layer), rows); }
+    void final_norm(matrix_view<const float> rows) override { keep(all->kept_.size() - 1, rows); }
+    void keep(std::size_t i, matrix_view<const float> rows) { all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols); }
+  };
+  struct checker final : layer_listener {
+    layer_comparison* all = nullptr;
+    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override { check(static_cast<std::size_t>(layer), rows); }
+    void final_norm(matrix_view<const float> rows) override { check(all->kept_.size() - 1, rows); }
+    void check(std::size_t i, matrix_view<const float> rows) {
+      all->error_[i].add(all->kept_[i], {rows.data, static_cast<std::size_t>(rows.rows * rows.cols)});
+    }
+  };
+
+  /// Outputs of the layers, and of the final norm.
+  std::vector<layer_fidelity> result() const {
+    std::vector<layer_fidelity> out;
+    for (std::size_t i = 1; i + 1 < error_.size(); ++i) out.push_back(summarize("layer " + std::to_string(i - 1), error_[i]));
+    out.push_back(summarize("final norm", error_.back()));
+    return out;
+  }
+
+ private:
+  std::vector<std::vector<float>> kept_;
+  std::vector<tensor_error> error_;
+};
+
+}  // namespace detail
+
+/// Fills the fidelity, decode, layers and divergence parts of `report`. Every text is read by both models in the prefill
+/// graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model reads the same
+/// tokens with its decode graph. Continuations count as equal up to the first token where its own choice differs.
+template <class Reference, class Other, class F>
+void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts, std::int64_t new_tokens,
+             std::span<const std::int32_t> eos, F&& done) {
+  const auto vocab = reference.vocab_size();
+  detail::layer_comparison layers(static_cast<std::size_t>(reference.layer_count()));
+  detail::layer_comparison::recorder record;
+  detail::layer_comparison::checker check;
+  record.all = check.all = &layers;
+  distribution_error prefill, decode;
+  tensor_error prefill_logits, decode_logits;
+  std::vector<float> kept(static_cast<std::size_t>(prefill_rows * vocab));
+  for (std::size_t t = 0; t < texts.size(); ++t) {
+    const std::span<const std::int32_t> ids = texts[t].ids;
+    reference.truncate(0);
+    other.truncate(0);
+    reference.listen(&record);
+    other.listen(&check);
+    for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
+      const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
+      reference.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) { std::copy_n(rows.data, rows.rows * rows.cols, kept.data()); });
+      other.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
+        for (std::int64_t i = 0; i < rows.rows; ++i) {
+          const std::size_t next = first + static_cast<std::size_t>(i) + 1;
+          if (next == ids.size()) return;  // nothing follows the last token: it is not scored
+          const std::span<const float> expected(kept.data() + i * vocab, static_cast<std::size_t>(vocab));
+          prefill.add(expected, rows.span(i), ids[next]);
+          prefill_logits.add(expected, rows.span(i));
+        }
+      });
+    }
+    reference.listen(static_cast<layer_listener*>(nullptr));
+    other.listen(static_cast<layer_listener*>(nullptr));
+
+    const auto prompt = static_cast<std::int64_t>(texts[t].prompt);
+    reference.truncate(prompt - 1);
+    other.truncate(prompt - 1);
+    std::int32_t id = ids[static_cast<std::size_t>(prompt) - 1];
+    std::vector<std::int32_t> said, chosen;
+    for (std::int64_t i = 0; i < new_tokens && reference.position() < reference.capacity(); ++i) {
+      const std::span<const float> expected = reference.decode(id), found = other.decode(id);
+      said.push_back(argmax(expected));
+      chosen.push_back(argmax(found));
+      decode.add(expected, found, said.back());
+      decode_logits.add(expected, found);
+      id = said.back();
+      if (std::find(eos.begin(), eos.end(), id) != eos.end()) break;
+    }
+    report.divergence.add(said, chosen);
+    done(t);
+  }
+  report.fidelity = summarize(prefill, prefill_logits);
+  report.decode = summarize(decode, decode_logits);
+  report.layers = layers.result();
+}
+
+}  // namespace qwq

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibration: the float model reads real texts and continues them, and observers at every slot look on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "qwq/quant/any_observer.hpp"
+#include "qwq/runtime/sampler.hpp"
+#include "qwq/runtime/session.hpp"
+#include "qwq/runtime/text.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// One observer per activation slot of the prefill and of the decode graph.
+template <class Model, target Target, quantization_scheme Scheme>
+class observer_bank final : public calibration_listener {
+ public:
+  explicit observer_bank(const any_observer& prototype)
+      : prefill_(make<program<Model, Target, Scheme, prefill_rows>>(prototype)),
+        decode_(make<program<Model, Target, Scheme, 1>>(prototype)) {}
+
+  void observe(bool decoding, std::int64_t layer, std::size_t slot, std::span<const float> values) override {
+    bank& b = decoding ? decode_ : prefill_;
+    (layer == Model::config.num_hidden_layers ? b.norm : b.layers[static_cast<std::size_t>(layer)])[slot].observe(values);
+  }
+
+  /// Adds what another bank has seen, of other texts.
+  void merge(const observer_bank& other) {
+    merge(prefill_, other.prefill_);
+    merge(decode_, other.decode_);
+  }
+
+  calibration_result result() const {
+    return {params<program<Model, Target, Scheme, prefill_rows>>(prefill_), params<program<Model, Target, Scheme, 1>>(decode_)};
+  }
+
+ private:
+  struct bank {
+    std::vector<std::vector<any_observer>> layers;
+    std::vector<any_observer> norm;
+  };
+
+  template <class Program>
+  static bank make(const any_observer& prototype) {
+    bank b;
+    b.layers.assign(static_cast<std::size_t>(Model::config.num_hidden_layers), {Program::layer::slots.size(), prototype});
+    b.norm.assign(Program::norm::slots.size(), prototype);
+    return b;
+  }
+
+  static void merge(bank& into, const bank& from) {
+    for (std::size_t l = 0; l < into.layers.size(); ++l)
+      for (std::size_t s = 0; s < into.layers[l].size(); ++s) into.layers[l][s].merge(from.layers[l][s]);
+    for (std::size_t s = 0; s < into.norm.size(); ++s) into.norm[s].merge(from.norm[s]);
+  }
+
+  template <class Program>
+  static activation_params params(const bank& b) {
+    activation_params out;
+    for (const auto& layer : b.layers) out.layers.push_back(of_part<typename Program::layer>(layer));
+    out.norm = of_part<typename Program::norm>(b.norm);
+    return out;
+  }
+
+  template <class Compiled>
+  static std::vector<kernel::affine> of_part(const std::vector<any_observer>& observers) {
+    using format = typename Scheme::activation_format;
+    std::vector<kernel::affine> out(observers.size());
+    for (std::size_t s = 0; s < observers.size(); ++s)
+      if (Compiled::slots[s].kind == slot_kind::activation)
+        out[s] = to_affine(compute_qparams<format>(observers[s].result()), format::type);
+    return out;
+  }
+
+  bank prefill_, decode_;
+};
+
+}  // namespace detail
+
+struct calibration_options {
+  any_observer observer{};
+  std::int64_t decode_steps = 32;       ///< Tokens that each prompt is continued by, at most.
+  std::vector<std::int32_t> eos{};      ///< Ids that end a continuation.
+  executor* threads = nullptr;
+};
+
+/// Ranges of all activations of `Model` on `Target`, found on the true trajectory: each text is read in chunks by the prefill
+/// graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A decode graph is
+/// never shown anything else. `done(i)` is called after each text. Texts must not be empty.
+template <class Model, target Target, quantization_scheme Scheme, class F>
+calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o, F&& done) {
+  static_assert(Scheme::types.quantizes(), "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
+  if (texts.empty()) throw error("calibration: expected at least one text, found none");
+  std::size_t longest = 0;
+  for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
+  typename bound_model<Model, Target, Scheme>::options bind;
+  bind.positions = std::min(Model::config.max_position_embeddings, static_cast<std::int64_t>(longest) + o.decode_steps);
+  bind.quantized = false;
+  const bound_model<Model, Target, Scheme> weights(from, bind);
+  session<Model, Target, Scheme> s(weights, nullptr, o.threads);
+  detail::observer_bank<Model, Target, Scheme> bank(o.observer);
+  s.listen(&bank);
+  sampler greedy({}, static_cast<std::size_t>(Model::config.vocab_size));
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const token_text& t = texts[i];
+    s.truncate(0);
+    s.prefill(t.ids);
+    s.truncate(static_cast<std::int64_t>(t.prompt) - 1);
+    generate(s, s.decode(t.ids[t.prompt - 1]), o.decode_steps, greedy, o.eos, [](std::int32_t) { return true; });
+    done(i);
+  }
+  return bank.result();
+}
+
+}  // namespace qwq

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of an exporter.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "qwq/core/version.hpp"
+#include "qwq/quant/any_observer.hpp"
+#include "qwq/runtime/sampler.hpp"
+
+namespace qwq {
+
+/// What the user asked for.
+struct exporter_arguments {
+  std::string command;
+  std::string checkpoint, calibration, eval, json, out, dump, prompt, ids;
+  std::string scheme, target, observer = "minmax";
+  bool per_channel = false, chat = false, quiet = false;
+  std::int64_t decode = 0, max_new = 64, decode_steps = 32;
+  std::size_t threads = 0;
+  sampling sample{};
+};
+
+namespace detail {
+
+/// An observer is valid when it can be made.
+inline std::string check_observer(const std::string& text) {
+  try {
+    any_observer::parse(text);
+    return {};
+  } catch (const error& e) {
+    return e.what();
+  }
+}
+
+}  // namespace detail
+
+/// Reads the command line. Returns the exit status to leave with (0 after --help, 2 after a usage error), or nothing when
+/// there is work to do. `schemes` and `targets` are what the executable was built for; the first is the default.
+inline std::optional<int> parse_arguments(int argc, char** argv, const std::vector<std::string>& schemes,
+                                          const std::vector<std::string>& targets, exporter_arguments& a) {
+  CLI::App app{"Quantizes, exports and runs Qwen3 checkpoints of one size (qwq " QWQ_VERSION_STRING ")."};
+  app.set_version_flag("--version", QWQ_VERSION_STRING);
+  app.require_subcommand(1);
+  app.footer("Example:\n  " + std::string(argc > 0 ? argv[0] : "exporter") +
+             " export --checkpoint DIR --calibration calib.jsonl --scheme " + schemes.back() + " --target " + targets.front() + " --out DIR");
+  a.target = targets.front();
+
+  const auto common = [&](CLI::App* c, const std::string& default_scheme) {
+    c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required();
+    c->add_option("--scheme", a.scheme, "quantization scheme")->default_val(default_scheme)->check(CLI::IsMember(schemes));
+    c->add_option("--target", a.target, "target whose graph is quantized")->check(CLI::IsMember(targets));
+    c->add_option("--threads", a.threads, "threads, 0 for one a core");
+    c->add_flag("--quiet", a.quiet, "no progress on standard error");
+    c->callback([&a, c] { a.command = c->get_name(); });
+  };
+  const auto quantization = [&](CLI::App* c) {
+    c->add_option("--calibration", a.calibration, "JSONL rows: question/answer, text, messages or ids");
+    c->add_option("--observer", a.observer, "minmax, moving_average, percentile:P, entropy or mse")
+        ->check(CLI::Validator(detail::check_observer, "OBSERVER"));
+    c->add_flag("--per-channel", a.per_channel, "one weight scale per output channel");
+    c->add_option("--decode-steps", a.decode_steps, "tokens that each prompt is continued by")->check(CLI::Range(1, 1 << 20));
+    c->add_flag("--chat", a.chat, "put prompts and question/answer rows into the chat template");
+  };
+
+  CLI::App* e = app.add_subcommand("export", "calibrate and write the target's files");
+  common(e, schemes.back());
+  quantization(e);
+  e->add_option("--out", a.out, "folder for the files")->required();
+  e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on");
+  e->add_option("--json", a.json, "file for the report");
+
+  CLI::App* v = app.add_subcommand("evaluate", "calibrate and compare with the float model");
+  common(v, schemes.back());
+  quantization(v);
+  v->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->required();
+  v->add_option("--json", a.json, "file for the report");
+
+  CLI::App* r = app.add_subcommand("run", "compute logits, hidden states and the KV cache for token ids");
+  common(r, schemes.front());
+  quantization(r);
+  r->add_option("--ids", a.ids, "comma-separated token ids")->required();
+  r->add_option("--decode", a.decode, "greedy tokens after the prompt")->check(CLI::NonNegativeNumber);
+  r->add_option("--dump", a.dump, "safetensors file for the results")->required();
+
+  CLI::App* g = app.add_subcommand("generate", "continue a prompt");
+  common(g, schemes.front());
+  quantization(g);
+  g->add_option("--prompt", a.prompt, "text to continue")->required();
+  g->add_option("--max-new", a.max_new, "tokens to generate at most")->check(CLI::NonNegativeNumber);
+  g->add_option("--temperature", a.sample.temperature, "0: greedy")->check(CLI::NonNegativeNumber);
+  g->add_option("--top-k", a.sample.top_k, "0: all tokens")->check(CLI::NonNegativeNumber);
+  g->add_option("--top-p", a.sample.top_p, "share of the probability to draw from")->check(CLI::Range(0.0, 1.0));
+  g->add_option("--seed", a.sample.seed, "seed of the sampler");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) {
+    return app.exit(problem) == 0 ? 0 : 2;
+  }
+  return std::nullopt;
+}
+
+}  // namespace qwq
