@@ -83,6 +83,11 @@ constexpr expr convolved(builder& b, const fixed_vector<std::int32_t, 5>& out) {
 static_assert(fires(rules::hoist_transpose, around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); })) == 1);
 static_assert(fires(rules::hoist_transpose, around([](builder& b) { return transpose(fake(input(b, "x"), 0), {{0, 2, 1}, 3}); })) == 0);
 
+static_assert(fires(rules::sink_transpose, around([](builder& b) {
+                      return fake(transpose(rules::detail::unsqueeze(input(b, "x")), {{0, 3, 1, 2}, 4}), 0);
+                    })) == 1);
+static_assert(fires(rules::sink_transpose, around([](builder& b) { return fake(transpose(input(b, "x", {dtype::f32, {1, channels, 1, rows}}), {{0, 2, 3, 1}, 4}), 0); })) == 0);
+
 struct convolution {
   static constexpr auto value = around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); });
 };

@@ -49,10 +49,15 @@ struct retargeted {
   static constexpr auto result = rewrite(Part::value, Target::rules);
 };
 
+/// What a scheme quantizes on a target.
+template <class Target, placement Types>
+struct covers {
+  constexpr bool operator()(op kind) const { return Target::quantizes(kind) && Types.covers(kind); }
+};
+
 template <class Part, class Target, placement Types>
 struct placed {
-  static constexpr auto result =
-      place_slots(retargeted<Part, Target>::result.value, Types, [](op kind) { return Target::quantizes(kind); });
+  static constexpr auto result = place_slots(retargeted<Part, Target>::result.value, Types, covers<Target, Types>{});
 };
 
 template <class Part, class Target, placement Types>
@@ -88,7 +93,7 @@ struct compiled {
   };
   static constexpr auto slots = detail::placed<Part, Target, Types>::result.slots;
   static constexpr trace fired = detail::retargeted<Part, Target>::result.fired;
-  static constexpr coverage covered = count_coverage(emitted::value, [](op kind) { return Target::quantizes(kind); });
+  static constexpr coverage covered = count_coverage(emitted::value, detail::covers<Target, Types>{});
 
   static constexpr problem unsupported = detail::find_unsupported(emitted::value, Target{});
   static_assert(require_none<emitted::value.error>());

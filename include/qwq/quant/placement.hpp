@@ -7,12 +7,23 @@
 
 namespace qwq {
 
+/// Which of the edges that a target can quantize a scheme does quantize.
+enum class extent : std::uint8_t {
+  products,  // what matrix products read and make; norms, gates and the residual stream between them stay in float
+  all,       // every edge, as integer-only machines need it
+};
+
 /// Integer types that a scheme gives to activations and weights; f32 means that nothing is quantized.
 struct placement {
   dtype activation = dtype::f32;
   dtype weight = dtype::f32;
+  extent edges = extent::products;
 
   constexpr bool quantizes() const { return activation != dtype::f32; }
+  /// Whether the scheme quantizes what an operator reads and makes, if the target can.
+  constexpr bool covers(op kind) const {
+    return quantizes() && (edges == extent::all || kind == op::linear || kind == op::conv1x1);
+  }
 };
 
 enum class slot_kind : std::uint8_t {

@@ -28,21 +28,26 @@ struct f32 {
 };
 
 /// Integer weights and activations with ONNX Runtime's conventions: weights symmetric, activations asymmetric.
-template <dtype Weight, dtype Activation>
+template <dtype Weight, dtype Activation, extent Edges = extent::products>
 struct integer_scheme {
   static_assert(Weight == dtype::i8, "qwq: integer_scheme<Weight, Activation> has kernels and packings for i8 weights");
   static_assert(Activation == dtype::u8 || Activation == dtype::u16,
                 "qwq: integer_scheme<Weight, Activation> requires Activation to be u8 or u16");
-  static constexpr placement types{Activation, Weight};
+  static constexpr placement types{Activation, Weight, Edges};
   using weight_format = int_format<Weight, true>;
   using activation_format = int_format<Activation, false>;
 };
 
-/// int8 weights, uint16 activations: what NPUs run Qwen3 with.
+/// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of times
+/// larger than the others: in 16 bits those others keep eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
   static constexpr std::string_view name = "w8a16";
 };
-/// int8 weights, uint8 activations.
+/// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the graph.
+struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, extent::all> {
+  static constexpr std::string_view name = "w8a16_full";
+};
+/// int8 weights, uint8 activations around the products.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
   static constexpr std::string_view name = "w8a8";
 };

@@ -51,6 +51,15 @@ inline constexpr rule hoist_transpose{
       return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
     }};
 
+/// The same in front of a convolution.
+inline constexpr rule sink_transpose{
+    "sink_transpose", match_op(op::fake_quant, transpose(var('x')).as('t').shared()),
+    [](match& m) {
+      const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
+      return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
+    },
+    [](const match& m) { return detail::is_perm(m(var('t')), 0, 3, 1, 2); }};
+
 /// Transpose - 1x1 convolution - transpose is the product that it came from.
 inline constexpr rule conv1x1_to_linear{
     "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
@@ -101,8 +110,8 @@ inline constexpr rule gqa_present{"gqa_present", match_op(op::result, detail::gq
                                   [](match& m) { return detail::present(m, m.root().attr.ints[0]); }};
 
 /// Everything a session does to a graph before it plans it.
-inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  conv1x1_to_linear,
-                               merge_reshapes,  drop_reshape,    gqa_to_attention, gqa_present,
-                               fuse_silu,       fuse_swiglu};
+inline constexpr rule run[] = {fuse_fake_quant, drop_requantize,   hoist_transpose, sink_transpose,
+                               conv1x1_to_linear, merge_reshapes, drop_reshape, gqa_to_attention,
+                               gqa_present, fuse_silu, fuse_swiglu};
 
 }  // namespace qwq::rules
