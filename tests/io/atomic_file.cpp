@@ -70,7 +70,8 @@ TEST_CASE("pieces of every size around the buffer arrive in order") {
   {
     qwq::atomic_file file(temp / "out");
     const std::size_t mib = 1 << 20;
-    for (const std::size_t size : {std::size_t{1}, mib - 1, mib, mib + 1, std::size_t{0}, 3 * mib, std::size_t{7}, mib - 7}) {
+    for (const std::size_t size :
+         {std::size_t{1}, mib - 1, mib, mib + 1, std::size_t{0}, 3 * mib, std::size_t{7}, mib - 7}) {
       const std::string piece(size, static_cast<char>('a' + expected.size() % 23));
       file.write(piece);
       expected += piece;
@@ -118,7 +119,8 @@ TEST_CASE("a target that cannot be created is named with the reason") {
   CHECK(complaint([&] { qwq::atomic_file{temp.folder()}; }) ==
         temp.folder().string() + ": expected a regular file or nothing, found something else");
   if (::geteuid() != 0) {
-    std::filesystem::permissions(temp.folder(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+    std::filesystem::permissions(temp.folder(),
+                                 std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
     CHECK(complaint([&] { qwq::atomic_file{temp / "out"}; }) ==
           (temp / "out").string() + ": cannot create: Permission denied");
     std::filesystem::permissions(temp.folder(), std::filesystem::perms::owner_all);

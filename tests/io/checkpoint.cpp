@@ -39,13 +39,13 @@ TEST_CASE("a folder with one file") {
   CHECK(weights.names().size() == 68);
   CHECK(weights.names().front() == "model.embed_tokens.weight");
   CHECK(weights.find("lm_head.weight") == nullptr);
-  CHECK(complaint([&] { weights.at("lm_head.weight"); }) ==
-        QWQ_TEST_DATA "/tinyqwen: tensor \"lm_head.weight\": missing");
+  CHECK(complaint([&] { weights.at("lm_head.weight"); }) == QWQ_TEST_DATA
+        "/tinyqwen: tensor \"lm_head.weight\": missing");
   const std::vector<std::int64_t> shape{128};
   CHECK(weights.at("model.norm.weight", shape).data == address);
-  CHECK(complaint([&] { weights.at("model.embed_tokens.weight", shape); }) ==
-        QWQ_TEST_DATA "/tinyqwen/model.safetensors: tensor \"model.embed_tokens.weight\": expected shape [128], "
-                      "found [1280, 128]");
+  CHECK(complaint([&] { weights.at("model.embed_tokens.weight", shape); }) == QWQ_TEST_DATA
+        "/tinyqwen/model.safetensors: tensor \"model.embed_tokens.weight\": expected shape [128], "
+        "found [1280, 128]");
 }
 
 TEST_CASE("a folder with shards holds every tensor of its index") {

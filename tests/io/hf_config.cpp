@@ -57,8 +57,8 @@ TEST_CASE("every field of a config of transformers 5") {
 }
 
 TEST_CASE("the spelling of transformers 4 means the same") {
-  for (const std::string name : {"arch/qwen3-dense-tied", "arch/qwen3-dense-fp16", "arch/qwen3-dense-untied-bf16-sharded",
-                                 "tinyqwen", "tinyqwen-outlier"}) {
+  for (const std::string name : {"arch/qwen3-dense-tied", "arch/qwen3-dense-fp16",
+                                 "arch/qwen3-dense-untied-bf16-sharded", "tinyqwen", "tinyqwen-outlier"}) {
     const std::string folder = QWQ_TEST_DATA "/" + name;
     CHECK(qwq::read_config(folder) == qwq::read_config(folder + "/config.legacy.json"));
     CHECK(qwq::read_config(folder) == qwq::read_config(folder + "/config.json"));
@@ -83,7 +83,8 @@ TEST_CASE("generation_config.json decides the token ids") {
   CHECK(refusal_of("{}") == "");
   CHECK(refusal_of("").starts_with("g: invalid JSON at byte 1: "));
   CHECK(refusal_of(R"({"eos_token_id": 320})") == "g: eos_token_id: expected an integer from 0 to 319, found 320");
-  CHECK(refusal_of(R"({"eos_token_id": [1, -1]})") == "g: eos_token_id[1]: expected an integer from 0 to 319, found -1");
+  CHECK(refusal_of(R"({"eos_token_id": [1, -1]})") ==
+        "g: eos_token_id[1]: expected an integer from 0 to 319, found -1");
   CHECK(refusal_of(R"({"eos_token_id": []})") == "g: eos_token_id: expected at least one token id, found a list of 0");
   CHECK(refusal_of(R"({"pad_token_id": "x"})") == "g: pad_token_id: expected an integer from 0 to 319, found \"x\"");
 }
@@ -122,8 +123,9 @@ TEST_CASE("a missing or absurd size is refused") {
   CHECK(refusal_with("num_key_value_heads", 3) ==
         "c: num_key_value_heads: expected a divisor of num_attention_heads = 4, found 3");
   CHECK(refusal_with("num_key_value_heads", 8) == "c: num_key_value_heads: expected an integer from 1 to 4, found 8");
-  const std::string head_dim = "c: head_dim: expected an even number from 2 to 1024 (by default hidden_size / "
-                               "num_attention_heads), found ";
+  const std::string head_dim =
+      "c: head_dim: expected an even number from 2 to 1024 (by default hidden_size / "
+      "num_attention_heads), found ";
   CHECK(refusal_with("head_dim", 33) == head_dim + "33");
   CHECK(refusal_with("head_dim", 0) == "c: head_dim: expected an integer from 2 to 1024, found 0");
   for (const int hidden : {66, 68, 8192}) {  // no multiple of 4 heads; 17 per head; 2048 per head

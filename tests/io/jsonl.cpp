@@ -57,7 +57,11 @@ TEST_CASE("one row of each kind") {
 }
 
 TEST_CASE("a line ends at a line feed and nowhere else") {
-  const std::string separators = "a\xc2\x85" "b\xe2\x80\xa8" "c\xe2\x80\xa9" "d";
+  const std::string separators =
+      "a\xc2\x85"
+      "b\xe2\x80\xa8"
+      "c\xe2\x80\xa9"
+      "d";
   const auto rows = qwq::parse_jsonl("{\"text\": \"" + separators + "\"}\r\n" + good + "\r\n", "f");
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].text == separators);

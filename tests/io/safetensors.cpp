@@ -54,8 +54,8 @@ TEST_CASE("a checkpoint of bf16 tensors: names, shapes, metadata and values") {
   CHECK(embedding.file == QWQ_TEST_DATA "/tinyqwen/model.safetensors");
   CHECK(file.file().contains(embedding.span()));
   CHECK(file.find("model.embed_tokens") == nullptr);
-  CHECK(complaint([&] { file.at("model.embed_tokens"); }) ==
-        QWQ_TEST_DATA "/tinyqwen/model.safetensors: tensor \"model.embed_tokens\": missing");
+  CHECK(complaint([&] { file.at("model.embed_tokens"); }) == QWQ_TEST_DATA
+        "/tinyqwen/model.safetensors: tensor \"model.embed_tokens\": missing");
 }
 
 TEST_CASE("f32, i64 and f16 files agree with each other") {
@@ -79,13 +79,15 @@ TEST_CASE("f32, i64 and f16 files agree with each other") {
 }
 
 TEST_CASE("every dtype, an empty tensor, a scalar, and data that is not aligned") {
-  const auto content = parse(file_of(
-      '{' + tensor("bool", "BOOL", "[3]", "[0,3]") + ',' + tensor("f32", "F32", "[1,2]", "[3,11]") + ',' +
-          tensor("f16", "F16", "[]", "[11,13]") + ',' + tensor("bf16", "BF16", "[1]", "[13,15]") + ',' +
-          tensor("i64", "I64", "[1]", "[15,23]") + ',' + tensor("i32", "I32", "[1]", "[23,27]") + ',' +
-          tensor("i16", "I16", "[1]", "[27,29]") + ',' + tensor("u16", "U16", "[1]", "[29,31]") + ',' +
-          tensor("i8", "I8", "[1]", "[31,32]") + ',' + tensor("u8", "U8", "[1]", "[32,33]") + ',' +
-          tensor("none", "F32", "[2,0]", "[33,33]") + "}  ", 33));
+  const std::string bytes =
+      file_of('{' + tensor("bool", "BOOL", "[3]", "[0,3]") + ',' + tensor("f32", "F32", "[1,2]", "[3,11]") + ',' +
+                  tensor("f16", "F16", "[]", "[11,13]") + ',' + tensor("bf16", "BF16", "[1]", "[13,15]") + ',' +
+                  tensor("i64", "I64", "[1]", "[15,23]") + ',' + tensor("i32", "I32", "[1]", "[23,27]") + ',' +
+                  tensor("i16", "I16", "[1]", "[27,29]") + ',' + tensor("u16", "U16", "[1]", "[29,31]") + ',' +
+                  tensor("i8", "I8", "[1]", "[31,32]") + ',' + tensor("u8", "U8", "[1]", "[32,33]") + ',' +
+                  tensor("none", "F32", "[2,0]", "[33,33]") + "}  ",
+              33);
+  const auto content = parse(bytes);
   std::string types;
   for (const auto& t : content.tensors) types += t.name + ':' + std::string(qwq::name(t.type)) + ' ';
   CHECK(types == "bf16:bf16 bool:u8 f16:f16 f32:f32 i16:i16 i32:i32 i64:i64 i8:i8 none:f32 u16:u16 u8:u8 ");
@@ -106,7 +108,8 @@ TEST_CASE("a file without tensors is sound") {
 }
 
 TEST_CASE("to_f32 refuses other types and other sizes") {
-  const std::string bytes = file_of('{' + tensor("i", "I32", "[2]", "[0,8]") + ',' + tensor("w", "F32", "[2]", "[8,16]") + '}', 16);
+  const std::string bytes =
+      file_of('{' + tensor("i", "I32", "[2]", "[0,8]") + ',' + tensor("w", "F32", "[2]", "[8,16]") + '}', 16);
   const auto content = parse(bytes);
   std::vector<float> out(2);
   CHECK(complaint([&] { qwq::to_f32(content.tensors[0], out); }) ==
@@ -151,12 +154,14 @@ TEST_CASE("the header must be one JSON object without duplicate keys") {
         "f: header: invalid JSON: expected at most 64 levels of nesting, found more");
   CHECK(refusal(file_of(R"({"__metadata__":["a"]})")) == "f: __metadata__: expected an object, found a list of 1");
   CHECK(refusal(file_of(R"({"__metadata__":{"a":1}})")) == "f: __metadata__: \"a\": expected a string, found 1");
-  CHECK(refusal(file_of(R"({"a\n":{}})")) == "f: tensor \"a\\x0a\": dtype: expected F32, F16, BF16, I64, I32, I16, "
-                                            "U16, I8, U8 or BOOL, found null");
+  CHECK(refusal(file_of(R"({"a\n":{}})")) ==
+        "f: tensor \"a\\x0a\": dtype: expected F32, F16, BF16, I64, I32, I16, "
+        "U16, I8, U8 or BOOL, found null");
 }
 
 TEST_CASE("an entry must have a known dtype, dimensions and offsets") {
-  const std::string types = "f: tensor \"t\": dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found ";
+  const std::string types =
+      "f: tensor \"t\": dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found ";
   CHECK(refusal("F8_E4M3", "[1]", "[0,1]", 1) == types + "\"F8_E4M3\"");
   CHECK(refusal("f32", "[1]", "[0,4]", 4) == types + "\"f32\"");
   CHECK(refusal(file_of(R"({"t":{"dtype":7,"shape":[1],"data_offsets":[0,1]}})", 1)) == types + "7");
@@ -197,11 +202,13 @@ TEST_CASE("tensors may neither overlap nor leave holes") {
   };
   CHECK(pair("[0,4]", "[4,8]", 8) == "");
   CHECK(pair("[4,8]", "[0,4]", 8) == "");
-  CHECK(pair("[0,4]", "[3,7]", 7) == "f: tensor \"b\": data_offsets: expected to begin at 4, where the tensor before "
-                                     "it ends, found 3 (overlap)");
+  CHECK(pair("[0,4]", "[3,7]", 7) ==
+        "f: tensor \"b\": data_offsets: expected to begin at 4, where the tensor before "
+        "it ends, found 3 (overlap)");
   CHECK(pair("[0,4]", "[0,4]", 4).ends_with("found 0 (overlap)"));
   CHECK(pair("[0,4]", "[5,9]", 9).ends_with("found 5 (hole)"));
-  CHECK(pair("[1,5]", "[5,9]", 9) == "f: tensor \"a\": data_offsets: expected to begin at 0, where the tensor before "
-                                     "it ends, found 1 (hole)");
+  CHECK(pair("[1,5]", "[5,9]", 9) ==
+        "f: tensor \"a\": data_offsets: expected to begin at 0, where the tensor before "
+        "it ends, found 1 (hole)");
   CHECK(pair("[0,4]", "[4,8]", 9) == "f: expected 8 bytes of tensor data, found 9");
 }

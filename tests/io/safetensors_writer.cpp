@@ -67,7 +67,7 @@ TEST_CASE("a file without tensors can be written") {
   CHECK(qwq::safetensors_file(temp / "none").tensors().empty());
 }
 
-TEST_CASE("calls that do not fit the declarations are refused and leave no file") {
+TEST_CASE("calls that do not fit the declarations are refused and change nothing") {
   const scratch temp;
   const std::string where = (temp / "out").string() + ": tensor ";
   {
@@ -78,7 +78,8 @@ TEST_CASE("calls that do not fit the declarations are refused and leave no file"
       return complaint([&] { writer.declare(name, type, shape); });
     };
     CHECK(declare("a", qwq::dtype::u8, {1}) == where + "\"a\": expected a new name, found it in use");
-    CHECK(declare("__metadata__", qwq::dtype::u8, {1}) == where + "\"__metadata__\": expected a new name, found it in use");
+    CHECK(declare("__metadata__", qwq::dtype::u8, {1}) ==
+          where + "\"__metadata__\": expected a new name, found it in use");
     CHECK(declare("i4", qwq::dtype::i4, {2}) == where + "\"i4\": expected a dtype of the format, found i4");
     CHECK(declare("minus", qwq::dtype::u8, {-1}) ==
           where + "\"minus\": expected dimensions >= 0 and a size that fits 64 bits, found [-1]");
@@ -92,6 +93,20 @@ TEST_CASE("calls that do not fit the declarations are refused and leave no file"
     CHECK(complaint([&] { writer.commit(); }) == where + "\"b\": declared but not written");
     writer.write("b", bytes("1234"));
     CHECK(complaint([&] { writer.write("b", bytes("1234")); }) == where + "\"b\": expected no more tensors");
+    CHECK(temp.count() == 1);  // the temporary file
+    writer.commit();
+  }
+  const qwq::safetensors_file file(temp / "out");
+  CHECK(file.tensors().size() == 2);
+  CHECK(file.at("b").span().size() == 4);
+}
+
+TEST_CASE("without commit there is no file") {
+  const scratch temp;
+  {
+    qwq::safetensors_writer writer(temp / "out");
+    writer.declare("a", qwq::dtype::u8, {2});
+    writer.write("a", bytes("12"));
   }
   CHECK(temp.count() == 0);
 }

@@ -29,7 +29,7 @@ struct hf_config {
   std::int64_t num_hidden_layers = 0;
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 0;             ///< Even. Not always hidden_size / num_attention_heads.
+  std::int64_t head_dim = 0;  ///< Even. Not always hidden_size / num_attention_heads.
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
@@ -39,7 +39,7 @@ struct hf_config {
   std::string hidden_act;
   std::optional<std::int32_t> bos_token_id, pad_token_id;
   std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
-  std::optional<dtype> type;                ///< f32, f16 or bf16: what the checkpoint mostly holds.
+  std::optional<dtype> type;  ///< f32, f16 or bf16: what the checkpoint mostly holds.
 
   bool operator==(const hf_config&) const = default;
 };

@@ -54,8 +54,7 @@ inline json parse_object(std::string_view text, const std::string& where) {
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key) {
       const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second)
-        throw error(where + ": key " + quote(key) + ": expected once, found twice");
+      if (!keys.back().insert(key).second) throw error(where + ": key " + quote(key) + ": expected once, found twice");
     }
     return true;
   };

@@ -29,7 +29,7 @@ class mapped_file {
   /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped.
   explicit mapped_file(const std::filesystem::path& path) {
     const std::string file = path.string();
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // O_NONBLOCK: a pipe would wait for a writer
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
     if (fd < 0) throw detail::io_error(file, "open", errno);
     struct stat info{};
     void* at = nullptr;
@@ -63,8 +63,7 @@ class mapped_file {
   /// True when `part` lies inside the mapping.
   bool contains(std::span<const std::byte> part) const {
     const std::less_equal<const std::byte*> not_after;
-    return not_after(bytes_.data(), part.data()) &&
-           not_after(part.data() + part.size(), bytes_.data() + bytes_.size());
+    return not_after(bytes_.data(), part.data()) && not_after(part.data() + part.size(), bytes_.data() + bytes_.size());
   }
 
   /// Hint: `part` of the mapping is about to be read from front to back.

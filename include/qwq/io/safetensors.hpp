@@ -83,8 +83,7 @@ inline tensor_info parse_tensor(const std::string& name, const json& value, std:
   tensor_info tensor{.name = name, .shape = {}, .file = file};
   const json_place type = entry["dtype"];
   const auto known = std::ranges::find_if(safetensors_dtypes, [&](const auto& d) { return *type == d.name; });
-  if (known == std::ranges::end(safetensors_dtypes))
-    type.refuse("F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL");
+  if (known == std::ranges::end(safetensors_dtypes)) type.refuse("F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL");
   tensor.type = known->type;
 
   const json_place shape = entry["shape"];
@@ -124,10 +123,10 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
   if (bytes.size() < sizeof length)
     throw error(where + ": expected a safetensors file (at least 8 bytes), found " + std::to_string(bytes.size()));
   std::memcpy(&length, bytes.data(), sizeof length);
-  if (length > detail::safetensors_header_limit || length > bytes.size() - sizeof length)
-    throw error(where + ": header length: expected at most " +
-                std::to_string(std::min<std::uint64_t>(detail::safetensors_header_limit, bytes.size() - sizeof length)) +
-                " bytes, found " + std::to_string(length));
+  const auto limit = std::min<std::uint64_t>(detail::safetensors_header_limit, bytes.size() - sizeof length);
+  if (length > limit)
+    throw error(where + ": header length: expected at most " + std::to_string(limit) + " bytes, found " +
+                std::to_string(length));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
   if (!text.starts_with('{'))
     throw error(where + ": header: expected to begin with '{', found " + detail::quote(text.substr(0, 1)));
@@ -140,8 +139,7 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
       content.tensors.push_back(detail::parse_tensor(name, entry, data, file));
       continue;
     }
-    if (!entry.is_object())
-      throw error(where + ": __metadata__: expected an object, found " + detail::describe(entry));
+    if (!entry.is_object()) throw error(where + ": __metadata__: expected an object, found " + detail::describe(entry));
     for (const auto& [key, value] : entry.items()) {
       if (!value.is_string())
         throw error(where + ": __metadata__: " + detail::quote(key) + ": expected a string, found " +

@@ -25,7 +25,8 @@ namespace qwq {
 /// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Nothing is kept in
 /// memory but names and shapes. The file lists and stores the tensors as declared, without gaps, from an offset that
 /// is a multiple of 8: declare wide element types first where alignment matters. Equal calls write equal bytes.
-/// Throws `error`, naming file and tensor, when a call does not fit the declarations or the disk refuses.
+/// Throws `error`, naming file and tensor, when a call does not fit the declarations (it then changes nothing) or the
+/// disk refuses.
 class safetensors_writer {
  public:
   explicit safetensors_writer(const std::filesystem::path& target,
@@ -43,11 +44,12 @@ class safetensors_writer {
     std::size_t bytes = 0, end = 0;
     if (!detail::byte_count(type, shape, bytes) || __builtin_add_overflow(offset_, bytes, &end))
       throw fail(name, "expected dimensions >= 0 and a size that fits 64 bits, found " + detail::to_string(shape));
-    if (name == "__metadata__" || !names_.insert(name).second)
-      throw fail(name, "expected a new name, found it in use");
+    const std::string entry = dump(name, name) + ":{\"dtype\":\"" + std::string(known->name) +
+                              "\",\"shape\":" + dump(name, shape) + ",\"data_offsets\":[" + std::to_string(offset_) +
+                              ',' + std::to_string(end) + "]}";
+    if (name == "__metadata__" || !names_.insert(name).second) throw fail(name, "expected a new name, found it in use");
     if (!header_.empty()) header_ += ',';
-    header_ += dump(name, name) + ":{\"dtype\":\"" + std::string(known->name) + "\",\"shape\":" + dump(name, shape) +
-               ",\"data_offsets\":[" + std::to_string(offset_) + ',' + std::to_string(end) + "]}";
+    header_ += entry;
     declared_.push_back({name, bytes});
     offset_ = end;
   }
@@ -57,7 +59,7 @@ class safetensors_writer {
     start();
     if (written_ == declared_.size() || declared_[written_].name != name)
       throw fail(name, written_ == declared_.size() ? "expected no more tensors"
-                                                   : "expected " + detail::quote(declared_[written_].name) + " next");
+                                                    : "expected " + detail::quote(declared_[written_].name) + " next");
     if (bytes.size() != declared_[written_].bytes)
       throw fail(name, "expected " + std::to_string(declared_[written_].bytes) + " bytes, found " +
                            std::to_string(bytes.size()));
