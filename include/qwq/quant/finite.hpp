@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace qwq::detail {
 
@@ -13,10 +15,23 @@ namespace qwq::detail {
 constexpr std::uint32_t magnitude_bits(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu; }
 inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
 
+/// Calls f(first, count) for every `Size` of n elements and for what is left. The count of a whole block is a constant,
+/// which makes its loops vector code at -O2 too.
+template <std::size_t Size, class F>
+void blockwise(std::size_t n, F&& f) {
+  std::size_t i = 0;
+  for (; i + Size <= n; i += Size) f(i, std::integral_constant<std::size_t, Size>{});
+  if (i < n) f(i, n - i);
+}
+
 inline bool all_finite(std::span<const float> values) {
-  std::uint32_t largest = 0;
-  for (const float x : values) largest = std::max(largest, magnitude_bits(x));
-  return largest < infinity_bits;
+  bool finite = true;
+  blockwise<1024>(values.size(), [&, x = values.data()](std::size_t first, auto count) {
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(x[first + i]));
+    finite &= largest < infinity_bits;
+  });
+  return finite;
 }
 
 }  // namespace qwq::detail

@@ -81,7 +81,7 @@ class weight_ranges {
 
  private:
   static std::string shape(std::int64_t rows, std::int64_t cols) {
-    return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+    return std::string("[").append(std::to_string(rows)).append(", ").append(std::to_string(cols)).append("]");
   }
 
   std::string tensor_;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an observer is, and the part that all of ours share.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "qwq/core/error.hpp"
+#include "qwq/kernel/observe.hpp"
+#include "qwq/quant/finite.hpp"
+#include "qwq/quant/params.hpp"
+
+namespace qwq {
+
+/// Watches the values of one slot, in constant memory, and says which range to quantize. Two that watched parts of the
+/// data can be merged. NaN and infinity are never part of the range: they are counted by `nonfinite`, not by `count`.
+/// `result` throws `error` when no finite value was observed.
+template <class O>
+concept observer = std::default_initializable<O> && std::copyable<O> &&
+                   requires(O o, const O& other, std::span<const float> values) {
+                     o.observe(values);
+                     o.end_batch();  // a calibration sample ends here
+                     o.merge(other);
+                     o.reset();  // forgets the data, keeps the options
+                     { other.result() } -> std::same_as<range>;
+                     { other.count() } -> std::same_as<std::uint64_t>;
+                     { other.nonfinite() } -> std::same_as<std::uint64_t>;
+                   };
+
+namespace detail {
+
+constexpr void include(kernel::extrema& seen, const kernel::extrema& more) {
+  seen.min = std::min(seen.min, more.min);
+  seen.max = std::max(seen.max, more.max);
+}
+
+/// Smallest, largest and number of the finite values, and the number of the others.
+class extent {
+ public:
+  /// Takes `values`, and hands the finite ones to `f(piece, extrema_of_the_piece)`; pieces stay in the first cache.
+  template <class F>
+  void observe(std::span<const float> values, F&& f) {
+    while (!values.empty()) {
+      std::array<float, 4096> finite;
+      auto piece = values.first(std::min(values.size(), finite.size()));
+      values = values.subspan(piece.size());
+      if (!all_finite(piece)) {
+        const auto end = std::copy_if(piece.begin(), piece.end(), finite.begin(),
+                                      [](float x) { return magnitude_bits(x) < infinity_bits; });
+        const auto kept = static_cast<std::size_t>(end - finite.begin());
+        nonfinite_ += piece.size() - kept;
+        piece = std::span(finite).first(kept);
+        if (piece.empty()) continue;
+      }
+      count_ += piece.size();
+      const kernel::extrema seen = kernel::min_max(piece);
+      include(seen_, seen);
+      f(piece, seen);
+    }
+  }
+
+  void merge(const extent& other) {
+    include(seen_, other.seen_);
+    count_ += other.count_;
+    nonfinite_ += other.nonfinite_;
+  }
+
+  std::uint64_t count() const { return count_; }
+  std::uint64_t nonfinite() const { return nonfinite_; }
+
+  /// [min, max]. `observer` is who asks, in messages.
+  range require(std::string_view observer) const {
+    if (count_ == 0)
+      throw error(std::string(observer) + ": expected at least one finite value, found none among " +
+                  std::to_string(nonfinite_));
+    return {seen_.min, seen_.max};
+  }
+
+ private:
+  kernel::extrema seen_;
+  std::uint64_t count_ = 0, nonfinite_ = 0;
+};
+
+/// What every observer can say.
+class observer_base {
+ public:
+  std::uint64_t count() const { return seen_.count(); }
+  std::uint64_t nonfinite() const { return seen_.nonfinite(); }
+  void end_batch() {}
+
+ protected:
+  extent seen_;
+};
+
+}  // namespace detail
+}  // namespace qwq
