@@ -17,10 +17,11 @@ namespace qwq {
 /// `add_generation_prompt`, the start of the assistant's turn; `enable_thinking == false` puts an empty
 /// `<think>\n\n</think>\n\n` there, which tells Qwen3 to answer at once. Encode the result with `tokenizer::encode`.
 ///
-/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What published
-/// templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come before the
-/// last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a system turn if
-/// there is none; those of models that always think go on with `<think>\n` after `<|im_start|>assistant\n`.
+/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What
+/// published templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come
+/// before the last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a
+/// system turn if there is none; those of models that always think go on with `<think>\n` after
+/// `<|im_start|>assistant\n`.
 /// There are no tools: throws `error` for a role other than system, user and assistant.
 inline std::string apply_chat_template(std::span<const message> messages, bool add_generation_prompt,
                                        std::optional<bool> enable_thinking = std::nullopt) {

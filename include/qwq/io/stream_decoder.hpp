@@ -10,8 +10,8 @@
 
 namespace qwq {
 
-/// Takes ids one at a time and gives out text as soon as its characters are complete. All that `push` and, last, `finish`
-/// return is together what `tokenizer::decode` makes of the ids.
+/// Takes ids one at a time and gives out text as soon as its characters are complete. All that `push` and, at the end,
+/// `finish` return is together what `tokenizer::decode` makes of the ids.
 class stream_decoder {
  public:
   /// Refers to `source`, which must outlive it.

@@ -33,8 +33,8 @@ struct string_hash : std::hash<std::string_view> {
 };
 }  // namespace detail
 
-/// Byte-level BPE as the Qwen2, Qwen3 and Qwen3.5 families use it. Encoding: added tokens are cut out of the text, the rest
-/// goes through NFC, is split by the file's regular expression, and each piece is merged byte by byte. Nothing is
+/// Byte-level BPE as the Qwen2, Qwen3 and Qwen3.5 families use it. Encoding: added tokens are cut out of the text, the
+/// rest goes through NFC, is split by the file's regular expression, and each piece is merged byte by byte. Nothing is
 /// added in front or behind. `truncation` and `padding` in the file are per-call options of other libraries and play no
 /// part; whatever else would change ids and is not implemented is refused when the file is read.
 /// Const members may be called from many threads at once.
@@ -89,8 +89,8 @@ class tokenizer {
     return ids;
   }
 
-  /// The text of `ids`: their bytes in a row, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids that no token
-  /// has (a model's vocabulary may be padded) yield nothing; nor do special tokens if `skip_special`.
+  /// The text of `ids`: their bytes in a row, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids that no
+  /// token has (a model's vocabulary may be padded) yield nothing; nor do special tokens if `skip_special`.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const {
     std::string bytes, text;
     for (const std::int32_t id : ids) bytes += token_bytes(id, skip_special);
@@ -109,7 +109,7 @@ class tokenizer {
     return id >= 0 && id < vocab_size() && special_[static_cast<std::size_t>(id)];
   }
 
-  /// The id of a token in the file's spelling (a leading space is spelled U+0120; added tokens are spelled as they are).
+  /// The id of a token in the file's spelling: a leading space is spelled U+0120, added tokens are spelled as they are.
   std::optional<std::int32_t> token_to_id(std::string_view token) const {
     const auto at = ids_.find(token);
     if (at == ids_.end()) return std::nullopt;
@@ -147,7 +147,8 @@ class tokenizer {
 
     const auto model = file["model"];
     model["type"].must_be("BPE");
-    if (const auto dropout = model["dropout"]; !dropout->is_null() && *dropout != 0) dropout.refuse("null");
+    const auto dropout = model["dropout"];
+    if (!dropout->is_null() && !(dropout->is_number() && dropout->get<double>() == 0)) dropout.refuse("null");
     for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (!model[affix]->is_null()) model[affix].must_be("");
     ignore_merges_ = model["ignore_merges"].flag(false);
@@ -155,7 +156,8 @@ class tokenizer {
 
   void read_vocabulary(const detail::json_place& vocab) {
     ids_.reserve(vocab.object().size());
-    for (const auto& [token, id] : vocab->items()) add(token, {id, vocab.where() + '[' + detail::quote(token) + ']'});
+    for (auto at = vocab->begin(); at != vocab->end(); ++at)
+      add(at.key(), {*at, vocab.where() + '[' + detail::quote(at.key()) + ']'});
     for (std::size_t b = 0; b < 256; ++b) {
       const std::string token = detail::spell(std::string(1, static_cast<char>(b)));
       const auto id = token_to_id(token);
@@ -203,8 +205,8 @@ class tokenizer {
       const std::string& content = token["content"].string();
       for (const char* flag : {"single_word", "lstrip", "rstrip"}) token[flag].must_be(false, false);
       const auto known = token_to_id(content);
-      if (known && *token["id"] != *known) token["id"].refuse(std::to_string(*known) + " as before");
       const std::int32_t id = known ? *known : add(content, token["id"]);
+      if (id_at(token["id"]) != id) token["id"].refuse(std::to_string(id) + " as before");
       special_[static_cast<std::size_t>(id)] = token["special"].flag(false);
       if (token["normalized"].flag(false)) {
         normal.push_back({detail::nfc(detail::to_utf16(content)), id});
@@ -216,11 +218,16 @@ class tokenizer {
     normal_tokens_ = detail::added_tokens<char16_t>(std::move(normal));
   }
 
+  // Comparing the json itself with a number would cost every includer a second of compile time.
+  static std::int32_t id_at(const detail::json_place& place) {
+    const std::int64_t id = place->is_number_integer() ? place->get<std::int64_t>() : -1;
+    if (id < 0 || id > max_id) place.refuse("an id from 0 to " + std::to_string(max_id));
+    return static_cast<std::int32_t>(id);
+  }
+
   std::int32_t add(const std::string& token, const detail::json_place& place) {
     if (token.empty()) throw error(place.where() + ": expected a token, found an empty string");
-    if (!place->is_number_integer() || *place < 0 || *place > max_id)
-      place.refuse("an id from 0 to " + std::to_string(max_id));
-    const auto id = place->get<std::int32_t>();
+    const std::int32_t id = id_at(place);
     const auto index = static_cast<std::size_t>(id);
     if (index >= bytes_.size()) {
       bytes_.resize(index + 1);
