@@ -22,7 +22,8 @@ struct activation {
   }();
 };
 
-inline constexpr to_onnx::op_map whole = to_onnx::op_map{}.with(op::input, write_anything).with(op::silu, write_anything);
+inline constexpr to_onnx::op_map whole =
+    to_onnx::op_map{}.with(op::input, write_anything).with(op::silu, write_anything);
 static_assert(to_onnx::require_rows<activation, whole>());
 #ifdef FAIL
 inline constexpr to_onnx::op_map without = to_onnx::op_map{}.with(op::input, write_anything);

@@ -75,12 +75,15 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
   return true;
 }
 
+inline constexpr std::size_t room_for_a_rule = 24;
+
 /// Offers every node, new ones included, to the rules once.
 template <class Rules>
 constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
+    if (any && state.g.size() + room_for_a_rule > state.g.capacity) return true;  // let cleanup make room
     for (const rule& r : rules) {
       if (state.uses[i] == 0) break;
       const op kind = state[id].kind;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running an operator that has no kernel.
+// expect: no_kernel_for
+// expect: op::rsqrt
+#include <qwq/graph/builder.hpp>
+#include <qwq/lower/steps.hpp>
+
+using namespace qwq;
+
+template <op Kind>
+struct activation {
+  static constexpr auto value = [] {
+    graph<4> g;
+    builder b{g};
+    b.output("y", apply(Kind, {}, leaf(b, op::input, "x", {dtype::f32, {1, 8}})).id);
+    return g;
+  }();
+};
+
+const float* run_right(frame& f) { return run_graph<activation<op::sigmoid>>(f); }
+#ifdef FAIL
+const float* run_wrong(frame& f) { return run_graph<activation<op::rsqrt>>(f); }
+#endif
