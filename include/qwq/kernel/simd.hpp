@@ -226,22 +226,33 @@ batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
   return xsimd::fnma(a, b, c);
 }
 
-/// The greater (smaller) of both, or `bound` where x is NaN.
+/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts in
+/// one order or the other, by version.
 template <class Arch>
 batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
-#if defined(__SSE2__) || defined(_M_X64)
-  return xsimd::max(x, bound);  // x86 answers with the second operand
-#else
-  return xsimd::select(x > bound, x, bound);
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_max_ps(x, bound);
 #endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_max_ps(x, bound);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_max_ps(x, bound);
+#endif
+  return xsimd::select(x > bound, x, bound);
 }
 template <class Arch>
 batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
-#if defined(__SSE2__) || defined(_M_X64)
-  return xsimd::min(x, bound);
-#else
-  return xsimd::select(x < bound, x, bound);
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_min_ps(x, bound);
 #endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_min_ps(x, bound);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_min_ps(x, bound);
+#endif
+  return xsimd::select(x < bound, x, bound);
 }
 
 template <class Arch>
