@@ -226,8 +226,8 @@ batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
   return xsimd::fnma(a, b, c);
 }
 
-/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts in
-/// one order or the other, by version.
+/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts
+/// in one order or the other, by version.
 template <class Arch>
 batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
 #if defined(__AVX512F__)
