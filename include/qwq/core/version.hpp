@@ -6,6 +6,12 @@
 #define QWQ_VERSION_MINOR 1
 #define QWQ_VERSION_PATCH 0
 
+#define QWQ_STRINGIFY_(x) #x
+#define QWQ_STRINGIFY(x) QWQ_STRINGIFY_(x)
+/// "major.minor.patch"
+#define QWQ_VERSION_STRING \
+  QWQ_STRINGIFY(QWQ_VERSION_MAJOR) "." QWQ_STRINGIFY(QWQ_VERSION_MINOR) "." QWQ_STRINGIFY(QWQ_VERSION_PATCH)
+
 namespace qwq {
 
 /// Semantic version of these headers.

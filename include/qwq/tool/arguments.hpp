@@ -2,6 +2,7 @@
 // The command line of an exporter.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -15,7 +15,6 @@
 #include <boost/hana/accessors.hpp>
 #include <boost/hana/core/to.hpp>
 #include <boost/hana/for_each.hpp>
-#include <boost/hana/tuple.hpp>
 
 #include "qwq/emit/onnx/winml.hpp"
 #include "qwq/io/hf_config.hpp"
@@ -31,29 +30,7 @@
 
 namespace qwq {
 
-/// Schemes and targets that an exporter is built for.
-template <quantization_scheme... S>
-using scheme_list = boost::hana::tuple<boost::hana::type<S>...>;
-template <target... T>
-using target_list = boost::hana::tuple<boost::hana::type<T>...>;
-
 namespace detail {
-
-/// Names of the types in a list.
-template <class List>
-std::vector<std::string> names_of(const List& list) {
-  std::vector<std::string> names;
-  boost::hana::for_each(list, [&](auto t) { names.emplace_back(decltype(t)::type::name); });
-  return names;
-}
-
-/// Calls f(type) with the type of that name.
-template <class List, class F>
-void with_name(const List& list, const std::string& name, F&& f) {
-  boost::hana::for_each(list, [&](auto t) {
-    if (decltype(t)::type::name == name) f(t);
-  });
-}
 
 /// Refuses a checkpoint whose config differs from the compiled one, and names the field.
 template <qwen3_config C>
@@ -98,8 +75,8 @@ inline void write_text(const std::filesystem::path& file, const std::string& tex
   out.commit();
 }
 
-/// Everything one run of an exporter shares.
-template <qwen3_config C>
+/// One run of an exporter.
+template <qwen3_config C, target Target, quantization_scheme Scheme>
 class exporter {
  public:
   using model = qwen3<C>;
@@ -110,22 +87,21 @@ class exporter {
     if (std::filesystem::exists(folder_ / "tokenizer.json")) tokenizer_ = tokenizer::open(folder_);
   }
 
-  template <target Target, quantization_scheme Scheme>
   void run_command() {
     const auto start = std::chrono::steady_clock::now();
-    if (a_.command == "generate") return generate_text<Target, Scheme>();
-    if (a_.command == "run") return dump<Target, Scheme>();
+    if (a_.command == "generate") return generate_text();
+    if (a_.command == "run") return dump();
     fidelity_report report;
     report.model = std::string(model::model_type) + " " + folder_.string();
     report.scheme = Scheme::name;
     report.target = Target::name;
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
-    const std::optional<calibration_result> tuned = tune<Target, Scheme>();
+    const std::optional<calibration_result> tuned = tune();
     if (tuned) report.observer = a_.observer + (a_.per_channel ? ", weights per channel" : ", weights per tensor");
-    describe<Target, Scheme>(report);
+    describe(report);
     if (a_.command == "export")
       report.files = emit_onnx<model, Target, Scheme>(weights_, tuned ? &*tuned : nullptr, {.weights = shared()}, a_.out);
-    if (!eval.empty()) measure<Target, Scheme>(report, eval, tuned);
+    if (!eval.empty()) measure(report, eval, tuned);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
     std::cout << report;
@@ -140,7 +116,6 @@ class exporter {
                       static_cast<std::size_t>(C.max_position_embeddings));
   }
 
-  template <target Target, quantization_scheme Scheme>
   std::optional<calibration_result> tune() {
     if constexpr (Scheme::types.quantizes()) {
       if (a_.calibration.empty())
@@ -159,7 +134,6 @@ class exporter {
   }
 
   /// Coverage and rules, from the compiled graphs: one block for each layer, and the final norm.
-  template <target Target, quantization_scheme Scheme>
   static void describe(fidelity_report& report) {
     const auto add = [&](auto part, std::uint64_t times) {
       using compiled_part = typename decltype(part)::type;
@@ -178,7 +152,6 @@ class exporter {
     add(boost::hana::type_c<typename decode::norm>, 1);
   }
 
-  template <target Target, quantization_scheme Scheme>
   void measure(fidelity_report& report, const std::vector<token_text>& eval, const std::optional<calibration_result>& tuned) {
     constexpr std::int64_t new_tokens = 32;
     std::int64_t longest = 0;
@@ -193,11 +166,11 @@ class exporter {
   }
 
   /// Calls f(session) with a session of the scheme; f32 runs the model's own graph.
-  template <target Target, quantization_scheme Scheme, class F>
+  template <class F>
   void with_session(std::int64_t positions, F&& f) {
     positions = std::min(C.max_position_embeddings, positions);
     if constexpr (Scheme::types.quantizes()) {
-      const auto tuned = tune<Target, Scheme>();
+      const auto tuned = tune();
       const bound_model<model, Target, Scheme> bound(weights_, {.positions = positions, .weights = shared()});
       session<model, Target, Scheme> s(bound, &*tuned, &threads_);
       f(s);
@@ -208,14 +181,13 @@ class exporter {
     }
   }
 
-  template <target Target, quantization_scheme Scheme>
   void generate_text() {
     if (!tokenizer_) throw error((folder_ / "tokenizer.json").string() + ": no such file; generate needs a tokenizer");
     std::string prompt = a_.prompt;
     if (a_.chat) prompt = apply_chat_template(std::vector<message>{{"user", prompt}}, true, false);
     const auto ids = tokenizer_->encode(prompt);
     if (ids.empty()) throw error("--prompt: expected a text, found none");
-    with_session<Target, Scheme>(static_cast<std::int64_t>(ids.size()) + a_.max_new, [&](auto& s) {
+    with_session(static_cast<std::int64_t>(ids.size()) + a_.max_new, [&](auto& s) {
       sampler choose(a_.sample, static_cast<std::size_t>(C.vocab_size));
       stream_decoder text(*tokenizer_, true);
       const auto show = [](const std::string& piece) {
@@ -247,7 +219,7 @@ class exporter {
   template <class T>
   static named_tensor tensor(std::string name, std::vector<std::int64_t> shape, const std::vector<T>& values) {
     const auto bytes = std::as_bytes(std::span(values));
-    return {std::move(name), dtype_of<T>, std::move(shape), {bytes.begin(), bytes.end()}};
+    return {std::move(name), qwq::dtype_of<T>, std::move(shape), {bytes.begin(), bytes.end()}};
   }
 
   template <class Session>
@@ -263,12 +235,11 @@ class exporter {
       }
   }
 
-  template <target Target, quantization_scheme Scheme>
   void dump() {
     const auto ids = parse_ids(a_.ids);
     const auto rows = static_cast<std::int64_t>(ids.size());
     std::vector<named_tensor> out;
-    with_session<Target, Scheme>(rows + a_.decode, [&](auto& s) {
+    with_session(rows + a_.decode, [&](auto& s) {
       hidden_recorder hidden;
       s.listen(&hidden);
       std::vector<float> logits;
@@ -308,23 +279,11 @@ class exporter {
 
 }  // namespace detail
 
-/// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage.
-template <qwen3_config C, class Schemes, class Targets>
-int exporter_main(int argc, char** argv) {
-  exporter_arguments a;
-  if (const auto status = parse_arguments(argc, argv, detail::names_of(Schemes{}), detail::names_of(Targets{}), a)) return *status;
-  try {
-    detail::exporter<C> e(a);
-    detail::with_name(Targets{}, a.target, [&](auto t) {
-      detail::with_name(Schemes{}, a.scheme, [&](auto s) {
-        e.template run_command<typename decltype(t)::type, typename decltype(s)::type>();
-      });
-    });
-    return 0;
-  } catch (const std::exception& problem) {
-    std::cerr << problem.what() << '\n';
-    return 1;
-  }
+/// Carries out a command for one scheme and target. The parts of an exporter that are compiled apart, so that no translation
+/// unit grows with their number.
+template <qwen3_config C, target Target, quantization_scheme Scheme>
+void run_exporter(const exporter_arguments& a) {
+  detail::exporter<C, Target, Scheme>(a).run_command();
 }
 
 }  // namespace qwq

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main program of an exporter: reads the command line and calls the part that was compiled for scheme and target.
+#pragma once
+
+#include <exception>
+#include <iostream>
+#include <span>
+#include <string_view>
+
+#include "qwq/tool/arguments.hpp"
+
+namespace qwq {
+
+/// A scheme and target that an exporter was built for.
+struct exporter_part {
+  std::string_view scheme, target;
+  void (*run)(const exporter_arguments&);
+};
+
+/// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage. The first part is the default.
+inline int exporter_main(int argc, char** argv, std::span<const exporter_part> parts) {
+  std::vector<std::string> schemes, targets;
+  const auto add = [](std::vector<std::string>& names, std::string_view name) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
+  };
+  for (const exporter_part& p : parts) {
+    add(schemes, p.scheme);
+    add(targets, p.target);
+  }
+  exporter_arguments a;
+  if (const auto status = parse_arguments(argc, argv, schemes, targets, a)) return *status;
+  try {
+    for (const exporter_part& p : parts)
+      if (p.scheme == a.scheme && p.target == a.target) p.run(a);
+    return 0;
+  } catch (const std::exception& problem) {
+    std::cerr << problem.what() << '\n';
+    return 1;
+  }
+}
+
+}  // namespace qwq
