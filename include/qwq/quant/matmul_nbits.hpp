@@ -86,19 +86,18 @@ class matmul_nbits {
     const auto zero = static_cast<float>(p.zero_point);
     // Truncated after this is added, a number that is not negative is rounded with halves away from 0.
     constexpr float almost_half = 0x1.fffffep-2f;
-    std::array<std::uint8_t, 64> codes;
-    for (std::size_t i = 0; i < block.size(); i += codes.size()) {
-      const auto part = block.subspan(i, std::min(codes.size(), block.size() - i));
-      for (std::size_t j = 0; j < part.size(); ++j) {
-        const float biased = detail::product(part[j], reciprocal) + zero;
-        codes[j] = static_cast<std::uint8_t>(std::clamp(biased + almost_half, 0.0f, highest));
+    detail::blockwise<16>(block.size(), [&, w = block.data()](std::size_t first, auto count) {
+      std::array<std::uint8_t, 16> codes;
+      for (std::size_t i = 0; i < count; ++i) {
+        const float biased = detail::product(w[first + i], reciprocal) + zero;
+        codes[i] = static_cast<std::uint8_t>(std::clamp(biased + almost_half, 0.0f, highest));
       }
-      const std::span<const std::uint8_t> made(codes.data(), part.size());
+      const std::span<const std::uint8_t> made(codes.data(), count);
       if constexpr (Bits == 4)
-        kernel::pack_int4(packed.subspan(i / 2), made);
+        kernel::pack_int4(packed.subspan(first / 2), made);
       else
-        std::copy(made.begin(), made.end(), packed.begin() + static_cast<std::ptrdiff_t>(i));
-    }
+        std::copy(made.begin(), made.end(), packed.begin() + static_cast<std::ptrdiff_t>(first));
+    });
   }
 
   static void put_zero_point(std::span<std::uint8_t> zero_points, std::size_t block, std::int32_t zero_point) {
