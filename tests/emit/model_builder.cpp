@@ -61,6 +61,8 @@ TEST_CASE("external_data: a source that gives another number of bytes is refused
   fixture f;
   const std::string said = complaint([&] { f.data.put("w", 7, bytes_of("12345")); });
   CHECK(said == (f.dir / "model.data").string() + ": tensor 'w': expected 7 bytes, found 5");
+  f.data.put("v", 5, bytes_of("12345"));
+  CHECK(complaint([&] { f.data.put("v", 6, bytes_of("123456")); }).ends_with("'v': expected 6 bytes, found 5"));
 }
 
 TEST_CASE("model_builder: names are unique, and the same for the same thing") {
@@ -140,6 +142,16 @@ TEST_CASE("model_builder: small constants are inside, big ones in the data file 
   CHECK(f.file.position() == 1024);
 }
 
-TEST_CASE("model_builder: element types that libonnx does not know are refused") {
-  CHECK(complaint([] { element_type(dtype::i4); }) == "ONNX: expected an element type of 8 bits or more, found i4");
+TEST_CASE("model_builder: element types have ONNX's numbers") {
+  CHECK(to_onnx::element_type(dtype::f32) == 1);
+  CHECK(to_onnx::element_type(dtype::f16) == 10);
+  CHECK(to_onnx::element_type(dtype::bf16) == 16);
+  CHECK(to_onnx::element_type(dtype::i4) == 22);
+  CHECK(to_onnx::element_type(dtype::u4) == 21);
+  CHECK(to_onnx::element_type(dtype::i8) == 3);
+  CHECK(to_onnx::element_type(dtype::u8) == 2);
+  CHECK(to_onnx::element_type(dtype::i16) == 5);
+  CHECK(to_onnx::element_type(dtype::u16) == 4);
+  CHECK(to_onnx::element_type(dtype::i32) == 6);
+  CHECK(to_onnx::element_type(dtype::i64) == 7);
 }

@@ -85,8 +85,8 @@ struct folder {
 
 std::string text_of(const tensor_info& t) { return {reinterpret_cast<const char*>(t.data), t.bytes}; }
 
-/// libonnx 1.12 knows opsets up to 17, of which all operators used here are, and ir versions up to 8. Its check of a graph
-/// is given what the file says; only its check of the file's version numbers is left out.
+/// libonnx 1.12 knows opsets up to 17, of which all operators used here are, and ir versions up to 8. Its check of a
+/// graph is given what the file says; only its check of the file's version numbers is left out.
 void check_with_libonnx(const ::onnx::ModelProto& m, const std::filesystem::path& folder) {
   ::onnx::checker::CheckerContext context;
   context.set_ir_version(static_cast<int>(m.ir_version()));
@@ -108,9 +108,9 @@ void check_with_libonnx(const folder& f) {
 TEST_CASE("winml: int8 weights, uint16 gains, scales and zero points are ONNX Runtime's, bit for bit") {
   const tiny_checkpoint source;
   const auto weights = checkpoint::open(source.dir.folder());
-  const auto tuned = made_up<w8a16>(0.01f, 0.01f);
+  const auto tuned = made_up<w8a16_full>(0.01f, 0.01f);
   const scratch out;
-  emit_onnx<model, onnx_winml, w8a16>(weights, &tuned, {}, out.folder());
+  emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
   const folder f(out.folder());
   const safetensors_file golden(goldens + "conv_ctx/qdq_minmax_initializers.safetensors");
   int compared = 0;
@@ -129,15 +129,16 @@ TEST_CASE("winml: int8 weights, uint16 gains, scales and zero points are ONNX Ru
       ++compared;
     }
   }
-  CHECK(compared == 2 * 3 * (2 * (7 + 4) + 1));  // codes, scale, zero point of 7 matrices and 4 gains a layer, and of the last gain
+  CHECK(compared ==
+        2 * 3 * (2 * (7 + 4) + 1));  // codes, scale, zero point of 7 matrices and 4 gains a layer, and of the last gain
 }
 
 TEST_CASE("winml: per-channel weights are ONNX Runtime's, bit for bit") {
   const tiny_checkpoint source;
   const auto weights = checkpoint::open(source.dir.folder());
-  const auto tuned = made_up<w8a16>(0.01f, 0.01f);
+  const auto tuned = made_up<w8a16_full>(0.01f, 0.01f);
   const scratch out;
-  emit_onnx<model, onnx_winml, w8a16>(weights, &tuned, {.weights = granularity::row}, out.folder());
+  emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {.weights = granularity::row}, out.folder());
   const folder f(out.folder());
   // Recorded for MatMul, whose weight is [in, out] with the channels on axis 1.
   const safetensors_file golden(goldens + "matmul_ctx/perchannel_weights.safetensors");
@@ -192,11 +193,12 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
   for (const written_file& w : files) CHECK(std::filesystem::file_size(out / w.name) == w.bytes);
   CHECK(slurp(out / "config.json") == slurp(goldens + "tiny_qwen3_config.json"));
 
-  // Every weight once: 4 bytes a parameter, f16 RoPE tables, epsilons of more than 1 KB, and less than 64 bytes between.
+  // Every weight once: 4 bytes a parameter, f16 RoPE tables, epsilons of more than 1 KB, less than 64 bytes between.
   const std::size_t parameters = 64 * 32 + 2 * ((64 + 32 + 32) * 32 + 32 * 64 + 3 * 48 * 32 + 2 * 32 + 2 * 16) + 32;
   CHECK(f.data.size() >= 4 * parameters - 4 * (5 * 32 + 4 * 16));
   CHECK(f.data.size() <= 4 * parameters + 2 * 2 * 128 * 8 + 4096);
-  CHECK(f.bytes(*f.find("embeddings", "model.embed_tokens.weight")) == text_of(weights.at("model.embed_tokens.weight")));
+  CHECK(f.bytes(*f.find("embeddings", "model.embed_tokens.weight")) ==
+        text_of(weights.at("model.embed_tokens.weight")));
   CHECK(f.find("embeddings", "model.embed_tokens.weight")->external_data(1).value() ==
         f.find("lm_head", "model.embed_tokens.weight")->external_data(1).value());
   const std::string up = "model.layers.1.mlp.up_proj.weight";
@@ -209,10 +211,10 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
   for (const char* of : {"prefill", "decode"}) {
     CAPTURE(of);
     const auto& g = f.models.at(of).graph();
-    CHECK(names(g.input()) == list{"input_hidden_states", "past_keys_0", "past_values_0", "past_seq_len", "total_seq_len",
-                                   "past_keys_1", "past_values_1"});
-    CHECK(names(g.output()) == list{"output_hidden_states", "present_keys_0", "present_values_0", "present_keys_1",
-                                    "present_values_1"});
+    CHECK(names(g.input()) == list{"input_hidden_states", "past_keys_0", "past_values_0", "past_seq_len",
+                                   "total_seq_len", "past_keys_1", "past_values_1"});
+    CHECK(names(g.output()) ==
+          list{"output_hidden_states", "present_keys_0", "present_values_0", "present_keys_1", "present_values_1"});
     const auto& hidden = g.input(0).type().tensor_type();
     CHECK(hidden.elem_type() == ::onnx::TensorProto::FLOAT);
     CHECK(hidden.shape().dim(1).dim_value() == (of == std::string("prefill") ? 64 : 1));
@@ -229,7 +231,8 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
     CHECK(f.models.at(of).opset_import_size() == 2);
   }
   for (const auto& n : f.models.at("prefill").graph().node())
-    if (n.op_type() == "GroupQueryAttention") CHECK(n.attribute_size() == 3);  // num_heads, kv_num_heads, do_rotary: older runtimes know them
+    if (n.op_type() == "GroupQueryAttention")
+      CHECK(n.attribute_size() == 3);  // num_heads, kv_num_heads, do_rotary: older runtimes know them
   for (const char* of : {"embeddings", "lm_head"}) {
     const auto& m = f.models.at(of);
     CHECK(m.opset_import_size() == 1);
@@ -251,8 +254,8 @@ TEST_CASE("winml: the boundary between layers is quantized once when both sides 
   const auto weights = checkpoint::open(source.dir.folder());
   const auto emit = [&](float other) {
     const scratch out;
-    const auto tuned = made_up<w8a16>(0.01f, other);
-    emit_onnx<model, onnx_winml, w8a16>(weights, &tuned, {}, out.folder());
+    const auto tuned = made_up<w8a16_full>(0.01f, other);
+    emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
     const folder f(out.folder());
     check_with_libonnx(f);
     return f.count("prefill");
@@ -263,7 +266,7 @@ TEST_CASE("winml: the boundary between layers is quantized once when both sides 
   CHECK(differ.at("Conv") == agree.at("Conv"));
 }
 
-TEST_CASE("winml: uint8 activations") {
+TEST_CASE("winml: uint8 activations around the products, and floats elsewhere") {
   const tiny_checkpoint source;
   const auto weights = checkpoint::open(source.dir.folder());
   const auto tuned = made_up<w8a8>(0.1f, 0.1f);
@@ -271,11 +274,12 @@ TEST_CASE("winml: uint8 activations") {
   emit_onnx<model, onnx_winml, w8a8>(weights, &tuned, {}, out.folder());
   const folder f(out.folder());
   check_with_libonnx(f);
-  CHECK(f.find("prefill", "model.norm.weight_quantized")->data_type() == ::onnx::TensorProto::UINT8);
-  const auto* zero = f.find("decode", "input_hidden_states_zero_point");
+  const auto* zero = f.find("decode", "/model/layers.1/mlp/down_proj/Conv_output_0_zero_point");
   REQUIRE(zero != nullptr);
   CHECK(zero->data_type() == ::onnx::TensorProto::UINT8);
   CHECK(zero->raw_data() == std::string(1, '\x64'));
+  CHECK(f.find("prefill", "model.norm.weight_quantized") == nullptr);
+  CHECK(f.find("prefill", "model.norm.weight")->data_type() == ::onnx::TensorProto::FLOAT);
 }
 
 TEST_CASE("winml: a failed export leaves an older one whole, and none of its own files") {
@@ -305,7 +309,7 @@ TEST_CASE("winml: a failed export leaves an older one whole, and none of its own
   complaint([&] { emit_onnx<qwen3<three>, onnx_winml, f32>(weights, nullptr, {}, out / "new"); });
   CHECK_FALSE(std::filesystem::exists(out / "new"));
 
-  CHECK(complaint([&] { emit_onnx<model, onnx_winml, w8a16>(weights, nullptr, {}, out / "new"); }) ==
+  CHECK(complaint([&] { emit_onnx<model, onnx_winml, w8a16_full>(weights, nullptr, {}, out / "new"); }) ==
         "emit: expected calibrated parameters for slot 'hidden_states', found none");
   CHECK_FALSE(std::filesystem::exists(out / "new"));
 }

@@ -49,7 +49,10 @@ TEST_CASE("file_set: a folder that cannot be made, and a target that cannot be r
   const scratch dir;
   dir.put("file", "");
   std::filesystem::create_directory(dir / "taken");
-  CHECK(complaint([&] { file_set files(dir / "file/inside"); }).starts_with((dir / "file/inside").string() + ": cannot create: "));
+  CHECK(complaint([&] {
+          file_set files(dir / "file/inside");
+        }).starts_with((dir / "file/inside").string() + ": cannot create: "));
   file_set files(dir.folder());
-  CHECK(complaint([&] { files.add("taken"); }) == (dir / "taken").string() + ": expected a regular file or nothing, found something else");
+  CHECK(complaint([&] { files.add("taken"); }) ==
+        (dir / "taken").string() + ": expected a regular file or nothing, found something else");
 }

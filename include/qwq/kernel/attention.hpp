@@ -145,7 +145,8 @@ void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, k
   const std::int64_t group = q.cols / head_dim / keys.kv_heads;
   const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
   const std::int64_t blocks = (rows + detail::task_queries - 1) / detail::task_queries;
-  parallel_for(ex, static_cast<std::size_t>(blocks * keys.kv_heads), [&](std::size_t task) {
+  const std::int64_t work = 2 * q.rows * q.cols * (past + q.rows);
+  parallel_for(ex, static_cast<std::size_t>(blocks * keys.kv_heads), work, [&](std::size_t task) {
     const std::int64_t kv_head = static_cast<std::int64_t>(task) / blocks;
     const std::int64_t first = static_cast<std::int64_t>(task) % blocks * detail::task_queries;
     const std::int64_t count = std::min(detail::task_queries, rows - first);

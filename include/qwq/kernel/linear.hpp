@@ -123,9 +123,9 @@ void columns_rows(matrix_view<float> y, matrix_view<const float> x, const W& w, 
 
 /// Calls f(j0, j1) for blocks of outputs, in parallel. The blocks do not depend on the number of threads.
 template <class F>
-void for_output_blocks(executor& ex, std::int64_t outputs, F&& f) {
+void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&& f) {
   const auto tasks = static_cast<std::size_t>((outputs + task_n - 1) / task_n);
-  parallel_for(ex, tasks, [&](std::size_t task) {
+  parallel_for(ex, tasks, work, [&](std::size_t task) {
     const std::int64_t j0 = static_cast<std::int64_t>(task) * task_n;
     f(j0, std::min(j0 + task_n, outputs));
   });
@@ -137,7 +137,8 @@ void for_output_blocks(executor& ex, std::int64_t outputs, F&& f) {
 /// does not depend on the number of threads. y must not overlap x.
 template <class Arch = xsimd::default_arch, class W>
 void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
-  detail::for_output_blocks(ex, w.rows, [&](std::int64_t j0, std::int64_t j1) {
+  const std::int64_t m = x.rows;
+  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * m, [&](std::int64_t j0, std::int64_t j1) {
     constexpr int n = detail::tile_n<Arch>;
     for (std::int64_t i0 = 0; i0 < x.rows; i0 += detail::block_m) {
       const std::int64_t i1 = std::min(i0 + detail::block_m, x.rows);
@@ -154,7 +155,8 @@ template <class Arch = xsimd::default_arch, class W>
 void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   if (x.cols == 1 && x.row_stride == 1 && y.row_stride == 1)  // one column is one row
     return linear<Arch>(ex, {y.data, 1, y.rows}, matrix_view<const float>{x.data, 1, x.rows}, w);
-  detail::for_output_blocks(ex, w.rows, [&](std::int64_t j0, std::int64_t j1) {
+  const std::int64_t m = x.cols;
+  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * m, [&](std::int64_t j0, std::int64_t j1) {
     constexpr int n = detail::tile_n<Arch>;
     std::int64_t j = j0;
     for (; j + n <= j1; j += n) detail::columns_rows<Arch, n>(y, x, w, j);

@@ -123,7 +123,7 @@ class exporter {
       const auto rows = texts(a_.calibration);
       progress bar("calibrating", rows.size(), a_.quiet);
       calibration_options o;
-      o.observer = any_observer::parse(a_.observer);
+      o.observer = any_observer::parse(a_.observer, bits(Scheme::types.activation));
       o.decode_steps = a_.decode_steps;
       o.eos = config_.eos_token_ids;
       o.threads = &threads_;

@@ -25,7 +25,9 @@ class export_folder {
 
   void add(const std::string& name, const ::onnx::ModelProto& model) {
     std::string bytes;
-    if (!model.SerializeToString(&bytes)) throw error(name + ": expected a model of less than 2 GB, found " + std::to_string(model.ByteSizeLong()) + " bytes");
+    if (!model.SerializeToString(&bytes))
+      throw error(name + ": expected a model of less than 2 GB, found " + std::to_string(model.ByteSizeLong()) +
+                  " bytes");
     files_.add(name).write(bytes);
   }
   void add(const std::string& name, const std::string& text) { files_.add(name).write(text); }
@@ -45,8 +47,8 @@ class export_folder {
 };
 
 /// What a tokenizer and a model card need beside the models.
-inline const std::vector<std::string> tokenizer_files{"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-                                                      "chat_template.jinja"};
+inline const std::vector<std::string> tokenizer_files{"tokenizer.json", "tokenizer_config.json", "vocab.json",
+                                                      "merges.txt", "chat_template.jinja"};
 inline const std::vector<std::string> config_files{"generation_config.json", "config.json"};
 
 }  // namespace qwq::to_onnx

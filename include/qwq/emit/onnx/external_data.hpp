@@ -37,13 +37,15 @@ class external_data {
   /// of more than 1 MB begin at a page, so that runtimes map them; others at 64 bytes, a cache line.
   data_range put(const std::string& key, std::uint64_t bytes, const byte_source& source) {
     const auto [at, added] = stored_.try_emplace(key);
-    if (!added) return at->second;
-    file_.pad_to(bytes > (1u << 20) ? 4096 : 64);
-    at->second = {file_.position(), bytes};
-    source([this](std::span<const std::byte> piece) { file_.write(piece); });
-    if (const std::uint64_t found = file_.position() - at->second.offset; found != bytes)
+    if (added) {
+      file_.pad_to(bytes > (1u << 20) ? 4096 : 64);
+      at->second.offset = file_.position();
+      source([this](std::span<const std::byte> piece) { file_.write(piece); });
+      at->second.bytes = file_.position() - at->second.offset;
+    }
+    if (at->second.bytes != bytes)
       throw error(file_.name() + ": tensor '" + key + "': expected " + std::to_string(bytes) + " bytes, found " +
-                  std::to_string(found));
+                  std::to_string(at->second.bytes));
     return at->second;
   }
 

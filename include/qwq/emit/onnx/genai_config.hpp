@@ -13,7 +13,7 @@
 
 namespace qwq::to_onnx {
 
-using ordered_json = nlohmann::ordered_json;
+using json = qwq::detail::json;
 
 /// Names of a model's inputs or outputs.
 template <class ValueInfos>
@@ -24,8 +24,8 @@ std::vector<std::string> names(const ValueInfos& values) {
 }
 
 /// A stage of a pipeline: a model, and when it runs. Inputs and outputs are those of the model itself.
-inline ordered_json pipeline_stage(const std::string& name, const std::string& file, const ::onnx::ModelProto& model,
-                                   bool on_prompt, bool on_token) {
+inline json pipeline_stage(const std::string& name, const std::string& file, const ::onnx::ModelProto& model,
+                           bool on_prompt, bool on_token) {
   return {{name,
            {{"filename", file},
             {"inputs", names(model.graph().input())},
@@ -35,15 +35,17 @@ inline ordered_json pipeline_stage(const std::string& name, const std::string& f
 }
 
 /// The sections that every layout has: the model without its decoder's inputs, outputs and files, and greedy search.
-/// `max_length`: tokens that the KV cache holds. Token ids that no file names are left out; padding falls back to the end
-/// of text.
+/// `max_length`: tokens that the KV cache holds. Token ids that no file names are left out; padding falls back to the
+/// end of text.
 template <class Config>
-ordered_json genai_config(const Config& c, const hf_config& tokens, const std::string& type, std::int64_t max_length) {
-  ordered_json model{{"type", type}};
+json genai_config(const Config& c, const hf_config& tokens, const std::string& type, std::int64_t max_length) {
+  json model{{"type", type}};
   if (tokens.bos_token_id) model["bos_token_id"] = *tokens.bos_token_id;
   if (!tokens.eos_token_ids.empty()) model["eos_token_id"] = tokens.eos_token_ids;
-  if (tokens.pad_token_id) model["pad_token_id"] = *tokens.pad_token_id;
-  else if (!tokens.eos_token_ids.empty()) model["pad_token_id"] = tokens.eos_token_ids.front();
+  if (tokens.pad_token_id)
+    model["pad_token_id"] = *tokens.pad_token_id;
+  else if (!tokens.eos_token_ids.empty())
+    model["pad_token_id"] = tokens.eos_token_ids.front();
   model["vocab_size"] = c.vocab_size;
   model["context_length"] = c.max_position_embeddings;
   model["decoder"] = {{"hidden_size", c.hidden_size},

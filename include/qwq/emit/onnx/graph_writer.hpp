@@ -50,11 +50,12 @@ class graph_writer {
   graph_writer(model_builder& model, tensor_source& constants, const op_map& ops)
       : model_(model), constants_(constants), ops_(ops) {}
 
-  /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a value
-  /// becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`: parameters of
-  /// the activation slots, null when the part has no slots. Returns the outputs by their names in the part.
+  /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a
+  /// value becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`:
+  /// parameters of the activation slots, null when the part has no slots. Returns the outputs by their names in the part.
   std::map<std::string_view, written_output> write(const part& p, std::int64_t layer, const value_names& inputs,
-                                                   const value_names& outputs, const std::vector<kernel::affine>* params) {
+                                                   const value_names& outputs,
+                                                   const std::vector<kernel::affine>* params) {
     part_ = &p;
     layer_ = layer;
     inputs_ = &inputs;
@@ -90,7 +91,8 @@ class graph_writer {
   /// The name that the value of an input has outside of the part.
   const std::string& outside_name() const {
     const auto at = inputs_->find(self().name.view());
-    if (at == inputs_->end()) throw error("emit: input '" + std::string(self().name.view()) + "' of a graph is not bound");
+    if (at == inputs_->end())
+      throw error("emit: input '" + std::string(self().name.view()) + "' of a graph is not bound");
     return at->second;
   }
   /// Full name of the checkpoint tensor of a weight leaf.
@@ -150,7 +152,7 @@ class graph_writer {
     return nullptr;
   }
 
-  /// Stores a quantized constant as `base`_quantized, with its parameters beside it, as ONNX Runtime's quantizer names them.
+  /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
     set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
@@ -164,12 +166,14 @@ class graph_writer {
     slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
     const std::string& x = arg(0);
     if (const auto known = dequantized_.find(x); known != dequantized_.end() && known->second.scale == p.scale &&
-                                                 known->second.zero_point == p.zero_point && known->second.type == self().type.type) {
+                                                 known->second.zero_point == p.zero_point &&
+                                                 known->second.type == self().type.type) {
       names = known->second.names;
       return set_value(known->second.codes);
     }
     if (names.scale.empty()) names = parameters(x, x, self().type.type, {&p.scale, 1}, {&p.zero_point, 1});
-    ::onnx::NodeProto& n = model_.node("QuantizeLinear", x + "_QuantizeLinear", std::vector{x, names.scale, names.zero_point});
+    ::onnx::NodeProto& n =
+        model_.node("QuantizeLinear", x + "_QuantizeLinear", std::vector{x, names.scale, names.zero_point});
     set_value(model_.result(n, x + "_QuantizeLinear_Output", self().type));
     bases_[values_[id_]] = x;
   }
@@ -181,7 +185,8 @@ class graph_writer {
     std::string& known = readers_[codes + ' ' + names.scale];
     if (!known.empty() && chosen_[id_].empty()) return set_value(known);
     const std::string& x = bases_[codes];
-    ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", std::vector{codes, names.scale, names.zero_point});
+    ::onnx::NodeProto& n =
+        model_.node("DequantizeLinear", x + "_DequantizeLinear", std::vector{codes, names.scale, names.zero_point});
     if (names.per_channel) set_attribute(n, "axis", std::int64_t{0});
     known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], self().type);
     set_value(known);
@@ -203,7 +208,8 @@ class graph_writer {
   const kernel::affine& activation(std::int16_t slot) const {
     const auto index = static_cast<std::size_t>(slot);
     if (params_ == nullptr || index >= params_->size())
-      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) + "', found none");
+      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) +
+                  "', found none");
     return (*params_)[index];
   }
 
@@ -219,7 +225,8 @@ class graph_writer {
             model_.initializer(base + "_zero_point", key + ":zero_point", type, dims,
                                [&](const byte_sink& sink) {
                                  // little-endian: the first bytes of an integer are the integer of fewer bits
-                                 for (const std::int32_t& z : zero_points) sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
+                                 for (const std::int32_t& z : zero_points)
+                                   sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
                                }),
             per_channel};
   }
@@ -234,14 +241,14 @@ class graph_writer {
   const value_names* inputs_ = nullptr;
   const std::vector<kernel::affine>* params_ = nullptr;
   std::size_t id_ = 0;
-  std::vector<std::string> values_;   // ONNX name of each node's value
-  std::vector<std::string> chosen_;   // names that the caller wants for some
+  std::vector<std::string> values_;  // ONNX name of each node's value
+  std::vector<std::string> chosen_;  // names that the caller wants for some
   std::vector<slot_names> slots_;
 
   // of the model
-  std::map<std::string, std::string> bases_;        // codes -> name of the value that they stand for
-  std::map<std::string, boundary> dequantized_;     // value -> the codes that it came from
-  std::map<std::string, std::string> readers_;      // codes and parameters -> value
+  std::map<std::string, std::string> bases_;  // codes -> name of the value that they stand for
+  std::map<std::string, boundary> dequantized_;  // value -> the codes that it came from
+  std::map<std::string, std::string> readers_;  // codes and parameters -> value
 };
 
 }  // namespace qwq::to_onnx

@@ -28,22 +28,12 @@ struct dialect {
 
 inline constexpr std::string_view microsoft = "com.microsoft";
 
-/// Element type as ONNX numbers it. Throws `error` for types that this version of libonnx has no number for.
-inline std::int32_t element_type(dtype t) {
-  switch (t) {
-    case dtype::f32: return ::onnx::TensorProto::FLOAT;
-    case dtype::f16: return ::onnx::TensorProto::FLOAT16;
-    case dtype::bf16: return ::onnx::TensorProto::BFLOAT16;
-    case dtype::i8: return ::onnx::TensorProto::INT8;
-    case dtype::u8: return ::onnx::TensorProto::UINT8;
-    case dtype::i16: return ::onnx::TensorProto::INT16;
-    case dtype::u16: return ::onnx::TensorProto::UINT16;
-    case dtype::i32: return ::onnx::TensorProto::INT32;
-    case dtype::i64: return ::onnx::TensorProto::INT64;
-    case dtype::i4:
-    case dtype::u4: break;
-  }
-  throw error("ONNX: expected an element type of 8 bits or more, found " + std::string(name(t)));
+/// Element type as ONNX numbers it. Those of 4 bits are of ONNX 1.16: older headers have no names for them.
+constexpr std::int32_t element_type(dtype t) {
+  using type = ::onnx::TensorProto;
+  constexpr std::int32_t numbers[] = {type::FLOAT, type::FLOAT16, type::BFLOAT16, 22,          21,         type::INT8,
+                                      type::UINT8, type::INT16,   type::UINT16,   type::INT32, type::INT64};
+  return numbers[static_cast<std::size_t>(t)];
 }
 
 inline void set_attribute(::onnx::NodeProto& n, std::string_view name, std::int64_t value) {
@@ -165,9 +155,9 @@ class model_builder {
     std::set<std::string> outputs;
     for (const auto& o : graph().output()) outputs.insert(o.name());
     auto& described = *graph().mutable_value_info();
-    described.erase(std::remove_if(described.begin(), described.end(),
-                                   [&](const auto& v) { return outputs.contains(v.name()); }),
-                    described.end());
+    described.erase(
+        std::remove_if(described.begin(), described.end(), [&](const auto& v) { return outputs.contains(v.name()); }),
+        described.end());
     for (const std::string& domain : domains_) {
       ::onnx::OperatorSetIdProto& opset = *model_.add_opset_import();
       opset.set_domain(domain);
@@ -188,8 +178,10 @@ class model_builder {
     t.set_elem_type(element_type(type.type));
     for (const dim& d : type.dims) {
       ::onnx::TensorShapeProto_Dimension& to = *t.mutable_shape()->add_dim();
-      if (is_symbolic(d)) to.set_dim_param(std::string(d.symbol));
-      else to.set_dim_value(d.extent);
+      if (is_symbolic(d))
+        to.set_dim_param(std::string(d.symbol));
+      else
+        to.set_dim_value(d.extent);
     }
   }
 

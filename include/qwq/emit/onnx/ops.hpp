@@ -48,8 +48,8 @@ inline void write_weight(graph_writer& w) {
   const tensor_info& t = w.constants().find(n, name);
   const slot* s = w.leaf_slot();
   if (s == nullptr)
-    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type, extents(n.dims()),
-                                      w.constants().floats(t, n.attr.value, n.type.type)));
+    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
+                                      extents(n.dims()), w.constants().floats(t, n.attr.value, n.type.type)));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(base, key, *s, w.constants().matrix(t));
   else
@@ -60,22 +60,27 @@ inline void write_weight(graph_writer& w) {
 inline void write_fill(graph_writer& w) {
   const node& n = w.self();
   for (const dim& d : n.dims())
-    if (w.model().is_symbolic(d)) throw error("emit: fill '" + std::string(n.name.view()) + "': expected static extents, found " + std::string(d.symbol));
+    if (w.model().is_symbolic(d))
+      throw error("emit: fill '" + std::string(n.name.view()) + "': expected static extents, found " +
+                  std::string(d.symbol));
   const std::int64_t count = n.dims().elements();
-  const std::string key = detail::leaf_key("fill" + std::string(to_text<64>(n.dims()).view()), n.attr.value);
+  const std::string key = detail::leaf_key("fill" + qwq::detail::to_string(extents(n.dims())), n.attr.value);
   const std::string base = w.model().name_of(key, std::string(n.name.view()));
   if (const slot* s = w.leaf_slot())
-    w.emit_codes(base, key, *s, w.constants().constant(std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
+    w.emit_codes(
+        base, key, *s,
+        w.constants().constant(std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
   else
-    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type, extents(n.dims()),
-                                      tensor_source::fill(n.attr.value, count, n.type.type)));
+    w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
+                                      extents(n.dims()), tensor_source::fill(n.attr.value, count, n.type.type)));
 }
 
 inline void write_rope_table(graph_writer& w) {
   const node& n = w.self();
   const std::string kind = n.kind == op::rope_cos ? "cos_cache" : "sin_cache";
   const std::string key = detail::leaf_key(kind, n.attr.value) + ":" + std::string(qwq::name(n.type.type));
-  w.set_value(w.model().initializer(w.model().name_of(key, kind), key, n.type.type, extents(n.dims()), tensor_source::table(n)));
+  w.set_value(w.model().initializer(w.model().name_of(key, kind), key, n.type.type, extents(n.dims()),
+                                    tensor_source::table(n)));
 }
 
 inline void write_lp_norm(graph_writer& w) {
@@ -84,7 +89,9 @@ inline void write_lp_norm(graph_writer& w) {
   set_attribute(n, "p", std::int64_t{2});
 }
 
-inline void write_conv1x1(graph_writer& w) { set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1}); }
+inline void write_conv1x1(graph_writer& w) {
+  set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1});
+}
 
 /// x W^T over the last axis, W as it is stored. Gemm takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
@@ -135,8 +142,8 @@ inline void write_cast(graph_writer& w) {
 inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
 inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 
-/// com.microsoft GroupQueryAttention: our arguments are its first nine inputs in their order. Attributes at their defaults
-/// are left out, because newer ones make older runtimes refuse the file.
+/// com.microsoft GroupQueryAttention: our arguments are its first nine inputs in their order. Attributes at their
+/// defaults are left out, because newer ones make older runtimes refuse the file.
 inline void write_gqa(graph_writer& w) {
   const node& g = w.self();
   ::onnx::NodeProto& n = w.emit("GroupQueryAttention", microsoft);
@@ -153,25 +160,25 @@ inline void write_result(graph_writer&) {}
 
 /// ai.onnx, opset 21.
 inline constexpr op_map standard_ops = op_map{}
-    .with(op::input, write_input)
-    .with(op::weight, write_weight)
-    .with(op::fill, write_fill)
-    .with(op::rope_cos, write_rope_table)
-    .with(op::rope_sin, write_rope_table)
-    .with(op::add, write_plain<"Add">)
-    .with(op::mul, write_plain<"Mul">)
-    .with(op::sigmoid, write_plain<"Sigmoid">)
-    .with(op::lp_norm, write_lp_norm)
-    .with(op::linear, write_linear)
-    .with(op::conv1x1, write_conv1x1)
-    .with(op::reshape, write_reshape)
-    .with(op::transpose, write_transpose)
-    .with(op::concat, write_concat)
-    .with(op::slice, write_slice)
-    .with(op::cast, write_cast)
-    .with(op::embedding, write_plain<"Gather">)
-    .with(op::quantize, write_quantize)
-    .with(op::dequantize, write_dequantize);
+                                           .with(op::input, write_input)
+                                           .with(op::weight, write_weight)
+                                           .with(op::fill, write_fill)
+                                           .with(op::rope_cos, write_rope_table)
+                                           .with(op::rope_sin, write_rope_table)
+                                           .with(op::add, write_plain<"Add">)
+                                           .with(op::mul, write_plain<"Mul">)
+                                           .with(op::sigmoid, write_plain<"Sigmoid">)
+                                           .with(op::lp_norm, write_lp_norm)
+                                           .with(op::linear, write_linear)
+                                           .with(op::conv1x1, write_conv1x1)
+                                           .with(op::reshape, write_reshape)
+                                           .with(op::transpose, write_transpose)
+                                           .with(op::concat, write_concat)
+                                           .with(op::slice, write_slice)
+                                           .with(op::cast, write_cast)
+                                           .with(op::embedding, write_plain<"Gather">)
+                                           .with(op::quantize, write_quantize)
+                                           .with(op::dequantize, write_dequantize);
 
 /// The same and com.microsoft 1.
 inline constexpr op_map contrib_ops = standard_ops.with(op::gqa, write_gqa).with(op::result, write_result);

@@ -68,7 +68,8 @@ inline void write_floats(std::span<const float> x, dtype type, const byte_sink& 
 /// Constants of one export. Matrices are measured once, however many graphs read them.
 class tensor_source {
  public:
-  tensor_source(const checkpoint& from, const quantizer& how, granularity shared) : from_(from), how_(how), shared_(shared) {}
+  tensor_source(const checkpoint& from, const quantizer& how, granularity shared)
+      : from_(from), how_(how), shared_(shared) {}
 
   granularity shared() const { return shared_; }
 

@@ -19,8 +19,8 @@ namespace qwq {
 
 struct onnx_options {
   granularity weights = granularity::tensor;
-  /// Tokens for which genai_config.json tells a runtime to make room in the KV cache; at most the model's positions. The
-  /// files themselves take any length.
+  /// Tokens for which genai_config.json tells a runtime to make room in the KV cache; at most the model's positions.
+  /// The files themselves take any length.
   std::int64_t max_length = 2048;
 };
 
@@ -34,8 +34,8 @@ inline std::string cache(const std::string& kind, std::int64_t layer) { return k
 }  // namespace winml_names
 
 /// A model that is one part: the embedding or the head. Its sequence length stays symbolic.
-inline void write_single(model_builder& model, tensor_source& constants, const part& p, const char* input, const std::string& in,
-                         const char* output, const std::string& out) {
+inline void write_single(model_builder& model, tensor_source& constants, const part& p, const char* input,
+                         const std::string& in, const char* output, const std::string& out) {
   graph_writer writer(model, constants, contrib_ops);
   const auto results = writer.write(p, -1, {{input, in}}, {{output, out}}, nullptr);
   model.output(out, results.at(output).type);
@@ -49,12 +49,15 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
   std::string hidden = embedded;
   std::vector<written_output> caches;
   for (std::int64_t i = 0; i < layers; ++i) {
-    const auto results = writer.write(layer, i,
-                                      {{"hidden_states", hidden}, {"past_key", cache("past_keys", i)},
-                                       {"past_value", cache("past_values", i)}, {"last_position", last_position},
-                                       {"total_seq_len", total}},
-                                      {{"present_key", cache("present_keys", i)}, {"present_value", cache("present_values", i)}},
-                                      params != nullptr ? &params->layers.at(static_cast<std::size_t>(i)) : nullptr);
+    const auto results =
+        writer.write(layer, i,
+                     {{"hidden_states", hidden},
+                      {"past_key", cache("past_keys", i)},
+                      {"past_value", cache("past_values", i)},
+                      {"last_position", last_position},
+                      {"total_seq_len", total}},
+                     {{"present_key", cache("present_keys", i)}, {"present_value", cache("present_values", i)}},
+                     params != nullptr ? &params->layers.at(static_cast<std::size_t>(i)) : nullptr);
     hidden = results.at("hidden_states").name;
     for (const char* kind : {"present_key", "present_value"}) caches.push_back(results.at(kind));
   }
@@ -75,26 +78,35 @@ struct program_parts {
     static_assert(require_rows<typename Program::layer::emitted, contrib_ops>());
     static_assert(require_rows<typename Program::norm::emitted, contrib_ops>());
     static_assert(require_rows<typename Program::head::emitted, contrib_ops>());
-    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(), part::of<typename Program::norm>(),
-            part::of<typename Program::head>()};
+    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(),
+            part::of<typename Program::norm>(), part::of<typename Program::head>()};
   }
 };
 
 /// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
-inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill, const program_parts& decode,
-                                             std::int64_t layers, const quantizer& how, granularity shared,
-                                             const calibration_result* tuned, ordered_json config, const std::filesystem::path& out) {
+inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill,
+                                             const program_parts& decode, std::int64_t layers, const quantizer& how,
+                                             granularity shared, const calibration_result* tuned, json config,
+                                             const std::filesystem::path& out) {
   using namespace winml_names;
   export_folder folder(out);
   tensor_source constants(from, how, shared);
-  ordered_json& decoder = config["model"]["decoder"];
-  decoder["sliding_window"] = {{"window_size", prefill_rows}, {"pad_value", 0}, {"alignment", "left"},
-                               {"slide_inputs", true}, {"slide_key_value_cache", false}};
-  decoder["inputs"] = {{"input_ids", ids}, {"past_sequence_length", last_position}, {"total_sequence_length", total},
-                       {"past_key_names", "past_keys_%d"}, {"past_value_names", "past_values_%d"}};
-  decoder["outputs"] = {{"logits", logits}, {"present_key_names", "present_keys_%d"}, {"present_value_names", "present_values_%d"}};
-  ordered_json& pipeline = decoder["pipeline"] = ordered_json::array();
-  const auto add = [&](const char* name, bool on_prompt, bool on_token, std::vector<std::string_view> fixed, auto&& write) {
+  json& decoder = config["model"]["decoder"];
+  decoder["sliding_window"] = {{"window_size", prefill_rows},
+                               {"pad_value", 0},
+                               {"alignment", "left"},
+                               {"slide_inputs", true},
+                               {"slide_key_value_cache", false}};
+  decoder["inputs"] = {{"input_ids", ids},
+                       {"past_sequence_length", last_position},
+                       {"total_sequence_length", total},
+                       {"past_key_names", "past_keys_%d"},
+                       {"past_value_names", "past_values_%d"}};
+  decoder["outputs"] = {
+      {"logits", logits}, {"present_key_names", "present_keys_%d"}, {"present_value_names", "present_values_%d"}};
+  json& pipeline = decoder["pipeline"] = json::array();
+  const auto add = [&](const char* name, bool on_prompt, bool on_token, std::vector<std::string_view> fixed,
+                       auto&& write) {
     model_builder model(name, folder.data(), {}, std::move(fixed));
     write(model);
     const std::string file = std::string(name) + ".onnx";
@@ -128,14 +140,15 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
 /// calibration found; null for a scheme that quantizes nothing. All files appear in `out` when all are whole: after an
 /// `error` the folder is as it was. Returns them in the order in which they were put there.
 template <class Model, std::same_as<onnx_winml> Target, quantization_scheme Scheme>
-std::vector<written_file> emit_onnx(const checkpoint& from, const calibration_result* tuned, const onnx_options& options,
-                                    const std::filesystem::path& out) {
+std::vector<written_file> emit_onnx(const checkpoint& from, const calibration_result* tuned,
+                                    const onnx_options& options, const std::filesystem::path& out) {
   constexpr auto& config = Model::config;
   const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
   return to_onnx::write_winml(from, to_onnx::program_parts::of<program<Model, Target, Scheme, prefill_rows>>(),
                               to_onnx::program_parts::of<program<Model, Target, Scheme, 1>>(), config.num_hidden_layers,
                               to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
-                              to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length), out);
+                              to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length),
+                              out);
 }
 
 }  // namespace qwq
