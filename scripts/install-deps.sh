@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that building needs; with --test also what tests and benchmarks need.
+# Installs the Debian packages that building needs; with --run also what runs emitted files, with --test also what tests
+# and benchmarks need.
 # What is there already, also by other means (a node that is not Debian's), is left alone.
 set -euo pipefail
 
@@ -13,8 +14,9 @@ packages=(
 )
 case "${1-}" in
   "") ;;
+  --run) packages+=(ca-certificates nodejs npm) ;;
   --test) packages+=(ca-certificates clang-19 doctest-dev git libbenchmark-dev nodejs npm python3) ;;
-  *) echo "usage: $0 [--test]" >&2; exit 2 ;;
+  *) echo "usage: $0 [--run|--test]" >&2; exit 2 ;;
 esac
 
 declare -A command_of=([cmake]=cmake [g++]=g++ [ninja-build]=ninja [clang-19]=clang++-19 [git]=git [nodejs]=node [npm]=npm

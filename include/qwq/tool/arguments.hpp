@@ -19,7 +19,7 @@ namespace qwq {
 /// What the user asked for.
 struct exporter_arguments {
   std::string command;
-  std::string checkpoint, calibration, eval, json, out, dump, prompt, ids;
+  std::string checkpoint, calibration, eval, json, out, dump, prompt, ids, text;
   std::string scheme, target, observer = "minmax";
   bool per_channel = false, chat = false, quiet = false;
   std::int64_t decode = 0, max_new = 64, decode_steps = 32;
@@ -98,6 +98,13 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   g->add_option("--top-k", a.sample.top_k, "0: all tokens")->check(CLI::NonNegativeNumber);
   g->add_option("--top-p", a.sample.top_p, "share of the probability to draw from")->check(CLI::Range(0.0, 1.0));
   g->add_option("--seed", a.sample.seed, "seed of the sampler");
+
+  CLI::App* t = app.add_subcommand("tokens", "show the token ids of a text, or the text of token ids");
+  t->add_option("--checkpoint", a.checkpoint, "folder with tokenizer.json")->required();
+  CLI::Option* text = t->add_option("--text", a.text, "text to encode");
+  t->add_option("--ids", a.ids, "comma-separated token ids to decode")->excludes(text);
+  t->require_option(2);
+  t->callback([&a] { a.command = "tokens"; });
 
   try {
     app.parse(argc, argv);

@@ -27,6 +27,7 @@
 #include "qwq/runtime/calibrate.hpp"
 #include "qwq/target/onnx_winml.hpp"
 #include "qwq/tool/arguments.hpp"
+#include "qwq/tool/ids.hpp"
 
 namespace qwq {
 
@@ -46,26 +47,6 @@ void check_config(const hf_config& found, const std::string& file) {
          << ", found " << get(in_file);
     throw error(text.str());
   });
-}
-
-/// Token ids of "5,17,3".
-inline std::vector<std::int32_t> parse_ids(const std::string& text) {
-  std::vector<std::int32_t> ids;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', at), text.size());
-    const std::string word = text.substr(at, comma - at);
-    std::size_t used = 0;
-    long value = -1;
-    try {
-      value = std::stol(word, &used);
-    } catch (const std::exception&) {
-    }
-    if (word.empty() || used != word.size() || value < 0 || value > std::numeric_limits<std::int32_t>::max())
-      throw error("--ids: expected token ids such as 5,17,3, found '" + word + "'");
-    ids.push_back(static_cast<std::int32_t>(value));
-    at = comma + 1;
-  }
-  return ids;
 }
 
 /// Writes `text` to `file` whole or not at all.

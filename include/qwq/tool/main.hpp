@@ -7,7 +7,9 @@
 #include <span>
 #include <string_view>
 
+#include "qwq/io/tokenizer.hpp"
 #include "qwq/tool/arguments.hpp"
+#include "qwq/tool/ids.hpp"
 
 namespace qwq {
 
@@ -30,6 +32,11 @@ inline int exporter_main(int argc, char** argv, std::span<const exporter_part> p
   exporter_arguments a;
   if (const auto status = parse_arguments(argc, argv, schemes, targets, a)) return *status;
   try {
+    if (a.command == "tokens") {
+      const tokenizer t = tokenizer::open(a.checkpoint);
+      std::cout << (a.ids.empty() ? to_text(t.encode(a.text)) : t.decode(parse_ids(a.ids))) << '\n';
+      return 0;
+    }
     for (const exporter_part& p : parts)
       if (p.scheme == a.scheme && p.target == a.target) p.run(a);
     return 0;

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions: chunks, caches, threads, sampling, and that nothing is allocated once they are made.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <new>
+
+#include "support.hpp"
+
+using namespace qwq;
+using namespace qwq::test;
+
+namespace {
+std::atomic<std::size_t> allocations{0};
+void* counted(std::size_t size) {
+  ++allocations;
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+}  // namespace
+
+void* operator new(std::size_t size) { return counted(size); }
+void* operator new[](std::size_t size) { return counted(size); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+
+namespace {
+
+const checkpoint& weights() {
+  static const checkpoint c = checkpoint::open(data / "tinyqwen");
+  return c;
+}
+
+/// A text of 150 tokens: two whole chunks and a part of a third.
+std::vector<std::int32_t> long_text() {
+  std::vector<std::int32_t> ids;
+  for (const token_text& t : texts("eval.jsonl", 8)) ids.insert(ids.end(), t.ids.begin(), t.ids.end());
+  ids.resize(150);
+  return ids;
+}
+
+float worst_difference(std::span<const float> a, std::span<const float> b) {
+  REQUIRE(a.size() == b.size());
+  float worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]));
+  return worst;
+}
+
+template <class Session>
+std::vector<std::int32_t> continue_greedily(Session& s, const prompt& p) {
+  std::vector<std::int32_t> said;
+  sampler greedy({}, 1280);
+  s.truncate(0);
+  generate(s, s.prefill(p.ids), static_cast<std::int64_t>(p.continuation.size()), greedy, eos, [&](std::int32_t id) {
+    said.push_back(id);
+    return true;
+  });
+  return said;
+}
+
+}  // namespace
+
+TEST_CASE("a text in chunks is the text token by token") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 192});
+  session<tinyqwen> chunked(bound), stepped(bound);
+  const auto ids = long_text();
+  std::vector<float> logits;
+  chunked.prefill(ids, [&](std::int64_t first, matrix_view<const float> rows) {
+    CHECK(static_cast<std::size_t>(first * 1280) == logits.size());
+    logits.insert(logits.end(), rows.data, rows.data + rows.rows * rows.cols);
+  });
+  REQUIRE(logits.size() == ids.size() * 1280);
+  CHECK(chunked.position() == 150);
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    CHECK(worst_difference(stepped.decode(ids[i]), std::span(logits).subspan(i * 1280, 1280)) < 1e-3f);  // of up to 20
+}
+
+TEST_CASE("a session forgets what it is told to forget") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 192});
+  session<tinyqwen> s(bound);
+  const auto ids = long_text();
+  const auto first = s.prefill(std::span(ids).first(40));
+  const std::vector<float> expected(first.begin(), first.end());
+  s.prefill(std::span(ids).subspan(40));
+  s.truncate(39);
+  CHECK(s.position() == 39);
+  CHECK(worst_difference(s.decode(ids[39]), expected) < 1e-3f);
+}
+
+TEST_CASE("the number of threads does not change a bit") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 192});
+  thread_pool two(2), three(3);
+  session<tinyqwen> a(bound), b(bound, nullptr, &two), c(bound, nullptr, &three);
+  const auto ids = long_text();
+  const auto x = a.prefill(ids), y = b.prefill(ids), z = c.prefill(ids);
+  CHECK(std::equal(x.begin(), x.end(), y.begin()));
+  CHECK(std::equal(x.begin(), x.end(), z.begin()));
+}
+
+TEST_CASE("an f16 cache continues the prompts as the f32 cache does") {
+  const bound_model<tinyqwen> f32_cache(weights(), {.positions = 192});
+  const bound_model<tinyqwen, native<dtype::f16>> f16_cache(weights(), {.positions = 192});
+  session<tinyqwen> a(f32_cache);
+  session<tinyqwen, native<dtype::f16>> b(f16_cache);
+  for (const prompt& p : prompts("tinyqwen")) {
+    CHECK(continue_greedily(a, p) == p.continuation);
+    CHECK(continue_greedily(b, p) == p.continuation);
+  }
+  const auto ids = long_text();
+  a.truncate(0);
+  b.truncate(0);
+  const float difference = worst_difference(a.prefill(ids), b.prefill(ids));
+  CHECK(difference > 0);  // it is another cache
+  CHECK(difference < 0.02f);  // 11 bits of keys and values, logits of up to 20
+}
+
+TEST_CASE("nothing is allocated after bind") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 192});
+  thread_pool two(2);
+  session<tinyqwen> s(bound, nullptr, &two);
+  sampler choose({.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 1}, 1280);
+  const auto ids = long_text();
+  const std::size_t before = allocations;
+  std::int64_t emitted = 0;
+  s.prefill(ids, [&](std::int64_t, matrix_view<const float> rows) { emitted += rows.rows; });
+  s.truncate(100);
+  generate(s, s.prefill(std::span(ids).subspan(100, 20)), 20, choose, {}, [&](std::int32_t) { return ++emitted > 0; });
+  CHECK(allocations == before);
+  CHECK(emitted == 150 + 20);
+}
+
+TEST_CASE("what a session cannot take is refused before anything changes") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 16});
+  session<tinyqwen> s(bound);
+  const std::vector<std::int32_t> wrong{5, 1280}, negative{-1}, many(17, 5), fits(16, 5);
+  CHECK_THROWS_WITH_AS(s.prefill(wrong), "session: token id 1280 is outside of the vocabulary of 1280", error);
+  CHECK_THROWS_WITH_AS(s.prefill(negative), "session: token id -1 is outside of the vocabulary of 1280", error);
+  CHECK_THROWS_WITH_AS(s.prefill(many), "session: 0 + 17 tokens do not fit into a cache of 16", error);
+  CHECK(s.position() == 0);
+  s.prefill(fits);
+  CHECK_THROWS_WITH_AS(s.decode(5), "session: 16 + 1 tokens do not fit into a cache of 16", error);
+  CHECK(s.prefill(std::span<const std::int32_t>{}).empty());
+}
+
+TEST_CASE("generation ends at an end token, at the limit, at the end of the cache, and when it is told to") {
+  const bound_model<tinyqwen> bound(weights(), {.positions = 32});
+  session<tinyqwen> s(bound);
+  sampler greedy({}, 1280);
+  const std::vector<std::int32_t> france{278, 295, 268, 944, 270};  // " Paris.<|endoftext|>"
+  const auto count = [&](std::int64_t limit, std::span<const std::int32_t> ends, std::int64_t stop_after) {
+    std::int64_t n = 0;
+    s.truncate(0);
+    generate(s, s.prefill(france), limit, greedy, ends, [&](std::int32_t) { return ++n < stop_after; });
+    return n;
+  };
+  CHECK(count(20, eos, 100) == 4);
+  CHECK(count(2, eos, 100) == 2);
+  CHECK(count(20, eos, 3) == 3);
+  CHECK(count(0, eos, 100) == 0);
+  CHECK(count(100, {}, 100) == 32 - 5 + 1);  // the last token needs no room
+}
+
+TEST_CASE("sampling follows temperature, top_k and top_p") {
+  const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
+  const auto draw = [&](sampling how) {
+    sampler choose(how, 4);
+    std::map<std::int32_t, int> seen;
+    for (int i = 0; i < 4000; ++i) ++seen[choose(logits)];
+    return seen;
+  };
+  CHECK(draw({}) == std::map<std::int32_t, int>{{0, 4000}});
+  const auto all = draw({.temperature = 1, .seed = 7});
+  CHECK(all.size() == 4);
+  CHECK(all.at(0) == doctest::Approx(2000).epsilon(0.06));
+  CHECK(all.at(3) == doctest::Approx(200).epsilon(0.3));
+  CHECK(draw({.temperature = 1, .top_k = 1, .seed = 7}) == std::map<std::int32_t, int>{{0, 4000}});
+  const auto two = draw({.temperature = 1, .top_k = 2, .seed = 7});
+  CHECK(two.size() == 2);
+  CHECK(two.at(1) == doctest::Approx(1500).epsilon(0.08));
+  CHECK(draw({.temperature = 1, .top_p = 0.7f, .seed = 7}).size() == 2);  // 0.5 + 0.3 reach it
+  CHECK(draw({.temperature = 1, .top_p = 0.81f, .seed = 7}).size() == 3);
+  CHECK(draw({.temperature = 0.01f, .seed = 7}) == std::map<std::int32_t, int>{{0, 4000}});
+  CHECK(draw({.temperature = 1, .seed = 7}) == all);
+  CHECK(draw({.temperature = 1, .seed = 8}) != all);
+}
