@@ -2,6 +2,7 @@
 // Target onnx_winml: what stands in the files that it writes.
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -312,4 +313,27 @@ TEST_CASE("winml: a failed export leaves an older one whole, and none of its own
   CHECK(complaint([&] { emit_onnx<model, onnx_winml, w8a16_full>(weights, nullptr, {}, out / "new"); }) ==
         "emit: expected calibrated parameters for slot 'hidden_states', found none");
   CHECK_FALSE(std::filesystem::exists(out / "new"));
+}
+
+TEST_CASE("winml: a weight that is not a number is refused by name") {
+  const tiny_checkpoint source;
+  const auto path = source.dir / "model.safetensors";
+  const scratch out;
+  const auto tuned = made_up<w8a16_full>(0.01f, 0.01f);
+  const std::string whole = slurp(path);
+  for (const char* name : {"model.norm.weight", "model.layers.1.mlp.up_proj.weight"}) {
+    std::string damaged = whole;
+    {
+      const safetensors_file file(path);
+      const float nan = std::numeric_limits<float>::quiet_NaN();
+      std::memcpy(damaged.data() + (file.at(name).data - file.file().bytes().data()) + 4, &nan, 4);
+    }
+    source.dir.put("model.safetensors", damaged);
+    const auto weights = checkpoint::open(source.dir.folder());
+    const std::string said =
+        complaint([&] { emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out / "new"); });
+    CHECK(said.starts_with(path.string() + ": tensor '" + name + "': expected finite values, found NaN or infinity"));
+    source.dir.put("model.safetensors", whole);
+  }
+  CHECK(out.count() == 0);
 }

@@ -15,6 +15,7 @@
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/kernel/rope.hpp"
 #include "qwq/lower/compiled.hpp"
+#include "qwq/quant/finite.hpp"
 #include "qwq/quant/weights.hpp"
 
 namespace qwq {
@@ -109,10 +110,13 @@ inline void multiply(std::span<float> x, double multiplier) {
     for (float& v : x) v *= static_cast<float>(multiplier);
 }
 
-/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones.
+/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones. Throws `error`
+/// at NaN and infinity.
 inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
   std::vector<float> x(t.size());
   to_f32(t, x);
+  if (!detail::all_finite(std::span<const float>(x)))
+    throw error(std::string(t.file) + ": tensor '" + t.name + "': expected finite values, found NaN or infinity");
   multiply(x, multiplier);
   return x;
 }

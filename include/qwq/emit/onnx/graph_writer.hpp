@@ -104,7 +104,10 @@ class graph_writer {
       for (const char c : dotted) path += c == '.' ? '/' : c;
     };
     append(part_->prefix);
-    if (layer_ >= 0) path.replace(path.size() - 1, 1, "." + std::to_string(layer_) + "/");
+    if (layer_ >= 0) {
+      path.back() = '.';
+      path.append(std::to_string(layer_)).append("/");
+    }
     append(self().name.view());
     if (path.back() != '/') path += '/';
     return path;

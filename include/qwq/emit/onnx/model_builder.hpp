@@ -144,7 +144,7 @@ class model_builder {
   /// The constant that shapes, axes and the like are given by: int64 [n].
   std::string int64s(const std::vector<std::int64_t>& values) {
     std::string name = "ints";
-    for (const std::int64_t v : values) name += '_' + (v < 0 ? "m" + std::to_string(-v) : std::to_string(v));
+    for (const std::int64_t v : values) name.append("_").append(std::to_string(v));
     return initializer(name, name, dtype::i64, {static_cast<std::int64_t>(values.size())},
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(values))); });
   }
