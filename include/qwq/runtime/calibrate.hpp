@@ -30,6 +30,15 @@ class observer_bank final : public calibration_listener {
     (layer == Model::config.num_hidden_layers ? b.norm : b.layers[static_cast<std::size_t>(layer)])[slot].observe(values);
   }
 
+  /// Ends a text: observers that average over texts count it as one.
+  void end_batch() {
+    for (bank* b : {&prefill_, &decode_}) {
+      for (auto& layer : b->layers)
+        for (any_observer& o : layer) o.end_batch();
+      for (any_observer& o : b->norm) o.end_batch();
+    }
+  }
+
   /// Adds what another bank has seen, of other texts.
   void merge(const observer_bank& other) {
     merge(prefill_, other.prefill_);
@@ -113,6 +122,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
     s.prefill(t.ids);
     s.truncate(static_cast<std::int64_t>(t.prompt) - 1);
     generate(s, s.decode(t.ids[t.prompt - 1]), o.decode_steps, greedy, o.eos, [](std::int32_t) { return true; });
+    bank.end_batch();
     done(i);
   }
   return bank.result();
