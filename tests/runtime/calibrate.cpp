@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "qwq/report/metrics.hpp"
 #include "qwq/target/onnx_winml.hpp"
 #include "support.hpp"
 
@@ -26,22 +27,37 @@ calibration_result tune(std::span<const token_text> rows) {
   return calibrate<tinyqwen, onnx_winml, scheme>(weights(), rows, o, [](std::size_t) {});
 }
 
-/// Share of the sure tokens that a session chooses as the float model does, when it reads the float model's tokens.
-double agreement(const calibration_result& tuned) {
+struct against_float {
+  double kl;      // mean KL of its next-token distributions from the float model's, which it follows token by token
+  int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
+};
+
+against_float follow(const calibration_result& tuned) {
+  const bound_model<tinyqwen> float_weights(weights(), {.positions = 192});
   const bound_model<tinyqwen, onnx_winml, scheme> bound(weights(), {.positions = 192, .weights = granularity::row});
+  session<tinyqwen> reference(float_weights);
   session<tinyqwen, onnx_winml, scheme> s(bound, &tuned);
-  int right = 0, total = 0;
+  distribution_error error;
+  int continued = 0;
   for (const prompt& p : prompts("tinyqwen-outlier")) {
+    reference.truncate(0);
     s.truncate(0);
-    auto logits = s.prefill(p.ids);
-    for (const std::int32_t expected : p.continuation) {
-      right += argmax(logits) == expected ? 1 : 0;
-      ++total;
-      logits = s.decode(expected);
+    auto expected = reference.prefill(p.ids), found = s.prefill(p.ids);
+    for (const std::int32_t id : p.continuation) {
+      error.add(expected, found);
+      expected = reference.decode(id);
+      found = s.decode(id);
     }
+    s.truncate(0);
+    found = s.prefill(p.ids);
+    bool same = true;
+    for (const std::int32_t id : p.continuation) {
+      same = same && argmax(found) == id;
+      found = s.decode(argmax(found));
+    }
+    continued += same ? 1 : 0;
   }
-  REQUIRE(total > 100);
-  return static_cast<double>(right) / total;
+  return {error.kl(), continued};
 }
 
 }  // namespace
@@ -102,8 +118,9 @@ TEST_CASE("no texts, no calibration") {
 TEST_CASE("calibrated on its own trajectory, decoding follows the float model; on one token and an empty cache, it is lost") {
   const auto rows = texts("calib.jsonl", 32);
   const calibration_result tuned = tune(rows);
-  const double own = agreement(tuned);
-  CHECK(own >= 0.98);
+  const against_float own = follow(tuned);
+  CHECK(own.continued == 12);
+  CHECK(own.kl < 2e-4);
 
   // The known mistake: the decode graph is shown one token, again and again, and a cache of zeros.
   typename bound_model<tinyqwen, onnx_winml, scheme>::options o;
@@ -116,10 +133,11 @@ TEST_CASE("calibrated on its own trajectory, decoding follows the float model; o
   s.prefill(rows[0].ids);  // the prefill graph needs something; its parameters are not used
   for (int i = 0; i < 16; ++i) {
     s.truncate(0);
-    s.decode(rows[0].ids[0]);
+    s.decode(220);  // " "
   }
-  const calibration_result collapsed{tuned.prefill, misled.result().decode};
-  const double lost = agreement(collapsed);
-  MESSAGE("agreement with the float model: " << own << " on the trajectory, " << lost << " on one token");
-  CHECK(lost < 0.75);
+  const against_float lost = follow({tuned.prefill, misled.result().decode});
+  MESSAGE("KL from the float model: " << own.kl << " on the trajectory, " << lost.kl << " on one token; prompts continued: "
+                                      << own.continued << " and " << lost.continued << " of 12");
+  CHECK(lost.continued < 10);
+  CHECK(lost.kl > 1000 * own.kl);
 }
