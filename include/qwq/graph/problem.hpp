@@ -27,7 +27,6 @@ enum class why : unsigned char {
   rule_fired_another_number_of_times,
   op_is_not_supported_by_target,
   edge_has_no_quantization_slot,
-  op_does_not_fit_the_grammar,
 };
 
 /// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough

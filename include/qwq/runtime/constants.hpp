@@ -46,7 +46,11 @@ inline std::vector<std::int64_t> extents(const shape& s) {
 inline const tensor_info& find_weight(const checkpoint& from, const node& n, const std::string& name) {
   std::vector<std::int64_t> expected = extents(n.dims());
   while (expected.size() > 2 && expected.back() == 1) expected.pop_back();  // a 1x1 kernel is stored as a matrix
-  return from.at(name, expected);
+  const tensor_info& t = from.at(name, expected);
+  if (!is_float(t.type))
+    throw error(std::string(t.file).append(": tensor '").append(name).append("': expected f32, f16 or bf16, found ").append(
+        qwq::name(t.type)));
+  return t;
 }
 
 /// Rows of a matrix as floats, a block at a time. `f(first_row, block)`.
