@@ -54,11 +54,14 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
 
   const auto common = [&](CLI::App* c, const std::string& default_scheme) {
     c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required();
-    c->add_option("--scheme", a.scheme, "quantization scheme")->default_val(default_scheme)->check(CLI::IsMember(schemes));
+    c->add_option("--scheme", a.scheme, "quantization scheme")->default_str(default_scheme)->check(CLI::IsMember(schemes));
     c->add_option("--target", a.target, "target whose graph is quantized")->check(CLI::IsMember(targets));
-    c->add_option("--threads", a.threads, "threads, 0 for one a core");
+    c->add_option("--threads", a.threads, "threads, 0 for one a core")->check(CLI::Range(0, 1024));
     c->add_flag("--quiet", a.quiet, "no progress on standard error");
-    c->callback([&a, c] { a.command = c->get_name(); });
+    c->callback([&a, c, default_scheme] {
+      a.command = c->get_name();
+      if (a.scheme.empty()) a.scheme = default_scheme;
+    });
   };
   const auto quantization = [&](CLI::App* c) {
     c->add_option("--calibration", a.calibration, "JSONL rows: question/answer, text, messages or ids");

@@ -17,6 +17,7 @@
 #include <boost/hana/for_each.hpp>
 
 #include "qwq/emit/onnx/winml.hpp"
+#include "qwq/io/atomic_file.hpp"
 #include "qwq/io/hf_config.hpp"
 #include "qwq/io/safetensors_writer.hpp"
 #include "qwq/io/stream_decoder.hpp"
@@ -49,13 +50,6 @@ void check_config(const hf_config& found, const std::string& file) {
   });
 }
 
-/// Writes `text` to `file` whole or not at all.
-inline void write_text(const std::filesystem::path& file, const std::string& text) {
-  atomic_file out(file);
-  out.write(std::as_bytes(std::span(text)));
-  out.commit();
-}
-
 /// One run of an exporter.
 template <qwen3_config C, target Target, quantization_scheme Scheme>
 class exporter {
@@ -76,6 +70,8 @@ class exporter {
     report.model = std::string(model::model_type) + " " + folder_.string();
     report.scheme = Scheme::name;
     report.target = Target::name;
+    std::optional<atomic_file> json;  // opened before the work, unless in a folder that the work creates
+    if (!a_.json.empty() && !json_in_out()) json.emplace(a_.json);
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
     const std::optional<calibration_result> tuned = tune();
     if (tuned) report.observer = a_.observer + (a_.per_channel ? ", weights per channel" : ", weights per tensor");
@@ -85,16 +81,31 @@ class exporter {
     if (!eval.empty()) measure(report, eval, tuned);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
+    if (!a_.json.empty()) {
+      if (!json) json.emplace(a_.json);
+      json->write(to_json(report).dump(2) + "\n");
+      json->commit();
+    }
     std::cout << report;
-    if (!a_.json.empty()) write_text(a_.json, to_json(report).dump(2) + "\n");
   }
 
  private:
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
 
+  bool json_in_out() const {
+    const auto folder = [](const std::filesystem::path& file) { return absolute(file).lexically_normal().parent_path(); };
+    return a_.command == "export" && folder(a_.json) == folder(std::filesystem::path(a_.out) / "report");
+  }
+
   std::vector<token_text> texts(const std::string& file) const {
-    return read_texts(file, tokenizer_ ? &*tokenizer_ : nullptr, a_.chat ? qa_style::chat : qa_style::plain,
-                      static_cast<std::size_t>(C.max_position_embeddings));
+    auto rows = read_texts(file, tokenizer_ ? &*tokenizer_ : nullptr, a_.chat ? qa_style::chat : qa_style::plain,
+                           static_cast<std::size_t>(C.max_position_embeddings));
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (const std::int32_t id : rows[i].ids)
+        if (id >= C.vocab_size)
+          throw error(file + ": row " + std::to_string(i + 1) + ": expected token ids below " + std::to_string(C.vocab_size) +
+                      ", found " + std::to_string(id));
+    return rows;
   }
 
   std::optional<calibration_result> tune() {
@@ -146,10 +157,12 @@ class exporter {
     compare(report, reference, quantized, eval, new_tokens, config_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
-  /// Calls f(session) with a session of the scheme; f32 runs the model's own graph.
+  /// Calls f(session) with a session of the scheme that holds a prompt and what follows, as far as the model's positions
+  /// reach; f32 runs the model's own graph.
   template <class F>
-  void with_session(std::int64_t positions, F&& f) {
-    positions = std::min(C.max_position_embeddings, positions);
+  void with_session(std::size_t prompt, std::int64_t more, F&& f) {
+    constexpr std::int64_t most = C.max_position_embeddings;
+    const std::int64_t positions = std::min(most, std::min(most, static_cast<std::int64_t>(prompt)) + std::min(most, more));
     if constexpr (Scheme::types.quantizes()) {
       const auto tuned = tune();
       const bound_model<model, Target, Scheme> bound(weights_, {.positions = positions, .weights = shared()});
@@ -168,7 +181,7 @@ class exporter {
     if (a_.chat) prompt = apply_chat_template(std::vector<message>{{"user", prompt}}, true, false);
     const auto ids = tokenizer_->encode(prompt);
     if (ids.empty()) throw error("--prompt: expected a text, found none");
-    with_session(static_cast<std::int64_t>(ids.size()) + a_.max_new, [&](auto& s) {
+    with_session(ids.size(), a_.max_new, [&](auto& s) {
       sampler choose(a_.sample, static_cast<std::size_t>(C.vocab_size));
       stream_decoder text(*tokenizer_, true);
       const auto show = [](const std::string& piece) {
@@ -219,8 +232,9 @@ class exporter {
   void dump() {
     const auto ids = parse_ids(a_.ids);
     const auto rows = static_cast<std::int64_t>(ids.size());
+    safetensors_writer file(a_.dump);  // before the work
     std::vector<named_tensor> out;
-    with_session(rows + a_.decode, [&](auto& s) {
+    with_session(ids.size(), a_.decode, [&](auto& s) {
       hidden_recorder hidden;
       s.listen(&hidden);
       std::vector<float> logits;
@@ -244,7 +258,6 @@ class exporter {
       out.push_back(tensor("decode.logits", {1, a_.decode, C.vocab_size}, decoded));
       add_cache(out, "final", s);
     });
-    safetensors_writer file(a_.dump);
     for (const named_tensor& t : out) file.declare(t.name, t.type, t.shape);
     for (const named_tensor& t : out) file.write(t.name, t.bytes);
     file.commit();

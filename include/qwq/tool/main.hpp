@@ -2,6 +2,7 @@
 // The main program of an exporter: reads the command line and calls the part that was compiled for scheme and target.
 #pragma once
 
+#include <cstdio>
 #include <exception>
 #include <iostream>
 #include <span>
@@ -35,10 +36,11 @@ inline int exporter_main(int argc, char** argv, std::span<const exporter_part> p
     if (a.command == "tokens") {
       const tokenizer t = tokenizer::open(a.checkpoint);
       std::cout << (a.ids.empty() ? to_text(t.encode(a.text)) : t.decode(parse_ids(a.ids))) << '\n';
-      return 0;
+    } else {
+      for (const exporter_part& p : parts)
+        if (p.scheme == a.scheme && p.target == a.target) p.run(a);
     }
-    for (const exporter_part& p : parts)
-      if (p.scheme == a.scheme && p.target == a.target) p.run(a);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error("standard output: cannot write");
     return 0;
   } catch (const std::exception& problem) {
     std::cerr << problem.what() << '\n';
