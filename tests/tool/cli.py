@@ -1,0 +1,679 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of an exporter, as scripts see it: files, text, exit status, and what bad input leads to.
+
+Usage: cli.py EXPORTER TESTS_DATA GROUP, where EXPORTER was built for TESTS_DATA/tinyqwen and GROUP is a class below,
+in lower case.
+"""
+import array
+import json
+import math
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+EXPORTER, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
+TINY, OUTLIER, TEXT = DATA / "tinyqwen", DATA / "tinyqwen-outlier", DATA / "text"
+LAYERS, POSITIONS, VOCABULARY = 6, 1024, 1280
+
+
+def read_safetensors(path):
+    """{name: (dtype, shape, values)} of the f32 and i64 tensors of a file; of the others the raw bytes."""
+    data = pathlib.Path(path).read_bytes()
+    (size,) = struct.unpack_from("<Q", data)
+    tensors = {}
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        if name != "__metadata__":
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            code = {"F32": "f", "I64": "q"}.get(entry["dtype"], "B")
+            tensors[name] = entry["dtype"], entry["shape"], array.array(code, data[begin:end])
+    return tensors
+
+
+def snapshot(folder):
+    """Every path below `folder`, with the bytes of the files."""
+    return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+class Case(unittest.TestCase):
+    longMessage = True
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = pathlib.Path(scratch.name)
+
+    def call(self, command, *arguments, **options):
+        """Runs the exporter. Options with None are flags; underscores are dashes."""
+        words = [EXPORTER, command, *map(str, arguments)]
+        preparation = options.pop("preexec_fn", None)
+        output = options.pop("stdout", subprocess.PIPE)
+        for name, value in options.items():
+            words.append("--" + name.replace("_", "-"))
+            if value is not None:
+                words.append(str(value))
+        return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, encoding="utf-8",
+                              timeout=300, preexec_fn=preparation)
+
+    def done(self, command, *arguments, **options):
+        """Runs the exporter, which must succeed, and returns what it wrote to standard output and standard error."""
+        result = self.call(command, *arguments, **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout, result.stderr
+
+    def refused(self, words, command, *arguments, **options):
+        """Runs the exporter, which must fail with one line that has all of `words`, and leave nothing behind."""
+        before = snapshot(self.scratch)
+        result = self.call(command, *arguments, **options)
+        self.assertEqual(result.returncode, 1, f"{result.stdout}{result.stderr}")
+        self.assertRegex(result.stderr, r"\A[^\n]+\n\Z")
+        for word in map(str, words):
+            self.assertIn(word, result.stderr)
+        self.assertFalse(result.stdout)
+        self.assertEqual(snapshot(self.scratch), before)
+        return result.stderr
+
+    def rows(self, count, name="calib.jsonl"):
+        """A file with the first rows of a text set."""
+        path = self.scratch / f"{count}-{name}"
+        path.write_bytes(b"".join((TEXT / name).read_bytes().splitlines(keepends=True)[:count]))
+        return path
+
+    def copy(self, without=(), **changes):
+        """A copy of the checkpoint without some files, and with changed fields of config.json (None: no such field)."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.scratch))
+        for file in TINY.iterdir():
+            if file.name not in (*without, "golden.safetensors"):
+                shutil.copyfile(file, folder / file.name)
+        if changes:
+            config = json.loads((folder / "config.json").read_text())
+            config.update(changes)
+            config = {key: value for key, value in config.items() if value is not None}
+            (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+
+class Parity(Case):
+    """`run` on the float model is transformers."""
+
+    def test_dump_is_the_golden(self):
+        for folder in TINY, OUTLIER:
+            golden = read_safetensors(folder / "golden.safetensors")
+            golden = {name.removeprefix("base."): golden[name] for name in golden if name.startswith("base.")}
+            file = self.scratch / f"{folder.name}.safetensors"
+            ids = ",".join(map(str, golden["input_ids"][2]))
+            output, progress = self.done("run", checkpoint=folder, ids=ids, decode=8, dump=file)
+            self.assertEqual((output, progress), ("", ""))
+            dump = read_safetensors(file)
+            caches = [f"kv.{when}.{layer}.{kind}" for when in ("prefill", "final") for layer in range(LAYERS)
+                      for kind in ("key", "value")]
+            self.assertEqual(set(dump), {"logits", "final_norm", "decode.input_ids", "decode.logits", *caches,
+                                         *(f"hidden.{i}" for i in range(LAYERS + 1))})
+            for name, (dtype, shape, found) in dump.items():
+                with self.subTest(folder=folder.name, tensor=name):
+                    wanted_dtype, wanted_shape, wanted = golden[name]
+                    self.assertEqual((dtype, shape), (wanted_dtype, wanted_shape))
+                    bound = 0 if dtype == "I64" else 1e-4 * max(map(abs, wanted)) + 1e-5
+                    worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+                    self.assertTrue(all(map(math.isfinite, found)))
+                    self.assertLessEqual(worst, bound)
+
+    def test_without_decode(self):
+        file = self.scratch / "dump.safetensors"
+        self.done("run", checkpoint=TINY, ids="5,17,3", dump=file)
+        dump = read_safetensors(file)
+        self.assertEqual(dump["logits"][1], [1, 3, VOCABULARY])
+        self.assertFalse([name for name in dump if name.startswith(("decode", "kv.final"))])
+
+    def test_dump_replaces_a_file(self):
+        file = self.scratch / "dump.safetensors"
+        file.write_text("old")
+        self.done("run", checkpoint=TINY, ids="5,17,3", dump=file)
+        self.assertIn("logits", read_safetensors(file))
+        self.assertEqual(list(self.scratch.iterdir()), [file])
+
+    def test_quantized_dump_differs_a_little(self):
+        dumps = []
+        for scheme in ("f32", "w8a16"):
+            file = self.scratch / f"{scheme}.safetensors"
+            self.done("run", "--quiet", checkpoint=TINY, ids="278,295,268,944,270", dump=file, scheme=scheme,
+                      calibration=self.rows(8))
+            dumps.append(read_safetensors(file)["logits"][2])
+        difference = max(abs(a - b) for a, b in zip(*dumps, strict=True))
+        self.assertGreater(difference, 0)
+        self.assertLess(difference, 0.05 * max(map(abs, dumps[0])))
+
+
+class Generate(Case):
+    """`generate` continues prompts."""
+
+    def test_prompts_are_continued(self):
+        special = "<|endoftext|>", "<|im_end|>"
+        for folder in TINY, OUTLIER:
+            for row in json.loads((folder / "generate.json").read_text())[:6]:
+                with self.subTest(folder=folder.name, prompt=row["prompt"]):
+                    text = row["new_text"]
+                    for token in special:
+                        text = text.removesuffix(token)
+                    output, progress = self.done("generate", checkpoint=folder, prompt=row["prompt"],
+                                                 max_new=len(row["new_ids"]))
+                    self.assertEqual((output, progress), (text + "\n", ""))
+
+    def test_quantized(self):
+        output, progress = self.done("generate", "--per-channel", checkpoint=TINY, prompt="The capital of France is",
+                                     scheme="w8a16", calibration=self.rows(8))
+        self.assertEqual(output, " Paris.\n")
+        self.assertIn("100% 8/8", progress)
+
+    def test_chat(self):
+        # The chat is what the template makes of one user's message.
+        question = "What is 2 + 2?"
+        chat = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        answer, _ = self.done("generate", "--chat", checkpoint=TINY, prompt=question, max_new=24)
+        same, _ = self.done("generate", checkpoint=TINY, prompt=chat, max_new=24)
+        other, _ = self.done("generate", checkpoint=TINY, prompt=question, max_new=24)
+        self.assertEqual(answer, same)
+        self.assertNotEqual(answer, other)
+
+    def test_length(self):
+        empty, _ = self.done("generate", checkpoint=TINY, prompt="2 + 2 =", max_new=0)
+        short, _ = self.done("generate", checkpoint=TINY, prompt="2 + 2 =", max_new=2)
+        self.assertEqual((empty, short), ("\n", " 4\n"))
+
+    def test_sampling_repeats_with_its_seed(self):
+        def say(seed):
+            return self.done("generate", checkpoint=TINY, prompt="The", max_new=24, temperature=2, seed=seed)[0]
+
+        self.assertEqual(say(1), say(1))
+        self.assertGreater(len({say(seed) for seed in range(4)}), 1)
+
+    def test_tokens(self):
+        row = json.loads((TINY / "generate.json").read_text())[0]
+        ids = ",".join(map(str, row["prompt_ids"]))
+        self.assertEqual(self.done("tokens", checkpoint=TINY, text=row["prompt"]), (ids + "\n", ""))
+        self.assertEqual(self.done("tokens", checkpoint=TINY, ids=ids), (row["prompt"] + "\n", ""))
+
+
+class Report(Case):
+    """`export` and `evaluate`, and the JSON that they write."""
+
+    fidelity = {"kl", "top1", "top5", "cosine", "sqnr_db", "peir", "mean_abs_diff", "perplexity_float",
+                "perplexity_quantized"}
+    rules = {"attention_to_gqa", "drop_reshape", "linear_to_conv1x1", "merge_reshapes", "norm_to_lp_norm",
+             "reshape_fill", "sink_squeeze_add", "sink_squeeze_concat", "sink_squeeze_lp_norm", "sink_squeeze_mul",
+             "sink_squeeze_sigmoid", "sink_squeeze_slice", "split_silu"}
+    files = {"model.data", "embeddings.onnx", "prefill.onnx", "decode.onnx", "lm_head.onnx", "genai_config.json",
+             "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
+             "merges.txt"}
+
+    def report(self, command, *arguments, **options):
+        file = self.scratch / "report.json"
+        output, progress = self.done(command, *arguments, json=file, **options)
+        return json.loads(file.read_text(encoding="utf-8")), output, progress
+
+    def check(self, report, checkpoint, quantized):
+        """What every report with an evaluation has."""
+        fidelity = report["fidelity"]
+        self.assertLessEqual(self.fidelity, set(fidelity))
+        for name, value in fidelity.items():
+            self.assertTrue(math.isfinite(value), name)
+        for name in "top1", "top5", "cosine":
+            self.assertTrue(0.5 < fidelity[name] <= 1, name)
+        self.assertTrue(0 < fidelity["peir"] < 1)
+        self.assertGreater(fidelity["kl"], 0)
+        self.assertGreater(fidelity["mean_abs_diff"], 0)
+        self.assertGreater(fidelity["sqnr_db"], 0)
+        self.assertGreater(fidelity["perplexity_quantized"], 1)
+        self.assertEqual(report["coverage"]["covered"], report["coverage"]["total"])
+        self.assertEqual(report["coverage"]["total"] > 0, quantized)
+        self.assertEqual(set(report["rules"]), self.rules)
+        self.assertTrue(all(type(times) is int and times > 0 for times in report["rules"].values()))
+        # One block for each layer, in the prefill and in the decode graph.
+        self.assertEqual(report["rules"]["attention_to_gqa"], 2 * LAYERS)
+        self.assertEqual(report["rules"]["linear_to_conv1x1"], 2 * 7 * LAYERS)
+        self.assertEqual(len(report["layers"]), LAYERS + 1)
+        self.assertGreater(report["seconds"], 0)
+        self.assertTrue(1 << 20 < report["peak_rss_bytes"] < 1 << 30)
+
+    def test_w8a16_is_nearly_float(self):
+        report, output, progress = self.report("evaluate", "--per-channel", checkpoint=OUTLIER, scheme="w8a16",
+                                               calibration=TEXT / "calib.jsonl", eval=TEXT / "eval.jsonl")
+        self.check(report, OUTLIER, True)
+        fidelity, metrics = report["fidelity"], json.loads((OUTLIER / "metrics.json").read_text())
+        self.assertLessEqual(fidelity["kl"], 3e-5)
+        self.assertGreater(fidelity["top1"], 0.99)
+        self.assertAlmostEqual(fidelity["perplexity_float"], math.exp(metrics["ce_all"]), delta=1e-4)
+        self.assertAlmostEqual(fidelity["perplexity_quantized"], fidelity["perplexity_float"], delta=1e-3)
+        self.assertEqual((report["scheme"], report["target"], report["files"]), ("w8a16", "onnx_winml", []))
+        for line in "KL", "coverage", "100", "attention_to_gqa", "perplexity":
+            self.assertIn(line, output)
+        for line in "calibrating 100% 64/64", "comparing 100% 64/64":
+            self.assertIn(line, progress)
+            self.assertNotIn(line, output)
+
+    def test_w8a8_needs_an_observer(self):
+        # The outliers take min/max's eight bits; entropy clips them.
+        kl = {}
+        for observer in "minmax", "entropy":
+            report, _, _ = self.report("evaluate", "--quiet", checkpoint=OUTLIER, scheme="w8a8", observer=observer,
+                                       calibration=TEXT / "calib.jsonl", eval=self.rows(16, "eval.jsonl"))
+            self.check(report, OUTLIER, True)
+            kl[observer] = report["fidelity"]["kl"]
+        self.assertLess(kl["entropy"], 0.1)
+        self.assertLess(4 * kl["entropy"], kl["minmax"])
+
+    def test_export_and_evaluation_in_one(self):
+        out = self.scratch / "out"
+        report, _, progress = self.report("export", "--quiet", checkpoint=TINY, scheme="w8a16", target="onnx_winml",
+                                          observer="percentile:99.99", calibration=self.rows(4),
+                                          eval=self.rows(4, "eval.jsonl"), out=out)
+        self.assertEqual(progress, "")
+        self.check(report, TINY, True)
+        self.assertIn("percentile:99.99", report["observer"])
+        self.assertEqual({file["name"]: file["bytes"] for file in report["files"]},
+                         {file.name: file.stat().st_size for file in out.iterdir()})
+        self.assertEqual({file.name for file in out.iterdir()}, self.files)
+
+    def test_float_export(self):
+        out = self.scratch / "a" / "b"
+        for file in self.scratch / "report.json", out / "report.json":  # also in the folder that is not there yet
+            shutil.rmtree(out, ignore_errors=True)
+            output, progress = self.done("export", checkpoint=TINY, scheme="f32", out=out, json=file)
+            report = json.loads(file.read_text())
+            self.assertEqual(progress, "")
+            self.assertIn("model.data", output)
+            self.assertEqual(report["coverage"], {"covered": 0, "total": 0})
+            self.assertEqual({found.name for found in out.iterdir()} - {"report.json"}, self.files)
+            self.assertEqual(set(report["rules"]), self.rules)
+
+    def test_export_repeats(self):
+        # Equal inputs give equal bytes, whatever the number of threads; the second export replaces the first.
+        exports = []
+        for threads in 1, 2:
+            self.done("export", "--quiet", checkpoint=TINY, scheme="w8a8", calibration=self.rows(4), threads=threads,
+                      out=self.scratch / "out")
+            exports.append(snapshot(self.scratch / "out"))
+        self.assertEqual(*exports)
+
+    def test_rows_of_every_kind(self):
+        rows = self.scratch / "rows.jsonl"
+        rows.write_text('{"question": "What is 2 + 2?", "answer": "4"}\n{"text": "The opposite of hot is cold."}\n'
+                        '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hi"}]}\n'
+                        '{"ids": [278, 295, 268, 944, 270]}\n')
+        for chat in ["--chat"], []:
+            report, _, progress = self.report("evaluate", *chat, checkpoint=TINY, scheme="w8a16", calibration=rows,
+                                              eval=rows)
+            self.assertIn("100% 4/4", progress)
+            self.assertGreater(report["fidelity"]["kl"], 0)
+        # Rows of ids need no tokenizer.
+        rows.write_text('{"ids": [278, 295, 268, 944, 270]}\n')
+        folder = self.copy(without=["tokenizer.json"])
+        report, _, _ = self.report("evaluate", checkpoint=folder, scheme="w8a16", calibration=rows, eval=rows)
+        self.assertGreater(report["fidelity"]["kl"], 0)
+
+
+class Usage(Case):
+    """Exit status 2, and a hint; 0 for what was asked."""
+
+    def test_mistakes(self):
+        out = self.scratch / "out"
+        for mistake, words in [
+            ([], "subcommand"),
+            (["exprot"], "subcommand"),
+            (["run", "--checkpoint", TINY, "--ids", "5"], "--dump"),
+            (["run", "--ids", "5", "--dump", out], "--checkpoint"),
+            (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--decode", "-1"], "--decode"),
+            (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--scheme", "w4a4"], "w4a4"),
+            (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--frobnicate"], "--frobnicate"),
+            (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--threads", "-1"], "--threads"),
+            (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--threads", "1000000"], "--threads"),
+            (["export", "--checkpoint", TINY, "--scheme", "f32"], "--out"),
+            (["export", "--checkpoint", TINY, "--scheme", "f32", "--out", out, "--target", "tflite"], "tflite"),
+            (["export", "--checkpoint", TINY, "--out", out, "--observer", "median"], "median"),
+            (["export", "--checkpoint", TINY, "--out", out, "--observer", "percentile:101"], "percentile"),
+            (["evaluate", "--checkpoint", TINY, "--scheme", "f32"], "--eval"),
+            (["generate", "--checkpoint", TINY], "--prompt"),
+            (["generate", "--checkpoint", TINY, "--prompt", "a", "--top-p", "2"], "--top-p"),
+            (["generate", "--checkpoint", TINY, "--prompt", "a", "--max-new", "many"], "--max-new"),
+        ]:
+            with self.subTest(arguments=mistake):
+                result = self.call(*mistake) if mistake else subprocess.run([EXPORTER], capture_output=True, text=True)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(words, result.stderr)
+                self.assertEqual(result.stdout, "")
+                self.assertEqual(list(self.scratch.iterdir()), [])
+
+    def test_help_and_version(self):
+        for arguments, words in [(["--help"], "evaluate"), (["export", "--help"], "--per-channel"),
+                                 (["--version"], "0.")]:
+            result = self.call(*arguments)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            self.assertIn(words, result.stdout)
+
+    def test_default_schemes(self):
+        # As the help says: run and generate are about the float model, export and evaluate need a calibration.
+        self.done("run", checkpoint=TINY, ids="5", dump=self.scratch / "dump.safetensors")
+        self.refused(["w8a8", "--calibration"], "export", checkpoint=TINY, out=self.scratch / "out")
+        self.refused(["w8a8", "--calibration"], "evaluate", checkpoint=TINY, eval=TEXT / "eval.jsonl")
+
+
+class Weights(Case):
+    """Broken weights are refused before anything is written."""
+
+    def refuse(self, folder, *words):
+        self.refused(words, "export", checkpoint=folder, scheme="f32", out=self.scratch / "out")
+        self.refused(words, "run", checkpoint=folder, ids="5,17,3", dump=self.scratch / "dump.safetensors")
+
+    def setUp(self):
+        super().setUp()
+        self.whole = (TINY / "model.safetensors").read_bytes()
+        start = 8 + struct.unpack_from("<Q", self.whole)[0]
+        self.header, self.data = self.whole[8:start], self.whole[start:]
+
+    def rewritten(self, edit):
+        """A copy of the checkpoint whose header went through `edit`, which may return other data."""
+        folder, header = self.copy(), json.loads(self.header)
+        data = edit(header) or self.data
+        text = json.dumps(header).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+        return folder
+
+    def test_the_edits_alone_are_harmless(self):
+        folder = self.rewritten(lambda header: None)
+        self.done("run", checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")
+
+    def test_truncated(self):
+        size = len(self.whole)
+        for length in 0, 7, 8, 4000, size // 2, size - 1:
+            with self.subTest(length=length):
+                folder = self.copy()
+                os.truncate(folder / "model.safetensors", length)
+                self.refuse(folder, folder / "model.safetensors")
+
+    def test_overlapping(self):
+        name, other = "model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.up_proj.weight"
+
+        def edit(header):
+            header[name]["data_offsets"] = header[other]["data_offsets"]
+
+        self.refuse(self.rewritten(edit), "model.safetensors", "proj.weight")
+
+    def test_offsets(self):
+        name = "model.layers.3.self_attn.q_proj.weight"
+        for offsets in [2**62, 2**62 + 65536], [65536, 0], [-65536, 0], [0, 2**64], [0], "0", None:
+            with self.subTest(offsets=offsets):
+                folder = self.rewritten(lambda header: header[name].update(data_offsets=offsets))
+                self.refuse(folder, folder / "model.safetensors", name)
+
+    def test_header_length(self):
+        for length in 2**63, 2**64 - 1, 2**32, 0:
+            with self.subTest(length=length):
+                folder = self.copy()
+                with open(folder / "model.safetensors", "r+b") as file:
+                    file.write(struct.pack("<Q", length))
+                self.refuse(folder, folder / "model.safetensors", "header")
+
+    def test_header_text(self):
+        folder = self.copy()
+        with open(folder / "model.safetensors", "r+b") as file:
+            file.seek(8)
+            file.write(b"[")
+        self.refuse(folder, folder / "model.safetensors", "header")
+
+    def test_dtype(self):
+        name = "model.layers.1.post_attention_layernorm.weight"
+        for dtype, size, words in [("I64", 8, "i64"), ("BOOL", 1, "u8"), ("F8_E4M3", 1, "F8_E4M3"),
+                                   ("NONE", 2, "NONE")]:
+            def edit(header):
+                """The 128 values become of `dtype`, and what lies behind them moves."""
+                begin, end = header[name]["data_offsets"]
+                moved = 128 * size - (end - begin)
+                for key, entry in header.items():
+                    if key != "__metadata__" and entry["data_offsets"][0] >= end:
+                        entry["data_offsets"] = [offset + moved for offset in entry["data_offsets"]]
+                header[name].update(dtype=dtype, data_offsets=[begin, end + moved])
+                return self.data[:begin] + bytes(128 * size) + self.data[end:]
+
+            with self.subTest(dtype=dtype):
+                folder = self.rewritten(edit)
+                self.refuse(folder, folder / "model.safetensors", name, words)
+
+    def test_shape(self):
+        name = "model.layers.5.mlp.down_proj.weight"
+        for shape in [384, 128], [128 * 384], [1, 128, 384]:
+            with self.subTest(shape=shape):
+                folder = self.rewritten(lambda header: header[name].update(shape=shape))
+                self.refuse(folder, folder / "model.safetensors", name, "[128, 384]")
+
+    def test_missing(self):
+        name = "model.layers.5.self_attn.k_norm.weight"
+
+        def rename(header):
+            header["model.layers.5.self_attn.k_norm.wieght"] = header.pop(name)
+
+        self.refuse(self.rewritten(rename), name, "missing")
+
+    def test_no_weights(self):
+        folder = self.copy(without=["model.safetensors"])
+        self.refuse(folder, folder, "model.safetensors")
+        self.refuse(self.scratch / "nowhere", self.scratch / "nowhere")
+
+    def test_shards(self):
+        names = [name for name in json.loads(self.header) if name != "__metadata__"]
+        (self.scratch / "outside.safetensors").write_bytes(self.whole)
+
+        def index(file, found=names):
+            folder = self.copy(without=["model.safetensors"])
+            (folder / "shard.safetensors").write_bytes(self.whole)
+            (folder / "model.safetensors.index.json").write_text(
+                json.dumps({"weight_map": dict.fromkeys(found, "shard.safetensors") | {"model.norm.weight": file}}))
+            return folder
+
+        self.done("run", checkpoint=index("shard.safetensors"), ids="5", dump=self.scratch / "dump.safetensors")
+        for file in "../outside.safetensors", str(self.scratch / "outside.safetensors"), "..", "", 7:
+            with self.subTest(file=file):
+                self.refuse(index(file), "model.safetensors.index.json", "model.norm.weight")
+        self.refuse(index("other.safetensors"), "other.safetensors")
+        self.refuse(index("shard.safetensors", [*names, "model.norm.bias"]), "shard.safetensors", "model.norm.bias")
+
+
+class Configs(Case):
+    """Configs that are broken, or of another model, and broken tokenizers."""
+
+    def refuse(self, folder, *words):
+        self.refused(words, "export", checkpoint=folder, scheme="f32", out=self.scratch / "out")
+
+    def test_missing_field(self):
+        for field in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                      "rms_norm_eps", "model_type"):
+            with self.subTest(field=field):
+                folder = self.copy(**{field: None})
+                self.refuse(folder, folder / "config.json", field)
+
+    def test_absurd_field(self):
+        for field, value in [("hidden_size", -128), ("hidden_size", 1e300), ("hidden_size", "128"), ("head_dim", 63),
+                             ("num_hidden_layers", 0), ("num_hidden_layers", 10**9), ("num_key_value_heads", 3),
+                             ("vocab_size", 2**70), ("rms_norm_eps", -1), ("rms_norm_eps", "small"),
+                             ("tie_word_embeddings", "yes"), ("hidden_act", "gelu"), ("model_type", "llama"),
+                             ("rope_parameters", {"rope_theta": 0, "rope_type": "default"}),
+                             ("rope_parameters", {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4})]:
+            with self.subTest(field=field, value=value):
+                folder = self.copy(**{field: value})
+                self.refuse(folder, folder / "config.json", field)
+
+    def test_other_model(self):
+        for field, value in [("vocab_size", 1281), ("hidden_size", 256), ("intermediate_size", 512),
+                             ("num_hidden_layers", 7), ("num_attention_heads", 8), ("num_key_value_heads", 4),
+                             ("head_dim", 32), ("max_position_embeddings", 2048), ("rms_norm_eps", 1e-5),
+                             ("tie_word_embeddings", False)]:
+            with self.subTest(field=field):
+                others = {"layer_types": None} if field == "num_hidden_layers" else {}
+                folder = self.copy(**{field: value}, **others)
+                self.refuse(folder, folder / "config.json", field, "built for")
+        folder = self.copy(rope_parameters={"rope_theta": 10000.0, "rope_type": "default"})
+        self.refuse(folder, folder / "config.json", "rope_theta", "built for")
+
+    def test_no_json(self):
+        for text in "", "[]", "{", '{"model_type": "qwen3",}', "\x00":
+            with self.subTest(text=text):
+                folder = self.copy()
+                (folder / "config.json").write_text(text)
+                self.refuse(folder, folder / "config.json")
+        folder = self.copy(without=["config.json"])
+        self.refuse(folder, folder / "config.json")
+
+    def test_tokenizer(self):
+        folder = self.copy()
+        file = folder / "tokenizer.json"
+        whole = json.loads(file.read_text())
+
+        def without(key):
+            return {**whole, "model": {k: v for k, v in whole["model"].items() if k != key}}
+
+        for broken, words in [(without("merges"), "merges"), (without("vocab"), "vocab"), ([], ""),
+                              ({**whole, "model": {**whole["model"], "type": "Unigram"}}, "type")]:
+            with self.subTest(words=words):
+                file.write_text(json.dumps(broken))
+                self.refuse(folder, file, words)
+                self.refused([file, words], "generate", checkpoint=folder, prompt="a")
+                self.refused([file, words], "tokens", checkpoint=folder, text="a")
+        file.unlink()
+        self.refused([file], "generate", checkpoint=folder, prompt="a")
+
+
+class Texts(Case):
+    """Calibration sets, token ids and prompts that cannot be used."""
+
+    def refuse_rows(self, text, *words):
+        rows = self.scratch / "rows.jsonl"
+        rows.write_text(text)
+        self.refused([rows, *words], "export", checkpoint=TINY, scheme="w8a16", calibration=rows,
+                     out=self.scratch / "out")
+        self.refused([rows, *words], "evaluate", checkpoint=TINY, scheme="w8a16", calibration=TEXT / "calib.jsonl",
+                     eval=rows, json=self.scratch / "report.json")
+
+    def test_empty(self):
+        for text in "", "\n\n":
+            self.refuse_rows(text, "at least one row")
+
+    def test_broken_line(self):
+        good = '{"text": "The capital of France is Paris."}\n'
+        for line in '{"text": "a', "[1]", "text", '{"text": 5}', '{"answer": "a"}', '{"text": "a", "ids": [1]}', "":
+            with self.subTest(line=line):
+                self.refuse_rows(good + line + "\n" + good, "rows.jsonl:2")
+
+    def test_ids_of_rows(self):
+        for ids, words in [([5, VOCABULARY], str(VOCABULARY)), ([5, -1], "-1"), ([5, 2**40], str(2**40)), ([5], "two")]:
+            with self.subTest(ids=ids):
+                self.refuse_rows(json.dumps({"ids": ids}) + "\n", "1: ", words)
+
+    def test_no_calibration(self):
+        for command, options in [("export", {"out": "out"}), ("run", {"ids": "5", "dump": "dump.safetensors"}),
+                                 ("evaluate", {"eval": "8-eval.jsonl", "json": "report.json"})]:
+            self.rows(8, "eval.jsonl")
+            options = {key: value if key == "ids" else self.scratch / value for key, value in options.items()}
+            options |= {"checkpoint": TINY, "scheme": "w8a16"}
+            self.refused(["--calibration", "w8a16"], command, **options)
+            self.refused(["nowhere.jsonl"], command, calibration="nowhere.jsonl", **options)
+
+    def test_ids(self):
+        dump = self.scratch / "dump.safetensors"
+        for ids, word in [(f"5,{VOCABULARY}", VOCABULARY), ("5,99999999999999999999", "99999999999999999999"),
+                          ("-5", "-5"), ("5,,3", "''"), ("5,x", "x"), (",", "''")]:
+            with self.subTest(ids=ids):
+                self.refused([word], "run", "--ids=" + ids, checkpoint=TINY, dump=dump)
+
+    def test_too_long(self):
+        dump = self.scratch / "dump.safetensors"
+        ids = ",".join(["5"] * (POSITIONS - 8))
+        self.done("run", checkpoint=TINY, ids=ids, decode=8, dump=dump)
+        dump.unlink()
+        for decode in 9, 2**63 - 1:
+            self.refused([POSITIONS], "run", checkpoint=TINY, ids=ids, decode=decode, dump=dump)
+        self.refused([POSITIONS], "run", checkpoint=TINY, ids=ids + ",5" * 9, dump=dump)
+        self.refused([POSITIONS], "generate", checkpoint=TINY, prompt="hot " * POSITIONS)
+        self.refused(["--prompt"], "generate", checkpoint=TINY, prompt="")
+
+
+class Disk(Case):
+    """Files that cannot be written: the message names them, and what was there stays as it was."""
+
+    def outputs(self, folder):
+        """Each command with its output below `folder`."""
+        rows = self.rows(2)
+        return [("export", "out", {"checkpoint": TINY, "scheme": "f32", "out": folder / "out"}),
+                ("export", "report.json", {"checkpoint": TINY, "scheme": "f32", "out": self.scratch / "other",
+                                           "json": folder / "report.json"}),
+                ("evaluate", "report.json", {"checkpoint": TINY, "scheme": "f32", "eval": rows, "quiet": None,
+                                             "json": folder / "report.json"}),
+                ("run", "dump.safetensors", {"checkpoint": TINY, "ids": "5,17,3", "dump": folder / "dump.safetensors"})]
+
+    def test_no_folder(self):
+        file = self.scratch / "file"
+        file.write_text("a regular file")
+        for command, name, options in self.outputs(file):
+            with self.subTest(command=command, output=name):
+                self.refused([file / name], command, **options)
+
+    def test_no_parent(self):
+        for command, name, options in self.outputs(self.scratch / "nowhere"):
+            if name != "out":
+                with self.subTest(command=command, output=name):
+                    self.refused([self.scratch / "nowhere" / name], command, **options)
+
+    def test_in_the_way(self):
+        for name in "dump.safetensors", "report.json", "out/decode.onnx":
+            (self.scratch / name).mkdir(parents=True)
+        for command, name, options in self.outputs(self.scratch):
+            with self.subTest(command=command, output=name):
+                self.refused([self.scratch / name], command, **options)
+
+    def limited(self, size):
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+        return limit
+
+    def test_full_disk(self):
+        # A limit on the size of a file stands for a disk that is full. First nothing was there, then older files.
+        large = 0, 4096, 300_000, 2_000_000
+        limits = {"out": large, "dump.safetensors": large, "report.json": (0, 100)}
+        self.rows(2)
+        for before in False, True:
+            if before:
+                self.done("export", checkpoint=OUTLIER, scheme="f32", out=self.scratch / "out")
+                for name in "report.json", "dump.safetensors":
+                    (self.scratch / name).write_text("old")
+            for command, name, options in self.outputs(self.scratch):
+                if "json" in options and command == "export":
+                    continue  # its models would not fit either
+                if command == "run":
+                    options["ids"] = ",".join(["5"] * 256)  # more than the 1 MB that is buffered
+                for limit in limits[name]:
+                    with self.subTest(command=command, output=name, limit=limit, before=before):
+                        self.refused([self.scratch / name], command, preexec_fn=self.limited(limit), **options)
+
+    def test_full_standard_output(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        for command, options in [("generate", {"prompt": "2 + 2 ="}), ("tokens", {"text": "2 + 2 ="}),
+                                 ("export", {"scheme": "f32", "out": self.scratch / "out"})]:
+            with self.subTest(command=command), open("/dev/full", "w") as full:
+                result = self.call(command, checkpoint=TINY, stdout=full, **options)
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, r"\Astandard output: [^\n]+\n\Z")
+
+
+if __name__ == "__main__":
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(globals()[sys.argv[3].capitalize()])
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    if result.testsRun == 0:
+        sys.exit("no test ran")
+    sys.exit(not result.wasSuccessful())
