@@ -35,7 +35,8 @@ struct golden {
     const auto n = t.size() / static_cast<std::size_t>(t.shape[0]);
     std::vector<std::int64_t> all(t.size());
     std::memcpy(all.data(), t.data, t.bytes);
-    return {all.begin() + row * static_cast<std::ptrdiff_t>(n), all.begin() + (row + 1) * static_cast<std::ptrdiff_t>(n)};
+    return {all.begin() + row * static_cast<std::ptrdiff_t>(n),
+            all.begin() + (row + 1) * static_cast<std::ptrdiff_t>(n)};
   }
   std::vector<float> floats(const std::string& name, std::int64_t row) const {
     const tensor_info& t = file.at(name);
@@ -65,7 +66,8 @@ void check_cache(const Session& s, const golden& g, const std::string& when, std
       const auto view = key ? s.keys(l) : s.values(l);
       std::vector<float> found;
       for (std::int64_t h = 0; h < view.kv_heads; ++h)
-        for (std::int64_t i = 0; i < s.position() * view.head_dim; ++i) found.push_back(static_cast<float>(view.at(h, 0)[i]));
+        for (std::int64_t i = 0; i < s.position() * view.head_dim; ++i)
+          found.push_back(static_cast<float>(view.at(h, 0)[i]));
       const std::string name = "base.kv." + when + "." + std::to_string(l) + (key ? ".key" : ".value");
       check_close(found, g.floats(name, row), name);
     }
@@ -76,8 +78,8 @@ struct hidden_check final : layer_listener {
   std::int64_t row, layers;
   hidden_check(const golden& file, std::int64_t r, std::int64_t n) : g(file), row(r), layers(n) {}
   void hidden_states(std::int64_t layer, matrix_view<const float> x) override {
-    check_close({x.data, static_cast<std::size_t>(x.rows * x.cols)}, g.floats("base.hidden." + std::to_string(layer), row),
-                "hidden." + std::to_string(layer));
+    check_close({x.data, static_cast<std::size_t>(x.rows * x.cols)},
+                g.floats("base.hidden." + std::to_string(layer), row), "hidden." + std::to_string(layer));
   }
   void final_norm(matrix_view<const float> x) override {
     check_close({x.data, static_cast<std::size_t>(x.rows * x.cols)}, g.floats("base.final_norm", row), "final_norm");
@@ -130,8 +132,8 @@ void check_padded(const std::filesystem::path& folder) {
     s.truncate(0);
     s.prefill(ids, [&](std::int64_t, matrix_view<const float> x) {
       const auto expected = g.floats("padded.logits", row);
-      check_close({x.data, static_cast<std::size_t>(x.rows * x.cols)}, std::span(expected).subspan(static_cast<std::size_t>(padding * C.vocab_size)),
-                  "padded.logits");
+      check_close({x.data, static_cast<std::size_t>(x.rows * x.cols)},
+                  std::span(expected).subspan(static_cast<std::size_t>(padding * C.vocab_size)), "padded.logits");
     });
   }
 }
@@ -147,8 +149,8 @@ std::vector<float> heads_first(std::span<const float> x, std::int64_t rows, std:
 }
 
 /// Softmax of the causal scores of q and k, both [heads, S, D].
-std::vector<float> attention_weights(const std::vector<float>& q, const std::vector<float>& k, std::int64_t rows, std::int64_t heads,
-                                     std::int64_t kv_heads) {
+std::vector<float> attention_weights(const std::vector<float>& q, const std::vector<float>& k, std::int64_t rows,
+                                     std::int64_t heads, std::int64_t kv_heads) {
   const std::int64_t d = static_cast<std::int64_t>(q.size()) / heads / rows;
   std::vector<float> weights;
   for (std::int64_t h = 0; h < heads; ++h)
@@ -202,16 +204,25 @@ void check_layer(const std::filesystem::path& folder) {
       std::string module(n.name.view());
       module.erase(0, module.find('.') + 1);  // goldens name modules without "self_attn." and "mlp."
       switch (n.kind) {
-        case op::rms_norm: case op::linear: return check(x, module);
-        case op::swiglu: return check(x, "down_proj_in");
-        case op::attention: check(x, "attn_out"); return check(x, "o_proj_in");
-        case op::add: if (module == "attn_residual") check(x, module); return;
+        case op::rms_norm:
+        case op::linear:
+          return check(x, module);
+        case op::swiglu:
+          return check(x, "down_proj_in");
+        case op::attention:
+          check(x, "attn_out");
+          return check(x, "o_proj_in");
+        case op::add:
+          if (module == "attn_residual") check(x, module);
+          return;
         case op::rope:
           if (x.size() == static_cast<std::size_t>(rows * C.num_attention_heads * C.head_dim))
             check(rotated_q = heads_first(x, rows, C.num_attention_heads), "q_rope");
-          else check(heads_first(x, rows, C.num_key_value_heads), "k_rope");
+          else
+            check(heads_first(x, rows, C.num_key_value_heads), "k_rope");
           return;
-        default: return;
+        default:
+          return;
       }
     });
     check(attention_weights(rotated_q, key, rows, C.num_attention_heads, C.num_key_value_heads), "attn_weights");

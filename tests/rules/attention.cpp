@@ -21,14 +21,16 @@ struct attention_graph {
     tensor_type table{dtype::f32, {64, head_dim / 2}};
     const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});
     const expr other = leaf(b, op::input, "other_position", {dtype::i32, {1, 1}});
-    const expr cos = leaf(b, op::weight, "cos", table), sin = leaf(b, op::weight, "sin", table), sin2 = leaf(b, op::weight, "sin2", table);
+    const expr cos = leaf(b, op::weight, "cos", table), sin = leaf(b, op::weight, "sin", table),
+               sin2 = leaf(b, op::weight, "sin2", table);
     const auto split = [&](std::string_view name, std::int64_t n) {
       return reshape(input(b, name, {dtype::f32, {1, rows, n * head_dim}}), {1, rows, n, head_dim});
     };
     const expr q = rope(split("q", heads), cos, sin, last);
     const expr k = rope(split("k", kv_heads), cos, OtherTable ? sin2 : sin, last);
     const expr keys = kv_append(leaf(b, op::input, "past_key", cache), k, last);
-    const expr values = kv_append(leaf(b, op::input, "past_value", cache), split("v", kv_heads), OtherPosition ? other : last);
+    const expr values =
+        kv_append(leaf(b, op::input, "past_value", cache), split("v", kv_heads), OtherPosition ? other : last);
     const expr out = reshape(attention(q, keys, values, last, 0.4), {1, rows, heads * head_dim});
     return out;
   });
@@ -36,7 +38,7 @@ struct attention_graph {
 
 constexpr std::array to_gqa{rules::attention_to_gqa, rules::merge_reshapes, rules::drop_reshape};
 static_assert(fires(rules::attention_to_gqa, attention_graph<>::value) == 1);
-static_assert(fires(rules::attention_to_gqa, attention_graph<true>::value) == 0);         // k and v at different positions
+static_assert(fires(rules::attention_to_gqa, attention_graph<true>::value) == 0);  // k and v at different positions
 static_assert(fires(rules::attention_to_gqa, attention_graph<false, true>::value) == 0);  // q and k rotated differently
 
 using with_gqa = after<attention_graph<>, to_gqa>;
@@ -64,29 +66,40 @@ static_assert(after<gqa_with_caches, rules::run>::result.fired.count("gqa_presen
 // Rules of a session on quantized graphs.
 
 constexpr expr quantize_pair(expr x, std::int16_t q, std::int16_t d) {
-  const expr codes = rules::detail::with_slot(apply(op::quantize, {.value = 0, .ints = {}, .type = {dtype::u8, {}}}, x), q);
+  const expr codes =
+      rules::detail::with_slot(apply(op::quantize, {.value = 0, .ints = {}, .type = {dtype::u8, {}}}, x), q);
   return rules::detail::with_slot(apply(op::dequantize, {}, codes), d);
 }
 constexpr expr fake(expr x, std::int16_t slot) { return rules::detail::with_slot(apply(op::fake_quant, {}, x), slot); }
 
-static_assert(fires(rules::fuse_fake_quant, around([](builder& b) { return quantize_pair(input(b, "x"), 3, 3); })) == 1);
-static_assert(fires(rules::fuse_fake_quant, around([](builder& b) { return quantize_pair(input(b, "x"), 3, 4); })) == 0);
+static_assert(fires(rules::fuse_fake_quant, around([](builder& b) { return quantize_pair(input(b, "x"), 3, 3); })) ==
+              1);
+static_assert(fires(rules::fuse_fake_quant, around([](builder& b) { return quantize_pair(input(b, "x"), 3, 4); })) ==
+              0);
 
-static_assert(fires(rules::drop_requantize, around([](builder& b) { return fake(reshape(fake(input(b, "x"), 1), {1, 1, rows, channels}), 1); })) == 1);
-static_assert(fires(rules::drop_requantize, around([](builder& b) { return fake(reshape(fake(input(b, "x"), 1), {1, 1, rows, channels}), 2); })) == 0);
-static_assert(fires(rules::drop_requantize, around([](builder& b) { return fake(sigmoid(fake(input(b, "x"), 1)), 1); })) == 0);
+static_assert(fires(rules::drop_requantize, around([](builder& b) {
+                      return fake(reshape(fake(input(b, "x"), 1), {1, 1, rows, channels}), 1);
+                    })) == 1);
+static_assert(fires(rules::drop_requantize, around([](builder& b) {
+                      return fake(reshape(fake(input(b, "x"), 1), {1, 1, rows, channels}), 2);
+                    })) == 0);
+static_assert(fires(rules::drop_requantize,
+                    around([](builder& b) { return fake(sigmoid(fake(input(b, "x"), 1)), 1); })) == 0);
 
 constexpr expr convolved(builder& b, const fixed_vector<std::int32_t, 5>& out) {
   const expr x = transpose(rules::detail::unsqueeze(input(b, "x")), {{0, 3, 1, 2}, 4});
   return transpose(fake(conv1x1(x, leaf(b, op::weight, "w", {dtype::f32, {10, channels, 1, 1}})), 0), out);
 }
 static_assert(fires(rules::hoist_transpose, around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); })) == 1);
-static_assert(fires(rules::hoist_transpose, around([](builder& b) { return transpose(fake(input(b, "x"), 0), {{0, 2, 1}, 3}); })) == 0);
+static_assert(fires(rules::hoist_transpose,
+                    around([](builder& b) { return transpose(fake(input(b, "x"), 0), {{0, 2, 1}, 3}); })) == 0);
 
 static_assert(fires(rules::sink_transpose, around([](builder& b) {
                       return fake(transpose(rules::detail::unsqueeze(input(b, "x")), {{0, 3, 1, 2}, 4}), 0);
                     })) == 1);
-static_assert(fires(rules::sink_transpose, around([](builder& b) { return fake(transpose(input(b, "x", {dtype::f32, {1, channels, 1, rows}}), {{0, 2, 3, 1}, 4}), 0); })) == 0);
+static_assert(fires(rules::sink_transpose, around([](builder& b) {
+                      return fake(transpose(input(b, "x", {dtype::f32, {1, channels, 1, rows}}), {{0, 2, 3, 1}, 4}), 0);
+                    })) == 0);
 
 struct convolution {
   static constexpr auto value = around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); });

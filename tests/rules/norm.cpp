@@ -61,10 +61,12 @@ static_assert(fires(rules::fuse_rms_norm, around([](builder& b) {
 
 constexpr std::array lower{rules::norm_to_lp_norm};
 static_assert(fires(rules::norm_to_lp_norm, fused::value) == 1);
-static_assert(count(op::lp_norm, after<fused, lower>::value) == 1 && count(op::rms_norm, after<fused, lower>::value) == 0);
+static_assert(count(op::lp_norm, after<fused, lower>::value) == 1 &&
+              count(op::rms_norm, after<fused, lower>::value) == 0);
 // The gain is computed, so sqrt(n) cannot go into it.
 static_assert(fires(rules::norm_to_lp_norm, around([](builder& b) {
-                      return rms_norm(input(b, "x"), reshape(leaf(b, op::weight, "w", {dtype::f32, {1, channels}}), {channels}), 1e-6);
+                      return rms_norm(input(b, "x"),
+                                      reshape(leaf(b, op::weight, "w", {dtype::f32, {1, channels}}), {channels}), 1e-6);
                     })) == 0);
 
 }  // namespace

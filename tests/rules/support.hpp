@@ -28,7 +28,9 @@ constexpr graph<> around(Make make) {
   return g;
 }
 
-constexpr expr input(builder& b, std::string_view name, tensor_type type = hidden) { return leaf(b, op::input, name, type); }
+constexpr expr input(builder& b, std::string_view name, tensor_type type = hidden) {
+  return leaf(b, op::input, name, type);
+}
 constexpr expr vector(builder& b, std::string_view name) { return leaf(b, op::weight, name, {dtype::f32, {channels}}); }
 constexpr expr matrix(builder& b, std::string_view name, std::int64_t rows, std::int64_t cols) {
   return leaf(b, op::weight, name, {dtype::f32, {rows, cols}});
@@ -76,7 +78,8 @@ std::vector<float> evaluate(std::int64_t rows = 5) {
   std::vector<void*> inputs;
   for (node_id id : planned<G>::layout.parameters) {
     const node& n = g[id];
-    kept.push_back(n.kind == op::fill ? std::vector{static_cast<float>(n.attr.value)} : values(n.name, n.dims().elements(), n.attr.value));
+    kept.push_back(n.kind == op::fill ? std::vector{static_cast<float>(n.attr.value)}
+                                      : values(n.name, n.dims().elements(), n.attr.value));
     parameters.push_back({dtype::f32, kept.back().data(), {}});
   }
   for (node_id id : planned<G>::layout.inputs) {

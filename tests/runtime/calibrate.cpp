@@ -115,7 +115,8 @@ TEST_CASE("no texts, no calibration") {
   CHECK_THROWS_WITH_AS(tune({}), "calibration: expected at least one text, found none", error);
 }
 
-TEST_CASE("calibrated on its own trajectory, decoding follows the float model; on one token and an empty cache, it is lost") {
+TEST_CASE(
+    "calibrated on its own trajectory, decoding follows the float model; on one token and an empty cache, it is lost") {
   const auto rows = texts("calib.jsonl", 32);
   const calibration_result tuned = tune(rows);
   const against_float own = follow(tuned);
@@ -136,8 +137,9 @@ TEST_CASE("calibrated on its own trajectory, decoding follows the float model; o
     s.decode(220);  // " "
   }
   const against_float lost = follow({tuned.prefill, misled.result().decode});
-  MESSAGE("KL from the float model: " << own.kl << " on the trajectory, " << lost.kl << " on one token; prompts continued: "
-                                      << own.continued << " and " << lost.continued << " of 12");
+  MESSAGE("KL from the float model: " << own.kl << " on the trajectory, " << lost.kl
+                                      << " on one token; prompts continued: " << own.continued << " and "
+                                      << lost.continued << " of 12");
   CHECK(lost.continued < 10);
   CHECK(lost.kl > 1000 * own.kl);
 }

@@ -85,15 +85,33 @@ struct bfloat16 {
 
 namespace detail {
 template <dtype> struct storage;
-template <> struct storage<dtype::f32> { using type = float; };
-template <> struct storage<dtype::f16> { using type = float16; };
-template <> struct storage<dtype::bf16> { using type = bfloat16; };
-template <> struct storage<dtype::i8> { using type = std::int8_t; };
-template <> struct storage<dtype::u8> { using type = std::uint8_t; };
-template <> struct storage<dtype::i16> { using type = std::int16_t; };
-template <> struct storage<dtype::u16> { using type = std::uint16_t; };
-template <> struct storage<dtype::i32> { using type = std::int32_t; };
-template <> struct storage<dtype::i64> { using type = std::int64_t; };
+template <> struct storage<dtype::f32> {
+  using type = float;
+};
+template <> struct storage<dtype::f16> {
+  using type = float16;
+};
+template <> struct storage<dtype::bf16> {
+  using type = bfloat16;
+};
+template <> struct storage<dtype::i8> {
+  using type = std::int8_t;
+};
+template <> struct storage<dtype::u8> {
+  using type = std::uint8_t;
+};
+template <> struct storage<dtype::i16> {
+  using type = std::int16_t;
+};
+template <> struct storage<dtype::u16> {
+  using type = std::uint16_t;
+};
+template <> struct storage<dtype::i32> {
+  using type = std::int32_t;
+};
+template <> struct storage<dtype::i64> {
+  using type = std::int64_t;
+};
 
 template <class T> struct dtype_of;
 template <> struct dtype_of<float> : std::integral_constant<dtype, dtype::f32> {};

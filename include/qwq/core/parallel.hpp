@@ -39,8 +39,9 @@ void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
     for (std::size_t i = 0; i < count; ++i) f(i);
     return;
   }
-  ex.run(count, [](void* context, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); },
-         const_cast<void*>(static_cast<const void*>(&f)));
+  ex.run(
+      count, [](void* context, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); },
+      const_cast<void*>(static_cast<const void*>(&f)));
 }
 
 }  // namespace qwq

@@ -54,7 +54,8 @@ class thread_pool final : public executor {
   }
 
  private:
-  static constexpr int spins_before_sleep = 4000;  // some 50 us: shorter than the pauses between the products of a layer
+  static constexpr int spins_before_sleep =
+      4000;  // some 50 us: shorter than the pauses between the products of a layer
 
   static void pause() {
 #if defined(__x86_64__) || defined(__i386__)

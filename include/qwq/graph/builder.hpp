@@ -93,7 +93,9 @@ constexpr expr rsqrt(expr x) { return apply(op::rsqrt, {}, x); }
 constexpr expr sigmoid(expr x) { return apply(op::sigmoid, {}, x); }
 constexpr expr silu(expr x) { return apply(op::silu, {}, x); }
 constexpr expr mean(expr x) { return apply(op::mean, {}, x); }
-constexpr expr rms_norm(expr x, expr w, double eps) { return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w); }
+constexpr expr rms_norm(expr x, expr w, double eps) {
+  return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w);
+}
 constexpr expr lp_norm(expr x) { return apply(op::lp_norm, {}, x); }
 constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
 constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
@@ -110,8 +112,12 @@ constexpr expr slice(expr x, std::int32_t begin, std::int32_t end) {
 }
 constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
 constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {}, table, ids); }
-constexpr expr rope(expr x, expr cos, expr sin, expr last_position) { return apply(op::rope, {}, x, cos, sin, last_position); }
-constexpr expr kv_append(expr past, expr x, expr last_position) { return apply(op::kv_append, {}, past, x, last_position); }
+constexpr expr rope(expr x, expr cos, expr sin, expr last_position) {
+  return apply(op::rope, {}, x, cos, sin, last_position);
+}
+constexpr expr kv_append(expr past, expr x, expr last_position) {
+  return apply(op::kv_append, {}, past, x, last_position);
+}
 constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
   return apply(op::attention, {.value = scale, .ints = {}, .type = {}}, q, keys, values, last_position);
 }

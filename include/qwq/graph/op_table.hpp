@@ -144,7 +144,8 @@ constexpr void infer_concat(inference& in) {
 constexpr void infer_slice(inference& in) {
   in.out = in.args[0];
   dim& last = in.out.dims[in.out.dims.size() - 1];
-  if (in.attr.ints.size() != 2 || in.attr.ints[0] < 0 || in.attr.ints[1] > last.extent || in.attr.ints[0] >= in.attr.ints[1])
+  if (in.attr.ints.size() != 2 || in.attr.ints[0] < 0 || in.attr.ints[1] > last.extent ||
+      in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
   last = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
@@ -160,12 +161,14 @@ constexpr void infer_rope(inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
   const dim half{in.dims(0).last().extent / 2};
   for (std::size_t i = 1; i <= 2; ++i)
-    if (!in.want_rank(i, 2) || !in.want_shape({in.dims(i)[0], half}, in.dims(i), why::last_dimension_must_match)) return;
+    if (!in.want_rank(i, 2) || !in.want_shape({in.dims(i)[0], half}, in.dims(i), why::last_dimension_must_match))
+      return;
   in.out = in.args[0];
 }
 
 constexpr void infer_kv_append(inference& in) {
-  if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) || !in.want_type(2, dtype::i32))
+  if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
+      !in.want_type(2, dtype::i32))
     return;
   const shape& past = in.dims(0);
   const shape& x = in.dims(1);
@@ -261,11 +264,13 @@ inline constexpr op_row op_table[] = {
 };
 
 static_assert(std::size(op_table) == op_count, "every op has a row");
-static_assert([] {
-  for (std::size_t i = 0; i < op_count; ++i)
-    if (static_cast<std::size_t>(op_table[i].kind) != i) return false;
-  return true;
-}(), "the rows stand in the order of the enumeration");
+static_assert(
+    [] {
+      for (std::size_t i = 0; i < op_count; ++i)
+        if (static_cast<std::size_t>(op_table[i].kind) != i) return false;
+      return true;
+    }(),
+    "the rows stand in the order of the enumeration");
 
 constexpr const op_row& row(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
 constexpr std::string_view name(op kind) { return row(kind).name; }

@@ -43,13 +43,15 @@ void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "g
   out << "digraph \"" << title << "\" {\n  rankdir=TB; node [shape=ellipse, fontname=\"Helvetica\"];\n";
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
-    out << "  n" << i << " [label=\"" << name(n.kind) << "\\n" << n.name.view() << '"'
-        << (n.args.empty() ? ", shape=box" : "") << "];\n";
+    out << "  n" << i << " [label=\"" << name(n.kind) << "\\n"
+        << n.name.view() << '"' << (n.args.empty() ? ", shape=box" : "") << "];\n";
     for (node_id a : n.args)
-      out << "  n" << a << " -> n" << i << " [label=\"" << name(g[a].type.type) << to_text(g[a].dims()).view() << "\"];\n";
+      out << "  n" << a << " -> n" << i << " [label=\"" << name(g[a].type.type) << to_text(g[a].dims()).view()
+          << "\"];\n";
   }
   for (const graph_output& o : g.outputs)
-    out << "  out_" << o.id << " [label=\"" << o.name.view() << "\", shape=box];\n  n" << o.id << " -> out_" << o.id << ";\n";
+    out << "  out_" << o.id << " [label=\"" << o.name.view() << "\", shape=box];\n  n" << o.id << " -> out_" << o.id
+        << ";\n";
   out << "}\n";
 }
 

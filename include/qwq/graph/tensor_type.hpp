@@ -51,8 +51,10 @@ constexpr text<N> to_text(const shape& s) {
   text<N> out{"["};
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (i > 0) out.append(",");
-    if (s[i].named()) out.append(s[i].symbol);
-    else out.append(s[i].extent);
+    if (s[i].named())
+      out.append(s[i].symbol);
+    else
+      out.append(s[i].extent);
   }
   return out.append("]");
 }

@@ -20,8 +20,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/io_error.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/io_error.hpp"
 
 namespace qwq {
 

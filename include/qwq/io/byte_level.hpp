@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <qwq/io/utf8.hpp>
+#include "qwq/io/utf8.hpp"
 
 namespace qwq::detail {
 

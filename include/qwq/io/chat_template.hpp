@@ -7,9 +7,9 @@
 #include <span>
 #include <string>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/json.hpp>
-#include <qwq/io/message.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/json.hpp"
+#include "qwq/io/message.hpp"
 
 namespace qwq {
 

@@ -14,11 +14,11 @@
 #include <utility>
 #include <vector>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/json.hpp>
-#include <qwq/io/json_place.hpp>
-#include <qwq/io/mapped_file.hpp>
-#include <qwq/io/safetensors.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/json.hpp"
+#include "qwq/io/json_place.hpp"
+#include "qwq/io/mapped_file.hpp"
+#include "qwq/io/safetensors.hpp"
 
 namespace qwq {
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include <qwq/core/written_file.hpp>
-#include <qwq/io/atomic_file.hpp>
+#include "qwq/core/written_file.hpp"
+#include "qwq/io/atomic_file.hpp"
 
 namespace qwq {
 

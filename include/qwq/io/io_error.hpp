@@ -5,7 +5,7 @@
 #include <string>
 #include <system_error>
 
-#include <qwq/core/error.hpp>
+#include "qwq/core/error.hpp"
 
 namespace qwq::detail {
 

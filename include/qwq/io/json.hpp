@@ -10,7 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <qwq/core/error.hpp>
+#include "qwq/core/error.hpp"
 
 namespace qwq::detail {
 

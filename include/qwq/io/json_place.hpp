@@ -7,8 +7,8 @@
 #include <string_view>
 #include <utility>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/json.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/json.hpp"
 
 namespace qwq::detail {
 

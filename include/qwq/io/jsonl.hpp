@@ -12,11 +12,11 @@
 #include <string_view>
 #include <vector>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/json.hpp>
-#include <qwq/io/json_place.hpp>
-#include <qwq/io/mapped_file.hpp>
-#include <qwq/io/message.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/json.hpp"
+#include "qwq/io/json_place.hpp"
+#include "qwq/io/mapped_file.hpp"
+#include "qwq/io/message.hpp"
 
 namespace qwq {
 

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/io_error.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/io_error.hpp"
 
 namespace qwq {
 

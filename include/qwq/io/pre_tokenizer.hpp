@@ -12,8 +12,8 @@
 #include <unicode/unorm2.h>
 #include <unicode/uregex.h>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/utf8.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/utf8.hpp"
 
 namespace qwq::detail {
 

@@ -16,11 +16,11 @@
 #include <utility>
 #include <vector>
 
-#include <qwq/core/dtype.hpp>
-#include <qwq/core/error.hpp>
-#include <qwq/io/json.hpp>
-#include <qwq/io/json_place.hpp>
-#include <qwq/io/mapped_file.hpp>
+#include "qwq/core/dtype.hpp"
+#include "qwq/core/error.hpp"
+#include "qwq/io/json.hpp"
+#include "qwq/io/json_place.hpp"
+#include "qwq/io/mapped_file.hpp"
 
 namespace qwq {
 

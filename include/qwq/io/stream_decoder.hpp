@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
-#include <qwq/io/tokenizer.hpp>
-#include <qwq/io/utf8.hpp>
+#include "qwq/io/tokenizer.hpp"
+#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 

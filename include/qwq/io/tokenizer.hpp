@@ -14,15 +14,15 @@
 #include <utility>
 #include <vector>
 
-#include <qwq/core/error.hpp>
-#include <qwq/io/added_tokens.hpp>
-#include <qwq/io/bpe.hpp>
-#include <qwq/io/byte_level.hpp>
-#include <qwq/io/json.hpp>
-#include <qwq/io/json_place.hpp>
-#include <qwq/io/mapped_file.hpp>
-#include <qwq/io/pre_tokenizer.hpp>
-#include <qwq/io/utf8.hpp>
+#include "qwq/core/error.hpp"
+#include "qwq/io/added_tokens.hpp"
+#include "qwq/io/bpe.hpp"
+#include "qwq/io/byte_level.hpp"
+#include "qwq/io/json.hpp"
+#include "qwq/io/json_place.hpp"
+#include "qwq/io/mapped_file.hpp"
+#include "qwq/io/pre_tokenizer.hpp"
+#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 

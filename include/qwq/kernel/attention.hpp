@@ -43,8 +43,7 @@ template <class Arch, int R, int N, class T>
 void score_tile(float (&score)[R][key_block], const query* rows, const T* key, std::int64_t head_dim, std::int64_t j,
                 float scale) {
   simd::batch<Arch> sum[R][N];
-  QWQ_UNROLL for (auto& row : sum)
-    QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
+  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
   simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) {
     simd::batch<Arch> q[R];
     QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(rows[r].q + d, count);
@@ -53,8 +52,8 @@ void score_tile(float (&score)[R][key_block], const query* rows, const T* key, s
       QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::fma<Arch>(q[r], k, sum[r][n]);
     }
   });
-  QWQ_UNROLL for (int r = 0; r < R; ++r)
-    QWQ_UNROLL for (int n = 0; n < N; ++n) score[r][j + n] = simd::reduce_add<Arch>(sum[r][n]) * scale;
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int n = 0; n < N; ++n) score[r][j + n] =
+      simd::reduce_add<Arch>(sum[r][n]) * scale;
 }
 
 /// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
@@ -63,10 +62,8 @@ void value_tile(const query* rows, const float (*weight)[key_block], const float
                 std::int64_t head_dim, std::int64_t keys, bool first, std::int64_t d, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[R][C];
-  QWQ_UNROLL for (int r = 0; r < R; ++r)
-    QWQ_UNROLL for (int c = 0; c < C; ++c)
-      sum[r][c] = first ? simd::batch<Arch>(0.0f)
-                        : simd::load<Arch>(rows[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(rows[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
   for (std::int64_t j = 0; j < keys; ++j) {
     simd::batch<Arch> v[C];
     QWQ_UNROLL for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(value + j * head_dim + d + c * width, count);
@@ -75,8 +72,8 @@ void value_tile(const query* rows, const float (*weight)[key_block], const float
       QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(v[c], w, sum[r][c]);
     }
   }
-  QWQ_UNROLL for (int r = 0; r < R; ++r)
-    QWQ_UNROLL for (int c = 0; c < C; ++c) simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
+      simd::store<Arch>(rows[r].y + d + c * width, sum[r][c], count);
 }
 
 /// The same for the whole head.

@@ -11,9 +11,8 @@ namespace detail {
 
 template <class Arch, class F>
 void map(std::span<float> y, F&& f) {
-  simd::strips<Arch>(static_cast<std::int64_t>(y.size()), [&](std::int64_t i, auto count) {
-    simd::store<Arch>(y.data() + i, f(i, count), count);
-  });
+  simd::strips<Arch>(static_cast<std::int64_t>(y.size()),
+                     [&](std::int64_t i, auto count) { simd::store<Arch>(y.data() + i, f(i, count), count); });
 }
 
 template <class Arch>
@@ -42,9 +41,8 @@ void multiply(std::span<float> y, std::span<const float> a, std::span<const floa
 /// y = x * factor
 template <class Arch = xsimd::default_arch>
 void scale(std::span<float> y, std::span<const float> x, float factor) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor);
-  });
+  detail::map<Arch>(
+      y, [&](std::int64_t i, auto count) { return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor); });
 }
 
 /// Every row of x times `v` (x.cols elements).

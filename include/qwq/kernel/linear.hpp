@@ -64,8 +64,8 @@ void dot_tile(matrix_view<float> y, matrix_view<const float> x, const W& w, std:
       QWQ_UNROLL for (int i = 0; i < M; ++i) sum[i][j] = simd::fma<Arch>(v[i], weight, sum[i][j]);
     }
   });
-  QWQ_UNROLL for (int i = 0; i < M; ++i)
-    QWQ_UNROLL for (int j = 0; j < N; ++j) y(i0 + i, j0 + j) = simd::reduce_add<Arch>(sum[i][j]);
+  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int j = 0; j < N; ++j) y(i0 + i, j0 + j) =
+      simd::reduce_add<Arch>(sum[i][j]);
 }
 
 template <class Arch, int N, class W>
@@ -83,9 +83,8 @@ void columns_tile(matrix_view<float> y, matrix_view<const float> x, const float*
                   std::int64_t j0, std::int64_t c0, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[N][C];
-  QWQ_UNROLL for (int j = 0; j < N; ++j)
-    QWQ_UNROLL for (int c = 0; c < C; ++c)
-      sum[j][c] = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y.row(j0 + j) + c0 + c * width, count);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[j][c] =
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y.row(j0 + j) + c0 + c * width, count);
   for (std::int64_t k = 0; k < depth; ++k) {
     simd::batch<Arch> v[C];
     QWQ_UNROLL for (int c = 0; c < C; ++c) v[c] = simd::load<Arch>(x.row(k) + c0 + c * width, count);
@@ -94,8 +93,8 @@ void columns_tile(matrix_view<float> y, matrix_view<const float> x, const float*
       QWQ_UNROLL for (int c = 0; c < C; ++c) sum[j][c] = simd::fma<Arch>(v[c], weight, sum[j][c]);
     }
   }
-  QWQ_UNROLL for (int j = 0; j < N; ++j)
-    QWQ_UNROLL for (int c = 0; c < C; ++c) simd::store<Arch>(y.row(j0 + j) + c0 + c * width, sum[j][c], count);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) QWQ_UNROLL for (int c = 0; c < C; ++c)
+      simd::store<Arch>(y.row(j0 + j) + c0 + c * width, sum[j][c], count);
 }
 
 template <class Arch, int N, class W>

@@ -62,8 +62,8 @@ void abs_max_columns(std::span<float> out, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
       const auto seen = simd::load<Arch>(out.data() + j, count);
-      simd::store<Arch>(out.data() + j,
-                        simd::at_least<Arch>(xsimd::abs(simd::load<Arch>(x.row(i) + j, count)), seen), count);
+      simd::store<Arch>(out.data() + j, simd::at_least<Arch>(xsimd::abs(simd::load<Arch>(x.row(i) + j, count)), seen),
+                        count);
     });
 }
 

@@ -48,10 +48,9 @@ void map_affine(matrix_view<To> y, matrix_view<From> x, const channel_affine& p,
       continue;
     }
     simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      const lane_affine<Arch> a(simd::load<Arch>(p.scales.data() + j, count),
-                                p.zero_points.empty() ? simd::batch<Arch>(0.0f)
-                                                      : simd::load<Arch>(p.zero_points.data() + j, count),
-                                p.range);
+      const lane_affine<Arch> a(
+          simd::load<Arch>(p.scales.data() + j, count),
+          p.zero_points.empty() ? simd::batch<Arch>(0.0f) : simd::load<Arch>(p.zero_points.data() + j, count), p.range);
       simd::store<Arch>(y.row(i) + j, f(a, simd::load<Arch>(x.row(i) + j, count)), count);
     });
   }

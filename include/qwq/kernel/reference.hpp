@@ -146,8 +146,7 @@ constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {
     double max = -std::numeric_limits<double>::infinity(), total = 0;
     for (float v : x.span(i)) max = v > max ? v : max;
     for (float v : x.span(i)) total += detail::exponential(v - max);
-    for (std::int64_t j = 0; j < x.cols; ++j)
-      y(i, j) = static_cast<float>(detail::exponential(x(i, j) - max) / total);
+    for (std::int64_t j = 0; j < x.cols; ++j) y(i, j) = static_cast<float>(detail::exponential(x(i, j) - max) / total);
   }
 }
 

@@ -63,8 +63,7 @@ xsimd::batch<To, Arch> widen(const T* p) {
 template <class Arch>
 xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
 #if defined(__AVX512F__)
-  if constexpr (lanes_512<Arch>)
-    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  if constexpr (lanes_512<Arch>) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #endif
 #if defined(__AVX2__)
   if constexpr (lanes_256<Arch>) return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

@@ -11,8 +11,9 @@ namespace qwq::layer {
 namespace detail {
 template <class X>
 constexpr void require_float() {
-  static_assert(float_value<X>,
-                "qwq::layer: this layer computes in float, and x holds integer codes; put qwq::dequantize(x) before it");
+  static_assert(
+      float_value<X>,
+      "qwq::layer: this layer computes in float, and x holds integer codes; put qwq::dequantize(x) before it");
 }
 }  // namespace detail
 
@@ -32,7 +33,8 @@ struct linear {
   template <class X, dtype T, std::int64_t Rows, std::int64_t Cols>
   constexpr value<dtype::f32> operator()(X x, parameter<T, Rows, Cols> w) const {
     detail::require_float<X>();
-    static_assert(T == Weight, "qwq::layer::linear(x, w) requires w to have the element type that the layer was declared with");
+    static_assert(T == Weight,
+                  "qwq::layer::linear(x, w) requires w to have the element type that the layer was declared with");
     static_assert(Rows == Out && Cols == In, "qwq::layer::linear<In, Out>(x, w) requires w to be [Out, In]");
     if constexpr (is_float(T)) {
       return value<dtype::f32>{qwq::linear(x, w)};
@@ -103,7 +105,8 @@ struct attention_result {
 /// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
 template <std::int64_t Hidden, std::int64_t Heads, std::int64_t KvHeads, std::int64_t HeadDim, std::int64_t Positions>
 struct attention {
-  static_assert(KvHeads > 0 && Heads % KvHeads == 0, "qwq::layer::attention requires Heads to be a multiple of KvHeads");
+  static_assert(KvHeads > 0 && Heads % KvHeads == 0,
+                "qwq::layer::attention requires Heads to be a multiple of KvHeads");
   static_assert(HeadDim % 2 == 0, "qwq::layer::attention requires an even HeadDim: RoPE rotates pairs");
   double eps;
   double theta;
@@ -123,7 +126,8 @@ struct attention {
     const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
     const value<Kv> keys{kv_append(past.key, k, past.last_position)};
     const value<Kv> values{kv_append(past.value_, v, past.last_position)};
-    const value<dtype::f32> mixed{reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
+    const value<dtype::f32> mixed{
+        reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
     return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};
   }
 };

@@ -57,9 +57,12 @@ struct step {
   template <std::size_t Node>
   static void* address(const frame& f) {
     constexpr location l = planned<G>::layout.of[Node];
-    if constexpr (l.where == place::arena) return f.arena + l.at;
-    else if constexpr (l.where == place::input) return f.inputs[l.at];
-    else return const_cast<void*>(f.parameters[l.at].data);
+    if constexpr (l.where == place::arena)
+      return f.arena + l.at;
+    else if constexpr (l.where == place::input)
+      return f.inputs[l.at];
+    else
+      return const_cast<void*>(f.parameters[l.at].data);
   }
 
   /// Result and arguments as spans of elements, or as matrices with one row per last axis.
@@ -97,10 +100,14 @@ namespace detail {
 template <class F>
 void with_weight(const operand& w, std::int64_t rows, std::int64_t cols, F&& f) {
   switch (w.type) {
-    case dtype::f32: return f(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
-    case dtype::f16: return f(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
-    case dtype::bf16: return f(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
-    default: return f(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
+    case dtype::f32:
+      return f(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
+    case dtype::f16:
+      return f(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
+    case dtype::bf16:
+      return f(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
+    default:
+      return f(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
   }
 }
 
@@ -126,7 +133,8 @@ template <>
 struct kernel_of<op::add> {
   template <class S>
   static void run(frame& f) {
-    static_assert(S::self().dims() == S::g[S::template arg_id<0>].dims() && S::self().dims() == S::g[S::template arg_id<1>].dims(),
+    static_assert(S::self().dims() == S::g[S::template arg_id<0>].dims() &&
+                      S::self().dims() == S::g[S::template arg_id<1>].dims(),
                   "qwq: the kernel of add takes two values of one shape");
     kernel::add(S::out(f), S::template in<0>(f), S::template in<1>(f));
   }
@@ -145,29 +153,38 @@ struct kernel_of<op::mul> {
 template <>
 struct kernel_of<op::sigmoid> {
   template <class S>
-  static void run(frame& f) { kernel::sigmoid(S::out(f), S::template in<0>(f)); }
+  static void run(frame& f) {
+    kernel::sigmoid(S::out(f), S::template in<0>(f));
+  }
 };
 template <>
 struct kernel_of<op::silu> {
   template <class S>
-  static void run(frame& f) { kernel::silu(S::out(f), S::template in<0>(f)); }
+  static void run(frame& f) {
+    kernel::silu(S::out(f), S::template in<0>(f));
+  }
 };
 template <>
 struct kernel_of<op::swiglu> {
   template <class S>
-  static void run(frame& f) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f)); }
+  static void run(frame& f) {
+    kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f));
+  }
 };
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
   static void run(frame& f) {
-    kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f), static_cast<float>(S::self().attr.value));
+    kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
+                     static_cast<float>(S::self().attr.value));
   }
 };
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
-  static void run(frame& f) { kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f)); }
+  static void run(frame& f) {
+    kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
+  }
 };
 template <>
 struct kernel_of<op::linear> {
@@ -267,8 +284,9 @@ struct kernel_of<op::rope> {
                                          f.last_position + 1, head_dim / 2};
       return all.rows_from(f.last_position + 1 - f.rows, f.rows);
     };
-    kernel::rope(matrix_view<float>{S::out(f).data(), f.rows, heads * head_dim}, x, table(std::integral_constant<std::size_t, 1>{}),
-                 table(std::integral_constant<std::size_t, 2>{}), head_dim);
+    kernel::rope(matrix_view<float>{S::out(f).data(), f.rows, heads * head_dim}, x,
+                 table(std::integral_constant<std::size_t, 1>{}), table(std::integral_constant<std::size_t, 2>{}),
+                 head_dim);
   }
 };
 template <>
@@ -315,7 +333,8 @@ namespace detail {
 
 /// Leaves are bound, views share bytes, caches are written by kv_append: none of them runs.
 constexpr bool has_step(op kind) {
-  return kind != op::input && !is_parameter(kind) && kind != op::reshape && kind != op::dequantize && kind != op::result;
+  return kind != op::input && !is_parameter(kind) && kind != op::reshape && kind != op::dequantize &&
+         kind != op::result;
 }
 
 template <class G>
@@ -348,9 +367,12 @@ template <class G, std::size_t K>
 const float* output_address(const frame& f) {
   constexpr std::size_t id = G::value.outputs[K].id;
   constexpr location l = planned<G>::layout.of[id];
-  if constexpr (l.where == place::arena) return reinterpret_cast<const float*>(f.arena + l.at);
-  else if constexpr (l.where == place::input) return static_cast<const float*>(f.inputs[l.at]);
-  else return nullptr;
+  if constexpr (l.where == place::arena)
+    return reinterpret_cast<const float*>(f.arena + l.at);
+  else if constexpr (l.where == place::input)
+    return static_cast<const float*>(f.inputs[l.at]);
+  else
+    return nullptr;
 }
 
 }  // namespace detail

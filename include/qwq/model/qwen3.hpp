@@ -19,7 +19,8 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
 
   const auto a = self_attn(input_layernorm(h), past);
   const auto h1 = layer::residual{"attn_residual"}(h, a.out);
-  const auto h2 = layer::residual{"mlp_residual"}(h1, layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1)));
+  const auto h2 =
+      layer::residual{"mlp_residual"}(h1, layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1)));
   return {h2, a.key, a.value_};
 }
 
@@ -59,9 +60,9 @@ struct qwen3 {
       builder b{g};
       tensor_type cache{Kv, {1, C.num_key_value_heads, dim{C.max_position_embeddings, "max_seq_len"}, C.head_dim}};
       const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
-      const layer::kv_cache<Kv> past{
-          qwq::value<Kv>{leaf(b, op::input, "past_key", cache)}, qwq::value<Kv>{leaf(b, op::input, "past_value", cache)},
-          qwq::value<dtype::i32>{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})}};
+      const layer::kv_cache<Kv> past{qwq::value<Kv>{leaf(b, op::input, "past_key", cache)},
+                                     qwq::value<Kv>{leaf(b, op::input, "past_value", cache)},
+                                     qwq::value<dtype::i32>{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})}};
       const auto out = qwen3_decoder_layer<C>(h, past);
       b.output("hidden_states", out.out.id);
       b.output("present_key", out.key.id);
@@ -116,7 +117,8 @@ template <class Model>
 constexpr std::int64_t parameter_count() {
   const std::int64_t head = detail::weight_elements(Model::template lm_head<1>::value);
   return detail::weight_elements(Model::template embedding<1>::value) +
-         Model::config.num_hidden_layers * detail::weight_elements(Model::template decoder_layer<1, dtype::f32>::value) +
+         Model::config.num_hidden_layers *
+             detail::weight_elements(Model::template decoder_layer<1, dtype::f32>::value) +
          detail::weight_elements(Model::template final_norm<1>::value) + (Model::config.tie_word_embeddings ? 0 : head);
 }
 

@@ -38,8 +38,10 @@ class any_observer {
     std::string found(text);
     for (char& c : found)
       if (c < ' ' || c > '~') c = '?';
-    throw error("observer: expected minmax, moving_average, percentile:P (a percentage like 99.99), entropy or mse, "
-                "found \"" + found + "\"");
+    throw error(
+        "observer: expected minmax, moving_average, percentile:P (a percentage like 99.99), entropy or mse, "
+        "found \"" +
+        found + "\"");
   }
 
   void observe(std::span<const float> values) {

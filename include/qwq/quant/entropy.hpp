@@ -45,8 +45,8 @@ class entropy : public detail::observer_base {
     for (int t = 1; t <= std::max(below, above); ++t) {
       const int low = std::min(t, below), high = std::min(t, above);
       if (low + high < QuantizedBins) continue;
-      const double divergence = fine.divergence(static_cast<std::size_t>(below - low),
-                                                static_cast<std::size_t>(below + high));
+      const double divergence =
+          fine.divergence(static_cast<std::size_t>(below - low), static_cast<std::size_t>(below + high));
       if (divergence > least) continue;
       least = divergence;
       best = {low == below ? all.low : static_cast<float>(-histogram_.edge(low)),

@@ -75,8 +75,8 @@ class mse_observer : public detail::observer_base {
     double error(const cut& end, double step, int half_step) const {
       const auto clipped = static_cast<std::size_t>(end.bin);
       const auto rounded = static_cast<std::size_t>(std::min(half_step, end.bin));
-      return squares[0] - squares[rounded] + (count[rounded] - count[clipped]) * step * step / 12 +
-             squares[clipped] - 2 * end.at * sum[clipped] + end.at * end.at * count[clipped];
+      return squares[0] - squares[rounded] + (count[rounded] - count[clipped]) * step * step / 12 + squares[clipped] -
+             2 * end.at * sum[clipped] + end.at * end.at * count[clipped];
     }
   };
 

@@ -28,9 +28,7 @@ struct qparams {
 };
 
 /// What the kernels take: `p` together with the codes that values are clipped to, all those of `t`.
-constexpr kernel::affine to_affine(const qparams& p, dtype t) {
-  return {p.scale, p.zero_point, kernel::full_range(t)};
-}
+constexpr kernel::affine to_affine(const qparams& p, dtype t) { return {p.scale, p.zero_point, kernel::full_range(t)}; }
 
 /// An integer format that is chosen at run time. `type` is one of i4, u4, i8, u8, i16, u16.
 struct int_spec {

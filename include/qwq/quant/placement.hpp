@@ -64,7 +64,9 @@ namespace detail {
 
 constexpr bool is_leaf_constant(op kind) { return kind == op::weight || kind == op::fill; }
 /// Whether argument `i` of an operator is the matrix of a product.
-constexpr bool is_matrix_operand(op kind, std::size_t i) { return (kind == op::linear || kind == op::conv1x1) && i == 1; }
+constexpr bool is_matrix_operand(op kind, std::size_t i) {
+  return (kind == op::linear || kind == op::conv1x1) && i == 1;
+}
 
 template <std::size_t Capacity, class Covers>
 struct placer {
@@ -149,7 +151,8 @@ constexpr coverage count_coverage(const graph<Capacity>& g, Covers covers, probl
   coverage c;
   const auto edge = [&](bool has_slot, const node& n) {
     ++c.total;
-    if (has_slot) ++c.covered;
+    if (has_slot)
+      ++c.covered;
     else if (first_gap != nullptr && first_gap->ok())
       *first_gap = {why::edge_has_no_quantization_slot, n.kind, n.name.view(), "quantize/dequantize", "a float edge"};
   };

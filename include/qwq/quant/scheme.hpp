@@ -17,9 +17,9 @@ concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
   { S::types } -> std::convertible_to<placement>;
 } && (!S::types.quantizes() || requires {
-  typename S::weight_format;
-  typename S::activation_format;
-});
+                                typename S::weight_format;
+                                typename S::activation_format;
+                              });
 
 /// Nothing is quantized.
 struct f32 {

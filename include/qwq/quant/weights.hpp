@@ -24,9 +24,15 @@ namespace qwq {
 enum class granularity : std::uint8_t { tensor, row, column };
 
 namespace detail {
-template <dtype T> struct code { using type = storage_t<T>; };
-template <> struct code<dtype::i4> { using type = std::int8_t; };
-template <> struct code<dtype::u4> { using type = std::uint8_t; };
+template <dtype T> struct code {
+  using type = storage_t<T>;
+};
+template <> struct code<dtype::i4> {
+  using type = std::int8_t;
+};
+template <> struct code<dtype::u4> {
+  using type = std::uint8_t;
+};
 }  // namespace detail
 
 /// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.

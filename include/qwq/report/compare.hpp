@@ -24,13 +24,19 @@ class layer_comparison {
 
   struct recorder final : layer_listener {
     layer_comparison* all = nullptr;
-    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override { keep(static_cast<std::size_t>(layer), rows); }
+    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
+      keep(static_cast<std::size_t>(layer), rows);
+    }
     void final_norm(matrix_view<const float> rows) override { keep(all->kept_.size() - 1, rows); }
-    void keep(std::size_t i, matrix_view<const float> rows) { all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols); }
+    void keep(std::size_t i, matrix_view<const float> rows) {
+      all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols);
+    }
   };
   struct checker final : layer_listener {
     layer_comparison* all = nullptr;
-    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override { check(static_cast<std::size_t>(layer), rows); }
+    void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
+      check(static_cast<std::size_t>(layer), rows);
+    }
     void final_norm(matrix_view<const float> rows) override { check(all->kept_.size() - 1, rows); }
     void check(std::size_t i, matrix_view<const float> rows) {
       all->error_[i].add(all->kept_[i], {rows.data, static_cast<std::size_t>(rows.rows * rows.cols)});
@@ -40,7 +46,8 @@ class layer_comparison {
   /// Outputs of the layers, and of the final norm.
   std::vector<layer_fidelity> result() const {
     std::vector<layer_fidelity> out;
-    for (std::size_t i = 1; i + 1 < error_.size(); ++i) out.push_back(summarize("layer " + std::to_string(i - 1), error_[i]));
+    for (std::size_t i = 1; i + 1 < error_.size(); ++i)
+      out.push_back(summarize("layer " + std::to_string(i - 1), error_[i]));
     out.push_back(summarize("final norm", error_.back()));
     return out;
   }
@@ -56,8 +63,8 @@ class layer_comparison {
 /// graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model reads the same
 /// tokens with its decode graph. Continuations count as equal up to the first token where its own choice differs.
 template <class Reference, class Other, class F>
-void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts, std::int64_t new_tokens,
-             std::span<const std::int32_t> eos, F&& done) {
+void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts,
+             std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
   const auto vocab = reference.vocab_size();
   detail::layer_comparison layers(static_cast<std::size_t>(reference.layer_count()));
   detail::layer_comparison::recorder record;
@@ -74,7 +81,9 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     other.listen(&check);
     for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
       const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
-      reference.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) { std::copy_n(rows.data, rows.rows * rows.cols, kept.data()); });
+      reference.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
+        std::copy_n(rows.data, rows.rows * rows.cols, kept.data());
+      });
       other.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
         for (std::int64_t i = 0; i < rows.rows; ++i) {
           const std::size_t next = first + static_cast<std::size_t>(i) + 1;

@@ -27,8 +27,10 @@ class progress {
   progress(std::string_view label, std::size_t total, bool quiet = false, std::FILE* out = stderr) noexcept
       : label_(label), total_(total), out_(out), terminal_(isatty(fileno(out)) == 1) {
     if (quiet || total == 0) return;
-    if (terminal_) show();
-    else next_ = tenth(1);
+    if (terminal_)
+      show();
+    else
+      next_ = tenth(1);
   }
   progress(const progress&) = delete;
   progress& operator=(const progress&) = delete;
@@ -61,8 +63,10 @@ class progress {
     head.append("%");
     tail.append(" ").append(static_cast<long long>(done_)).append("/").append(static_cast<long long>(total_));
     if (rate > 0) tail.append("  ").append(detail::fixed(rate, rate < 1 ? 3 : rate < 100 ? 1 : 0)).append("/s");
-    if (finished) tail.append("  took ").append(detail::time_text(seconds));
-    else if (rate > 0) tail.append("  left ").append(detail::time_text(static_cast<double>(total_ - done_) / rate));
+    if (finished)
+      tail.append("  took ").append(detail::time_text(seconds));
+    else if (rate > 0)
+      tail.append("  left ").append(detail::time_text(static_cast<double>(total_ - done_) / rate));
 
     if (terminal_) {
       draw(head, tail, finished);

@@ -164,8 +164,9 @@ inline void print(std::ostream& out, const fidelity_report& report) {
     return detail::grouped(part) + " of " + detail::grouped(whole);
   };
   if (const greedy_divergence& d = report.divergence; d.prompts() > 0)
-    detail::print_line(out, "greedy", of(d.equal(), d.prompts()) + " continuations equal, " +
-                                          detail::fixed(d.mean_tokens(), 1) + " tokens before the first difference");
+    detail::print_line(out, "greedy",
+                       of(d.equal(), d.prompts()) + " continuations equal, " + detail::fixed(d.mean_tokens(), 1) +
+                           " tokens before the first difference");
   if (const auto [covered, total] = report.coverage; total > 0)
     detail::print_line(out, "coverage",
                        of(covered, total) + " quantized, " + detail::grouped(total - covered) + " missing");

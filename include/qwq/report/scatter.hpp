@@ -144,9 +144,12 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
     std::string s = "<text x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" text-anchor=\"";
     s.append(anchor).append("\">");
     for (const char c : content) {
-      if (c == '<') s += "&lt;";
-      else if (c == '&') s += "&amp;";
-      else s += c;
+      if (c == '<')
+        s += "&lt;";
+      else if (c == '&')
+        s += "&amp;";
+      else
+        s += c;
     }
     return s += "</text>\n";
   };
@@ -154,11 +157,10 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
 
   std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + px(left + side + 20) + ' ' +
                     px(top + side + 50) + "\" font-family=\"sans-serif\" font-size=\"11\">\n" +
-                    "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n" +
-                    "<rect x=\"" + px(left) + "\" y=\"" + px(top) + "\" width=\"" + px(side) + "\" height=\"" +
-                    px(side) + "\" fill=\"none\" stroke=\"gray\"/>\n" +
-                    "<line x1=\"" + px(left) + "\" y1=\"" + px(top + side) + "\" x2=\"" + px(left + side) +
-                    "\" y2=\"" + px(top) + "\" stroke=\"lightgray\"/>\n";
+                    "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n" + "<rect x=\"" + px(left) + "\" y=\"" +
+                    px(top) + "\" width=\"" + px(side) + "\" height=\"" + px(side) +
+                    "\" fill=\"none\" stroke=\"gray\"/>\n" + "<line x1=\"" + px(left) + "\" y1=\"" + px(top + side) +
+                    "\" x2=\"" + px(left + side) + "\" y2=\"" + px(top) + "\" stroke=\"lightgray\"/>\n";
   const std::vector<std::string> labels = axis.labels(ticks);
   for (std::size_t i = 0; i < ticks; ++i) {
     const std::size_t at = i * side / (ticks - 1);

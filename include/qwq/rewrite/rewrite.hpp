@@ -106,7 +106,8 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
 /// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
 /// after `budget` firings is an error that names the two rules that fired last.
 template <std::size_t Capacity, class Rules>
-constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules, std::size_t budget = max_firings) {
+constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
+                                      std::size_t budget = max_firings) {
   rewritten<Capacity> out{source, {}};
   graph<Capacity>& g = out.value;
   for (bool again = true; again && g.error.ok();) {
@@ -130,7 +131,8 @@ constexpr bool must_fire() {
   constexpr std::size_t found = Rewritten::result.fired.count(Rule.view());
   if constexpr (found != Times) {
     constexpr problem p{why::rule_fired_another_number_of_times, op::input, Rule.view(),
-                        text<31>{}.append(static_cast<long long>(Times)), text<31>{}.append(static_cast<long long>(found))};
+                        text<31>{}.append(static_cast<long long>(Times)),
+                        text<31>{}.append(static_cast<long long>(found))};
     constexpr text<p.expected.size()> expected{p.expected.view()};
     constexpr text<p.found.size()> times{p.found.view()};
     static_assert(sizeof(problem_at<p.what, p.kind, Rule, expected, times>) > 0);

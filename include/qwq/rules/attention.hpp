@@ -30,7 +30,8 @@ inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos, detail::sin, detail::position),
               kv_append(detail::past_key, rope(detail::k, detail::cos, detail::sin, detail::position), detail::position)
-                  .as('1').shared(),
+                  .as('1')
+                  .shared(),
               kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
@@ -45,8 +46,9 @@ inline constexpr rule attention_to_gqa{
       };
       const auto narrow = [&](const pattern& x) { return cast(merge_heads(m[x]), cache.type); };
       const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
-      const expr out = apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
-                             narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
+      const expr out =
+          apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
+                narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
       m.replace(present_key, result(out, 1, cache));
       m.replace(present_value, result(out, 2, cache));
       return reshape(cast(out, dtype::f32), attention.dims());

@@ -29,7 +29,8 @@ inline constexpr rule linear_to_conv1x1{
     "linear_to_conv1x1", linear(var('x'), var('w')),
     [](match& m) {
       const node& w = m(var('w'));
-      const expr kernel = leaf(m.graph(), op::weight, w.name, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}}, w.attr.value);
+      const expr kernel =
+          leaf(m.graph(), op::weight, w.name, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}}, w.attr.value);
       const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
       return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
     },
@@ -44,13 +45,13 @@ inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& 
                                    [](const match& m) { return m(var('x')).dims() == m.root().dims(); }};
 
 /// A reshaped constant is a constant of that shape.
-inline constexpr rule reshape_fill{
-    "reshape_fill", reshape(var('x')),
-    [](match& m) {
-      const node& f = m(var('x'));
-      return leaf(m.graph(), op::fill, f.name, {f.type.type, m.root().dims()}, f.attr.value);
-    },
-    [](const match& m) { return m(var('x')).kind == op::fill; }};
+inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
+                                   [](match& m) {
+                                     const node& f = m(var('x'));
+                                     return leaf(m.graph(), op::fill, f.name, {f.type.type, m.root().dims()},
+                                                 f.attr.value);
+                                   },
+                                   [](const match& m) { return m(var('x')).kind == op::fill; }};
 
 // Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
 
@@ -62,7 +63,7 @@ inline constexpr rule sink_squeeze_add{
 
 /// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
 inline constexpr rule sink_squeeze_mul{
-    "sink_squeeze_mul", detail::squeezed * var('y'),
+    "sink_squeeze_mul", detail::squeezed* var('y'),
     [](match& m) {
       const expr y = m[var('y')];
       return detail::squeeze(m[var('x')] * (y.dims().size() == 1 ? y : detail::unsqueeze(y)));
@@ -88,6 +89,7 @@ inline constexpr rule sink_squeeze_slice{
 /// concat(squeeze(x), y) = squeeze(concat(x, unsqueeze(y)))
 inline constexpr rule sink_squeeze_concat{
     "sink_squeeze_concat", concat(detail::squeezed, var('y')),
-    [](match& m) { return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]))); }, detail::reads_squeeze};
+    [](match& m) { return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]))); },
+    detail::reads_squeeze};
 
 }  // namespace qwq::rules

@@ -8,11 +8,6 @@
 namespace qwq::rules {
 
 namespace detail {
-inline constexpr pattern x = var('x');
-inline constexpr pattern y = var('y');
-inline constexpr pattern w = var('w');
-inline constexpr pattern e = var('e');
-
 /// A weight leaf like `of`, read `factor` times as large.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
   return leaf(b, op::weight, of.name, of.type, of.attr.value * factor);
@@ -20,27 +15,27 @@ constexpr expr scaled_weight(builder& b, const node& of, double factor) {
 }  // namespace detail
 
 /// x * rsqrt(mean(x * x) + eps) * w  =  rms_norm(x, w, eps)
-inline constexpr rule fuse_rms_norm{
-    "fuse_rms_norm", detail::x * rsqrt(mean(detail::x * detail::x) + detail::e) * detail::w,
-    [](match& m) { return rms_norm(m[detail::x], m[detail::w], m(detail::e).attr.value); },
-    [](const match& m) {
-      return m(detail::e).kind == op::fill && m(detail::w).dims() == shape{m(detail::x).dims().last()};
-    }};
+inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
+                                    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
+                                    [](const match& m) {
+                                      return m(var('e')).kind == op::fill &&
+                                             m(var('w')).dims() == shape{m(var('x')).dims().last()};
+                                    }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with one
 /// more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is LpNormalization.
 /// sqrt(n) goes into the gain.
 inline constexpr rule norm_to_lp_norm{
-    "norm_to_lp_norm", rms_norm(detail::x, detail::w),
+    "norm_to_lp_norm", rms_norm(var('x'), var('w')),
     [](match& m) {
-      const expr x = m[detail::x];
+      const expr x = m[var('x')];
       const double n = static_cast<double>(x.dims().last().extent);
       tensor_type one_channel{dtype::f32, x.dims()};
       one_channel.dims[one_channel.dims.size() - 1] = dim{1};
       const expr epsilon = leaf(m.graph(), op::fill, "epsilon", one_channel, square_root(n * m.root().attr.value));
       const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
-      return unit * detail::scaled_weight(m.graph(), m(detail::w), square_root(n));
+      return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
-    [](const match& m) { return m(detail::w).kind == op::weight; }};
+    [](const match& m) { return m(var('w')).kind == op::weight; }};
 
 }  // namespace qwq::rules

@@ -35,13 +35,13 @@ inline constexpr rule fuse_fake_quant{
     [](const match& m) { return m(var('q')).slot == m.root().slot; }};
 
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
-inline constexpr rule drop_requantize{
-    "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
-    [](const match& m) {
-      const node* x = &m(var('x'));
-      while (row(x->kind).layout_only) x = &m.argument(*x, 0);
-      return x->kind == op::fake_quant && x->slot == m.root().slot;
-    }};
+inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
+                                      [](match& m) { return m[var('x')]; },
+                                      [](const match& m) {
+                                        const node* x = &m(var('x'));
+                                        while (row(x->kind).layout_only) x = &m.argument(*x, 0);
+                                        return x->kind == op::fake_quant && x->slot == m.root().slot;
+                                      }};
 
 /// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
 inline constexpr rule hoist_transpose{
@@ -76,8 +76,10 @@ inline constexpr rule conv1x1_to_linear{
 namespace detail {
 
 inline constexpr pattern gqa_total = var('t');
-inline constexpr pattern gqa_pattern = match_op(op::gqa, var('q'), var('k'), var('v'), var('K'), var('V'), var('p'), gqa_total,
-                                                var('c'), var('s')).as('g').shared();
+inline constexpr pattern gqa_pattern =
+    match_op(op::gqa, var('q'), var('k'), var('v'), var('K'), var('V'), var('p'), gqa_total, var('c'), var('s'))
+        .as('g')
+        .shared();
 
 /// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
@@ -110,8 +112,8 @@ inline constexpr rule gqa_present{"gqa_present", match_op(op::result, detail::gq
                                   [](match& m) { return detail::present(m, m.root().attr.ints[0]); }};
 
 /// Everything a session does to a graph before it plans it.
-inline constexpr rule run[] = {fuse_fake_quant, drop_requantize,   hoist_transpose, sink_transpose,
-                               conv1x1_to_linear, merge_reshapes, drop_reshape, gqa_to_attention,
-                               gqa_present, fuse_silu, fuse_swiglu};
+inline constexpr rule run[] = {fuse_fake_quant,   drop_requantize, hoist_transpose, sink_transpose,
+                               conv1x1_to_linear, merge_reshapes,  drop_reshape,    gqa_to_attention,
+                               gqa_present,       fuse_silu,       fuse_swiglu};
 
 }  // namespace qwq::rules

@@ -27,7 +27,8 @@ class observer_bank final : public calibration_listener {
 
   void observe(bool decoding, std::int64_t layer, std::size_t slot, std::span<const float> values) override {
     bank& b = decoding ? decode_ : prefill_;
-    (layer == Model::config.num_hidden_layers ? b.norm : b.layers[static_cast<std::size_t>(layer)])[slot].observe(values);
+    (layer == Model::config.num_hidden_layers ? b.norm : b.layers[static_cast<std::size_t>(layer)])[slot].observe(
+        values);
   }
 
   /// Ends a text: observers that average over texts count it as one.
@@ -46,7 +47,8 @@ class observer_bank final : public calibration_listener {
   }
 
   calibration_result result() const {
-    return {params<program<Model, Target, Scheme, prefill_rows>>(prefill_), params<program<Model, Target, Scheme, 1>>(decode_)};
+    return {params<program<Model, Target, Scheme, prefill_rows>>(prefill_),
+            params<program<Model, Target, Scheme, 1>>(decode_)};
   }
 
  private:
@@ -58,7 +60,8 @@ class observer_bank final : public calibration_listener {
   template <class Program>
   static bank make(const any_observer& prototype) {
     bank b;
-    b.layers.assign(static_cast<std::size_t>(Model::config.num_hidden_layers), {Program::layer::slots.size(), prototype});
+    b.layers.assign(static_cast<std::size_t>(Model::config.num_hidden_layers),
+                    {Program::layer::slots.size(), prototype});
     b.norm.assign(Program::norm::slots.size(), prototype);
     return b;
   }
@@ -103,8 +106,10 @@ struct calibration_options {
 /// graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A decode graph is
 /// never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o, F&& done) {
-  static_assert(Scheme::types.quantizes(), "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
+calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+                             F&& done) {
+  static_assert(Scheme::types.quantizes(),
+                "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
   for (const token_text& t : texts) longest = std::max(longest, t.ids.size());

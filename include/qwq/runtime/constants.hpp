@@ -48,8 +48,11 @@ inline const tensor_info& find_weight(const checkpoint& from, const node& n, con
   while (expected.size() > 2 && expected.back() == 1) expected.pop_back();  // a 1x1 kernel is stored as a matrix
   const tensor_info& t = from.at(name, expected);
   if (!is_float(t.type))
-    throw error(std::string(t.file).append(": tensor '").append(name).append("': expected f32, f16 or bf16, found ").append(
-        qwq::name(t.type)));
+    throw error(std::string(t.file)
+                    .append(": tensor '")
+                    .append(name)
+                    .append("': expected f32, f16 or bf16, found ")
+                    .append(qwq::name(t.type)));
   return t;
 }
 
@@ -151,7 +154,8 @@ template <quantization_scheme Scheme>
 class constant_store {
  public:
   /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
-  constant_store(const checkpoint& from, bool quantized, granularity weights) : from_(from), quantized_(quantized), shared_(weights) {}
+  constant_store(const checkpoint& from, bool quantized, granularity weights)
+      : from_(from), quantized_(quantized), shared_(weights) {}
 
   const checkpoint& source() const { return from_; }
 
@@ -212,8 +216,10 @@ class constant_store {
   struct no_weight {};
   template <class S>
   static auto weight_type() {
-    if constexpr (S::types.quantizes()) return quantized_weight<typename S::weight_format>{};
-    else return no_weight{};
+    if constexpr (S::types.quantizes())
+      return quantized_weight<typename S::weight_format>{};
+    else
+      return no_weight{};
   }
 
   const checkpoint& from_;

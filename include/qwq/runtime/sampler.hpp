@@ -34,11 +34,13 @@ class sampler {
   std::int32_t operator()(std::span<const float> logits) {
     if (how_.temperature <= 0) return argmax(logits);
     order_.resize(logits.size());
-    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = {logits[i] / how_.temperature, static_cast<std::int32_t>(i)};
+    for (std::size_t i = 0; i < order_.size(); ++i)
+      order_[i] = {logits[i] / how_.temperature, static_cast<std::int32_t>(i)};
     const auto more_likely = [](const candidate& a, const candidate& b) {
       return a.value != b.value ? a.value > b.value : a.id < b.id;
     };
-    const std::size_t k = how_.top_k > 0 ? std::min(order_.size(), static_cast<std::size_t>(how_.top_k)) : order_.size();
+    const std::size_t k =
+        how_.top_k > 0 ? std::min(order_.size(), static_cast<std::size_t>(how_.top_k)) : order_.size();
     std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(k), order_.end(), more_likely);
     order_.resize(k);
     const float highest = order_.front().value;
@@ -68,7 +70,8 @@ class sampler {
 /// Continues the text in `s`, whose next-token logits are `logits`: calls `emit(id)` for each new token, at most `max_new` and
 /// as many as the cache holds, until `emit` returns false or an id of `eos` was emitted.
 template <class Session, class F>
-void generate(Session& s, std::span<const float> logits, std::int64_t max_new, sampler& choose, std::span<const std::int32_t> eos, F&& emit) {
+void generate(Session& s, std::span<const float> logits, std::int64_t max_new, sampler& choose,
+              std::span<const std::int32_t> eos, F&& emit) {
   for (std::int64_t i = 0; i < max_new; ++i) {
     const std::int32_t id = choose(logits);
     if (!emit(id) || std::find(eos.begin(), eos.end(), id) != eos.end()) return;

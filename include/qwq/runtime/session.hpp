@@ -63,7 +63,8 @@ struct bound_program {
       : embedding(bind_part<typename Program::embedding>(store, -1, positions)),
         norm(bind_part<typename Program::norm>(store, -1, positions)),
         head(bind_part<typename Program::head>(store, -1, positions)) {
-    for (std::int64_t i = 0; i < layer_count; ++i) layers.push_back(bind_part<typename Program::layer>(store, i, positions));
+    for (std::int64_t i = 0; i < layer_count; ++i)
+      layers.push_back(bind_part<typename Program::layer>(store, i, positions));
   }
 };
 
@@ -95,7 +96,8 @@ class bound_model {
   };
 
   explicit bound_model(const checkpoint& from, options o = {})
-      : options_(o), store_(from, o.quantized, o.weights),
+      : options_(o),
+        store_(from, o.quantized, o.weights),
         prefill_(store_, Model::config.num_hidden_layers, o.positions),
         decode_(store_, Model::config.num_hidden_layers, o.positions) {}
   bound_model(const bound_model&) = delete;
@@ -137,7 +139,9 @@ class session {
 
   /// `activations`: parameters of the slots; null runs the graph in float. `threads`: null runs on the calling thread.
   explicit session(const bound& weights, const calibration_result* activations = nullptr, executor* threads = nullptr)
-      : weights_(weights), activations_(activations), threads_(threads != nullptr ? threads : &inline_),
+      : weights_(weights),
+        activations_(activations),
+        threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
         cache_(static_cast<std::size_t>(Model::config.num_hidden_layers * 2 * layer_cache_elements())),
         hidden_(static_cast<std::size_t>(prefill_rows * Model::config.hidden_size)),
@@ -161,7 +165,8 @@ class session {
     check(ids);
     for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
       const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
-      matrix_view<const float> hidden = transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
+      matrix_view<const float> hidden =
+          transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
       rows(static_cast<std::int64_t>(first), head<typename bound::prefill>(hidden, weights_.prefill_constants()));
     }
   }
@@ -201,16 +206,18 @@ class session {
 
   std::int64_t layer_cache_elements() const { return config.num_key_value_heads * capacity() * config.head_dim; }
   kernel::kv_view<const cache_element> view(std::int64_t layer, std::int64_t which) const {
-    return {cache_.data() + (2 * layer + which) * layer_cache_elements(), config.num_key_value_heads, capacity(), config.head_dim};
+    return {cache_.data() + (2 * layer + which) * layer_cache_elements(), config.num_key_value_heads, capacity(),
+            config.head_dim};
   }
 
   void check(std::span<const std::int32_t> ids) const {
     if (position_ + static_cast<std::int64_t>(ids.size()) > capacity())
-      throw error("session: " + std::to_string(position_) + " + " + std::to_string(ids.size()) + " tokens do not fit into a cache of " +
-                  std::to_string(capacity()));
+      throw error("session: " + std::to_string(position_) + " + " + std::to_string(ids.size()) +
+                  " tokens do not fit into a cache of " + std::to_string(capacity()));
     for (const std::int32_t id : ids)
       if (id < 0 || id >= config.vocab_size)
-        throw error("session: token id " + std::to_string(id) + " is outside of the vocabulary of " + std::to_string(config.vocab_size));
+        throw error("session: token id " + std::to_string(id) + " is outside of the vocabulary of " +
+                    std::to_string(config.vocab_size));
   }
 
   const activation_params* prefill_params() const { return activations_ != nullptr ? &activations_->prefill : nullptr; }
@@ -221,7 +228,9 @@ class session {
     calibration_listener* to = nullptr;
     bool decoding = false;
     std::int64_t layer = 0;
-    void observe(std::size_t slot, std::span<const float> values) override { to->observe(decoding, layer, slot, values); }
+    void observe(std::size_t slot, std::span<const float> values) override {
+      to->observe(decoding, layer, slot, values);
+    }
   };
 
   frame make_frame(std::int64_t rows, const std::vector<operand>& parameters, void* const* inputs) {
@@ -237,8 +246,10 @@ class session {
 
   void set_slots(frame& f, const std::vector<kernel::affine>* slots, slot_forwarder& forward, std::int64_t layer) {
     forward.layer = layer;
-    if (slots != nullptr) f.slots = slots->data();
-    else if (calibration_listener_ != nullptr) f.listener = &forward;
+    if (slots != nullptr)
+      f.slots = slots->data();
+    else if (calibration_listener_ != nullptr)
+      f.listener = &forward;
   }
 
   /// Embedding, layers and final norm of at most Rows tokens; appends them to the cache.
@@ -262,8 +273,8 @@ class session {
       if (layer_listener_ != nullptr) layer_listener_->hidden_states(i, hidden);
       const auto at = static_cast<std::size_t>(i);
       f = make_frame(rows, constants.layers[at], hidden_input);
-      f.cache = {Target::cache, cache_.data() + 2 * i * layer_cache_elements(), cache_.data() + (2 * i + 1) * layer_cache_elements(),
-                 capacity()};
+      f.cache = {Target::cache, cache_.data() + 2 * i * layer_cache_elements(),
+                 cache_.data() + (2 * i + 1) * layer_cache_elements(), capacity()};
       set_slots(f, params != nullptr ? &params->layers[at] : nullptr, forward, i);
       keep(run_graph<typename Program::layer::executed>(f));
     }

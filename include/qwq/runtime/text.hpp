@@ -34,7 +34,8 @@ namespace detail {
 inline token_text encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
   token_text text{t.encode(whole), 0};
   const auto head = t.encode(prompt);
-  text.prompt = static_cast<std::size_t>(std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
+  text.prompt = static_cast<std::size_t>(
+      std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
   return text;
 }
 
@@ -49,7 +50,8 @@ inline token_text encode_chat(const tokenizer& t, std::vector<message> messages)
 /// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
 /// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is shorter
 /// than two tokens; `where` names the row.
-inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity, const std::string& where) {
+inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
+                                const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)
     throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
   token_text text;
@@ -73,14 +75,16 @@ inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style st
       }
       break;
   }
-  if (text.ids.size() < 2) throw error(where + ": expected at least two tokens, found " + std::to_string(text.ids.size()));
+  if (text.ids.size() < 2)
+    throw error(where + ": expected at least two tokens, found " + std::to_string(text.ids.size()));
   if (text.ids.size() > capacity) text.ids.resize(capacity);
   text.prompt = std::clamp<std::size_t>(text.prompt, 1, text.ids.size());
   return text;
 }
 
 /// All rows of a JSONL file as token ids.
-inline std::vector<token_text> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style, std::size_t capacity) {
+inline std::vector<token_text> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
+                                          std::size_t capacity) {
   std::vector<token_text> texts;
   for (const sample& s : read_jsonl(file))
     texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));

@@ -18,26 +18,45 @@ struct onnx_winml {
   static constexpr std::string_view name = "onnx_winml";
   static constexpr dtype cache = dtype::f16;
 
-  static constexpr std::array rules{
-      rules::norm_to_lp_norm,     rules::split_silu,           rules::linear_to_conv1x1,  rules::attention_to_gqa,
-      rules::merge_reshapes,      rules::drop_reshape,         rules::reshape_fill,       rules::sink_squeeze_add,
-      rules::sink_squeeze_mul,    rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
-      rules::sink_squeeze_concat};
+  static constexpr std::array rules{rules::norm_to_lp_norm,      rules::split_silu,           rules::linear_to_conv1x1,
+                                    rules::attention_to_gqa,     rules::merge_reshapes,       rules::drop_reshape,
+                                    rules::reshape_fill,         rules::sink_squeeze_add,     rules::sink_squeeze_mul,
+                                    rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
+                                    rules::sink_squeeze_concat};
 
   /// ONNX Runtime's get_qdq_config quantizes what these make and read; Cast and GroupQueryAttention stay in f16.
   static constexpr bool quantizes(op kind) {
     switch (kind) {
-      case op::add: case op::mul: case op::sigmoid: case op::lp_norm: case op::conv1x1:
-      case op::reshape: case op::transpose: case op::concat: case op::slice: return true;
-      default: return false;
+      case op::add:
+      case op::mul:
+      case op::sigmoid:
+      case op::lp_norm:
+      case op::conv1x1:
+      case op::reshape:
+      case op::transpose:
+      case op::concat:
+      case op::slice:
+        return true;
+      default:
+        return false;
     }
   }
 
   static constexpr bool supports(op kind) {
     switch (kind) {
-      case op::input: case op::weight: case op::fill: case op::rope_cos: case op::rope_sin:
-      case op::cast: case op::gqa: case op::result: case op::quantize: case op::dequantize: return true;
-      default: return quantizes(kind);
+      case op::input:
+      case op::weight:
+      case op::fill:
+      case op::rope_cos:
+      case op::rope_sin:
+      case op::cast:
+      case op::gqa:
+      case op::result:
+      case op::quantize:
+      case op::dequantize:
+        return true;
+      default:
+        return quantizes(kind);
     }
   }
 };

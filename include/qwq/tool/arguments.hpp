@@ -49,12 +49,15 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   app.set_version_flag("--version", QWQ_VERSION_STRING);
   app.require_subcommand(1);
   app.footer("Example:\n  " + std::string(argc > 0 ? argv[0] : "exporter") +
-             " export --checkpoint DIR --calibration calib.jsonl --scheme " + schemes.back() + " --target " + targets.front() + " --out DIR");
+             " export --checkpoint DIR --calibration calib.jsonl --scheme " + schemes.back() + " --target " +
+             targets.front() + " --out DIR");
   a.target = targets.front();
 
   const auto common = [&](CLI::App* c, const std::string& default_scheme) {
     c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required();
-    c->add_option("--scheme", a.scheme, "quantization scheme")->default_str(default_scheme)->check(CLI::IsMember(schemes));
+    c->add_option("--scheme", a.scheme, "quantization scheme")
+        ->default_str(default_scheme)
+        ->check(CLI::IsMember(schemes));
     c->add_option("--target", a.target, "target whose graph is quantized")->check(CLI::IsMember(targets));
     c->add_option("--threads", a.threads, "threads, 0 for one a core")->check(CLI::Range(0, 1024));
     c->add_flag("--quiet", a.quiet, "no progress on standard error");
@@ -68,7 +71,8 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
     c->add_option("--observer", a.observer, "minmax, moving_average, percentile:P, entropy or mse")
         ->check(CLI::Validator(detail::check_observer, "OBSERVER"));
     c->add_flag("--per-channel", a.per_channel, "one weight scale per output channel");
-    c->add_option("--decode-steps", a.decode_steps, "tokens that each prompt is continued by")->check(CLI::Range(1, 1 << 20));
+    c->add_option("--decode-steps", a.decode_steps, "tokens that each prompt is continued by")
+        ->check(CLI::Range(1, 1 << 20));
     c->add_flag("--chat", a.chat, "put prompts and question/answer rows into the chat template");
   };
 

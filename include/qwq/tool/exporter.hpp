@@ -37,15 +37,16 @@ namespace detail {
 /// Refuses a checkpoint whose config differs from the compiled one, and names the field.
 template <qwen3_config C>
 void check_config(const hf_config& found, const std::string& file) {
-  const qwen3_config in_file{found.vocab_size, found.hidden_size, found.intermediate_size, found.num_hidden_layers,
-                             found.num_attention_heads, found.num_key_value_heads, found.head_dim, found.max_position_embeddings,
-                             found.rms_norm_eps, found.rope_theta, found.tie_word_embeddings};
+  const qwen3_config in_file{
+      found.vocab_size,          found.hidden_size,         found.intermediate_size,  found.num_hidden_layers,
+      found.num_attention_heads, found.num_key_value_heads, found.head_dim,           found.max_position_embeddings,
+      found.rms_norm_eps,        found.rope_theta,          found.tie_word_embeddings};
   boost::hana::for_each(boost::hana::accessors<qwen3_config>(), [&](auto field) {
     const auto get = boost::hana::second(field);
     if (get(C) == get(in_file)) return;
     std::ostringstream text;
-    text << file << ": " << boost::hana::to<const char*>(boost::hana::first(field)) << ": this exporter was built for " << get(C)
-         << ", found " << get(in_file);
+    text << file << ": " << boost::hana::to<const char*>(boost::hana::first(field)) << ": this exporter was built for "
+         << get(C) << ", found " << get(in_file);
     throw error(text.str());
   });
 }
@@ -57,8 +58,11 @@ class exporter {
   using model = qwen3<C>;
 
   explicit exporter(const exporter_arguments& a)
-      : a_(a), folder_(a.checkpoint), config_(read_config(folder_ / "config.json")),
-        weights_((check_config<C>(config_, (folder_ / "config.json").string()), checkpoint::open(folder_))), threads_(a.threads) {
+      : a_(a),
+        folder_(a.checkpoint),
+        config_(read_config(folder_ / "config.json")),
+        weights_((check_config<C>(config_, (folder_ / "config.json").string()), checkpoint::open(folder_))),
+        threads_(a.threads) {
     if (std::filesystem::exists(folder_ / "tokenizer.json")) tokenizer_ = tokenizer::open(folder_);
   }
 
@@ -77,7 +81,8 @@ class exporter {
     if (tuned) report.observer = a_.observer + (a_.per_channel ? ", weights per channel" : ", weights per tensor");
     describe(report);
     if (a_.command == "export")
-      report.files = emit_onnx<model, Target, Scheme>(weights_, tuned ? &*tuned : nullptr, {.weights = shared()}, a_.out);
+      report.files =
+          emit_onnx<model, Target, Scheme>(weights_, tuned ? &*tuned : nullptr, {.weights = shared()}, a_.out);
     if (!eval.empty()) measure(report, eval, tuned);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
@@ -93,7 +98,9 @@ class exporter {
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
 
   bool json_in_out() const {
-    const auto folder = [](const std::filesystem::path& file) { return absolute(file).lexically_normal().parent_path(); };
+    const auto folder = [](const std::filesystem::path& file) {
+      return absolute(file).lexically_normal().parent_path();
+    };
     return a_.command == "export" && folder(a_.json) == folder(std::filesystem::path(a_.out) / "report");
   }
 
@@ -103,8 +110,8 @@ class exporter {
     for (std::size_t i = 0; i < rows.size(); ++i)
       for (const std::int32_t id : rows[i].ids)
         if (id >= C.vocab_size)
-          throw error(file + ": row " + std::to_string(i + 1) + ": expected token ids below " + std::to_string(C.vocab_size) +
-                      ", found " + std::to_string(id));
+          throw error(file + ": row " + std::to_string(i + 1) + ": expected token ids below " +
+                      std::to_string(C.vocab_size) + ", found " + std::to_string(id));
     return rows;
   }
 
@@ -133,7 +140,8 @@ class exporter {
         report.coverage.covered += times * compiled_part::covered.covered;
         report.coverage.total += times * compiled_part::covered.total;
       }
-      for (const rule& r : Target::rules) report.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
+      for (const rule& r : Target::rules)
+        report.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
     };
     const auto layers = static_cast<std::uint64_t>(C.num_hidden_layers);
     using prefill = program<model, Target, Scheme, prefill_rows>;
@@ -144,7 +152,8 @@ class exporter {
     add(boost::hana::type_c<typename decode::norm>, 1);
   }
 
-  void measure(fidelity_report& report, const std::vector<token_text>& eval, const std::optional<calibration_result>& tuned) {
+  void measure(fidelity_report& report, const std::vector<token_text>& eval,
+               const std::optional<calibration_result>& tuned) {
     constexpr std::int64_t new_tokens = 32;
     std::int64_t longest = 0;
     for (const token_text& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
@@ -162,7 +171,8 @@ class exporter {
   template <class F>
   void with_session(std::size_t prompt, std::int64_t more, F&& f) {
     constexpr std::int64_t most = C.max_position_embeddings;
-    const std::int64_t positions = std::min(most, std::min(most, static_cast<std::int64_t>(prompt)) + std::min(most, more));
+    const std::int64_t positions =
+        std::min(most, std::min(most, static_cast<std::int64_t>(prompt)) + std::min(most, more));
     if constexpr (Scheme::types.quantizes()) {
       const auto tuned = tune();
       const bound_model<model, Target, Scheme> bound(weights_, {.positions = positions, .weights = shared()});
@@ -198,10 +208,15 @@ class exporter {
 
   /// Hidden states of every chunk, one after the other.
   struct hidden_recorder final : layer_listener {
-    std::vector<std::vector<float>> rows = std::vector<std::vector<float>>(static_cast<std::size_t>(C.num_hidden_layers) + 2);
-    void hidden_states(std::int64_t layer, matrix_view<const float> x) override { keep(static_cast<std::size_t>(layer), x); }
+    std::vector<std::vector<float>> rows =
+        std::vector<std::vector<float>>(static_cast<std::size_t>(C.num_hidden_layers) + 2);
+    void hidden_states(std::int64_t layer, matrix_view<const float> x) override {
+      keep(static_cast<std::size_t>(layer), x);
+    }
     void final_norm(matrix_view<const float> x) override { keep(rows.size() - 1, x); }
-    void keep(std::size_t i, matrix_view<const float> x) { rows[i].insert(rows[i].end(), x.data, x.data + x.rows * x.cols); }
+    void keep(std::size_t i, matrix_view<const float> x) {
+      rows[i].insert(rows[i].end(), x.data, x.data + x.rows * x.cols);
+    }
   };
 
   struct named_tensor {
@@ -223,7 +238,8 @@ class exporter {
         const auto view = key ? s.keys(l) : s.values(l);
         std::vector<float> x;
         for (std::int64_t h = 0; h < view.kv_heads; ++h)
-          for (std::int64_t i = 0; i < s.position() * view.head_dim; ++i) x.push_back(static_cast<float>(view.at(h, 0)[i]));
+          for (std::int64_t i = 0; i < s.position() * view.head_dim; ++i)
+            x.push_back(static_cast<float>(view.at(h, 0)[i]));
         out.push_back(tensor("kv." + when + "." + std::to_string(l) + (key ? ".key" : ".value"),
                              {1, view.kv_heads, s.position(), view.head_dim}, x));
       }
@@ -238,7 +254,9 @@ class exporter {
       hidden_recorder hidden;
       s.listen(&hidden);
       std::vector<float> logits;
-      s.prefill(ids, [&](std::int64_t, matrix_view<const float> x) { logits.insert(logits.end(), x.data, x.data + x.rows * x.cols); });
+      s.prefill(ids, [&](std::int64_t, matrix_view<const float> x) {
+        logits.insert(logits.end(), x.data, x.data + x.rows * x.cols);
+      });
       s.listen(static_cast<layer_listener*>(nullptr));
       out.push_back(tensor("logits", {1, rows, C.vocab_size}, logits));
       for (std::size_t i = 0; i + 1 < hidden.rows.size(); ++i)
