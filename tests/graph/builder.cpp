@@ -39,8 +39,8 @@ constexpr tensor_type type_of(Make make) {
 }
 
 // Arity.
-static_assert(is(recorded([](builder& b) { apply(op::add, {}, input(b, {1, 8})); }), why::wrong_number_of_arguments, op::add,
-                 "2", "1"));
+static_assert(is(recorded([](builder& b) { apply(op::add, {}, input(b, {1, 8})); }), why::wrong_number_of_arguments,
+                 op::add, "2", "1"));
 static_assert(is(recorded([](builder& b) {
                    const expr x = input(b, {1, 8});
                    apply(op::silu, {}, x, x, x);
@@ -50,22 +50,22 @@ static_assert(is(recorded([](builder& b) { apply(op::concat, {}, input(b, {1, 8}
                  op::concat, "2", "1"));
 
 // Shapes.
-static_assert(is(recorded([](builder& b) { (void)(input(b, {1, S, 8}) + input(b, {1, S, 6})); }), why::shapes_do_not_broadcast,
-                 op::add, "[1,sequence_length,8]", "[1,sequence_length,6]"));
+static_assert(is(recorded([](builder& b) { (void)(input(b, {1, S, 8}) + input(b, {1, S, 6})); }),
+                 why::shapes_do_not_broadcast, op::add, "[1,sequence_length,8]", "[1,sequence_length,6]"));
 static_assert(is(recorded([](builder& b) { swiglu(input(b, {1, 8}), input(b, {1, 1})); }), why::shapes_do_not_broadcast,
                  op::swiglu, "[1,8]", "[1,1]"));
-static_assert(is(recorded([](builder& b) { linear(input(b, {1, S, 8}), input(b, {4, 6})); }), why::x_and_weight_differ_in_columns,
-                 op::linear, "[1,sequence_length,8]", "[4,6]"));
-static_assert(is(recorded([](builder& b) { linear(input(b, {1, 8}), input(b, {4, 8, 1, 1})); }), why::rank_is_wrong, op::linear,
-                 "2", "[4,8,1,1]"));
+static_assert(is(recorded([](builder& b) { linear(input(b, {1, S, 8}), input(b, {4, 6})); }),
+                 why::x_and_weight_differ_in_columns, op::linear, "[1,sequence_length,8]", "[4,6]"));
+static_assert(is(recorded([](builder& b) { linear(input(b, {1, 8}), input(b, {4, 8, 1, 1})); }), why::rank_is_wrong,
+                 op::linear, "2", "[4,8,1,1]"));
 static_assert(is(recorded([](builder& b) { conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 6, 1, 1})); }),
                  why::x_and_weight_differ_in_columns, op::conv1x1, "[1,8,1,sequence_length]", "[4,6,1,1]"));
 static_assert(is(recorded([](builder& b) { conv1x1(input(b, {1, S, 8}), input(b, {4, 8, 1, 1})); }), why::rank_is_wrong,
                  op::conv1x1, "4", "[1,sequence_length,8]"));
-static_assert(is(recorded([](builder& b) { rms_norm(input(b, {1, 8}), input(b, {6}), 1e-6); }), why::last_dimension_must_match,
-                 op::rms_norm, "[8]", "[6]"));
-static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 8}), {2, 5}); }), why::element_count_changes, op::reshape,
-                 "[1,8]", "[2,5]"));
+static_assert(is(recorded([](builder& b) { rms_norm(input(b, {1, 8}), input(b, {6}), 1e-6); }),
+                 why::last_dimension_must_match, op::rms_norm, "[8]", "[6]"));
+static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 8}), {2, 5}); }), why::element_count_changes,
+                 op::reshape, "[1,8]", "[2,5]"));
 static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {2, 8})); }), why::shapes_do_not_broadcast,
                  op::concat, "[1,8]", "[2,8]"));
 static_assert(is(recorded([](builder& b) { embedding(input(b, {16, 8, 1}), input(b, {dtype::i64, {1, S}})); }),
@@ -88,16 +88,22 @@ static_assert(is(recorded([](builder& b) {
                  why::last_dimension_must_match, op::attention, "[1,sequence_length,4,6]", "[1,2,32,8]"));
 
 // Attributes.
-static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1}, 2}); }), why::bad_attribute, op::transpose,
-                 "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1}, 2}); }), why::bad_attribute,
+                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1, 1}, 3}); }), why::bad_attribute,
+                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1, 3}, 3}); }), why::bad_attribute,
+                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) { mean(input(b, shape{})); }), why::rank_is_wrong, op::mean, "at least 1",
+                 "0"));
 static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 9); }), why::bad_attribute, op::slice,
                  "0 <= begin < end <= extent", "[1,8]"));
 static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 4); }), why::bad_attribute, op::slice,
                  "0 <= begin < end <= extent", "[1,8]"));
 
 // Element types.
-static_assert(is(recorded([](builder& b) { silu(input(b, {dtype::i32, {1, 8}})); }), why::element_type_must_be_float, op::silu,
-                 "f32, f16 or bf16", "i32"));
+static_assert(is(recorded([](builder& b) { silu(input(b, {dtype::i32, {1, 8}})); }), why::element_type_must_be_float,
+                 op::silu, "f32, f16 or bf16", "i32"));
 static_assert(is(recorded([](builder& b) { (void)(input(b, {1, 8}) * input(b, {dtype::f16, {1, 8}})); }),
                  why::element_types_differ, op::mul, "f32", "f16"));
 static_assert(is(recorded([](builder& b) {
@@ -106,8 +112,8 @@ static_assert(is(recorded([](builder& b) {
                  why::element_types_differ, op::kv_append, "i32", "i64"));
 static_assert(is(recorded([](builder& b) { apply(op::dequantize, {}, input(b, {1, 8})); }), why::element_types_differ,
                  op::dequantize, "integer codes", "f32"));
-static_assert(is(recorded([](builder& b) { apply(op::quantize, {}, input(b, {dtype::f16, {1, 8}})); }), why::element_types_differ,
-                 op::quantize, "f32", "f16"));
+static_assert(is(recorded([](builder& b) { apply(op::quantize, {}, input(b, {dtype::f16, {1, 8}})); }),
+                 why::element_types_differ, op::quantize, "f32", "f16"));
 
 // The first problem is kept, wherever later ones come from, and names the module that was built when it happened.
 static_assert(is(recorded([](builder& b) {
@@ -122,14 +128,19 @@ static_assert(type_of([](builder& b) { return input(b, {1, S, 8}) + input(b, {8}
 static_assert(type_of([](builder& b) { return input(b, {8}) + input(b, {1, S, 8}); }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) { return input(b, {1, S, 1}) * input(b, {1, 1, 8}); }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) { return mean(input(b, {1, S, 8})); }) == f32({1, S, 1}));
-static_assert(type_of([](builder& b) { return linear(input(b, {1, S, 8}), input(b, {dtype::bf16, {4, 8}})); }) == f32({1, S, 4}));
-static_assert(type_of([](builder& b) { return conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 8, 1, 1})); }) == f32({1, 4, 1, S}));
+static_assert(type_of([](builder& b) { return linear(input(b, {1, S, 8}), input(b, {dtype::bf16, {4, 8}})); }) ==
+              f32({1, S, 4}));
+static_assert(type_of([](builder& b) { return conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 8, 1, 1})); }) ==
+              f32({1, 4, 1, S}));
 static_assert(type_of([](builder& b) { return reshape(input(b, {1, S, 8}), {1, S, 2, 4}); }) == f32({1, S, 2, 4}));
-static_assert(type_of([](builder& b) { return transpose(input(b, {1, S, 2, 4}), {{0, 3, 2, 1}, 4}); }) == f32({1, 4, 2, S}));
+static_assert(type_of([](builder& b) { return transpose(input(b, {1, S, 2, 4}), {{0, 3, 2, 1}, 4}); }) ==
+              f32({1, 4, 2, S}));
 static_assert(type_of([](builder& b) { return concat(input(b, {1, S, 8}), input(b, {1, S, 3})); }) == f32({1, S, 11}));
 static_assert(type_of([](builder& b) { return slice(input(b, {1, S, 8}), 2, 7); }) == f32({1, S, 5}));
-static_assert(type_of([](builder& b) { return cast(input(b, {1, S, 8}), dtype::f16); }) == tensor_type{dtype::f16, {1, S, 8}});
-static_assert(type_of([](builder& b) { return embedding(input(b, {16, 8}), input(b, {dtype::i64, {1, S}})); }) == f32({1, S, 8}));
+static_assert(type_of([](builder& b) { return cast(input(b, {1, S, 8}), dtype::f16); }) ==
+              tensor_type{dtype::f16, {1, S, 8}});
+static_assert(type_of([](builder& b) { return embedding(input(b, {16, 8}), input(b, {dtype::i64, {1, S}})); }) ==
+              f32({1, S, 8}));
 static_assert(type_of([](builder& b) {
                 const expr cache = input(b, {1, 2, 32, 8});
                 return attention(input(b, {1, S, 4, 8}), cache, cache, position(b), 0.5);
@@ -143,12 +154,12 @@ static_assert(type_of([](builder& b) {
 /// gqa over 4 heads and 2 key/value heads of 8 channels; the queries have `columns`.
 constexpr expr gqa(builder& b, std::int64_t columns) {
   const expr kv = input(b, {1, S, 16}), past = input(b, {1, 2, P, 8}), at = position(b), table = input(b, {32, 4});
-  return apply(op::gqa, {.value = 0.5, .ints = {{4, 2}, 2}, .type = {}}, input(b, {1, S, columns}), kv, kv, past, past, at, at,
-               table, table);
+  return apply(op::gqa, {.value = 0.5, .ints = {{4, 2}, 2}, .type = {}}, input(b, {1, S, columns}), kv, kv, past, past,
+               at, at, table, table);
 }
 static_assert(type_of([](builder& b) { return gqa(b, 32); }) == f32({1, S, 32}));
-static_assert(is(recorded([](builder& b) { gqa(b, 24); }), why::last_dimension_must_match, op::gqa, "[1,sequence_length,24]",
-                 "[1,2,max_positions,8]"));
+static_assert(is(recorded([](builder& b) { gqa(b, 24); }), why::last_dimension_must_match, op::gqa,
+                 "[1,sequence_length,24]", "[1,2,max_positions,8]"));
 
 }  // namespace
 

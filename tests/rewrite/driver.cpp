@@ -65,7 +65,8 @@ static_assert(rewrite(three::result.value, mlp).fired.firings.empty());
 static_assert(same(rewrite(three::result.value, std::array<rule, 0>{}).value, three::result.value));
 
 // The trace counts, and knows the places.
-static_assert(must_fire<three, "split_silu", 3>() && must_fire<three, "fuse_gate", 3>() && must_fire<three, "drop_reshape", 3>());
+static_assert(must_fire<three, "split_silu", 3>() && must_fire<three, "fuse_gate", 3>() &&
+              must_fire<three, "drop_reshape", 3>());
 static_assert(must_fire<three, "another", 0>());
 static_assert(three::result.fired.firings.size() == 9);
 constexpr std::size_t fired_in(std::string_view rule, std::string_view module) {
@@ -75,7 +76,8 @@ constexpr std::size_t fired_in(std::string_view rule, std::string_view module) {
   return n;
 }
 static_assert(fired_in("split_silu", "second.mlp") == 1 && fired_in("fuse_gate", "third.mlp") == 1);
-static_assert(three::result.fired.firings[0].rule == "split_silu" && three::result.fired.firings[0].where == "first.mlp");
+static_assert(three::result.fired.firings[0].rule == "split_silu" &&
+              three::result.fired.firings[0].where == "first.mlp");
 // New nodes take the module of what they replace, and say who made them.
 static_assert(three::result.value[4].name == "third.mlp" && three::result.value[4].made_by == "fuse_gate");
 
@@ -153,7 +155,7 @@ static_assert(codes(0, 0) == 1 && codes(0, 1) == 2);
 
 // A rule may replace a value inside of its match as well, for readers outside.
 constexpr pattern s = sigmoid(x).as('s').shared();
-constexpr rule both{"both", x * s, [](match& m) {
+constexpr rule both{"both", x* s, [](match& m) {
                       const expr gate = silu(m[x]);
                       m.replace(s, rsqrt(gate));
                       return gate;
@@ -171,6 +173,18 @@ static_assert(replaced.fired.count("both") == 1 && count(op::sigmoid, replaced.v
 static_assert(replaced.value[replaced.value.outputs[0].id].kind == op::silu);
 static_assert(replaced.value[replaced.value.outputs[1].id].kind == op::rsqrt);
 static_assert(replaced.value[replaced.value.outputs[2].id].args[0] == replaced.value.outputs[1].id);
+
+// Replaced values that nobody else reads: readers of their arguments are counted right afterwards.
+constexpr rule fuse_pair{"fuse_pair", swiglu(silu(x), y), [](match& m) { return m[y]; }};
+constexpr auto counted = [] {
+  graph<64> g;
+  builder b{g};
+  const expr h = input(b, "h"), z = silu(h), gate = sigmoid(z);
+  b.output("product", (z * gate).id);
+  b.output("gated", swiglu(z, h).id);
+  return rewrite(g, std::array{both, fuse_pair});
+}();
+static_assert(counted.fired.count("both") == 1 && counted.fired.count("fuse_pair") == 0);
 
 // The graph has less room than the rules need at once: cleaning up in between makes it.
 static_assert(rewrite(chain<40>(3), mlp).value.size() == 5);

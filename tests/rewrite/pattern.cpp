@@ -80,10 +80,11 @@ static_assert(all(find(nested, [](builder&, expr x, expr y, expr z) { return z *
 static_assert(!find(nested, [](builder&, expr x, expr y, expr z) { return silu(x) * (sigmoid(y) + z); }));
 // Both operands are commutative themselves.
 constexpr pattern sum_of_products = (silu(a) * b) + (sigmoid(a) * c);
-static_assert(all(find((silu(a) * b) + (sigmoid(c) * c), [](builder&, expr x, expr y, expr z) {
-  return z * sigmoid(z) + y * silu(x);
-})));
-static_assert(find(sum_of_products, [](builder&, expr x, expr y, expr z) { return z * sigmoid(x) + y * silu(x); }).binds('b', 1));
+static_assert(all(find((silu(a) * b) + (sigmoid(c) * c),
+                       [](builder&, expr x, expr y, expr z) { return z * sigmoid(z) + y * silu(x); })));
+static_assert(find(sum_of_products, [](builder&, expr x, expr y, expr z) {
+                return z * sigmoid(x) + y * silu(x);
+              }).binds('b', 1));
 static_assert(!find(sum_of_products, [](builder&, expr x, expr y, expr z) { return z * sigmoid(y) + y * silu(x); }));
 
 // What lies inside of a pattern has no other reader, unless it may be shared.
@@ -122,13 +123,16 @@ static_assert([] {
   node_id instead[8]{0, z.id, 2, 3};
   const rewriting state{graph_ref{g}, uses, instead};
   bindings found;
-  return matches(silu(rsqrt(a)), state, y.id, found) && found.find('a') == x.id && !matches(silu(sigmoid(a)), state, y.id, found);
+  return matches(silu(rsqrt(a)), state, y.id, found) && found.find('a') == x.id &&
+         !matches(silu(sigmoid(a)), state, y.id, found);
 }());
 
 // `when` sees attributes of what was matched, the root's and those of other nodes.
-constexpr rule small_slices{"small_slices", slice(slice(a).as('s')), [](match& m) { return m[a]; }, [](const match& m) {
+constexpr rule small_slices{"small_slices", slice(slice(a).as('s')), [](match& m) { return m[a]; },
+                            [](const match& m) {
                               const node& inner = m(var('s'));
-                              return m.root().attr.ints[0] == 0 && inner.attr.ints[0] == 2 && m.argument(inner, 0).name == "x";
+                              return m.root().attr.ints[0] == 0 && inner.attr.ints[0] == 2 &&
+                                     m.argument(inner, 0).name == "x";
                             }};
 constexpr std::size_t fires(std::string_view name, std::int32_t inner, std::int32_t outer) {
   graph<48> g;

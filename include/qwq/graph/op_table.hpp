@@ -55,6 +55,12 @@ struct inference {
     fail(why::rank_is_wrong, text<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
+  /// The axis that an operator works along must be there.
+  constexpr bool want_axes(std::size_t i) {
+    if (!dims(i).empty()) return true;
+    fail(why::rank_is_wrong, "at least 1", "0");
+    return false;
+  }
   constexpr bool want_shape(const shape& expected, const shape& found, why what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
@@ -84,19 +90,19 @@ constexpr void infer_binary(inference& in) {
 }
 
 constexpr void infer_mean(inference& in) {
-  if (!in.want_float(0)) return;
+  if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
   in.out.dims[in.out.dims.size() - 1] = dim{1};
 }
 
 constexpr void infer_rms_norm(inference& in) {
-  if (in.want_float(0) && in.want_type(1, in.args[0].type) &&
+  if (in.want_float(0) && in.want_axes(0) && in.want_type(1, in.args[0].type) &&
       in.want_shape({in.dims(0).last()}, in.dims(1), why::last_dimension_must_match))
     in.out = in.args[0];
 }
 
 constexpr void infer_linear(inference& in) {
-  if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(1, 2)) return;
+  if (!in.want_float(0) || !in.want_float(1) || !in.want_axes(0) || !in.want_rank(1, 2)) return;
   if (in.dims(0).last() != in.dims(1)[1])
     return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {dtype::f32, in.dims(0)};
@@ -122,26 +128,34 @@ constexpr void infer_reshape(inference& in) {
 
 constexpr void infer_transpose(inference& in) {
   in.out = in.args[0];
-  if (in.attr.ints.size() != in.dims(0).size())
-    return in.fail(why::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
+  bool used[max_rank]{};
+  bool is_permutation = in.attr.ints.size() == in.dims(0).size();
+  for (std::int32_t axis : in.attr.ints) {
+    const auto a = static_cast<std::size_t>(axis);
+    is_permutation = is_permutation && a < in.dims(0).size() && !used[a];
+    if (is_permutation) used[a] = true;
+  }
+  if (!is_permutation) return in.fail(why::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
   for (std::size_t i = 0; i < in.attr.ints.size(); ++i)
     in.out.dims[i] = in.dims(0)[static_cast<std::size_t>(in.attr.ints[i])];
 }
 
 constexpr void infer_concat(inference& in) {
+  if (!in.want_axes(0)) return;
   in.out = in.args[0];
   dim& last = in.out.dims[in.out.dims.size() - 1];
   for (std::size_t i = 1; i < in.args.size(); ++i) {
     shape other = in.dims(i);
-    if (!in.want_type(i, in.args[0].type) || other.empty()) return;
+    if (!in.want_axes(i) || !in.want_type(i, in.args[0].type)) return;
     const std::int64_t extent = other.last().extent;
     other[other.size() - 1] = in.dims(0).last();
     if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
-    last.extent += extent;
+    last = dim{last.extent + extent};
   }
 }
 
 constexpr void infer_slice(inference& in) {
+  if (!in.want_axes(0)) return;
   in.out = in.args[0];
   dim& last = in.out.dims[in.out.dims.size() - 1];
   if (in.attr.ints.size() != 2 || in.attr.ints[0] < 0 || in.attr.ints[1] > last.extent ||

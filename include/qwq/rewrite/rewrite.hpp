@@ -47,10 +47,11 @@ constexpr void release(const rewriting& g, node_id id) {
 
 constexpr void replace(const rewriting& g, node_id from, node_id to) {
   if (from == to) return;
+  const bool was_read = g.uses[from] != 0;  // else it was released with its last reader
   g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
   g.uses[from] = 0;
   g.instead[from] = to;
-  release(g, from);
+  if (was_read) release(g, from);
 }
 
 /// Applies `r` at `root` if it matches there; false when it does not.
