@@ -2,7 +2,7 @@
 // Compares the tensors that two safetensors files have in common; fails when one differs by more than the tolerance.
 import {parseArgs} from 'node:util';
 
-import {floats, read} from './safetensors.mjs';
+import {difference, read} from './safetensors.mjs';
 
 const {values, positionals: [actual, expected]} = parseArgs({
   allowPositionals: true,
@@ -20,7 +20,6 @@ A tensor differs when max|a - e| > rtol * max|e| + atol; integers must be equal.
   process.exit(2);
 }
 const found = read(actual), wanted = read(expected);
-const bound = (e) => Number(values.rtol) * e.reduce((max, x) => Math.max(max, Math.abs(x)), 0) + Number(values.atol);
 let compared = 0, failed = 0;
 for (const name of values.require.split(',').filter((name) => name && !(name in found && values.prefix + name in wanted))) {
   console.log(`${name}: missing`);
@@ -36,8 +35,7 @@ for (const [name, a] of Object.entries(found)) {
   } else if (a.dtype.startsWith('I')) {
     if (a.data.some((value, i) => value !== e.data[i])) verdict = 'integers differ';
   } else {
-    const x = floats(a), y = floats(e), limit = bound(y);
-    const worst = x.reduce((max, value, i) => Math.max(max, Math.abs(value - y[i])), 0);  // NaN stays
+    const {worst, largest} = difference(a, e), limit = Number(values.rtol) * largest + Number(values.atol);
     console.log(`${name}: max|diff| ${worst.toExponential(2)}, allowed ${limit.toExponential(2)}`);
     if (!(worst <= limit)) verdict = 'differs too much';
   }

@@ -45,3 +45,14 @@ export function floats({dtype, data}) {
     return sign * (exponent ? (1 + mantissa / 1024) * 2 ** (exponent - 15) : mantissa * 2 ** -24);
   });
 }
+
+/// How far the tensor `found` is from `expected`: the largest |difference| (NaN stays) and the largest |expected|.
+export function difference(found, expected) {
+  if (found.shape.join() !== expected.shape.join())
+    throw new Error(`shape [${found.shape}], expected [${expected.shape}]`);
+  const x = floats(found), y = floats(expected);
+  return {
+    worst: x.reduce((max, value, i) => Math.max(max, Math.abs(value - y[i])), 0),
+    largest: y.reduce((max, value) => Math.max(max, Math.abs(value)), 0),
+  };
+}
