@@ -62,7 +62,7 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
   b.module = g[root].name;
   b.rule = r.name;
   match m{b, g, found, root};
-  if (r.when != nullptr && !r.when(m)) return false;
+  if (!r.when(m)) return false;
   const std::size_t old_size = g.g.size();
   const expr by = r.to(m);
   for (std::size_t i = old_size; i < g.g.size(); ++i) {

@@ -41,13 +41,17 @@ class match {
   fixed_vector<replacement, 4> replaced_{};
 };
 
+/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that with the
+/// address of a function in a constant expression under -fsanitize=undefined.)
+constexpr bool always(const match&) { return true; }
+
 /// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.
 struct rule {
   std::string_view name;
   pattern from;
   expr (*to)(match&);
-  /// Condition on the match; empty: always.
-  bool (*when)(const match&) = nullptr;
+  /// Condition on the match.
+  bool (*when)(const match&) = always;
 };
 
 }  // namespace qwq
