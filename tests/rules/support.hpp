@@ -60,8 +60,8 @@ struct after {
   static constexpr auto& value = result.value;
 };
 
-/// Runs a graph on the kernels. Inputs and weights are random, and the same for the same name: so that two graphs that mean
-/// the same give the same.
+/// Runs a graph on the kernels. Inputs and weights are random, and the same for the same name: so that two graphs that
+/// mean the same give the same.
 template <class G>
 std::vector<float> evaluate(std::int64_t rows = 5) {
   constexpr auto& g = G::value;

@@ -31,8 +31,8 @@ class inline_executor final : public executor {
 /// Multiply-adds below which waking another thread takes longer than it saves: some 20 microseconds of one core.
 inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 19;
 
-/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing. `work`:
-/// multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.
+/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing.
+/// `work`: multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.
 template <class F>
 void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
   if (count < 2 || work < work_worth_sharing) {

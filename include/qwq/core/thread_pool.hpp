@@ -12,8 +12,8 @@
 
 namespace qwq {
 
-/// A fixed number of threads, the caller included, that take tasks one by one. One run at a time; `run` allocates nothing.
-/// Tasks are independent and each is done by one thread, so results do not depend on the number of threads.
+/// A fixed number of threads, the caller included, that take tasks one by one. One run at a time; `run` allocates
+/// nothing. Tasks are independent and each is done by one thread, so results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
   /// `threads` = 0: as many as the machine runs at the same time.

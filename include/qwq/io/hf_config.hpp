@@ -164,7 +164,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   return config;
 }
 
-/// Reads a config file, or config.json of a checkpoint folder, and the generation_config.json beside it if there is one.
+/// Reads a config file, or config.json of a checkpoint folder, and the generation_config.json beside it if there is
+/// one.
 inline hf_config read_config(const std::filesystem::path& path) {
   std::error_code ignored;
   const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;

@@ -44,8 +44,8 @@ inline std::string describe(const json& value) {
   return value.dump();  // a scalar
 }
 
-/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would silently
-/// keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
+/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
 inline json parse_object(std::string_view text, const std::string& where) {
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& parsed) {

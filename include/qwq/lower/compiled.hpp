@@ -75,8 +75,9 @@ constexpr problem find_unsupported(const graph<Capacity>& g, const Target&) {
 
 }  // namespace detail
 
-/// `Part` of a model, rewritten by the rules of `Target` and quantized with the integer types `Types`. Does not compile when
-/// a rule fails, an edge that the target quantizes has no slot, or an operator is left that the target does not support.
+/// `Part` of a model, rewritten by the rules of `Target` and quantized with the integer types `Types`. Does not compile
+/// when a rule fails, an edge that the target quantizes has no slot, or an operator is left that the target does not
+/// support.
 template <class Part, target Target, placement Types>
 struct compiled {
   static constexpr std::string_view prefix = Part::prefix;

@@ -6,8 +6,8 @@
 
 namespace qwq {
 
-/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps may
-/// reuse its bytes. For tests and debugging; `run_graph` does the same without stopping.
+/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
+/// may reuse its bytes. For tests and debugging; `run_graph` does the same without stopping.
 template <class G, class F>
 void trace_graph(frame& f, F&& after) {
   static_assert(require_none<G::value.error>());

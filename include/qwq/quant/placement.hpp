@@ -32,8 +32,8 @@ enum class slot_kind : std::uint8_t {
   constant,    // any other constant: its range is known when it is bound
 };
 
-/// Place of one scale and zero_point (or of one per output channel). Values that layout operators merely rearrange share
-/// a slot.
+/// Place of one scale and zero_point (or of one per output channel). Values that layout operators merely rearrange
+/// share a slot.
 struct slot {
   slot_kind kind = slot_kind::activation;
   dtype type = dtype::f32;
@@ -78,7 +78,8 @@ struct placer {
   node_id moved[Capacity]{};
   std::int16_t slot_of[Capacity]{};
 
-  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its type.
+  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
+  /// type.
   constexpr bool wants_slot(std::size_t id, slot& s) const {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;

@@ -10,8 +10,8 @@
 
 namespace qwq {
 
-/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats, which
-/// carry the convention for scale and zero_point.
+/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats,
+/// which carry the convention for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
@@ -38,12 +38,13 @@ struct integer_scheme {
   using activation_format = int_format<Activation, false>;
 };
 
-/// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of times
-/// larger than the others: in 16 bits those others keep eight, so it stays in float.
+/// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of
+/// times larger than the others: in 16 bits those others keep eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
   static constexpr std::string_view name = "w8a16";
 };
-/// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the graph.
+/// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the
+/// graph.
 struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, extent::all> {
   static constexpr std::string_view name = "w8a16_full";
 };

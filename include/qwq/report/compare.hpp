@@ -59,9 +59,10 @@ class layer_comparison {
 
 }  // namespace detail
 
-/// Fills the fidelity, decode, layers and divergence parts of `report`. Every text is read by both models in the prefill
-/// graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model reads the same
-/// tokens with its decode graph. Continuations count as equal up to the first token where its own choice differs.
+/// Fills the fidelity, decode, layers and divergence parts of `report`. Every text is read by both models in the
+/// prefill graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model
+/// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
+/// differs.
 template <class Reference, class Other, class F>
 void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {

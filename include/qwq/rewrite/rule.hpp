@@ -22,7 +22,8 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
-  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by themselves).
+  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
+  /// themselves).
   constexpr void replace(const pattern& variable, expr by) {
     replaced_.push_back({found_.find(variable.variable()), by.id});
   }
@@ -41,8 +42,8 @@ class match {
   fixed_vector<replacement, 4> replaced_{};
 };
 
-/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that with the
-/// address of a function in a constant expression under -fsanitize=undefined.)
+/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
+/// with the address of a function in a constant expression under -fsanitize=undefined.)
 constexpr bool always(const match&) { return true; }
 
 /// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.

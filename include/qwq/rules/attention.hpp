@@ -24,8 +24,8 @@ constexpr expr merge_heads(expr x) {
 }
 }  // namespace detail
 
-/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in the
-/// element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
+/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
+/// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos, detail::sin, detail::position),

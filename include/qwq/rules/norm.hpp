@@ -22,9 +22,9 @@ inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('
                                              m(var('w')).dims() == shape{m(var('x')).dims().last()};
                                     }};
 
-/// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with one
-/// more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is LpNormalization.
-/// sqrt(n) goes into the gain.
+/// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
+/// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
+/// LpNormalization. sqrt(n) goes into the gain.
 inline constexpr rule norm_to_lp_norm{
     "norm_to_lp_norm", rms_norm(var('x'), var('w')),
     [](match& m) {

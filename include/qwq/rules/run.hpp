@@ -96,8 +96,8 @@ constexpr expr present(const match& m, std::int32_t index) {
 
 }  // namespace detail
 
-/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and softmax
-/// are done in f32.
+/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
+/// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention", match_op(op::cast, detail::gqa_pattern),
     [](match& m) {

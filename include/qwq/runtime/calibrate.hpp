@@ -102,9 +102,9 @@ struct calibration_options {
   executor* threads = nullptr;
 };
 
-/// Ranges of all activations of `Model` on `Target`, found on the true trajectory: each text is read in chunks by the prefill
-/// graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A decode graph is
-/// never shown anything else. `done(i)` is called after each text. Texts must not be empty.
+/// Ranges of all activations of `Model` on `Target`, found on the true trajectory: each text is read in chunks by the
+/// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
+/// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
 calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
                              F&& done) {

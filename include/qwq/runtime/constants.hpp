@@ -20,7 +20,8 @@
 
 namespace qwq {
 
-/// Full tensor name of a weight of a part: "model.layers.3." + "mlp.up_proj.weight". `layer` < 0: the part has no layers.
+/// Full tensor name of a weight of a part: "model.layers.3." + "mlp.up_proj.weight". `layer` < 0: the part has no
+/// layers.
 inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std::string_view weight) {
   std::string name(prefix);
   if (layer >= 0) name += std::to_string(layer) + ".";
@@ -117,8 +118,8 @@ inline void multiply(std::span<float> x, double multiplier) {
     for (float& v : x) v *= static_cast<float>(multiplier);
 }
 
-/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones. Throws `error`
-/// at NaN and infinity.
+/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones. Throws
+/// `error` at NaN and infinity.
 inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
   std::vector<float> x(t.size());
   to_f32(t, x);
@@ -148,8 +149,8 @@ qparams constant_params(std::span<const float> x) {
   return compute_qparams<Format>({seen.min, seen.max});
 }
 
-/// Owns or maps the constants of a model for one scheme. Prefill and decode graphs, and any number of sessions, share it;
-/// it is not changed after binding.
+/// Owns or maps the constants of a model for one scheme. Prefill and decode graphs, and any number of sessions, share
+/// it; it is not changed after binding.
 template <quantization_scheme Scheme>
 class constant_store {
  public:

@@ -24,8 +24,8 @@ struct sampling {
   std::uint64_t seed = 0;
 };
 
-/// Draws tokens from softmax(logits / temperature), cut to the `top_k` most likely ones and then to the fewest of them whose
-/// probabilities reach `top_p`, as transformers does. Equal seeds give equal tokens on every machine.
+/// Draws tokens from softmax(logits / temperature), cut to the `top_k` most likely ones and then to the fewest of them
+/// whose probabilities reach `top_p`, as transformers does. Equal seeds give equal tokens on every machine.
 class sampler {
  public:
   /// `vocab_size` candidates are allocated here, none later.
@@ -67,8 +67,8 @@ class sampler {
   std::vector<candidate> order_;
 };
 
-/// Continues the text in `s`, whose next-token logits are `logits`: calls `emit(id)` for each new token, at most `max_new` and
-/// as many as the cache holds, until `emit` returns false or an id of `eos` was emitted.
+/// Continues the text in `s`, whose next-token logits are `logits`: calls `emit(id)` for each new token, at most
+/// `max_new` and as many as the cache holds, until `emit` returns false or an id of `eos` was emitted.
 template <class Session, class F>
 void generate(Session& s, std::span<const float> logits, std::int64_t max_new, sampler& choose,
               std::span<const std::int32_t> eos, F&& emit) {

@@ -16,8 +16,8 @@
 
 namespace qwq {
 
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens. Embedding and head stay in float and
-/// as the model has them.
+/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens. Embedding and head stay in float
+/// and as the model has them.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
   using embedding = compiled<typename Model::template embedding<Rows>, native<>, placement{}>;
@@ -81,8 +81,8 @@ constexpr std::size_t arena_bytes() {
 /// Tokens that a prefill graph takes at a time.
 inline constexpr std::int64_t prefill_rows = 64;
 
-/// The weights of a checkpoint, bound for a target and scheme. Immutable once made; any number of sessions in any number of
-/// threads read it. The checkpoint must outlive it.
+/// The weights of a checkpoint, bound for a target and scheme. Immutable once made; any number of sessions in any
+/// number of threads read it. The checkpoint must outlive it.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class bound_model {
  public:
@@ -114,8 +114,8 @@ class bound_model {
   detail::bound_program<decode> decode_;
 };
 
-/// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has the
-/// input of the final norm.
+/// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
+/// the input of the final norm.
 class layer_listener {
  public:
   virtual ~layer_listener() = default;
@@ -158,8 +158,9 @@ class session {
   void listen(layer_listener* l) { layer_listener_ = l; }
   void listen(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, 64 at a time, and calls `rows(first, logits)` after each chunk with logits [chunk, vocab_size] of the
-  /// tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would overflow.
+  /// Reads tokens, 64 at a time, and calls `rows(first, logits)` after each chunk with logits [chunk, vocab_size] of
+  /// the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
+  /// overflow.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
     check(ids);

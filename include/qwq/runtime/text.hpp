@@ -48,8 +48,8 @@ inline token_text encode_chat(const tokenizer& t, std::vector<message> messages)
 }  // namespace detail
 
 /// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
-/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is shorter
-/// than two tokens; `where` names the row.
+/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
+/// shorter than two tokens; `where` names the row.
 inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
                                 const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)

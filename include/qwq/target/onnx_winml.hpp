@@ -12,8 +12,8 @@
 
 namespace qwq {
 
-/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens), decode
-/// (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
+/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens),
+/// decode (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
 struct onnx_winml {
   static constexpr std::string_view name = "onnx_winml";
   static constexpr dtype cache = dtype::f16;

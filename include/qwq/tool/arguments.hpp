@@ -41,8 +41,8 @@ inline std::string check_observer(const std::string& text) {
 
 }  // namespace detail
 
-/// Reads the command line. Returns the exit status to leave with (0 after --help, 2 after a usage error), or nothing when
-/// there is work to do. `schemes` and `targets` are what the executable was built for; the first is the default.
+/// Reads the command line. Returns the exit status to leave with (0 after --help, 2 after a usage error), or nothing
+/// when there is work to do. `schemes` and `targets` are what the executable was built for; the first is the default.
 inline std::optional<int> parse_arguments(int argc, char** argv, const std::vector<std::string>& schemes,
                                           const std::vector<std::string>& targets, exporter_arguments& a) {
   CLI::App app{"Quantizes, exports and runs Qwen3 checkpoints of one size (qwq " QWQ_VERSION_STRING ")."};

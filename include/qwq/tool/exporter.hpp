@@ -166,8 +166,8 @@ class exporter {
     compare(report, reference, quantized, eval, new_tokens, config_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
-  /// Calls f(session) with a session of the scheme that holds a prompt and what follows, as far as the model's positions
-  /// reach; f32 runs the model's own graph.
+  /// Calls f(session) with a session of the scheme that holds a prompt and what follows, as far as the model's
+  /// positions reach; f32 runs the model's own graph.
   template <class F>
   void with_session(std::size_t prompt, std::int64_t more, F&& f) {
     constexpr std::int64_t most = C.max_position_embeddings;
@@ -291,8 +291,8 @@ class exporter {
 
 }  // namespace detail
 
-/// Carries out a command for one scheme and target. The parts of an exporter that are compiled apart, so that no translation
-/// unit grows with their number.
+/// Carries out a command for one scheme and target. The parts of an exporter that are compiled apart, so that no
+/// translation unit grows with their number.
 template <qwen3_config C, target Target, quantization_scheme Scheme>
 void run_exporter(const exporter_arguments& a) {
   detail::exporter<C, Target, Scheme>(a).run_command();

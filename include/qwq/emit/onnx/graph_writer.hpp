@@ -52,7 +52,8 @@ class graph_writer {
 
   /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a
   /// value becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`:
-  /// parameters of the activation slots, null when the part has no slots. Returns the outputs by their names in the part.
+  /// parameters of the activation slots, null when the part has no slots. Returns the outputs by their names in the
+  /// part.
   std::map<std::string_view, written_output> write(const part& p, std::int64_t layer, const value_names& inputs,
                                                    const value_names& outputs,
                                                    const std::vector<kernel::affine>* params) {
