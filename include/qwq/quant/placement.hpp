@@ -45,13 +45,6 @@ template <std::size_t Capacity>
 struct quantized {
   graph<Capacity> value{};
   fixed_vector<slot, 96> slots{};
-
-  constexpr std::size_t count(slot_kind kind) const {
-    std::size_t n = 0;
-    for (const slot& s : slots)
-      if (s.kind == kind) ++n;
-    return n;
-  }
 };
 
 /// Edges that must be quantized, and those that are.

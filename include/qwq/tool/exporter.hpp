@@ -5,10 +5,9 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
