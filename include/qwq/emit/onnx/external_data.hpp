@@ -4,21 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "qwq/core/error.hpp"
+#include "qwq/emit/constants.hpp"
 #include "qwq/io/atomic_file.hpp"
 
 namespace qwq::to_onnx {
 
-/// Takes the bytes of a tensor, front to back, in as many pieces as its source likes.
-using byte_sink = std::function<void(std::span<const std::byte>)>;
-/// Hands the bytes of a tensor to a sink. It may be called more than once, and gives the same bytes each time.
-using byte_source = std::function<void(const byte_sink&)>;
+using namespace to_file;
 
 /// Where a tensor lies in the data file.
 struct data_range {

@@ -11,29 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "qwq/emit/constants.hpp"
 #include "qwq/emit/onnx/model_builder.hpp"
-#include "qwq/emit/onnx/op_map.hpp"
-#include "qwq/emit/onnx/tensor_source.hpp"
+#include "qwq/emit/op_map.hpp"
+#include "qwq/emit/part.hpp"
 
 namespace qwq::to_onnx {
-
-/// One graph of a model, as the code behind all models and schemes sees it.
-struct part {
-  std::span<const qwq::node> nodes;
-  std::span<const graph_output> outputs;
-  std::span<const slot> slots;
-  std::string_view prefix;
-
-  /// The graph that emitters write of a `compiled` part.
-  template <class Compiled>
-  static part of() {
-    constexpr auto& g = Compiled::emitted::value;
-    return {{g.nodes.begin(), g.nodes.end()},
-            {g.outputs.begin(), g.outputs.end()},
-            {Compiled::slots.begin(), Compiled::slots.end()},
-            Compiled::prefix};
-  }
-};
 
 /// ONNX names of a part's inputs or outputs, by the names that they have in the part.
 using value_names = std::map<std::string, std::string, std::less<>>;
@@ -47,7 +30,7 @@ struct written_output {
 /// Writes parts into one model. The functions of the op map see it while it stands at a node.
 class graph_writer {
  public:
-  graph_writer(model_builder& model, tensor_source& constants, const op_map& ops)
+  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops)
       : model_(model), constants_(constants), ops_(ops) {}
 
   /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a
@@ -149,12 +132,8 @@ class graph_writer {
     bool per_channel = false;
   };
 
-  /// The slot of the dequantize node that reads the current leaf; null when the leaf holds floats.
-  const slot* leaf_slot() const {
-    for (const qwq::node& n : part_->nodes)
-      if (n.kind == op::dequantize && n.args[0] == id_) return &part_->slots[static_cast<std::size_t>(n.slot)];
-    return nullptr;
-  }
+  /// The slot of the current leaf; null when it holds floats.
+  const slot* leaf_slot() const { return part_->leaf_slot(id_); }
 
   /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
@@ -237,7 +216,7 @@ class graph_writer {
 
   model_builder& model_;
   tensor_source& constants_;
-  const op_map& ops_;
+  const op_map<graph_writer>& ops_;
 
   // of the part that is being written
   const part* part_ = nullptr;

@@ -2,7 +2,6 @@
 // How each operator is written: the rows of ai.onnx, and those of com.microsoft.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -13,11 +12,6 @@
 namespace qwq::to_onnx {
 
 namespace detail {
-
-/// Key of a leaf's bytes: what it holds, and the factor that it is read with.
-inline std::string leaf_key(const std::string& what, double value) {
-  return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
-}
 
 /// Target of a Reshape: a symbolic extent is copied from its place in the input, or else worked out by the runtime.
 inline std::vector<std::int64_t> reshape_target(const model_builder& m, const shape& from, const shape& to) {
@@ -43,7 +37,7 @@ inline void write_input(graph_writer& w) {
 
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
-  const std::string name = w.tensor(), key = detail::leaf_key(name, n.attr.value);
+  const std::string name = w.tensor(), key = leaf_key(name, n.attr.value);
   const std::string base = w.model().name_of(key, name);
   const tensor_info& t = w.constants().find(n, name);
   const slot* s = w.leaf_slot();
@@ -64,7 +58,7 @@ inline void write_fill(graph_writer& w) {
       throw error("emit: fill '" + std::string(n.name.view()) + "': expected static extents, found " +
                   std::string(d.symbol));
   const std::int64_t count = n.dims().elements();
-  const std::string key = detail::leaf_key("fill" + qwq::detail::to_string(extents(n.dims())), n.attr.value);
+  const std::string key = leaf_key("fill" + qwq::detail::to_string(extents(n.dims())), n.attr.value);
   const std::string base = w.model().name_of(key, std::string(n.name.view()));
   if (const slot* s = w.leaf_slot())
     w.emit_codes(
@@ -78,7 +72,7 @@ inline void write_fill(graph_writer& w) {
 inline void write_rope_table(graph_writer& w) {
   const node& n = w.self();
   const std::string kind = n.kind == op::rope_cos ? "cos_cache" : "sin_cache";
-  const std::string key = detail::leaf_key(kind, n.attr.value) + ":" + std::string(qwq::name(n.type.type));
+  const std::string key = leaf_key(kind, n.attr.value) + ":" + std::string(qwq::name(n.type.type));
   w.set_value(w.model().initializer(w.model().name_of(key, kind), key, n.type.type, extents(n.dims()),
                                     tensor_source::table(n)));
 }
@@ -159,7 +153,7 @@ inline void write_gqa(graph_writer& w) {
 inline void write_result(graph_writer&) {}
 
 /// ai.onnx, opset 21.
-inline constexpr op_map standard_ops = op_map{}
+inline constexpr op_map standard_ops = op_map<graph_writer>{}
                                            .with(op::input, write_input)
                                            .with(op::weight, write_weight)
                                            .with(op::fill, write_fill)

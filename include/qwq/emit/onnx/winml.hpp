@@ -67,22 +67,6 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
   for (const written_output& c : caches) model.output(c.name, c.type);
 }
 
-/// The parts of a program.
-struct program_parts {
-  part embedding, layer, norm, head;
-
-  /// Refuses to compile when an operator of the program has no row.
-  template <class Program>
-  static program_parts of() {
-    static_assert(require_rows<typename Program::embedding::emitted, contrib_ops>());
-    static_assert(require_rows<typename Program::layer::emitted, contrib_ops>());
-    static_assert(require_rows<typename Program::norm::emitted, contrib_ops>());
-    static_assert(require_rows<typename Program::head::emitted, contrib_ops>());
-    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(),
-            part::of<typename Program::norm>(), part::of<typename Program::head>()};
-  }
-};
-
 /// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
 inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill,
                                              const program_parts& decode, std::int64_t layers, const quantizer& how,
@@ -144,9 +128,10 @@ std::vector<written_file> emit_onnx(const checkpoint& from, const calibration_re
                                     const onnx_options& options, const std::filesystem::path& out) {
   constexpr auto& config = Model::config;
   const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
-  return to_onnx::write_winml(from, to_onnx::program_parts::of<program<Model, Target, Scheme, prefill_rows>>(),
-                              to_onnx::program_parts::of<program<Model, Target, Scheme, 1>>(), config.num_hidden_layers,
-                              to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
+  using to_onnx::contrib_ops, to_onnx::program_parts;
+  return to_onnx::write_winml(from, program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
+                              program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(),
+                              config.num_hidden_layers, to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
                               to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length),
                               out);
 }

@@ -2,18 +2,30 @@
 // The bytes of a model's constants, as files hold them: streamed from the checkpoint, one block at a time.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/onnx/external_data.hpp"
 #include "qwq/runtime/constants.hpp"
 
-namespace qwq::to_onnx {
+namespace qwq::to_file {
+
+/// Takes the bytes of a tensor, front to back, in as many pieces as its source likes.
+using byte_sink = std::function<void(std::span<const std::byte>)>;
+/// Hands the bytes of a tensor to a sink. It may be called more than once, and gives the same bytes each time.
+using byte_source = std::function<void(const byte_sink&)>;
+
+/// Key of a leaf's bytes: what it holds, and the factor that it is read with.
+inline std::string leaf_key(const std::string& what, double value) {
+  return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
+}
 
 /// A quantized constant: scales and zero points (one, or one per row), and its codes whenever they are asked for.
 struct quantized_source {
@@ -132,4 +144,4 @@ class tensor_source {
   std::map<std::string, quantized_source> matrices_;
 };
 
-}  // namespace qwq::to_onnx
+}  // namespace qwq::to_file

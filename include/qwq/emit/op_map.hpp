@@ -7,15 +7,13 @@
 
 #include "qwq/graph/graph.hpp"
 
-namespace qwq::to_onnx {
+namespace qwq::to_file {
 
-class graph_writer;
-
-/// Writes the current node of a graph as ONNX nodes or constants.
-using write_op = void (*)(graph_writer&);
-
-/// One row per operator; null where a target cannot write it.
+/// One row per operator, a function that writes the current node of a graph as what the format has for it; null where a
+/// target cannot write it.
+template <class Writer>
 struct op_map {
+  using write_op = void (*)(Writer&);
   std::array<write_op, op_count> rows{};
 
   constexpr write_op operator[](op kind) const { return rows[static_cast<std::size_t>(kind)]; }
@@ -34,8 +32,8 @@ struct op_map_has_no_row_for;
 namespace detail {
 
 /// First node without a row; `size()` when every node has one.
-template <std::size_t N>
-constexpr std::size_t find_unwritable(const graph<N>& g, const op_map& map) {
+template <std::size_t N, class Writer>
+constexpr std::size_t find_unwritable(const graph<N>& g, const op_map<Writer>& map) {
   for (std::size_t i = 0; i < g.size(); ++i)
     if (map[g[i].kind] == nullptr) return i;
   return g.size();
@@ -44,7 +42,7 @@ constexpr std::size_t find_unwritable(const graph<N>& g, const op_map& map) {
 }  // namespace detail
 
 /// Refuses to compile unless `Map` writes every operator of the graph `G::value`.
-template <class G, const op_map& Map>
+template <class G, const auto& Map>
 constexpr bool require_rows() {
   constexpr std::size_t id = detail::find_unwritable(G::value, Map);
   if constexpr (id < G::value.size()) {
@@ -54,4 +52,4 @@ constexpr bool require_rows() {
   return true;
 }
 
-}  // namespace qwq::to_onnx
+}  // namespace qwq::to_file

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// One graph of a model without its types: what the code behind all models and schemes walks.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "qwq/emit/op_map.hpp"
+#include "qwq/graph/graph.hpp"
+#include "qwq/quant/placement.hpp"
+
+namespace qwq::to_file {
+
+/// One graph of a model, as the code behind all models and schemes sees it.
+struct part {
+  std::span<const node> nodes;
+  std::span<const graph_output> outputs;
+  std::span<const slot> slots;
+  std::string_view prefix;
+
+  /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
+  const slot* leaf_slot(std::size_t id) const {
+    for (const node& n : nodes)
+      if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
+    return nullptr;
+  }
+
+  /// The graph that emitters write of a `compiled` part.
+  template <class Compiled>
+  static part of() {
+    constexpr auto& g = Compiled::emitted::value;
+    return {{g.nodes.begin(), g.nodes.end()},
+            {g.outputs.begin(), g.outputs.end()},
+            {Compiled::slots.begin(), Compiled::slots.end()},
+            Compiled::prefix};
+  }
+};
+
+/// The parts of a program.
+struct program_parts {
+  part embedding, layer, norm, head;
+
+  /// Refuses to compile when an operator of the program has no row in `Map`.
+  template <class Program, const auto& Map>
+  static program_parts of() {
+    static_assert(require_rows<typename Program::embedding::emitted, Map>());
+    static_assert(require_rows<typename Program::layer::emitted, Map>());
+    static_assert(require_rows<typename Program::norm::emitted, Map>());
+    static_assert(require_rows<typename Program::head::emitted, Map>());
+    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(),
+            part::of<typename Program::norm>(), part::of<typename Program::head>()};
+  }
+};
+
+}  // namespace qwq::to_file
