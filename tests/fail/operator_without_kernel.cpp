@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Running an operator that has no kernel.
 // expect: no_kernel_for
-// expect: op::rsqrt
+// expect: op::quantize
 #include <qwq/graph/builder.hpp>
 #include <qwq/lower/steps.hpp>
 
@@ -19,5 +19,5 @@ struct activation {
 
 const float* run_right(frame& f) { return run_graph<activation<op::sigmoid>>(f); }
 #ifdef FAIL
-const float* run_wrong(frame& f) { return run_graph<activation<op::rsqrt>>(f); }
+const float* run_wrong(frame& f) { return run_graph<activation<op::quantize>>(f); }
 #endif

@@ -68,6 +68,16 @@ static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 8}), {2, 5}); })
                  op::reshape, "[1,8]", "[2,5]"));
 static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {2, 8})); }), why::shapes_do_not_broadcast,
                  op::concat, "[1,8]", "[2,8]"));
+static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {2, 9}), 0); }),
+                 why::shapes_do_not_broadcast, op::concat, "[1,8]", "[1,9]"));
+static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {8})); }), why::rank_is_wrong, op::concat,
+                 "2", "[8]"));
+static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {2, 3, 8})); }),
+                 why::x_and_y_do_not_multiply, op::matmul, "[2,8,8]", "[2,3,8]"));
+static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {1, 8, 3})); }),
+                 why::x_and_y_do_not_multiply, op::matmul, "[2,8,3]", "[1,8,3]"));
+static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {8, 3})); }), why::rank_is_wrong,
+                 op::matmul, "3", "[8,3]"));
 static_assert(is(recorded([](builder& b) { embedding(input(b, {16, 8, 1}), input(b, {dtype::i64, {1, S}})); }),
                  why::rank_is_wrong, op::embedding, "2", "[16,8,1]"));
 static_assert(is(recorded([](builder& b) {
@@ -100,6 +110,14 @@ static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 9); }), wh
                  "0 <= begin < end <= extent", "[1,8]"));
 static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 4); }), why::bad_attribute, op::slice,
                  "0 <= begin < end <= extent", "[1,8]"));
+static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 0, 2, 0); }), why::bad_attribute, op::slice,
+                 "0 <= begin < end <= extent", "[1,8]"));
+static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 0, 1, 2); }), why::bad_attribute, op::slice,
+                 "an axis of the argument", "[1,8]"));
+static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {1, 8}), -3); }), why::bad_attribute,
+                 op::concat, "an axis of the argument", "[1,8]"));
+static_assert(is(recorded([](builder& b) { softmax(input(b, shape{})); }), why::rank_is_wrong, op::softmax,
+                 "at least 1", "0"));
 
 // Element types.
 static_assert(is(recorded([](builder& b) { silu(input(b, {dtype::i32, {1, 8}})); }), why::element_type_must_be_float,
@@ -137,6 +155,11 @@ static_assert(type_of([](builder& b) { return transpose(input(b, {1, S, 2, 4}), 
               f32({1, 4, 2, S}));
 static_assert(type_of([](builder& b) { return concat(input(b, {1, S, 8}), input(b, {1, S, 3})); }) == f32({1, S, 11}));
 static_assert(type_of([](builder& b) { return slice(input(b, {1, S, 8}), 2, 7); }) == f32({1, S, 5}));
+static_assert(type_of([](builder& b) { return concat(input(b, {1, 4, 8}), input(b, {1, 3, 8}), 1); }) ==
+              f32({1, 7, 8}));
+static_assert(type_of([](builder& b) { return slice(input(b, {5, S, 8}), 2, 5, 0); }) == f32({3, S, 8}));
+static_assert(type_of([](builder& b) { return softmax(input(b, {1, S, 8})); }) == f32({1, S, 8}));
+static_assert(type_of([](builder& b) { return matmul(input(b, {2, S, 8}), input(b, {2, 8, 5})); }) == f32({2, S, 5}));
 static_assert(type_of([](builder& b) { return cast(input(b, {1, S, 8}), dtype::f16); }) ==
               tensor_type{dtype::f16, {1, S, 8}});
 static_assert(type_of([](builder& b) { return embedding(input(b, {16, 8}), input(b, {dtype::i64, {1, S}})); }) ==

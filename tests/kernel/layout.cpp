@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies, transposes, columns, and rows of an embedding table.
+// Copies, permutations, columns, and rows of an embedding table.
 #include "qwq/kernel/layout.hpp"
 
+#include <algorithm>
 #include <array>
+#include <numeric>
 
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xmanipulation.hpp>
@@ -15,20 +17,42 @@
 using namespace qwq;
 using namespace test;
 
-TEST_CASE("transpose") {
+TEST_CASE("permute, of matrices") {
   for (const std::int64_t rows : {0, 1, 2, 15, 16, 17, 40})
     for (const std::int64_t cols : {0, 1, 3, 16, 33}) {
       CAPTURE(rows);
       CAPTURE(cols);
       const buffer<float> x(rows * cols, normal(rows * cols, 1));
       buffer<float> y(rows * cols);
-      kernel::transpose(y.matrix(cols, rows), x.matrix(rows, cols));
+      const std::int64_t extents[] = {rows, cols};
+      const std::int32_t swap[] = {1, 0};
+      kernel::permute(y.data(), x.data(), extents, swap);
       const std::array shape{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
       const xt::xtensor<float, 2> twin = xt::adapt(x.data(), x.size(), xt::no_ownership(), shape);
       const xt::xtensor<float, 2> expected = xt::transpose(twin);
       CHECK(first_difference(y, expected.storage(), same) == -1);
       CHECK(y.intact());
     }
+}
+
+TEST_CASE("permute, in every order of the axes") {
+  const std::vector<std::vector<std::int64_t>> shapes{{7},          {5, 1},         {3, 4, 5},       {1, 17, 33},
+                                                      {1, 6, 2, 4}, {2, 18, 1, 20}, {2, 3, 4, 1, 5}, {2, 3, 2, 5, 3}};
+  for (const auto& extents : shapes) {
+    std::int64_t elements = 1;
+    for (const std::int64_t e : extents) elements *= e;
+    const buffer<float> x(elements, normal(elements, 2));
+    buffer<float> y(elements), expected(elements);
+    std::vector<std::int32_t> perm(extents.size());
+    std::iota(perm.begin(), perm.end(), 0);
+    do {
+      CAPTURE(perm);
+      kernel::permute(y.data(), x.data(), extents, perm);
+      kernel::reference::permute(expected.span(), x.span(), extents, perm);
+      CHECK(first_difference(y, expected, same) == -1);
+      CHECK(y.intact());
+    } while (std::next_permutation(perm.begin(), perm.end()));
+  }
 }
 
 TEST_CASE("columns put together are the columns taken apart") {

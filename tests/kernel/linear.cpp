@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with every kind of weight, row- and column-major.
+// Products with every kind of weight, row- and column-major, and of activations.
 #include "qwq/kernel/linear.hpp"
 
 #include <xtensor/xadapt.hpp>
@@ -18,9 +18,9 @@ struct shape {
   std::int64_t m, n, k;
 };
 // Around the tiles (3 x 4, 4 x 6), the task and row blocks (96), and the converted block (256).
-const std::vector<shape> shapes{{1, 1, 1},   {1, 5, 3},   {2, 6, 16},  {3, 7, 17},   {4, 12, 31},  {5, 97, 33},
-                                {7, 96, 64}, {1, 193, 65}, {13, 11, 257}, {64, 25, 300}, {97, 13, 40}, {33, 6, 513},
-                                {0, 4, 8},   {4, 0, 8},   {3, 5, 0}};
+const std::vector<shape> shapes{{1, 1, 1},    {1, 5, 3},    {2, 6, 16},   {3, 7, 17},    {4, 12, 31},
+                                {5, 97, 33},  {7, 96, 64},  {1, 193, 65}, {13, 11, 257}, {64, 25, 300},
+                                {97, 13, 40}, {33, 6, 513}, {0, 4, 8},    {4, 0, 8},     {3, 5, 0}};
 
 buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t cols) {
   buffer<float> y(rows * cols);
@@ -146,4 +146,27 @@ TEST_CASE("NaN and infinity reach the outputs that read them, and no others") {
   const buffer<float> xt = transposed(x, m, k);
   kernel::linear_columns(ex, y.matrix(n, m), xt.matrix(k, m), w.matrix(n, k));
   check([&](std::int64_t i, std::int64_t j) { return y.matrix(n, m)(j, i); });
+}
+
+TEST_CASE("matmul multiplies pairs of matrices") {
+  for (const shape& s : shapes)
+    for (const std::int64_t batch : {1, 3}) {
+      CAPTURE(s.m);
+      CAPTURE(s.n);
+      CAPTURE(s.k);
+      inline_executor ex;
+      const std::int64_t xs = batch * s.m, ws = batch * s.k;
+      const buffer<float> x(xs * s.k, normal(xs * s.k, 1)), w(ws * s.n, normal(ws * s.n, 2));
+      buffer<float> y(xs * s.n), expected(xs * s.n), size(xs * s.n), ax = x, aw = w;
+      for (std::size_t i = 0; i < ax.size(); ++i) ax[i] = std::abs(ax[i]);
+      for (std::size_t i = 0; i < aw.size(); ++i) aw[i] = std::abs(aw[i]);
+      kernel::matmul(ex, y.matrix(xs, s.n), x.matrix(xs, s.k), w.matrix(ws, s.n), batch);
+      kernel::reference::matmul(expected.matrix(xs, s.n), x.matrix(xs, s.k), w.matrix(ws, s.n), batch);
+      kernel::reference::matmul(size.matrix(xs, s.n), ax.matrix(xs, s.k), aw.matrix(ws, s.n), batch);
+      CHECK(y.intact());
+      bool agrees = true;  // within the worst case of k roundings
+      for (std::size_t i = 0; i < y.size(); ++i)
+        agrees = agrees && std::abs(y[i] - expected[i]) <= size[i] * static_cast<float>(s.k + 2) * half_ulp;
+      CHECK(agrees);
+    }
 }

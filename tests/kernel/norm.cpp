@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMSNorm and L2 normalization.
+// RMSNorm, L2 normalization and means.
 #include "qwq/kernel/norm.hpp"
 
 #include <xtensor/xadapt.hpp>
@@ -19,9 +19,8 @@ constexpr std::int64_t rows = 3;
 // An f32 sum of n squares is off by (n + 1) / 2 ulp at most, its root by half of that.
 bool agrees(const buffer<float>& y, const xt::xtensor<double, 2>& expected, std::int64_t n) {
   const float bound = static_cast<float>(n + 8) * half_ulp;
-  return y.intact() && first_difference(y, expected.storage(), [&](float a, double b) {
-    return close(a, static_cast<float>(b), bound);
-  }) < 0;
+  return y.intact() && first_difference(y, expected.storage(),
+                                        [&](float a, double b) { return close(a, static_cast<float>(b), bound); }) < 0;
 }
 
 xt::xtensor<double, 2> as_double(const buffer<float>& x, std::int64_t n) {
@@ -61,6 +60,20 @@ TEST_CASE("lp_norm is x / sqrt(sum(x^2))") {
     const auto v = as_double(x, n);
     const xt::xtensor<double, 2> sum = xt::sum(v * v, {1}, xt::keep_dims | xt::evaluation_strategy::immediate);
     CHECK(agrees(y, v / xt::sqrt(sum), n));
+  }
+}
+
+TEST_CASE("mean") {
+  for (const std::int64_t n : lengths) {
+    if (n == 0) continue;
+    CAPTURE(n);
+    const buffer<float> x(rows * n, normal(rows * n, 3));
+    buffer<float> y(rows), expected(rows);
+    kernel::mean(y.span(), x.matrix(rows, n));
+    kernel::reference::mean(expected.span(), x.matrix(rows, n));
+    const float bound = static_cast<float>(n + 2) * half_ulp;  // of the largest addend
+    CHECK(first_difference(y, expected, [&](float a, float b) { return close(a, b, bound, 4 * bound); }) == -1);
+    CHECK(y.intact());
   }
 }
 

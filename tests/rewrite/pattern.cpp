@@ -52,7 +52,9 @@ static_assert(!find(silu(a * b), square_of_sum));
 static_assert(!find(silu(silu(a)), square_of_sum));
 
 // Arity is part of the operator.
-constexpr auto concat_of_three = [](builder&, expr x, expr y, expr z) { return apply(op::concat, {}, x, y, z); };
+constexpr auto concat_of_three = [](builder&, expr x, expr y, expr z) {
+  return apply(op::concat, {.value = 0, .ints = {{1}, 1}, .type = {}}, x, y, z);
+};
 static_assert(!find(concat(a, b), concat_of_three));
 static_assert(find(match_op(op::concat, a, b, c), concat_of_three).binds('c', 2));
 

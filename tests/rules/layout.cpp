@@ -72,6 +72,9 @@ static_assert(fires(rules::sink_squeeze_sigmoid, around([](builder& b) { return 
 static_assert(fires(rules::sink_squeeze_lp_norm, around([](builder& b) { return lp_norm(squeezed(b, "a")); })) == 1);
 static_assert(fires(rules::sink_squeeze_lp_norm, around([](builder& b) { return lp_norm(split_heads(b, "a")); })) == 0);
 static_assert(fires(rules::sink_squeeze_slice, around([](builder& b) { return slice(squeezed(b, "a"), 0, 3); })) == 1);
+static_assert(fires(rules::sink_squeeze_concat, around([](builder& b) {
+                      return concat(squeezed(b, "a"), input(b, "y"), 0);
+                    })) == 0);  // there is no axis 0 above the squeeze
 static_assert(fires(rules::sink_squeeze_slice, around([](builder& b) { return slice(split_heads(b, "a"), 0, 3); })) ==
               0);
 static_assert(fires(rules::sink_squeeze_concat,

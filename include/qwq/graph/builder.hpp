@@ -89,15 +89,18 @@ constexpr expr leaf(builder& b, op kind, std::string_view name, const tensor_typ
 // The operators as functions; signatures as in op.hpp.
 constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
 constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
+constexpr expr neg(expr x) { return apply(op::neg, {}, x); }
 constexpr expr rsqrt(expr x) { return apply(op::rsqrt, {}, x); }
 constexpr expr sigmoid(expr x) { return apply(op::sigmoid, {}, x); }
 constexpr expr silu(expr x) { return apply(op::silu, {}, x); }
 constexpr expr mean(expr x) { return apply(op::mean, {}, x); }
+constexpr expr softmax(expr x) { return apply(op::softmax, {}, x); }
 constexpr expr rms_norm(expr x, expr w, double eps) {
   return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w);
 }
 constexpr expr lp_norm(expr x) { return apply(op::lp_norm, {}, x); }
 constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
+constexpr expr matmul(expr x, expr y) { return apply(op::matmul, {}, x, y); }
 constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
 constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
 constexpr expr reshape(expr x, const shape& dims) {
@@ -106,9 +109,15 @@ constexpr expr reshape(expr x, const shape& dims) {
 constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
   return apply(op::transpose, {.value = 0, .ints = perm, .type = {}}, x);
 }
-constexpr expr concat(expr a, expr b) { return apply(op::concat, {}, a, b); }
-constexpr expr slice(expr x, std::int32_t begin, std::int32_t end) {
-  return apply(op::slice, {.value = 0, .ints = {{begin, end}, 2}, .type = {}}, x);
+// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
+constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
+  return axis < 0 ? axis + static_cast<std::int32_t>(x.dims().size()) : axis;
+}
+constexpr expr concat(expr a, expr b, std::int32_t axis = -1) {
+  return apply(op::concat, {.value = 0, .ints = {{axis_of(a, axis)}, 1}, .type = {}}, a, b);
+}
+constexpr expr slice(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) {
+  return apply(op::slice, {.value = 0, .ints = {{begin, end, axis_of(x, axis)}, 3}, .type = {}}, x);
 }
 constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
 constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {}, table, ids); }

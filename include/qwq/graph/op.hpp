@@ -18,22 +18,25 @@ enum class op : std::uint8_t {
   // elementwise, with broadcasting
   add,
   mul,
+  neg,
   rsqrt,
   sigmoid,
   silu,
   // over the last axis
   mean,        // keeps the axis with extent 1
+  softmax,
   rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
   lp_norm,     // x / ||x||_2
   // products
   linear,      // (x [...,K], w [N,K]) -> [...,N]
+  matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
   conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
   swiglu,      // (gate, up): silu(gate) * up
   // layout: the values stay, their places change
   reshape,
   transpose,   // ints = permutation
-  concat,      // along the last axis
-  slice,       // ints = {begin, end} of the last axis
+  concat,      // ints = {axis}
+  slice,       // ints = {begin, end, axis}
   cast,
   // language model
   embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]

@@ -61,6 +61,12 @@ struct inference {
     fail(why::rank_is_wrong, "at least 1", "0");
     return false;
   }
+  /// `ints` has `count` elements, and the last of them is an axis of the first argument.
+  constexpr bool want_axis(std::size_t count) {
+    if (attr.ints.size() == count && static_cast<std::size_t>(attr.ints.back()) < dims(0).size()) return true;
+    fail(why::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
+    return false;
+  }
   constexpr bool want_shape(const shape& expected, const shape& found, why what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
@@ -89,6 +95,10 @@ constexpr void infer_binary(inference& in) {
   }
 }
 
+constexpr void infer_softmax(inference& in) {
+  if (in.want_float(0) && in.want_axes(0)) in.out = in.args[0];
+}
+
 constexpr void infer_mean(inference& in) {
   if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
@@ -107,6 +117,18 @@ constexpr void infer_linear(inference& in) {
     return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {dtype::f32, in.dims(0)};
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
+}
+
+constexpr void infer_matmul(inference& in) {
+  const std::size_t rank = in.dims(0).size();
+  if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
+  if (rank < 2) return in.fail(why::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
+  shape y = in.dims(0);  // what y should be
+  y[rank - 2] = in.dims(0).last();
+  y[rank - 1] = in.dims(1).last();
+  if (!in.want_shape(y, in.dims(1), why::x_and_y_do_not_multiply)) return;
+  in.out = in.args[0];
+  in.out.dims[rank - 1] = y.last();
 }
 
 constexpr void infer_conv1x1(inference& in) {
@@ -141,27 +163,26 @@ constexpr void infer_transpose(inference& in) {
 }
 
 constexpr void infer_concat(inference& in) {
-  if (!in.want_axes(0)) return;
+  if (!in.want_axis(1)) return;
+  const auto axis = static_cast<std::size_t>(in.attr.ints[0]);
   in.out = in.args[0];
-  dim& last = in.out.dims[in.out.dims.size() - 1];
   for (std::size_t i = 1; i < in.args.size(); ++i) {
     shape other = in.dims(i);
-    if (!in.want_axes(i) || !in.want_type(i, in.args[0].type)) return;
-    const std::int64_t extent = other.last().extent;
-    other[other.size() - 1] = in.dims(0).last();
+    if (!in.want_type(i, in.args[0].type) || !in.want_rank(i, in.dims(0).size())) return;
+    const std::int64_t extent = other[axis].extent;
+    other[axis] = in.dims(0)[axis];
     if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
-    last = dim{last.extent + extent};
+    in.out.dims[axis] = dim{in.out.dims[axis].extent + extent};
   }
 }
 
 constexpr void infer_slice(inference& in) {
-  if (!in.want_axes(0)) return;
+  if (!in.want_axis(3)) return;
   in.out = in.args[0];
-  dim& last = in.out.dims[in.out.dims.size() - 1];
-  if (in.attr.ints.size() != 2 || in.attr.ints[0] < 0 || in.attr.ints[1] > last.extent ||
-      in.attr.ints[0] >= in.attr.ints[1])
+  dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
+  if (in.attr.ints[0] < 0 || in.attr.ints[1] > along.extent || in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
-  last = dim{in.attr.ints[1] - in.attr.ints[0]};
+  along = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
 
 constexpr void infer_cast(inference& in) { in.out = {in.attr.type.type, in.dims(0)}; }
@@ -252,18 +273,21 @@ inline constexpr op_row op_table[] = {
     {op::rope_sin, "rope_sin", 0, 0, "theta", "", false, false, detail::infer_declared},
     {op::add, "add", 2, 2, "", "", true, false, detail::infer_binary},
     {op::mul, "mul", 2, 2, "", "", true, false, detail::infer_binary},
+    {op::neg, "neg", 1, 1, "", "", false, false, detail::infer_unary},
     {op::rsqrt, "rsqrt", 1, 1, "", "", false, false, detail::infer_unary},
     {op::sigmoid, "sigmoid", 1, 1, "", "", false, false, detail::infer_unary},
     {op::silu, "silu", 1, 1, "", "", false, false, detail::infer_unary},
     {op::mean, "mean", 1, 1, "", "", false, false, detail::infer_mean},
+    {op::softmax, "softmax", 1, 1, "", "", false, false, detail::infer_softmax},
     {op::rms_norm, "rms_norm", 2, 2, "eps", "", false, false, detail::infer_rms_norm},
     {op::lp_norm, "lp_norm", 1, 1, "", "", false, false, detail::infer_unary},
     {op::linear, "linear", 2, 2, "", "", false, false, detail::infer_linear},
+    {op::matmul, "matmul", 2, 2, "", "", false, false, detail::infer_matmul},
     {op::conv1x1, "conv1x1", 2, 2, "", "", false, false, detail::infer_conv1x1},
     {op::swiglu, "swiglu", 2, 2, "", "", false, false, detail::infer_swiglu},
     {op::reshape, "reshape", 1, 1, "", "", false, true, detail::infer_reshape},
     {op::transpose, "transpose", 1, 1, "", "perm", false, true, detail::infer_transpose},
-    {op::concat, "concat", 2, 4, "", "", false, false, detail::infer_concat},
+    {op::concat, "concat", 2, 4, "", "axis", false, false, detail::infer_concat},
     {op::slice, "slice", 1, 1, "", "range", false, true, detail::infer_slice},
     {op::cast, "cast", 1, 1, "", "", false, false, detail::infer_cast},
     {op::embedding, "embedding", 2, 2, "", "", false, false, detail::infer_embedding},

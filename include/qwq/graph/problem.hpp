@@ -14,6 +14,7 @@ enum class why : unsigned char {
   fine,
   wrong_number_of_arguments,
   x_and_weight_differ_in_columns,
+  x_and_y_do_not_multiply,
   shapes_do_not_broadcast,
   element_count_changes,
   element_type_must_be_float,

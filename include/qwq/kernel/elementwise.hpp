@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Element by element: sums, products, activations, conversions. The output may be one of the inputs.
+// Element by element: activations and conversions. The output may be one of the inputs.
 #pragma once
 
 #include "qwq/core/view.hpp"
@@ -22,19 +22,11 @@ simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
 
 }  // namespace detail
 
-/// y = a + b
+/// y = 1 / sqrt(x), both steps rounded
 template <class Arch = xsimd::default_arch>
-void add(std::span<float> y, std::span<const float> a, std::span<const float> b) {
+void rsqrt(std::span<float> y, std::span<const float> x) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    return simd::load<Arch>(a.data() + i, count) + simd::load<Arch>(b.data() + i, count);
-  });
-}
-
-/// y = a * b
-template <class Arch = xsimd::default_arch>
-void multiply(std::span<float> y, std::span<const float> a, std::span<const float> b) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    return simd::load<Arch>(a.data() + i, count) * simd::load<Arch>(b.data() + i, count);
+    return simd::batch<Arch>(1.0f) / xsimd::sqrt(simd::load<Arch>(x.data() + i, count));
   });
 }
 
@@ -43,12 +35,6 @@ template <class Arch = xsimd::default_arch>
 void scale(std::span<float> y, std::span<const float> x, float factor) {
   detail::map<Arch>(
       y, [&](std::int64_t i, auto count) { return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor); });
-}
-
-/// Every row of x times `v` (x.cols elements).
-template <class Arch = xsimd::default_arch>
-void multiply_rows(matrix_view<float> y, matrix_view<const float> x, std::span<const float> v) {
-  for (std::int64_t i = 0; i < x.rows; ++i) multiply<Arch>(y.span(i), x.span(i), v);
 }
 
 /// y = 1 / (1 + exp(-x))

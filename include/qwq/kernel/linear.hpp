@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of f32 activations with a weight in f32, f16, bf16 or int8.
+// Products of f32 activations with a weight in f32, f16, bf16 or int8, and with each other.
 #pragma once
 
 #include "qwq/core/parallel.hpp"
@@ -161,6 +161,16 @@ void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float>
     for (; j + n <= j1; j += n) detail::columns_rows<Arch, n>(y, x, w, j);
     for (; j < j1; ++j) detail::columns_rows<Arch, 1>(y, x, w, j);
   });
+}
+
+/// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w
+/// [batch * k, n] and y [batch * m, n]. y must not overlap x or w.
+template <class Arch = xsimd::default_arch>
+void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
+            std::int64_t batch) {
+  const std::int64_t m = x.rows / batch, k = w.rows / batch;
+  for (std::int64_t b = 0; b < batch; ++b)
+    linear_columns<Arch>(ex, y.rows_from(b * m, m), w.rows_from(b * k, k), x.rows_from(b * m, m));
 }
 
 }  // namespace qwq::kernel

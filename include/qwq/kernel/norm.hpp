@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Row norms: RMSNorm and L2 normalization.
+// Row norms, RMSNorm and L2 normalization, and the mean of a row.
 #pragma once
 
 #include <cmath>
@@ -21,6 +21,16 @@ float sum_of_squares(const float* x, std::int64_t n) {
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
 }
 }  // namespace detail
+
+/// y[i] = mean(x[i, :])
+template <class Arch = xsimd::default_arch>
+void mean(std::span<float> y, matrix_view<const float> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    y[static_cast<std::size_t>(i)] =
+        simd::sum<Arch>(x.cols,
+                        [in = x.row(i)](std::int64_t j, auto count) { return simd::load<Arch>(in + j, count); }) /
+        static_cast<float>(x.cols);
+}
 
 /// y = x / sqrt(mean(x^2) + eps) * weight, row by row. `weight` has x.cols elements. y may be x.
 template <class Arch = xsimd::default_arch>

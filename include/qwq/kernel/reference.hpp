@@ -101,26 +101,58 @@ constexpr void linear_columns(matrix_view<float> y, matrix_view<const float> x, 
     }
 }
 
+constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
+                      std::int64_t batch) {
+  const std::int64_t m = x.rows / batch;
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t j = 0; j < w.cols; ++j) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < x.cols; ++k) sum += static_cast<double>(x(i, k)) * w(i / m * x.cols + k, j);
+      y(i, j) = static_cast<float>(sum);
+    }
+}
+
 template <class T>
 constexpr void embedding(matrix_view<float> y, matrix_view<T> table, std::span<const std::int64_t> ids) {
   for (std::int64_t i = 0; i < y.rows; ++i)
     for (std::int64_t j = 0; j < y.cols; ++j) y(i, j) = detail::element(table, ids[static_cast<std::size_t>(i)], j);
 }
 
-constexpr void add(std::span<float> y, std::span<const float> a, std::span<const float> b) {
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = a[i] + b[i];
-}
-
-constexpr void multiply(std::span<float> y, std::span<const float> a, std::span<const float> b) {
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = a[i] * b[i];
-}
-
 constexpr void scale(std::span<float> y, std::span<const float> x, float factor) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = x[i] * factor;
 }
 
-constexpr void multiply_rows(matrix_view<float> y, matrix_view<const float> x, std::span<const float> v) {
-  for (std::int64_t i = 0; i < x.rows; ++i) multiply(y.span(i), x.span(i), v);
+/// y[i] = f(a[..], b[..]) for every index of `y_extents`, its coordinates found by division; extents as in numpy.
+template <class F>
+constexpr void broadcast(std::span<float> y, std::span<const std::int64_t> y_extents, std::span<const float> a,
+                         std::span<const std::int64_t> a_extents, std::span<const float> b,
+                         std::span<const std::int64_t> b_extents, F&& f) {
+  const auto place = [&](std::int64_t index, std::span<const std::int64_t> extents) {
+    std::int64_t at = 0, stride = 1;
+    for (std::size_t i = 0; i < extents.size(); ++i) {  // from the last axis
+      const std::int64_t extent = extents[extents.size() - 1 - i], full = y_extents[y_extents.size() - 1 - i];
+      if (extent > 1) at += index % full * stride;
+      index /= full;
+      stride *= extent;
+    }
+    return static_cast<std::size_t>(at);
+  };
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const auto index = static_cast<std::int64_t>(i);
+    y[i] = f(a[place(index, a_extents)], b[place(index, b_extents)]);
+  }
+}
+
+constexpr void rsqrt(std::span<float> y, std::span<const float> x) {
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(1 / detail::square_root(x[i]));
+}
+
+constexpr void mean(std::span<float> y, matrix_view<const float> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    double sum = 0;
+    for (float v : x.span(i)) sum += v;
+    y[static_cast<std::size_t>(i)] = static_cast<float>(sum / static_cast<double>(x.cols));
+  }
 }
 
 constexpr void sigmoid(std::span<float> y, std::span<const float> x) {
@@ -139,6 +171,24 @@ constexpr void swiglu(std::span<float> y, std::span<const float> gate, std::span
 constexpr void transpose(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j) y(j, i) = x(i, j);
+}
+
+/// Axis i of y is axis perm[i] of x; the place of every element is found by division.
+template <class T>
+constexpr void permute(std::span<T> y, std::span<const T> x, std::span<const std::int64_t> extents,
+                       std::span<const std::int32_t> perm) {
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    auto index = static_cast<std::int64_t>(i);
+    std::int64_t at = 0;
+    for (std::size_t axis = perm.size(); axis-- > 0;) {
+      const auto from = static_cast<std::size_t>(perm[axis]);
+      std::int64_t stride = 1;
+      for (std::size_t inner = from + 1; inner < extents.size(); ++inner) stride *= extents[inner];
+      at += index % extents[from] * stride;
+      index /= extents[from];
+    }
+    y[i] = x[static_cast<std::size_t>(at)];
+  }
 }
 
 constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "qwq/kernel/attention.hpp"
+#include "qwq/kernel/broadcast.hpp"
 #include "qwq/kernel/elementwise.hpp"
 #include "qwq/kernel/embedding.hpp"
 #include "qwq/kernel/layout.hpp"
@@ -14,6 +15,7 @@
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/quantize.hpp"
 #include "qwq/kernel/rope.hpp"
+#include "qwq/kernel/softmax.hpp"
 #include "qwq/lower/frame.hpp"
 #include "qwq/lower/plan.hpp"
 
@@ -75,12 +77,23 @@ struct step {
     constexpr std::size_t a = arg_id<K>;
     return {static_cast<const T*>(address<a>(f)), static_cast<std::size_t>(elements<a>(f))};
   }
+  /// Extents of a value in this run.
+  template <std::size_t Node = Id>
+  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
+    fixed_vector<std::int64_t, max_rank> out;
+    for (const dim& d : g[Node].dims()) out.push_back(extent(d, f));
+    return out;
+  }
+
+  /// A value as a matrix whose rows are everything from `axis` on.
   template <std::size_t Node, class T>
-  static matrix_view<T> matrix(const frame& f) {
-    const std::int64_t cols = extent(g[Node].dims().last(), f);
+  static matrix_view<T> matrix(const frame& f, std::size_t axis = g[Node].dims().size() - 1) {
+    std::int64_t cols = 1;
+    for (std::size_t i = axis; i < g[Node].dims().size(); ++i) cols *= extent(g[Node].dims()[i], f);
     return {static_cast<T*>(address<Node>(f)), elements<Node>(f) / cols, cols};
   }
   static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
+  static matrix_view<float> out_matrix(const frame& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
   template <std::size_t K>
   static matrix_view<const float> in_matrix(const frame& f) {
     return matrix<arg_id<K>, const float>(f);
@@ -120,6 +133,24 @@ struct cache_views {
         value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim} {}
 };
 
+/// Fills are bound as their one value, whatever their shape.
+template <class S>
+constexpr bool is_fill(std::size_t id) {
+  const node& n = S::g[id];
+  return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+}
+
+/// How the two arguments of a step fill its result.
+template <class S>
+kernel::broadcast_axes broadcast_operands(const frame& f) {
+  const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
+    return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
+  };
+  const auto y = S::extents(f), a = extents(std::integral_constant<std::size_t, S::template arg_id<0>>{}),
+             b = extents(std::integral_constant<std::size_t, S::template arg_id<1>>{});
+  return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
+}
+
 template <std::size_t... K, class F>
 constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
   (f(std::integral_constant<std::size_t, K>{}), ...);
@@ -133,21 +164,30 @@ template <>
 struct kernel_of<op::add> {
   template <class S>
   static void run(frame& f) {
-    static_assert(S::self().dims() == S::g[S::template arg_id<0>].dims() &&
-                      S::self().dims() == S::g[S::template arg_id<1>].dims(),
-                  "qwq: the kernel of add takes two values of one shape");
-    kernel::add(S::out(f), S::template in<0>(f), S::template in<1>(f));
+    kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                detail::broadcast_operands<S>(f));
   }
 };
 template <>
 struct kernel_of<op::mul> {
   template <class S>
   static void run(frame& f) {
-    constexpr std::size_t vector = S::g[S::template arg_id<0>].dims().size() == 1 ? 0 : 1;
-    if constexpr (S::g[S::template arg_id<vector>].dims().size() == 1)
-      kernel::multiply_rows(S::out_matrix(f), S::template in_matrix<1 - vector>(f), S::template in<vector>(f));
-    else
-      kernel::multiply(S::out(f), S::template in<0>(f), S::template in<1>(f));
+    kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                     detail::broadcast_operands<S>(f));
+  }
+};
+template <>
+struct kernel_of<op::neg> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::scale(S::out(f), S::template in<0>(f), -1);
+  }
+};
+template <>
+struct kernel_of<op::rsqrt> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::rsqrt(S::out(f), S::template in<0>(f));
   }
 };
 template <>
@@ -169,6 +209,20 @@ struct kernel_of<op::swiglu> {
   template <class S>
   static void run(frame& f) {
     kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f));
+  }
+};
+template <>
+struct kernel_of<op::mean> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::mean(S::out(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::softmax> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
@@ -197,6 +251,16 @@ struct kernel_of<op::linear> {
   }
 };
 template <>
+struct kernel_of<op::matmul> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr shape dims = S::self().dims();
+    const matrix_view<float> out = S::out_matrix(f);
+    kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
+                   out.rows / S::extent(dims[dims.size() - 2], f));
+  }
+};
+template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
   static void run(frame& f) {
@@ -208,48 +272,41 @@ struct kernel_of<op::conv1x1> {
 };
 template <>
 struct kernel_of<op::transpose> {
-  /// [1,1,S,H] <-> [1,H,1,S]: the permutations that 1x1 convolutions need.
   template <class S>
   static void run(frame& f) {
-    constexpr fixed_vector<std::int32_t, 5> perm = S::self().attr.ints;
-    constexpr bool to_columns = perm == fixed_vector<std::int32_t, 5>{{0, 3, 1, 2}, 4};
-    static_assert(to_columns || perm == fixed_vector<std::int32_t, 5>{{0, 2, 3, 1}, 4},
-                  "qwq: the kernel of transpose moves the channels of [1,1,S,H] or [1,H,1,S]");
-    kernel::transpose(S::out_matrix(f), S::template in_matrix<0>(f));
+    const auto extents = S::template extents<S::template arg_id<0>>(f);
+    const auto& perm = S::self().attr.ints;
+    kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
+                    std::span(perm.begin(), perm.end()));
   }
 };
 template <>
 struct kernel_of<op::concat> {
   template <class S>
   static void run(frame& f) {
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
     std::int64_t first = 0;
     detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
       constexpr std::size_t a = S::template arg_id<k.value>;
-      const std::int64_t cols = S::g[a].dims().last().extent;
-      const matrix_view<float> out = S::out_matrix(f).cols_from(first, cols);
-      if constexpr (planned_is_fill<S, a>()) {
-        const float value = *static_cast<const float*>(S::template constant<k.value>(f).data);
-        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), cols, value);
+      const auto part = S::template matrix<a, const float>(f, axis);
+      const matrix_view<float> out = S::out_matrix(f, axis).cols_from(first, part.cols);
+      if constexpr (detail::is_fill<S>(a)) {
+        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, *part.data);
       } else {
-        kernel::copy(out, S::template in_matrix<k.value>(f));
+        kernel::copy(out, part);
       }
-      first += cols;
+      first += part.cols;
     });
-  }
-
- private:
-  /// Fills are bound as their one value.
-  template <class S, std::size_t Node>
-  static constexpr bool planned_is_fill() {
-    const node& n = S::g[Node];
-    return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
   }
 };
 template <>
 struct kernel_of<op::slice> {
   template <class S>
   static void run(frame& f) {
-    kernel::slice_columns(S::out_matrix(f), S::template in_matrix<0>(f), S::self().attr.ints[0]);
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
+    const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
+    const std::int64_t each = x.cols / S::extent(S::g[S::template arg_id<0>].dims()[axis], f);
+    kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
   }
 };
 template <>

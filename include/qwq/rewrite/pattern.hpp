@@ -67,13 +67,16 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
 
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
+constexpr pattern neg(const pattern& x) { return match_op(op::neg, x); }
 constexpr pattern rsqrt(const pattern& x) { return match_op(op::rsqrt, x); }
 constexpr pattern sigmoid(const pattern& x) { return match_op(op::sigmoid, x); }
 constexpr pattern silu(const pattern& x) { return match_op(op::silu, x); }
 constexpr pattern mean(const pattern& x) { return match_op(op::mean, x); }
+constexpr pattern softmax(const pattern& x) { return match_op(op::softmax, x); }
 constexpr pattern rms_norm(const pattern& x, const pattern& w) { return match_op(op::rms_norm, x, w); }
 constexpr pattern lp_norm(const pattern& x) { return match_op(op::lp_norm, x); }
 constexpr pattern linear(const pattern& x, const pattern& w) { return match_op(op::linear, x, w); }
+constexpr pattern matmul(const pattern& x, const pattern& y) { return match_op(op::matmul, x, y); }
 constexpr pattern swiglu(const pattern& gate, const pattern& up) { return match_op(op::swiglu, gate, up); }
 constexpr pattern reshape(const pattern& x) { return match_op(op::reshape, x); }
 constexpr pattern transpose(const pattern& x) { return match_op(op::transpose, x); }

@@ -81,15 +81,19 @@ inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detai
                                            [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
                                            detail::reads_squeeze};
 
-inline constexpr rule sink_squeeze_slice{
-    "sink_squeeze_slice", slice(detail::squeezed),
-    [](match& m) { return detail::squeeze(slice(m[var('x')], m.root().attr.ints[0], m.root().attr.ints[1])); },
-    detail::reads_squeeze};
+inline constexpr rule sink_squeeze_slice{"sink_squeeze_slice", slice(detail::squeezed),
+                                         [](match& m) {
+                                           const auto range = m.root().attr.ints;
+                                           return detail::squeeze(slice(m[var('x')], range[0], range[1], range[2] + 1));
+                                         },
+                                         detail::reads_squeeze};
 
 /// concat(squeeze(x), y) = squeeze(concat(x, unsqueeze(y)))
 inline constexpr rule sink_squeeze_concat{
     "sink_squeeze_concat", concat(detail::squeezed, var('y')),
-    [](match& m) { return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]))); },
-    detail::reads_squeeze};
+    [](match& m) {
+      return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
+    },
+    [](const match& m) { return detail::reads_squeeze(m) && m.root().attr.ints[0] > 0; }};
 
 }  // namespace qwq::rules

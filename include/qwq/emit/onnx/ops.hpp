@@ -119,14 +119,14 @@ inline void write_transpose(graph_writer& w) {
   set_attribute(w.emit("Transpose"), "perm", std::vector<std::int64_t>(perm.begin(), perm.end()));
 }
 
-inline std::int64_t last_axis(const node& n) { return static_cast<std::int64_t>(n.dims().size()) - 1; }
-
-inline void write_concat(graph_writer& w) { set_attribute(w.emit("Concat"), "axis", last_axis(w.self())); }
+inline void write_concat(graph_writer& w) {
+  set_attribute(w.emit("Concat"), "axis", std::int64_t{w.self().attr.ints[0]});
+}
 
 inline void write_slice(graph_writer& w) {
   const auto& range = w.self().attr.ints;
   model_builder& m = w.model();
-  w.emit("Slice", std::vector{w.arg(0), m.int64s({range[0]}), m.int64s({range[1]}), m.int64s({last_axis(w.self())})});
+  w.emit("Slice", std::vector{w.arg(0), m.int64s({range[0]}), m.int64s({range[1]}), m.int64s({range[2]})});
 }
 
 inline void write_cast(graph_writer& w) {

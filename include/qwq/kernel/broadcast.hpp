@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums and products of tensors that are repeated along some of their axes.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "qwq/core/fixed_vector.hpp"
+#include "qwq/kernel/simd.hpp"
+
+namespace qwq::kernel {
+
+/// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
+/// is repeated.
+struct broadcast_axis {
+  std::int64_t extent = 1, a = 0, b = 0;
+};
+using broadcast_axes = fixed_vector<broadcast_axis, 5>;
+
+/// How operands of the extents `a` and `b` fill a result of the extents `y`, in as few axes as possible, the outermost
+/// first. Missing leading extents are 1.
+constexpr broadcast_axes broadcast(std::span<const std::int64_t> y, std::span<const std::int64_t> a,
+                                   std::span<const std::int64_t> b) {
+  const auto extent = [&](std::span<const std::int64_t> x, std::size_t axis) {
+    const std::size_t missing = y.size() - x.size();
+    return axis < missing ? 1 : x[axis - missing];
+  };
+  broadcast_axes inward;  // the innermost first
+  std::int64_t next_a = 1, next_b = 1;
+  for (std::size_t i = y.size(); i-- > 0;) {
+    const std::int64_t in_a = extent(a, i), in_b = extent(b, i);
+    const broadcast_axis axis{y[i], in_a == 1 ? 0 : next_a, in_b == 1 ? 0 : next_b};
+    next_a *= in_a;
+    next_b *= in_b;
+    if (axis.extent == 1) continue;
+    if (!inward.empty()) {
+      broadcast_axis& inner = inward[inward.size() - 1];
+      if (axis.a == inner.extent * inner.a && axis.b == inner.extent * inner.b) {
+        inner.extent *= axis.extent;
+        continue;
+      }
+    }
+    inward.push_back(axis);
+  }
+  if (inward.empty()) inward.push_back({});
+  broadcast_axes out;
+  for (std::size_t i = inward.size(); i-- > 0;) out.push_back(inward[i]);
+  return out;
+}
+
+namespace detail {
+
+template <class Arch, class Count>
+simd::batch<Arch> load_repeated(const float* x, std::int64_t stride, std::int64_t i, Count count) {
+  return stride == 0 ? simd::batch<Arch>(*x) : simd::load<Arch>(x + i, count);
+}
+
+/// Fills y, dense, with f(a, b); returns where it ends.
+template <class Arch, class F>
+float* map_broadcast(float* y, const float* a, const float* b, std::span<const broadcast_axis> axes, F f) {
+  const broadcast_axis& axis = axes[0];
+  if (axes.size() > 1) {
+    for (std::int64_t i = 0; i < axis.extent; ++i)
+      y = map_broadcast<Arch>(y, a + i * axis.a, b + i * axis.b, axes.subspan(1), f);
+    return y;
+  }
+  simd::strips<Arch>(axis.extent, [&](std::int64_t i, auto count) {
+    const auto u = load_repeated<Arch>(a, axis.a, i, count), v = load_repeated<Arch>(b, axis.b, i, count);
+    simd::store<Arch>(y + i, f(u, v), count);
+  });
+  return y + axis.extent;
+}
+
+}  // namespace detail
+
+/// y = a + b along `axes`; y is dense.
+template <class Arch = xsimd::default_arch>
+void add(float* y, const float* a, const float* b, const broadcast_axes& axes) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [](auto u, auto v) { return u + v; });
+}
+
+/// y = a * b along `axes`; y is dense.
+template <class Arch = xsimd::default_arch>
+void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [](auto u, auto v) { return u * v; });
+}
+
+}  // namespace qwq::kernel
