@@ -23,7 +23,7 @@ constexpr auto covers = [](op kind) { return kind == op::linear; };
 template <std::size_t N>
 constexpr problem find_gap(const graph<N>& g) {
   problem gap;
-  count_coverage(g, covers, &gap);
+  count_coverage(g, types, covers, &gap);
   return gap;
 }
 

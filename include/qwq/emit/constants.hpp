@@ -27,11 +27,13 @@ inline std::string leaf_key(const std::string& what, double value) {
   return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
 }
 
-/// A quantized constant: scales and zero points (one, or one per row), and its codes whenever they are asked for.
+/// A quantized constant: scales and zero points (one, or one per row), and its codes whenever they are asked for. With
+/// `block` > 0 there is a scale for so many elements of a row, and codes are packed as `block_quantizer` does.
 struct quantized_source {
   std::vector<float> scales;
   std::vector<std::int32_t> zero_points;
   byte_source codes;
+  std::int32_t block = 0;
 };
 
 /// What a scheme does to constants, behind pointers: emitters compile once for all schemes.
@@ -41,19 +43,30 @@ struct quantizer {
 
   template <quantization_scheme Scheme>
   static constexpr quantizer of() {
-    if constexpr (Scheme::types.quantizes())
-      return {&quantize_matrix<typename Scheme::weight_format>, &quantize_constant<typename Scheme::activation_format>};
-    else
-      return {};
+    quantizer q;
+    if constexpr (Scheme::types.quantizes()) q.matrix = &quantize_matrix<typename Scheme::weight_format>;
+    if constexpr (Scheme::types.quantizes_activations())
+      q.constant = &quantize_constant<typename Scheme::activation_format>;
+    return q;
   }
 
  private:
   template <class Format>
-  static quantized_source quantize_matrix(const tensor_info& t, granularity shared) {
-    weight_params<Format> params = measure_weight<Format>(t, shared);
-    return {params.scales, params.zero_points, [&t, params](const byte_sink& sink) {
-              for_each_code_block(t, params, [&](auto codes) { sink(std::as_bytes(codes)); });
-            }};
+  static quantized_source quantize_matrix(const tensor_info& t, [[maybe_unused]] granularity shared) {
+    if constexpr (blockwise_format<Format>) {
+      quantized_source q{{}, {}, [&t](const byte_sink& sink) {
+                           for_each_packed_block<Format>(t, [&](auto packed, auto) { sink(std::as_bytes(packed)); });
+                         },
+                         Format::block};
+      for_each_packed_block<Format>(
+          t, [&](auto, auto scales) { q.scales.insert(q.scales.end(), scales.begin(), scales.end()); });
+      return q;
+    } else {
+      weight_params<Format> params = measure_weight<Format>(t, shared);
+      return {params.scales, params.zero_points, [&t, params](const byte_sink& sink) {
+                for_each_code_block(t, params, [&](auto codes) { sink(std::as_bytes(codes)); });
+              }};
+    }
   }
 
   template <class Format>

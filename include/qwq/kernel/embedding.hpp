@@ -2,14 +2,19 @@
 // Rows of an embedding table.
 #pragma once
 
-#include "qwq/kernel/elementwise.hpp"
+#include "qwq/kernel/weight_row.hpp"
 
 namespace qwq::kernel {
 
-/// Row i of y is row ids[i] of the table (f32, f16 or bf16) as f32. Ids must be in [0, table.rows).
-template <class Arch = xsimd::default_arch, class T>
-void embedding(matrix_view<float> y, matrix_view<T> table, std::span<const std::int64_t> ids) {
-  for (std::int64_t i = 0; i < y.rows; ++i) convert<Arch>(y.span(i), table.span(ids[static_cast<std::size_t>(i)]));
+/// Row i of y is row ids[i] of the table as f32. `W` is what `linear` takes. Ids must be in [0, table.rows).
+template <class Arch = xsimd::default_arch, class W>
+void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
+  for (std::int64_t i = 0; i < y.rows; ++i) {
+    const auto row = detail::weight_row(table, ids[static_cast<std::size_t>(i)]);
+    simd::strips<Arch>(y.cols, [&](std::int64_t k, auto count) {
+      simd::store<Arch>(y.row(i) + k, row.template at<Arch>(k, count), count);
+    });
+  }
 }
 
 }  // namespace qwq::kernel

@@ -1,40 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of f32 activations with a weight in f32, f16, bf16 or int8, and with each other.
+// Products of f32 activations with a weight in any form that weight_row.hpp reads, and with each other.
 #pragma once
 
 #include "qwq/core/parallel.hpp"
-#include "qwq/kernel/operands.hpp"
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/weight_row.hpp"
 
 namespace qwq::kernel {
 
 namespace detail {
-
-/// Row of a float weight: `at` gives a batch of it as f32.
-template <class T>
-struct float_row {
-  const T* data;
-  template <class Arch, class Count>
-  simd::batch<Arch> at(std::int64_t k, Count count) const {
-    return simd::load<Arch>(data + k, count);
-  }
-};
-
-/// Row of an int8 weight, each element code * scale.
-struct int8_row {
-  const std::int8_t* codes;
-  float scale;
-  template <class Arch, class Count>
-  simd::batch<Arch> at(std::int64_t k, Count count) const {
-    return simd::load<Arch>(codes + k, count) * simd::batch<Arch>(scale);
-  }
-};
-
-template <class T>
-float_row<T> weight_row(const matrix_view<T>& w, std::int64_t j) {
-  return {w.row(j)};
-}
-inline int8_row weight_row(const int8_weight& w, std::int64_t j) { return {w.codes + j * w.cols, w.scale(j)}; }
 
 /// Tile of accumulators that fits the registers: 32 of them with AVX-512, 16 elsewhere.
 template <class Arch> inline constexpr int tile_m = simd::detail::lanes_512<Arch> ? 4 : 3;
@@ -132,8 +105,8 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
 
 }  // namespace detail
 
-/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or an int8_weight. The result
-/// does not depend on the number of threads. y must not overlap x.
+/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, an int8_weight or a
+/// block_weight. The result does not depend on the number of threads. y must not overlap x.
 template <class Arch = xsimd::default_arch, class W>
 void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   const std::int64_t m = x.rows;

@@ -23,6 +23,19 @@ struct int8_weight {
   }
 };
 
+/// Weight [rows, cols] as symmetric codes of `Bits` bits in blocks along each row: an element is the f32 product
+/// (code - 2^(Bits-1)) * scale of its block. The layout is that of com.microsoft.MatMulNBits: rows are padded to whole
+/// blocks, the even element of two is in the low half of a byte.
+template <int Bits>
+struct block_weight {
+  static_assert(Bits == 4 || Bits == 8);
+  const std::uint8_t* codes = nullptr;
+  std::int64_t rows = 0, cols = 0, block = 32;
+  std::span<const float> scales;  // [rows, blocks of a row]
+
+  constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
+};
+
 /// Keys or values [kv_heads, capacity, head_dim], dense.
 template <class T>
 struct kv_view {

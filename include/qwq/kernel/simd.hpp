@@ -124,6 +124,21 @@ batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+/// One batch of unsigned 4-bit codes, two to a byte, the first in the low half.
+template <class Arch>
+batch<Arch> load_int4(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m128i bytes = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    const __m128i codes = _mm_or_si128(bytes, _mm_slli_epi16(bytes, 4));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(codes, _mm_set1_epi8(15))));
+  }
+#endif
+  std::uint8_t codes[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) codes[i] = p[i / 2] >> (i % 2 * 4) & 15;
+  return load<Arch>(codes);
+}
+
 template <class Arch, class T>
 batch<Arch> load(const T* p, whole) {
   return load<Arch>(p);

@@ -94,7 +94,7 @@ struct compiled {
   };
   static constexpr auto slots = detail::placed<Part, Target, Types>::result.slots;
   static constexpr trace fired = detail::retargeted<Part, Target>::result.fired;
-  static constexpr coverage covered = count_coverage(emitted::value, detail::covers<Target, Types>{});
+  static constexpr coverage covered = count_coverage(emitted::value, Types, detail::covers<Target, Types>{});
 
   static constexpr problem unsupported = detail::find_unsupported(emitted::value, Target{});
   static_assert(require_none<emitted::value.error>());

@@ -12,11 +12,13 @@
 
 namespace qwq {
 
-/// A bound constant. Floats are in `type`; integer codes have type i8 and come with scales (one, or one per row).
+/// A bound constant. Floats are in `type`. Integer codes come with scales: i8 with one, or one per row; u4 and u8, packed
+/// as in `kernel::block_weight`, with one per `block` elements of a row.
 struct operand {
   dtype type = dtype::f32;
   const void* data = nullptr;
   std::span<const float> scales{};
+  std::int64_t block = 0;
 };
 
 /// One layer's cache, [kv_heads, capacity, head_dim] of `type` each.

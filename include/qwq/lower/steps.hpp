@@ -98,6 +98,11 @@ struct step {
   static matrix_view<const float> in_matrix(const frame& f) {
     return matrix<arg_id<K>, const float>(f);
   }
+  /// The leaf that a constant argument is stored in.
+  template <std::size_t K>
+  static constexpr std::size_t stored_id() {
+    return g[arg_id<K>].kind == op::dequantize ? g[arg_id<K>].args[0] : arg_id<K>;
+  }
   /// The constant behind argument K.
   template <std::size_t K>
   static const operand& constant(const frame& f) {
@@ -109,19 +114,23 @@ struct step {
 
 namespace detail {
 
-/// Calls f with the weight matrix [rows, cols] in the type in which it is stored.
-template <class F>
-void with_weight(const operand& w, std::int64_t rows, std::int64_t cols, F&& f) {
-  switch (w.type) {
-    case dtype::f32:
-      return f(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
-    case dtype::f16:
-      return f(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
-    case dtype::bf16:
-      return f(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
-    default:
-      return f(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
-  }
+/// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
+/// while it is calibrated.
+template <class S, std::size_t K, class F>
+void with_weight(const frame& f, F&& use) {
+  constexpr shape dims = S::g[S::template arg_id<K>].dims();
+  constexpr std::int64_t rows = dims[0].extent, cols = dims[1].extent;
+  constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
+  const operand& w = S::template constant<K>(f);
+  const auto* bytes = static_cast<const std::uint8_t*>(w.data);
+  if (w.type == dtype::f32) return use(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
+  if (w.type == dtype::f16) return use(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
+  if (w.type == dtype::bf16) return use(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
+  if constexpr (codes == dtype::i8)
+    use(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
+  if constexpr (codes == dtype::u4 || codes == dtype::i4)
+    use(kernel::block_weight<4>{bytes, rows, cols, w.block, w.scales});
+  if constexpr (codes == dtype::u8) use(kernel::block_weight<8>{bytes, rows, cols, w.block, w.scales});
 }
 
 /// Key and value of the layer's cache, for a graph whose cache is of type T.
@@ -244,8 +253,7 @@ template <>
 struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape w = S::g[S::template arg_id<1>].dims();
-    detail::with_weight(S::template constant<1>(f), w[0].extent, w[1].extent, [&](auto view) {
+    detail::with_weight<S, 1>(f, [&](const auto& view) {
       kernel::linear(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
     });
   }
@@ -264,8 +272,7 @@ template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape w = S::g[S::template arg_id<1>].dims();
-    detail::with_weight(S::template constant<1>(f), w[0].extent, w[1].extent, [&](auto view) {
+    detail::with_weight<S, 1>(f, [&](const auto& view) {
       kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
     });
   }
@@ -322,10 +329,8 @@ template <>
 struct kernel_of<op::embedding> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape w = S::g[S::template arg_id<0>].dims();
-    detail::with_weight(S::template constant<0>(f), w[0].extent, w[1].extent, [&](auto table) {
-      if constexpr (requires { table.data; })
-        kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f));
+    detail::with_weight<S, 0>(f, [&](const auto& table) {
+      kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f));
     });
   }
 };

@@ -13,16 +13,20 @@ enum class extent : std::uint8_t {
   all,       // every edge, as integer-only machines need it
 };
 
-/// Integer types that a scheme gives to activations and weights; f32 means that nothing is quantized.
+/// Integer types that a scheme gives to activations and weights; f32 means that they stay in float.
 struct placement {
   dtype activation = dtype::f32;
   dtype weight = dtype::f32;
   extent edges = extent::products;
+  /// Elements along K that share a scale; 0 when a weight has one for the tensor or one per row.
+  std::int32_t block = 0;
 
-  constexpr bool quantizes() const { return activation != dtype::f32; }
+  constexpr bool quantizes_activations() const { return activation != dtype::f32; }
+  constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32; }
   /// Whether the scheme quantizes what an operator reads and makes, if the target can.
   constexpr bool covers(op kind) const {
-    return quantizes() && (edges == extent::all || kind == op::linear || kind == op::conv1x1);
+    return quantizes() &&
+           (edges == extent::all || kind == op::linear || kind == op::conv1x1 || kind == op::embedding);
   }
 };
 
@@ -56,9 +60,9 @@ struct coverage {
 namespace detail {
 
 constexpr bool is_leaf_constant(op kind) { return kind == op::weight || kind == op::fill; }
-/// Whether argument `i` of an operator is the matrix of a product.
+/// Whether argument `i` of an operator is the matrix of a product, or an embedding table, which may be the same matrix.
 constexpr bool is_matrix_operand(op kind, std::size_t i) {
-  return (kind == op::linear || kind == op::conv1x1) && i == 1;
+  return ((kind == op::linear || kind == op::conv1x1) && i == 1) || (kind == op::embedding && i == 0);
 }
 
 template <std::size_t Capacity, class Covers>
@@ -85,7 +89,7 @@ struct placer {
           if (s.kind == slot_kind::constant && is_matrix_operand(reader.kind, i)) s.kind = slot_kind::weight;
         }
     if (s.kind == slot_kind::weight) s.type = types.weight;
-    return read || covers(n.kind);
+    return (read || covers(n.kind)) && (s.kind == slot_kind::weight || types.quantizes_activations());
   }
 
   constexpr text<47> slot_name(const node& n) const {
@@ -138,10 +142,12 @@ struct placer {
 
 }  // namespace detail
 
-/// Counts the edges of covered operators, and those among them that carry quantized values. With `first_gap` the first
-/// edge without a slot is recorded as a problem. This looks at a finished graph and knows nothing of how it was made.
+/// Counts the edges of covered operators (of a scheme without activation types: their matrices), and those among them
+/// that carry quantized values. With `first_gap` the first edge without a slot is recorded as a problem. This looks at a
+/// finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
-constexpr coverage count_coverage(const graph<Capacity>& g, Covers covers, problem* first_gap = nullptr) {
+constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
+                                  problem* first_gap = nullptr) {
   coverage c;
   const auto edge = [&](bool has_slot, const node& n) {
     ++c.total;
@@ -151,14 +157,15 @@ constexpr coverage count_coverage(const graph<Capacity>& g, Covers covers, probl
       *first_gap = {why::edge_has_no_quantization_slot, n.kind, n.name.view(), "quantize/dequantize", "a float edge"};
   };
   for (const node& reader : g.nodes)
-    for (node_id a : reader.args) {
-      const node& made = g[a];
+    for (std::size_t i = 0; i < reader.args.size(); ++i) {
+      const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covers(reader.kind) || covers(made.kind))) continue;
+      if (!types.quantizes_activations() && !detail::is_matrix_operand(reader.kind, i)) continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }
   for (const graph_output& o : g.outputs)
-    if (covers(g[o.id].kind) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+    if (types.quantizes_activations() && covers(g[o.id].kind) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
   return c;
 }
 
@@ -173,7 +180,7 @@ constexpr quantized<Capacity> place_slots(const graph<Capacity>& source, placeme
     return out;
   }
   detail::placer<Capacity, Covers>{source, types, covers, out, builder{out.value}}.run();
-  if (out.value.error.ok()) count_coverage(out.value, covers, &out.value.error);
+  if (out.value.error.ok()) count_coverage(out.value, types, covers, &out.value.error);
   return out;
 }
 

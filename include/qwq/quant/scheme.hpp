@@ -5,21 +5,19 @@
 #include <concepts>
 #include <string_view>
 
-#include "qwq/quant/params.hpp"
+#include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/placement.hpp"
 
 namespace qwq {
 
-/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats,
-/// which carry the convention for scale and zero_point.
+/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats of
+/// weights and (unless it leaves them in float) of activations, which carry the convention for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
   { S::types } -> std::convertible_to<placement>;
-} && (!S::types.quantizes() || requires {
-                                typename S::weight_format;
-                                typename S::activation_format;
-                              });
+} && (!S::types.quantizes() || requires { typename S::weight_format; }) &&
+                              (!S::types.quantizes_activations() || requires { typename S::activation_format; });
 
 /// Nothing is quantized.
 struct f32 {
@@ -51,6 +49,34 @@ struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, extent::all> {
 /// int8 weights, uint8 activations around the products.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
   static constexpr std::string_view name = "w8a8";
+};
+
+/// int4 weights in blocks of 32 along K, uint16 activations around the products.
+struct w4a16_g32 {
+  static constexpr std::string_view name = "w4a16_g32";
+  using weight_format = block_format<dtype::i4, 32, ort>;
+  using activation_format = int_format<dtype::u16, false>;
+  static constexpr placement types{dtype::u16, dtype::i4, extent::products, weight_format::block};
+};
+
+/// Integer weights in blocks along K, as com.microsoft.MatMulNBits has them; activations stay in float.
+template <dtype Weight, std::int32_t Block>
+struct weight_only_scheme {
+  using weight_format = block_format<Weight, Block, nbits>;
+  static constexpr placement types{dtype::f32, Weight, extent::products, Block};
+};
+
+struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
+  static constexpr std::string_view name = "w4_g32";
+};
+struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
+  static constexpr std::string_view name = "w4_g128";
+};
+struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
+  static constexpr std::string_view name = "w8_g32";
+};
+struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
+  static constexpr std::string_view name = "w8_g128";
 };
 
 }  // namespace qwq

@@ -114,25 +114,46 @@ struct weight_params {
   }
 };
 
+namespace detail {
+
+/// Calls f(parameters) with those of a block of rows, the first of which is row `first_row` of the weight.
+template <class Format, class F>
+void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std::int64_t rows, F&& f) {
+  constexpr auto clip = kernel::full_range(Format::type);
+  std::span<const float> scales = p.scales;
+  std::span<const std::int32_t> zero_points = p.zero_points;
+  if (p.shared == granularity::tensor) return f(kernel::affine{scales[0], zero_points[0], clip});
+  if (p.shared == granularity::column)
+    return f(kernel::channel_affine{scales, zero_points, clip, kernel::channel_axis::column});
+  const auto first = static_cast<std::size_t>(first_row), count = static_cast<std::size_t>(rows);
+  f(kernel::channel_affine{scales.subspan(first, count), zero_points.subspan(first, count), clip,
+                           kernel::channel_axis::row});
+}
+
+}  // namespace detail
+
 /// Second pass: codes of the rows that `block` holds, the first of which is row `first_row` of the weight.
 template <class Format>
 void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t<matrix_view<const float>> block,
                    const weight_params<Format>& p, std::int64_t first_row = 0) {
-  constexpr auto clip = kernel::full_range(Format::type);
-  if (p.shared == granularity::tensor) {
-    for (std::int64_t i = 0; i < block.rows; ++i)
-      kernel::quantize(codes.span(i), block.span(i), kernel::affine{p.scales[0], p.zero_points[0], clip});
-    return;
-  }
-  std::span<const float> scales = p.scales;
-  std::span<const std::int32_t> zero_points = p.zero_points;
-  const bool per_row = p.shared == granularity::row;
-  if (per_row) {
-    scales = scales.subspan(static_cast<std::size_t>(first_row), static_cast<std::size_t>(block.rows));
-    zero_points = zero_points.subspan(static_cast<std::size_t>(first_row), static_cast<std::size_t>(block.rows));
-  }
-  const auto axis = per_row ? kernel::channel_axis::row : kernel::channel_axis::column;
-  kernel::quantize(codes, block, kernel::channel_affine{scales, zero_points, clip, axis});
+  detail::with_row_params(p, first_row, block.rows, [&](const auto& params) {
+    if constexpr (std::is_same_v<decltype(params), const kernel::affine&>)
+      for (std::int64_t i = 0; i < block.rows; ++i) kernel::quantize(codes.span(i), block.span(i), params);
+    else
+      kernel::quantize(codes, block, params);
+  });
+}
+
+/// What the codes of such rows stand for.
+template <class Format>
+void dequantize_rows(matrix_view<float> y, matrix_view<const code_t<Format::type>> codes,
+                     const weight_params<Format>& p, std::int64_t first_row = 0) {
+  detail::with_row_params(p, first_row, codes.rows, [&](const auto& params) {
+    if constexpr (std::is_same_v<decltype(params), const kernel::affine&>)
+      for (std::int64_t i = 0; i < codes.rows; ++i) kernel::dequantize(y.span(i), codes.span(i), params);
+    else
+      kernel::dequantize(y, codes, params);
+  });
 }
 
 }  // namespace qwq

@@ -17,66 +17,84 @@ namespace qwq {
 
 namespace detail {
 
-/// One observer per activation slot of the prefill and of the decode graph.
+/// One observer per activation slot of the prefill and of the decode graph. Where one graph is for both, both are
+/// observed together: the layers of one-graph targets, embedding and head of all.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
+  using prefill = program<Model, Target, Scheme, prefill_rows>;
+  using decode = program<Model, Target, Scheme, 1>;
+
  public:
   explicit observer_bank(const any_observer& prototype)
-      : prefill_(make<program<Model, Target, Scheme, prefill_rows>>(prototype)),
-        decode_(make<program<Model, Target, Scheme, 1>>(prototype)) {}
+      : prefill_(make<prefill>(prototype)), decode_(make<decode>(prototype)) {}
 
-  void observe(bool decoding, std::int64_t layer, std::size_t slot, std::span<const float> values) override {
-    bank& b = decoding ? decode_ : prefill_;
-    (layer == Model::config.num_hidden_layers ? b.norm : b.layers[static_cast<std::size_t>(layer)])[slot].observe(
-        values);
+  void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) override {
+    where.of(decoding && !is_shared(where) ? decode_ : prefill_)[slot].observe(values);
   }
 
   /// Ends a text: observers that average over texts count it as one.
   void end_batch() {
-    for (bank* b : {&prefill_, &decode_}) {
-      for (auto& layer : b->layers)
-        for (any_observer& o : layer) o.end_batch();
-      for (any_observer& o : b->norm) o.end_batch();
-    }
+    for (bank* b : {&prefill_, &decode_})
+      for_each_part([&](part_place at) {
+        for (any_observer& o : at.of(*b)) o.end_batch();
+      });
   }
 
   /// Adds what another bank has seen, of other texts.
   void merge(const observer_bank& other) {
-    merge(prefill_, other.prefill_);
-    merge(decode_, other.decode_);
+    const auto add = [](bank& into, const bank& from) {
+      for_each_part([&](part_place at) {
+        for (std::size_t s = 0; s < at.of(into).size(); ++s) at.of(into)[s].merge(at.of(from)[s]);
+      });
+    };
+    add(prefill_, other.prefill_);
+    add(decode_, other.decode_);
   }
 
   calibration_result result() const {
-    return {params<program<Model, Target, Scheme, prefill_rows>>(prefill_),
-            params<program<Model, Target, Scheme, 1>>(decode_)};
+    calibration_result out{params<prefill>(prefill_), params<decode>(decode_)};
+    for_each_part([&](part_place at) {
+      if (is_shared(at)) at.of(out.decode) = at.of(out.prefill);
+    });
+    return out;
   }
 
  private:
-  struct bank {
-    std::vector<std::vector<any_observer>> layers;
-    std::vector<any_observer> norm;
-  };
+  using bank = model_parts<std::vector<any_observer>>;
+
+  static bool is_shared(part_place at) {
+    return is_one_graph<Target> || at.which == part_place::embedding || at.which == part_place::head;
+  }
+  static_assert(prefill::embedding::slots.size() == decode::embedding::slots.size() &&
+                prefill::head::slots.size() == decode::head::slots.size() &&
+                (!is_one_graph<Target> || (prefill::layer::slots.size() == decode::layer::slots.size() &&
+                                           prefill::norm::slots.size() == decode::norm::slots.size())));
+
+  template <class F>
+  static void for_each_part(F&& f) {
+    for (const auto part : {part_place::embedding, part_place::norm, part_place::head}) f(part_place{part});
+    for (std::size_t i = 0; i < static_cast<std::size_t>(Model::config.num_hidden_layers); ++i)
+      f(part_place{part_place::layer, i});
+  }
 
   template <class Program>
   static bank make(const any_observer& prototype) {
     bank b;
+    b.embedding.assign(Program::embedding::slots.size(), prototype);
     b.layers.assign(static_cast<std::size_t>(Model::config.num_hidden_layers),
                     {Program::layer::slots.size(), prototype});
     b.norm.assign(Program::norm::slots.size(), prototype);
+    b.head.assign(Program::head::slots.size(), prototype);
     return b;
-  }
-
-  static void merge(bank& into, const bank& from) {
-    for (std::size_t l = 0; l < into.layers.size(); ++l)
-      for (std::size_t s = 0; s < into.layers[l].size(); ++s) into.layers[l][s].merge(from.layers[l][s]);
-    for (std::size_t s = 0; s < into.norm.size(); ++s) into.norm[s].merge(from.norm[s]);
   }
 
   template <class Program>
   static activation_params params(const bank& b) {
     activation_params out;
+    out.embedding = of_part<typename Program::embedding>(b.embedding);
     for (const auto& layer : b.layers) out.layers.push_back(of_part<typename Program::layer>(layer));
     out.norm = of_part<typename Program::norm>(b.norm);
+    out.head = of_part<typename Program::head>(b.head);
     return out;
   }
 
@@ -108,8 +126,9 @@ struct calibration_options {
 template <class Model, target Target, quantization_scheme Scheme, class F>
 calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
                              F&& done) {
-  static_assert(Scheme::types.quantizes(),
+  static_assert(Scheme::types.quantizes_activations(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
+  constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::head::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
   for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
@@ -124,7 +143,10 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const token_text& t = texts[i];
     s.truncate(0);
-    s.prefill(t.ids);
+    if constexpr (head_slots > 0)
+      s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // its slots see every row
+    else
+      s.prefill(t.ids);
     s.truncate(static_cast<std::int64_t>(t.prompt) - 1);
     generate(s, s.decode(t.ids[t.prompt - 1]), o.decode_steps, greedy, o.eos, [](std::int32_t) { return true; });
     bank.end_batch();

@@ -15,6 +15,7 @@
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/kernel/rope.hpp"
 #include "qwq/lower/compiled.hpp"
+#include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/weights.hpp"
 
@@ -73,13 +74,6 @@ void for_each_block(const tensor_info& t, std::int64_t rows, std::int64_t cols, 
   }
 }
 
-/// Codes of a weight matrix and what they are multiplied by.
-template <class Format>
-struct quantized_weight {
-  std::vector<code_t<Format::type>> codes;
-  weight_params<Format> params;
-};
-
 /// Scales and zero points of a checkpoint matrix, which is read in blocks.
 template <class Format>
 weight_params<Format> measure_weight(const tensor_info& t, granularity shared) {
@@ -103,13 +97,23 @@ void for_each_code_block(const tensor_info& t, const weight_params<Format>& para
   });
 }
 
-/// A checkpoint matrix quantized: floats of the whole never exist at once.
-template <class Format>
-quantized_weight<Format> quantize_weight(const tensor_info& t, granularity shared) {
-  quantized_weight<Format> q{{}, measure_weight<Format>(t, shared)};
-  q.codes.reserve(t.size());
-  for_each_code_block(t, q.params, [&](auto codes) { q.codes.insert(q.codes.end(), codes.begin(), codes.end()); });
-  return q;
+/// Codes and scales of a checkpoint matrix in blocks, a few rows at a time: `f(packed, scales)`, first row first.
+template <blockwise_format Format, class F>
+void for_each_packed_block(const tensor_info& t, F&& f) {
+  const block_quantizer<Format> quantizer(std::string(t.file) + ": tensor '" + t.name + "'",
+                                          static_cast<std::size_t>(t.shape[1]));
+  std::vector<float> buffer, scales;
+  std::vector<std::uint8_t> packed;
+  for_each_block(t, t.shape[0], t.shape[1], buffer, [&](std::int64_t, auto rows) {
+    const auto count = static_cast<std::size_t>(rows.rows);
+    packed.resize(count * quantizer.packed_bytes());
+    scales.resize(count * quantizer.blocks());
+    for (std::size_t i = 0; i < count; ++i)
+      quantizer.quantize_row(rows.span(static_cast<std::int64_t>(i)),
+                             std::span(packed).subspan(i * quantizer.packed_bytes(), quantizer.packed_bytes()),
+                             std::span(scales).subspan(i * quantizer.blocks(), quantizer.blocks()));
+    f(std::span<const std::uint8_t>(packed), std::span<const float>(scales));
+  });
 }
 
 /// x *= multiplier, as every reader of a weight leaf applies its multiplier.
@@ -167,11 +171,12 @@ class constant_store {
     const tensor_info& t = find_weight(from_, n, name);
     const bool matrix = t.shape.size() == 2;
     if constexpr (Scheme::types.quantizes())
-      if (quantized_ && s != nullptr && s->kind == slot_kind::weight) return codes(t);
+      if (quantized_ && s != nullptr && s->kind == slot_kind::weight) return codes<typename Scheme::weight_format>(t);
     if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data, {}};
-    return floats(name + "*" + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
+    const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
+    return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
       std::vector<float> x = read_constant(t, n.attr.value);
-      if (s != nullptr) fake_quantize(x);
+      if (on_grid) fake_quantize(x);
       return x;
     });
   }
@@ -182,7 +187,7 @@ class constant_store {
   }
 
   void fake_quantize([[maybe_unused]] std::span<float> x) const {
-    if constexpr (Scheme::types.quantizes()) {
+    if constexpr (Scheme::types.quantizes_activations()) {
       using format = typename Scheme::activation_format;
       if (quantized_) kernel::fake_quantize(x, x, to_affine(constant_params<format>(x), format::type));
     }
@@ -208,26 +213,57 @@ class constant_store {
     return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 
-  operand codes(const tensor_info& t) {
-    auto& stored = codes_[t.name];
-    if (stored.codes.empty()) stored = quantize_weight<typename Scheme::weight_format>(t, shared_);
-    return {dtype::i8, stored.codes.data(), stored.params.scales};
-  }
+  /// Codes in memory: as kernels take them, or as the floats that they stand for where no kernel does.
+  struct stored_codes {
+    std::vector<std::uint8_t> bytes;
+    std::vector<float> scales;
+  };
 
-  struct no_weight {};
-  template <class S>
-  static auto weight_type() {
-    if constexpr (S::types.quantizes())
-      return quantized_weight<typename S::weight_format>{};
-    else
-      return no_weight{};
+  template <class Format>
+  operand codes(const tensor_info& t) {
+    if constexpr (blockwise_format<Format>) {
+      stored_codes& q = codes_[t.name];
+      if (q.scales.empty()) {
+        for_each_packed_block<Format>(t, [&q](auto packed, auto scales) {
+          q.bytes.insert(q.bytes.end(), packed.begin(), packed.end());
+          q.scales.insert(q.scales.end(), scales.begin(), scales.end());
+        });
+        if (is_signed(Format::type))  // kernels take codes around 8
+          for (std::uint8_t& two : q.bytes) two ^= 0x88;
+      }
+      return {Format::type, q.bytes.data(), q.scales, Format::block};
+    } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
+      stored_codes& q = codes_[t.name];
+      if (q.scales.empty()) {
+        const auto params = measure_weight<Format>(t, shared_);
+        q.scales = params.scales;
+        q.bytes.reserve(t.size());
+        for_each_code_block<Format>(t, params,
+                                    [&q](auto codes) { q.bytes.insert(q.bytes.end(), codes.begin(), codes.end()); });
+      }
+      return {dtype::i8, q.bytes.data(), q.scales};
+    } else {
+      return floats(t.name + "#codes", [&] {
+        const auto params = measure_weight<Format>(t, shared_);
+        std::vector<float> x;
+        x.reserve(t.size());
+        for_each_code_block<Format>(t, params, [&](auto codes) {
+          const std::size_t first = x.size();
+          x.resize(first + codes.size());
+          dequantize_rows<Format>({x.data() + first, static_cast<std::int64_t>(codes.size()) / t.shape[1], t.shape[1]},
+                                  {codes.data(), static_cast<std::int64_t>(codes.size()) / t.shape[1], t.shape[1]},
+                                  params, static_cast<std::int64_t>(first) / t.shape[1]);
+        });
+        return x;
+      });
+    }
   }
 
   const checkpoint& from_;
   bool quantized_;
   granularity shared_;
   std::map<std::string, std::vector<float>> floats_;
-  std::map<std::string, decltype(weight_type<Scheme>())> codes_;
+  std::map<std::string, stored_codes> codes_;
 };
 
 }  // namespace qwq

@@ -16,21 +16,45 @@
 
 namespace qwq {
 
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens. Embedding and head stay in float
-/// and as the model has them.
+/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
+/// model has them.
+template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
+/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
+template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
+
+/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
-  using embedding = compiled<typename Model::template embedding<Rows>, native<>, placement{}>;
+  using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
+  static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
+
+  using embedding = compiled<typename Model::template embedding<Rows>, outer, outer_types>;
   using layer = compiled<typename Model::template decoder_layer<Rows, Target::cache>, Target, Scheme::types>;
   using norm = compiled<typename Model::template final_norm<Rows>, Target, Scheme::types>;
-  using head = compiled<typename Model::template lm_head<Rows>, native<>, placement{}>;
+  using head = compiled<typename Model::template lm_head<Rows>, outer, outer_types>;
 };
 
-/// Parameters of the activation slots of one program: what calibration found. Indexed by layer and slot.
-struct activation_params {
-  std::vector<std::vector<kernel::affine>> layers;
-  std::vector<kernel::affine> norm;
+/// What the parts of a model each have one of.
+template <class T>
+struct model_parts {
+  T embedding{};
+  std::vector<T> layers{};
+  T norm{}, head{};
 };
+
+/// Where in a model a part is.
+struct part_place {
+  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;
+  std::size_t index = 0;  // of the layer
+
+  template <class Parts>
+  auto& of(Parts& all) const {
+    return which == embedding ? all.embedding : which == layer ? all.layers.at(index) : which == norm ? all.norm : all.head;
+  }
+};
+
+/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
+using activation_params = model_parts<std::vector<kernel::affine>>;
 
 /// The result of calibration: parameters of the prefill and of the decode graph.
 struct calibration_result {
@@ -54,15 +78,12 @@ std::vector<operand> bind_part(constant_store<Scheme>& store, std::int64_t layer
 
 /// Operands of a program.
 template <class Program>
-struct bound_program {
-  std::vector<operand> embedding, norm, head;
-  std::vector<std::vector<operand>> layers;
-
+struct bound_program : model_parts<std::vector<operand>> {
   template <quantization_scheme Scheme>
-  bound_program(constant_store<Scheme>& store, std::int64_t layer_count, std::int64_t positions)
-      : embedding(bind_part<typename Program::embedding>(store, -1, positions)),
-        norm(bind_part<typename Program::norm>(store, -1, positions)),
-        head(bind_part<typename Program::head>(store, -1, positions)) {
+  bound_program(constant_store<Scheme>& store, std::int64_t layer_count, std::int64_t positions) {
+    embedding = bind_part<typename Program::embedding>(store, -1, positions);
+    norm = bind_part<typename Program::norm>(store, -1, positions);
+    head = bind_part<typename Program::head>(store, -1, positions);
     for (std::int64_t i = 0; i < layer_count; ++i)
       layers.push_back(bind_part<typename Program::layer>(store, i, positions));
   }
@@ -127,8 +148,8 @@ class layer_listener {
 class calibration_listener {
  public:
   virtual ~calibration_listener() = default;
-  /// `layer` = number of layers: the final norm. `decoding`: the value is of the decode graph.
-  virtual void observe(bool decoding, std::int64_t layer, std::size_t slot, std::span<const float> values) = 0;
+  /// `decoding`: the value is of the decode graph.
+  virtual void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) = 0;
 };
 
 /// One text being read and continued. Owns the KV cache and one arena; after construction nothing is allocated.
@@ -168,7 +189,8 @@ class session {
       const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
       matrix_view<const float> hidden =
           transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
-      rows(static_cast<std::int64_t>(first), head<typename bound::prefill>(hidden, weights_.prefill_constants()));
+      rows(static_cast<std::int64_t>(first),
+           head<typename bound::prefill>(hidden, weights_.prefill_constants(), prefill_params()));
     }
   }
 
@@ -181,14 +203,16 @@ class session {
       hidden = transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
     }
     if (ids.empty()) return {};
-    return head<typename bound::decode>(hidden.rows_from(hidden.rows - 1, 1), weights_.decode_constants()).span(0);
+    return head<typename bound::decode>(hidden.rows_from(hidden.rows - 1, 1), weights_.decode_constants(),
+                                        decode_params())
+        .span(0);
   }
 
   /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
     const auto hidden = transform<typename bound::decode>({&id, 1}, weights_.decode_constants(), decode_params());
-    return head<typename bound::decode>(hidden, weights_.decode_constants()).span(0);
+    return head<typename bound::decode>(hidden, weights_.decode_constants(), decode_params()).span(0);
   }
 
   /// Keys or values of a layer, [kv_heads, capacity, head_dim]; rows below position() are meaningful.
@@ -224,13 +248,13 @@ class session {
   const activation_params* prefill_params() const { return activations_ != nullptr ? &activations_->prefill : nullptr; }
   const activation_params* decode_params() const { return activations_ != nullptr ? &activations_->decode : nullptr; }
 
-  /// Passes slot values of one graph on, with the layer that they belong to.
+  /// Passes slot values of one graph on, with the place that they belong to.
   struct slot_forwarder final : slot_listener {
     calibration_listener* to = nullptr;
     bool decoding = false;
-    std::int64_t layer = 0;
+    part_place where{};
     void observe(std::size_t slot, std::span<const float> values) override {
-      to->observe(decoding, layer, slot, values);
+      to->observe(decoding, where, slot, values);
     }
   };
 
@@ -245,12 +269,19 @@ class session {
     return f;
   }
 
-  void set_slots(frame& f, const std::vector<kernel::affine>* slots, slot_forwarder& forward, std::int64_t layer) {
-    forward.layer = layer;
-    if (slots != nullptr)
-      f.slots = slots->data();
-    else if (calibration_listener_ != nullptr)
+  /// Runs the graph of one part of a program and returns its first output.
+  template <class Program, class Part>
+  const float* run_part(part_place where, frame& f, const activation_params* params) {
+    slot_forwarder forward;
+    if (params != nullptr) {
+      f.slots = where.of(*params).data();
+    } else if (calibration_listener_ != nullptr) {
+      forward.to = calibration_listener_;
+      forward.decoding = std::is_same_v<Program, typename bound::decode>;
+      forward.where = where;
       f.listener = &forward;
+    }
+    return run_graph<typename Part::executed>(f);
   }
 
   /// Embedding, layers and final norm of at most Rows tokens; appends them to the cache.
@@ -263,11 +294,8 @@ class session {
     frame f = make_frame(rows, constants.embedding, id_input);
     float* const h = hidden_.data();
     const auto keep = [&](const float* result) { std::copy_n(result, rows * config.hidden_size, h); };
-    keep(run_graph<typename Program::embedding::executed>(f));
+    keep(run_part<Program, typename Program::embedding>({part_place::embedding}, f, params));
 
-    slot_forwarder forward;
-    forward.to = calibration_listener_;
-    forward.decoding = std::is_same_v<Program, typename bound::decode>;
     void* hidden_input[] = {h};
     const matrix_view<const float> hidden{h, rows, config.hidden_size};
     for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
@@ -276,23 +304,22 @@ class session {
       f = make_frame(rows, constants.layers[at], hidden_input);
       f.cache = {Target::cache, cache_.data() + 2 * i * layer_cache_elements(),
                  cache_.data() + (2 * i + 1) * layer_cache_elements(), capacity()};
-      set_slots(f, params != nullptr ? &params->layers[at] : nullptr, forward, i);
-      keep(run_graph<typename Program::layer::executed>(f));
+      keep(run_part<Program, typename Program::layer>({part_place::layer, at}, f, params));
     }
     if (layer_listener_ != nullptr) layer_listener_->hidden_states(config.num_hidden_layers, hidden);
     f = make_frame(rows, constants.norm, hidden_input);
-    set_slots(f, params != nullptr ? &params->norm : nullptr, forward, config.num_hidden_layers);
-    keep(run_graph<typename Program::norm::executed>(f));
+    keep(run_part<Program, typename Program::norm>({part_place::norm}, f, params));
     if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden);
     position_ += rows;
     return hidden;
   }
 
   template <class Program>
-  matrix_view<const float> head(matrix_view<const float> hidden, const detail::bound_program<Program>& constants) {
+  matrix_view<const float> head(matrix_view<const float> hidden, const detail::bound_program<Program>& constants,
+                                const activation_params* params) {
     void* input[] = {const_cast<float*>(hidden.data)};
     frame f = make_frame(hidden.rows, constants.head, input);
-    return {run_graph<typename Program::head::executed>(f), hidden.rows, config.vocab_size};
+    return {run_part<Program, typename Program::head>({part_place::head}, f, params), hidden.rows, config.vocab_size};
   }
 
   const bound& weights_;

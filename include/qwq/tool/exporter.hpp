@@ -115,7 +115,7 @@ class exporter {
   }
 
   std::optional<calibration_result> tune() {
-    if constexpr (Scheme::types.quantizes()) {
+    if constexpr (Scheme::types.quantizes_activations()) {
       if (a_.calibration.empty())
         throw error("--calibration: scheme " + std::string(Scheme::name) + " needs a file of calibration texts");
       const auto rows = texts(a_.calibration);
@@ -145,8 +145,11 @@ class exporter {
     const auto layers = static_cast<std::uint64_t>(C.num_hidden_layers);
     using prefill = program<model, Target, Scheme, prefill_rows>;
     using decode = program<model, Target, Scheme, 1>;
+    add(boost::hana::type_c<typename prefill::embedding>, 1);
     add(boost::hana::type_c<typename prefill::layer>, layers);
     add(boost::hana::type_c<typename prefill::norm>, 1);
+    add(boost::hana::type_c<typename prefill::head>, 1);
+    if (is_one_graph<Target>) return;
     add(boost::hana::type_c<typename decode::layer>, layers);
     add(boost::hana::type_c<typename decode::norm>, 1);
   }
@@ -175,7 +178,7 @@ class exporter {
     if constexpr (Scheme::types.quantizes()) {
       const auto tuned = tune();
       const bound_model<model, Target, Scheme> bound(weights_, {.positions = positions, .weights = shared()});
-      session<model, Target, Scheme> s(bound, &*tuned, &threads_);
+      session<model, Target, Scheme> s(bound, tuned ? &*tuned : nullptr, &threads_);
       f(s);
     } else {
       const bound_model<model> bound(weights_, {.positions = positions});
