@@ -33,7 +33,7 @@ int main(int argc, char** argv) try {
   const auto tuned = qwq::calibrate<model, target, scheme>(
       weights, texts(argv[2]), {.observer = qwq::any_observer::parse("percentile:99.99"), .threads = &threads},
       nothing);
-  qwq::emit_onnx<model, target, scheme>(weights, &tuned, {.weights = qwq::granularity::row}, argv[4]);
+  qwq::emit<model, target, scheme>(weights, &tuned, {.weights = qwq::granularity::row}, argv[4]);
 
   // The session runs the graph that was written; its weights are bound once and shared by any number of sessions.
   const qwq::bound_model<model> float_weights(weights, {.positions = 320});

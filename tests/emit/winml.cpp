@@ -47,8 +47,8 @@ std::vector<kernel::affine> made_up(float scale) {
 template <class Scheme>
 calibration_result made_up(float scale, float other) {
   const auto of = [&]<class P>(P*) {
-    return activation_params{{made_up<typename P::layer>(scale), made_up<typename P::layer>(other)},
-                             made_up<typename P::norm>(other)};
+    return activation_params{.layers = {made_up<typename P::layer>(scale), made_up<typename P::layer>(other)},
+                             .norm = made_up<typename P::norm>(other)};
   };
   return {of(static_cast<program<model, onnx_winml, Scheme, prefill_rows>*>(nullptr)),
           of(static_cast<program<model, onnx_winml, Scheme, 1>*>(nullptr))};
@@ -111,7 +111,7 @@ TEST_CASE("winml: int8 weights, uint16 gains, scales and zero points are ONNX Ru
   const auto weights = checkpoint::open(source.dir.folder());
   const auto tuned = made_up<w8a16_full>(0.01f, 0.01f);
   const scratch out;
-  emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
+  emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
   const folder f(out.folder());
   const safetensors_file golden(goldens + "conv_ctx/qdq_minmax_initializers.safetensors");
   int compared = 0;
@@ -139,7 +139,7 @@ TEST_CASE("winml: per-channel weights are ONNX Runtime's, bit for bit") {
   const auto weights = checkpoint::open(source.dir.folder());
   const auto tuned = made_up<w8a16_full>(0.01f, 0.01f);
   const scratch out;
-  emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {.weights = granularity::row}, out.folder());
+  emit<model, onnx_winml, w8a16_full>(weights, &tuned, {.weights = granularity::row}, out.folder());
   const folder f(out.folder());
   // Recorded for MatMul, whose weight is [in, out] with the channels on axis 1.
   const safetensors_file golden(goldens + "matmul_ctx/perchannel_weights.safetensors");
@@ -179,7 +179,7 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
   const tiny_checkpoint source;
   const auto weights = checkpoint::open(source.dir.folder());
   const scratch out;
-  const auto files = emit_onnx<model, onnx_winml, f32>(weights, nullptr, {.max_length = 96}, out.folder());
+  const auto files = emit<model, onnx_winml, f32>(weights, nullptr, {.max_length = 96}, out.folder());
   const folder f(out.folder());
   check_with_libonnx(f);
   for (const char* of : {"embeddings", "prefill"}) {  // the check sees what is wrong
@@ -253,15 +253,15 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
 TEST_CASE("winml: the boundary between layers is quantized once when both sides agree") {
   const tiny_checkpoint source;
   const auto weights = checkpoint::open(source.dir.folder());
-  const auto emit = [&](float other) {
+  const auto written = [&](float other) {
     const scratch out;
     const auto tuned = made_up<w8a16_full>(0.01f, other);
-    emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
+    emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
     const folder f(out.folder());
     check_with_libonnx(f);
     return f.count("prefill");
   };
-  const auto agree = emit(0.01f), differ = emit(0.02f);
+  const auto agree = written(0.01f), differ = written(0.02f);
   CHECK(differ.at("QuantizeLinear") == agree.at("QuantizeLinear") + 1);
   CHECK(differ.at("DequantizeLinear") == agree.at("DequantizeLinear") + 1);
   CHECK(differ.at("Conv") == agree.at("Conv"));
@@ -272,7 +272,7 @@ TEST_CASE("winml: uint8 activations around the products, and floats elsewhere") 
   const auto weights = checkpoint::open(source.dir.folder());
   const auto tuned = made_up<w8a8>(0.1f, 0.1f);
   const scratch out;
-  emit_onnx<model, onnx_winml, w8a8>(weights, &tuned, {}, out.folder());
+  emit<model, onnx_winml, w8a8>(weights, &tuned, {}, out.folder());
   const folder f(out.folder());
   check_with_libonnx(f);
   const auto* zero = f.find("decode", "/model/layers.1/mlp/down_proj/Conv_output_0_zero_point");
@@ -288,7 +288,7 @@ TEST_CASE("winml: a failed export leaves an older one whole, and none of its own
   const scratch out;
   {
     const auto weights = checkpoint::open(source.dir.folder());
-    emit_onnx<model, onnx_winml, f32>(weights, nullptr, {}, out / "export");
+    emit<model, onnx_winml, f32>(weights, nullptr, {}, out / "export");
   }
   const std::string before = slurp(out / "export/model.data"), graph = slurp(out / "export/prefill.onnx");
   const auto files = [&](const char* name) {
@@ -302,15 +302,15 @@ TEST_CASE("winml: a failed export leaves an older one whole, and none of its own
   static constexpr qwen3_config three{64, 32, 48, 3, 4, 2, 16, 128, 1e-6, 1e6, true};
   const auto weights = checkpoint::open(source.dir.folder());
   const std::string said =
-      complaint([&] { emit_onnx<qwen3<three>, onnx_winml, f32>(weights, nullptr, {}, out / "export"); });
+      complaint([&] { emit<qwen3<three>, onnx_winml, f32>(weights, nullptr, {}, out / "export"); });
   CHECK(said == source.dir.folder().string() + ": tensor \"model.layers.2.input_layernorm.weight\": missing");
   CHECK(slurp(out / "export/model.data") == before);
   CHECK(slurp(out / "export/prefill.onnx") == graph);
   CHECK(files("export") == written);
-  complaint([&] { emit_onnx<qwen3<three>, onnx_winml, f32>(weights, nullptr, {}, out / "new"); });
+  complaint([&] { emit<qwen3<three>, onnx_winml, f32>(weights, nullptr, {}, out / "new"); });
   CHECK_FALSE(std::filesystem::exists(out / "new"));
 
-  CHECK(complaint([&] { emit_onnx<model, onnx_winml, w8a16_full>(weights, nullptr, {}, out / "new"); }) ==
+  CHECK(complaint([&] { emit<model, onnx_winml, w8a16_full>(weights, nullptr, {}, out / "new"); }) ==
         "emit: expected calibrated parameters for slot 'hidden_states', found none");
   CHECK_FALSE(std::filesystem::exists(out / "new"));
 }
@@ -331,7 +331,7 @@ TEST_CASE("winml: a weight that is not a number is refused by name") {
     source.dir.put("model.safetensors", damaged);
     const auto weights = checkpoint::open(source.dir.folder());
     const std::string said =
-        complaint([&] { emit_onnx<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out / "new"); });
+        complaint([&] { emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out / "new"); });
     CHECK(said.starts_with(path.string() + ": tensor '" + name + "': expected finite values, found NaN or infinity"));
     source.dir.put("model.safetensors", whole);
   }

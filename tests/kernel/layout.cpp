@@ -71,6 +71,20 @@ TEST_CASE("columns put together are the columns taken apart") {
   CHECK((y.intact() && a_again.intact() && b_again.intact() && copied.intact()));
 }
 
+TEST_CASE("embedding gathers rows of codes") {
+  constexpr std::int64_t n = 40, block = 16, blocks = 3;
+  const std::vector<std::int64_t> ids{2, 0, 2};
+  buffer<std::uint8_t> codes(3 * blocks * block / 2);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i * 41);
+  const buffer<float> scales(3 * blocks, normal(3 * blocks, 1));
+  const kernel::block_weight<4> table{codes.data(), 3, n, block, scales.span()};
+  buffer<float> y(3 * n), expected(3 * n);
+  kernel::embedding(y.matrix(3, n), table, ids);
+  kernel::reference::embedding(expected.matrix(3, n), table, ids);
+  CHECK(y.intact());
+  CHECK(first_difference(y, expected, same) == -1);
+}
+
 TEST_CASE("embedding gathers rows of every float type") {
   const auto check = [&]<class T>(T) {
     for (const std::int64_t n : lengths) {

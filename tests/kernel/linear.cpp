@@ -106,6 +106,28 @@ TEST_CASE("int8 weights with a scale per tensor and per channel") {
     }
 }
 
+TEST_CASE("weights in blocks of 4 and 8 bits") {
+  const auto check = [&]<int Bits>(std::integral_constant<int, Bits>) {
+    for (const shape& s : shapes)
+      for (const std::int64_t block : {16, 32, 128}) {
+        const std::int64_t blocks = (s.k + block - 1) / block, bytes = s.n * blocks * block * Bits / 8;
+        buffer<std::uint8_t> codes(bytes), magnitude(bytes);
+        for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i * 37 % 256);
+        const int middle = 1 << (Bits - 1), low = Bits == 4 ? 15 : 255;
+        const auto absolute = [&](int code) { return std::min(std::abs(code - middle) + middle, low); };
+        for (std::size_t i = 0; i < codes.size(); ++i)
+          magnitude[i] = static_cast<std::uint8_t>(
+              Bits == 4 ? absolute(codes[i] & 15) | absolute(codes[i] >> 4) << 4 : absolute(codes[i]));
+        buffer<float> scale(s.n * blocks, normal(s.n * blocks, 3)), size = scale;
+        for (std::size_t i = 0; i < scale.size(); ++i) size[i] = 1.2f * std::abs(scale[i]);  // -8 has no magnitude
+        check_both(s, kernel::block_weight<Bits>{codes.data(), s.n, s.k, block, scale.span()},
+                   kernel::block_weight<Bits>{magnitude.data(), s.n, s.k, block, size.span()});
+      }
+  };
+  check(std::integral_constant<int, 4>{});
+  check(std::integral_constant<int, 8>{});
+}
+
 TEST_CASE("an int8 weight element is exactly the f32 product of code and scale") {
   inline_executor ex;
   buffer<std::int8_t> codes(256);

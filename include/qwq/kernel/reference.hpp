@@ -52,6 +52,13 @@ constexpr float element(const matrix_view<T>& w, std::int64_t i, std::int64_t j)
 constexpr float element(const int8_weight& w, std::int64_t i, std::int64_t j) {
   return static_cast<float>(w.codes[i * w.cols + j]) * w.scale(i);
 }
+template <int Bits>
+constexpr float element(const block_weight<Bits>& w, std::int64_t i, std::int64_t j) {
+  const std::int64_t at = i * w.row_blocks() * w.block + j;
+  const int code = Bits == 4 ? w.codes[at / 2] >> (at % 2 * 4) & 15 : w.codes[at];
+  return static_cast<float>(code - (1 << (Bits - 1))) *
+         w.scales[static_cast<std::size_t>(i * w.row_blocks() + j / w.block)];
+}
 
 constexpr double sum_of_squares(std::span<const float> x) {
   double sum = 0;
@@ -112,8 +119,8 @@ constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_v
     }
 }
 
-template <class T>
-constexpr void embedding(matrix_view<float> y, matrix_view<T> table, std::span<const std::int64_t> ids) {
+template <class W>
+constexpr void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
   for (std::int64_t i = 0; i < y.rows; ++i)
     for (std::int64_t j = 0; j < y.cols; ++j) y(i, j) = detail::element(table, ids[static_cast<std::size_t>(i)], j);
 }

@@ -15,7 +15,7 @@
 #include <boost/hana/core/to.hpp>
 #include <boost/hana/for_each.hpp>
 
-#include "qwq/emit/onnx/winml.hpp"
+#include "qwq/emit/options.hpp"
 #include "qwq/io/atomic_file.hpp"
 #include "qwq/io/hf_config.hpp"
 #include "qwq/io/safetensors_writer.hpp"
@@ -25,7 +25,6 @@
 #include "qwq/report/json.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/runtime/calibrate.hpp"
-#include "qwq/target/onnx_winml.hpp"
 #include "qwq/tool/arguments.hpp"
 #include "qwq/tool/ids.hpp"
 
@@ -81,7 +80,7 @@ class exporter {
     describe(report);
     if (a_.command == "export")
       report.files =
-          emit_onnx<model, Target, Scheme>(weights_, tuned ? &*tuned : nullptr, {.weights = shared()}, a_.out);
+          emit<model, Target, Scheme>(weights_, tuned ? &*tuned : nullptr, emit_options{.weights = shared()}, a_.out);
     if (!eval.empty()) measure(report, eval, tuned);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
@@ -294,7 +293,7 @@ class exporter {
 }  // namespace detail
 
 /// Carries out a command for one scheme and target. The parts of an exporter that are compiled apart, so that no
-/// translation unit grows with their number.
+/// translation unit grows with their number. `emit` of the target is declared by its own header.
 template <qwen3_config C, target Target, quantization_scheme Scheme>
 void run_exporter(const exporter_arguments& a) {
   detail::exporter<C, Target, Scheme>(a).run_command();

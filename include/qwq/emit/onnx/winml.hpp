@@ -12,17 +12,11 @@
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
 #include "qwq/emit/onnx/ops.hpp"
+#include "qwq/emit/options.hpp"
 #include "qwq/runtime/session.hpp"
 #include "qwq/target/onnx_winml.hpp"
 
 namespace qwq {
-
-struct onnx_options {
-  granularity weights = granularity::tensor;
-  /// Tokens for which genai_config.json tells a runtime to make room in the KV cache; at most the model's positions.
-  /// The files themselves take any length.
-  std::int64_t max_length = 2048;
-};
 
 namespace to_onnx {
 
@@ -124,8 +118,8 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
 /// calibration found; null for a scheme that quantizes nothing. All files appear in `out` when all are whole: after an
 /// `error` the folder is as it was. Returns them in the order in which they were put there.
 template <class Model, std::same_as<onnx_winml> Target, quantization_scheme Scheme>
-std::vector<written_file> emit_onnx(const checkpoint& from, const calibration_result* tuned,
-                                    const onnx_options& options, const std::filesystem::path& out) {
+std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
+                               const std::filesystem::path& out) {
   constexpr auto& config = Model::config;
   const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
   using to_onnx::contrib_ops, to_onnx::program_parts;

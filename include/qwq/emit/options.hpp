@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user can choose about the files of a target.
+#pragma once
+
+#include <cstdint>
+
+#include "qwq/quant/weights.hpp"
+
+namespace qwq {
+
+struct emit_options {
+  /// What shares a scale in a weight of a scheme without blocks.
+  granularity weights = granularity::tensor;
+  /// Tokens for which a runtime is told to make room in the KV cache; at most the model's positions. Files with a
+  /// symbolic cache take any length.
+  std::int64_t max_length = 2048;
+};
+
+}  // namespace qwq
