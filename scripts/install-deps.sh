@@ -10,6 +10,7 @@ packages=(
   libboost-dev libxtensor-dev libxsimd-dev
   libicu-dev nlohmann-json3-dev
   libonnx-dev libprotobuf-dev
+  flatbuffers-compiler libflatbuffers-dev
   libcli11-dev
 )
 case "${1-}" in

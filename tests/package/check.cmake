@@ -16,7 +16,7 @@ set(consumer ${SCRATCH}/consumer)
 set(configure ${CMAKE_COMMAND} -S ${project} -B ${consumer} -DCMAKE_CXX_COMPILER=${COMPILER}
     -DCONFIG=${SOURCE}/tests/data/tinyqwen/config.json)
 file(REMOVE_RECURSE ${SCRATCH})
-set(executables core full)
+set(executables core circle full)
 
 if(NOT WAY STREQUAL "add_subdirectory")
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
@@ -28,8 +28,13 @@ elseif(WAY STREQUAL "find_package")
 elseif(WAY STREQUAL "core")  # needs nothing that has to be linked
   run(${configure} ${installed} -DCOMPONENTS=core -DCMAKE_DISABLE_FIND_PACKAGE_ICU=ON
       -DCMAKE_DISABLE_FIND_PACKAGE_ONNX=ON -DCMAKE_DISABLE_FIND_PACKAGE_Protobuf=ON
+      -DCMAKE_DISABLE_FIND_PACKAGE_FlatBuffers=ON
       -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON)
   set(executables core)
+elseif(WAY STREQUAL "circle")  # one file format without the other
+  run(${configure} ${installed} -DCOMPONENTS=circle -DCMAKE_DISABLE_FIND_PACKAGE_ONNX=ON
+      -DCMAKE_DISABLE_FIND_PACKAGE_Protobuf=ON -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON)
+  set(executables core circle)
 elseif(WAY STREQUAL "unknown_component")
   execute_process(COMMAND ${configure} ${installed} -DCOMPONENTS=attic RESULT_VARIABLE code ERROR_VARIABLE said
                   OUTPUT_QUIET)
