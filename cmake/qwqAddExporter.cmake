@@ -5,8 +5,11 @@ set(QWQ_NATIVE_OPTIONS $<$<BOOL:${QWQ_NATIVE}>:-march=native>)
 
 # The targets: the component that writes one, and the header that declares its `emit`.
 macro(qwq_list_targets)
-  set(qwq_targets onnx_winml)
+  set(qwq_targets onnx_winml onnx_standard onnx_standard_21 onnx_genai)
   set(qwq_target_onnx_winml onnx emit/onnx/winml.hpp)
+  set(qwq_target_onnx_standard onnx emit/onnx/standard.hpp)
+  set(qwq_target_onnx_standard_21 onnx emit/onnx/standard.hpp)
+  set(qwq_target_onnx_genai onnx emit/onnx/genai.hpp)
 endmacro()
 
 # qwq_add_exporter(<name> CONFIG <config.json> SCHEMES <scheme> ... TARGETS <target> ...)

@@ -100,6 +100,7 @@ TEST_CASE("model_builder: opsets are those of the nodes, outputs are described o
   m.result(add, "y", type);
   auto& gelu = m.node("QuickGelu", "/QuickGelu", std::vector<std::string>{"y"}, microsoft);
   m.result(gelu, "z", type);
+  m.result(m.node("Normalizer", "/Normalizer", std::vector{std::string("z")}, "ai.onnx.ml"), "unread", type);
   m.output("z", type);
   const auto& model = m.finish();
   REQUIRE(model.opset_import_size() == 2);
@@ -121,6 +122,8 @@ TEST_CASE("model_builder: small constants are inside, big ones in the data file 
     CHECK(m.initializer("big", "big", dtype::u8, {2, 512}, bytes_of(big)) == "big");
     CHECK(m.initializer("big", "big", dtype::u8, {2, 512}, bytes_of(big)) == "big");
     CHECK(m.int64s({0, -1, 8}) == m.int64s({0, -1, 8}));
+    m.result(m.node("Any", "any", std::vector<std::string>{"small", "big", m.int64s({0, -1, 8})}), "y", {});
+    m.output("y", {});
   };
   model_builder a("a", f.data), b("b", f.data);
   add(a);
@@ -140,6 +143,24 @@ TEST_CASE("model_builder: small constants are inside, big ones in the data file 
   std::memcpy(ints.data(), left.initializer(2).raw_data().data(), 24);
   CHECK(ints == std::vector<std::int64_t>{0, -1, 8});
   CHECK(f.file.position() == 1024);
+}
+
+TEST_CASE("model_builder: reshapes of reshapes are one, equal ones are computed once, and unread ones are left out") {
+  fixture f;
+  model_builder m("g", f.data);
+  const tensor_type x{dtype::f32, {1, dim{64, "rows"}, 12}};
+  const shape heads{1, dim{64, "rows"}, 3, 4};
+  m.input("x", x);
+  const std::string flat = m.reshape("flat", "x", x, {dim{64, "rows"}, 12});
+  const std::string split = m.reshape("split", flat, {dtype::f32, {dim{64, "rows"}, 12}}, heads);
+  CHECK(m.reshape("back", split, {dtype::f32, heads}, x.dims) == "x");
+  CHECK(m.reshape("again", "x", x, heads) == split);
+  m.output(split, {dtype::f32, heads});
+  const auto& g = m.finish().graph();
+  REQUIRE(g.node_size() == 1);
+  CHECK(g.node(0).input(0) == "x");
+  REQUIRE(g.initializer_size() == 1);
+  CHECK(g.initializer(0).name() == "ints_1_0_3_4");
 }
 
 TEST_CASE("model_builder: element types have ONNX's numbers") {

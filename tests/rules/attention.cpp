@@ -58,10 +58,16 @@ struct with_cache_outputs {
   }();
 };
 using gqa_with_caches = after<with_cache_outputs, to_gqa>;
-static_assert(count(op::result, gqa_with_caches::value) == 2);
+static_assert(count(op::result, gqa_with_caches::value) == 3);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[1].id].attr.ints[0] == 1);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[2].id].attr.ints[0] == 2);
-static_assert(after<gqa_with_caches, rules::run>::result.fired.count("gqa_present") == 2);
+using with_caches_back = after<gqa_with_caches, rules::run>;
+static_assert(with_caches_back::result.fired.count("gqa_to_attention") == 3);
+static_assert(count(op::kv_append, with_caches_back::value) == 2);
+
+/// Around an f16 cache there are casts, around one in f32 there are none.
+using with_f16_cache = after<attention_graph<false, false, dtype::f16>, to_gqa>;
+static_assert(count(op::cast, with_gqa::value) == 0 && count(op::cast, with_f16_cache::value) == 4);
 
 // Rules of a session on quantized graphs.
 

@@ -44,7 +44,7 @@ enum class op : std::uint8_t {
   kv_append,   // (past [1,heads,max,D], x [1,S,heads,D], last_position) -> present, the cache with the new rows
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
-  result,      // ints = {index}: a further result of a node that has several
+  result,      // ints = {index}: one result of a node that has several
   // quantization; the node's slot says with which parameters
   quantize,    // f32 -> integer codes
   dequantize,  // integer codes -> f32

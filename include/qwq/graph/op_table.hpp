@@ -245,7 +245,7 @@ constexpr void infer_dequantize(inference& in) {
   in.out = {dtype::f32, in.dims(0)};
 }
 
-// Further results of gqa are the present key and value, of the types of the past ones.
+// Results of gqa: what it computes, the present key and the present value, of the types of the past ones.
 constexpr void infer_result(inference& in) { in.out = in.attr.type; }
 
 }  // namespace detail

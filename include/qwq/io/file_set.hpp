@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several files of one folder that appear together.
+// Several files of one folder, and of folders in it, that appear together.
 #pragma once
 
 #include <deque>
@@ -19,21 +19,21 @@ namespace qwq {
 class file_set {
  public:
   /// Creates `folder` if it is not there.
-  explicit file_set(std::filesystem::path folder) : folder_(std::move(folder)) {
-    std::error_code code;
-    created_ = std::filesystem::create_directories(folder_, code);
-    if (code) throw detail::io_error(folder_.string(), "create", code.value());
-  }
+  explicit file_set(std::filesystem::path folder) : folder_(std::move(folder)) { create(folder_); }
   file_set(const file_set&) = delete;
   file_set& operator=(const file_set&) = delete;
   ~file_set() {
     files_.clear();
     std::error_code ignored;
-    if (created_) std::filesystem::remove(folder_, ignored);  // which it does only when nothing is inside
+    for (; !created_.empty(); created_.pop_back())
+      std::filesystem::remove(created_.back(), ignored);  // which it does only when nothing is inside
   }
 
-  /// Starts a file. It lives as long as the set.
-  atomic_file& add(const std::string& name) { return files_.emplace_back(name, folder_ / name).file; }
+  /// Starts a file, "name" or "folder/name". It lives as long as the set.
+  atomic_file& add(const std::string& name) {
+    create((folder_ / name).parent_path());
+    return files_.emplace_back(name, folder_ / name).file;
+  }
 
   /// Puts all on the disk, then renames them in the order in which they were added.
   std::vector<written_file> commit() {
@@ -53,8 +53,14 @@ class file_set {
     atomic_file file;
   };
 
+  void create(const std::filesystem::path& folder) {
+    std::error_code code;
+    if (std::filesystem::create_directories(folder, code)) created_.push_back(folder);
+    if (code) throw detail::io_error(folder.string(), "create", code.value());
+  }
+
   std::filesystem::path folder_;
-  bool created_ = false;
+  std::vector<std::filesystem::path> created_;  // inner ones last
   std::deque<entry> files_;
 };
 

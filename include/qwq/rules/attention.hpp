@@ -22,6 +22,9 @@ constexpr expr merge_heads(expr x) {
   const shape d = x.dims();
   return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
 }
+
+/// x in another element type, where it has another one.
+constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
 }  // namespace detail
 
 /// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
@@ -44,14 +47,14 @@ inline constexpr rule attention_to_gqa{
         const node& n = m(t);
         return leaf(b, n.kind, n.name, {cache.type, n.dims()}, n.attr.value);
       };
-      const auto narrow = [&](const pattern& x) { return cast(merge_heads(m[x]), cache.type); };
+      const auto narrow = [&](const pattern& x) { return as_type(merge_heads(m[x]), cache.type); };
       const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
       const expr out =
           apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
                 narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
       m.replace(present_key, result(out, 1, cache));
       m.replace(present_value, result(out, 2, cache));
-      return reshape(cast(out, dtype::f32), attention.dims());
+      return reshape(as_type(result(out, 0, out.definition().type), dtype::f32), attention.dims());
     }};
 
 }  // namespace qwq::rules

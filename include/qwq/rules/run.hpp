@@ -2,6 +2,7 @@
 // Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
 #pragma once
 
+#include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
 
@@ -75,23 +76,12 @@ inline constexpr rule conv1x1_to_linear{
 
 namespace detail {
 
-inline constexpr pattern gqa_total = var('t');
-inline constexpr pattern gqa_pattern =
-    match_op(op::gqa, var('q'), var('k'), var('v'), var('K'), var('V'), var('p'), gqa_total, var('c'), var('s'))
-        .as('g')
-        .shared();
-
 /// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
-  return reshape(cast(x, dtype::f32), {1, x.dims()[1], heads, m(var('K')).dims().last()});
+  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(past_key).dims().last()});
 }
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
-  return rope(split_heads(m, x, heads), m[var('c')], m[var('s')], m[var('p')]);
-}
-constexpr expr present(const match& m, std::int32_t index) {
-  const std::int64_t kv_heads = m(var('g')).attr.ints[1];
-  return index == 1 ? kv_append(m[var('K')], rotated(m, m[var('k')], kv_heads), m[var('p')])
-                    : kv_append(m[var('V')], split_heads(m, m[var('v')], kv_heads), m[var('p')]);
+  return rope(split_heads(m, x, heads), m[cos], m[sin], m[position]);
 }
 
 }  // namespace detail
@@ -99,21 +89,25 @@ constexpr expr present(const match& m, std::int32_t index) {
 /// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
-    "gqa_to_attention", match_op(op::cast, detail::gqa_pattern),
+    "gqa_to_attention",
+    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::past_key, detail::past_value,
+                                  detail::position, var('t'), detail::cos, detail::sin)
+                             .as('g')
+                             .shared()),
     [](match& m) {
+      using namespace detail;
       const node g = m(var('g'));
+      const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
       const dtype narrow = g.type.type;
-      const expr q = cast(cast(detail::rotated(m, m[var('q')], g.attr.ints[0]), narrow), dtype::f32);
-      const expr out = attention(q, detail::present(m, 1), detail::present(m, 2), m[var('p')], g.attr.value);
-      return cast(cast(reshape(out, g.dims()), narrow), dtype::f32);
-    },
-    [](const match& m) { return m.root().type.type == dtype::f32; }};
-inline constexpr rule gqa_present{"gqa_present", match_op(op::result, detail::gqa_pattern),
-                                  [](match& m) { return detail::present(m, m.root().attr.ints[0]); }};
+      const expr keys = kv_append(m[past_key], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_append(m[past_value], split_heads(m, m[v], kv_heads), m[position]);
+      if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
+      const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
+      return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
+    }};
 
 /// Everything a session does to a graph before it plans it.
-inline constexpr rule run[] = {fuse_fake_quant,   drop_requantize, hoist_transpose, sink_transpose,
-                               conv1x1_to_linear, merge_reshapes,  drop_reshape,    gqa_to_attention,
-                               gqa_present,       fuse_silu,       fuse_swiglu};
+inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  sink_transpose, conv1x1_to_linear,
+                               merge_reshapes,  drop_reshape,    gqa_to_attention, fuse_silu,      fuse_swiglu};
 
 }  // namespace qwq::rules

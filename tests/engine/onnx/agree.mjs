@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An emitted folder computes what qwq's own session computes, and in float what transformers computes: final norm,
-// logits and cache of a prefill, and the decode steps that follow, with the engine's optimizations off and on.
+// An emitted folder computes what qwq's own session computes, and in float what transformers computes: final norm (where
+// a file has it), logits and cache of a prefill, and the decode steps that follow, with the engine's optimizations off and on.
 // Usage: node agree.mjs EXPORTER CHECKPOINT FOLDER TOLERANCE SHARE [option of the exporter's run ...]
 // TOLERANCE: of a tensor's largest value, for every difference. SHARE: of the tensors that agree to an f16 or two.
 import {spawnSync} from 'node:child_process';
@@ -68,8 +68,9 @@ await guarded(async () => {
     const chosenFrom = [...dump.logits.data.subarray(-vocabulary), ...dump['decode.logits'].data];
     for (const opt of ['disabled', 'all']) {
       const engine = await generate(await open(folder, {opt}), prompt, {forced}), what = `prompt ${at} (${opt})`;
-      session.add(what, engine.dump, dump, names);
-      if (at === 0 && isFloat) transformers.add(what, engine.dump, golden, names);
+      const shown = names.filter((name) => name !== 'final_norm' || name in engine.dump);
+      session.add(what, engine.dump, dump, shown);
+      if (at === 0 && isFloat) transformers.add(what, engine.dump, golden, shown);
       for (const [i, id] of engine.ids.entries()) {
         ++said;
         if (gap(chosenFrom.slice(i * vocabulary, (i + 1) * vocabulary)) < margin) continue;

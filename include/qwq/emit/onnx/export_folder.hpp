@@ -18,8 +18,9 @@ namespace qwq::to_onnx {
 /// Collects the files of an export. They appear together, at `commit`: the data first, then in the order of the calls.
 class export_folder {
  public:
-  explicit export_folder(const std::filesystem::path& folder, const std::string& data_name = "model.data")
-      : files_(folder), data_(files_.add(data_name), data_name) {}
+  /// `data_name`: "name" or "folder/name"; the models that read it lie beside it.
+  explicit export_folder(const std::filesystem::path& folder, const std::string& data_name)
+      : files_(folder), data_(files_.add(data_name), std::filesystem::path(data_name).filename().string()) {}
 
   external_data& data() { return data_; }
 

@@ -62,8 +62,9 @@ class graph_writer {
   model_builder& model() { return model_; }
   tensor_source& constants() { return constants_; }
 
-  /// Value of the k-th argument, of all arguments, and of the current node.
-  const std::string& arg(std::size_t k) const { return values_[self().args[k]]; }
+  /// Value of a node, of the k-th argument, and of all arguments.
+  const std::string& value(std::size_t id) const { return values_[id]; }
+  const std::string& arg(std::size_t k) const { return value(self().args[k]); }
   const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
   std::vector<std::string> args() const {
     std::vector<std::string> all;
@@ -106,22 +107,33 @@ class graph_writer {
   /// The same with the arguments of the current node.
   ::onnx::NodeProto& emit(std::string_view type, std::string_view domain = "") { return emit(type, args(), domain); }
   /// Appends a node whose result, of the given type, only helps to compute the value.
-  std::string emit_helper(std::string_view type, std::span<const std::string> inputs, const tensor_type& result) {
+  ::onnx::NodeProto& emit_helper(std::string_view type, std::span<const std::string> inputs,
+                                 const tensor_type& result) {
     ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs);
-    return model_.result(n, n.name() + "_output_0", result);
+    model_.result(n, n.name() + "_output_0", result);
+    return n;
+  }
+  /// The value `x`, of type `from`, in the shape `to`.
+  std::string reshape(const std::string& x, const tensor_type& from, const shape& to) {
+    return model_.reshape(scope() + "Reshape", x, from, to);
   }
 
-  /// Values of the further results of the current node: `result` nodes that read it. Result 0 is the node's own.
+  /// Makes the value `x`, of type `from`, in the shape of the current node, its value.
+  void set_reshaped(const std::string& x, const tensor_type& from) {
+    if (chosen_[id_].empty()) return set_value(reshape(x, from, self().dims()));
+    emit("Reshape", std::vector{x, model_.int64s(model_.reshape_target(from.dims, self().dims()))});
+  }
+
+  /// Makes the next result of `n` the value of node `id`.
+  void give_result(::onnx::NodeProto& n, std::size_t id) {
+    values_[id] = model_.result(
+        n, chosen_[id].empty() ? n.name() + "_output_" + std::to_string(n.output_size()) : chosen_[id], at(id).type);
+  }
+  /// The further results of the current node: `result` nodes that read it.
   void emit_further_results(::onnx::NodeProto& n, std::int32_t count) {
-    for (std::int32_t k = 1; k < count; ++k) {
-      std::string name = n.name() + "_output_" + std::to_string(k);
-      for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i) {
-        const qwq::node& r = at(i);
-        if (r.kind != op::result || r.args[0] != id_ || r.attr.ints[0] != k) continue;
-        if (!chosen_[i].empty()) name = chosen_[i];
-        values_[i] = model_.result(n, name, r.type);
-      }
-    }
+    for (std::int32_t k = 1; k < count; ++k)
+      for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i)
+        if (at(i).kind == op::result && at(i).args[0] == id_ && at(i).attr.ints[0] == k) give_result(n, i);
   }
 
   // Quantization.

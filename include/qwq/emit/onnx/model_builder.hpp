@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -99,7 +101,6 @@ class model_builder {
     n.set_domain(std::string(domain));
     n.set_name(unique(name));
     for (const std::string& i : inputs) n.add_input(i);
-    domains_.insert(std::string(domain));
     return n;
   }
   /// Gives `n` its next result and describes it. The name must be a new one.
@@ -107,6 +108,36 @@ class model_builder {
     n.add_output(name);
     describe(*graph().add_value_info(), name, type);
     return n.output(n.output_size() - 1);
+  }
+
+  /// The value that an operator without attributes computes from `inputs`: computed once, however often it is asked for.
+  std::string once(std::string_view op, const std::string& name, std::span<const std::string> inputs,
+                   const tensor_type& type) {
+    std::string key(op);
+    for (const std::string& i : inputs) key.append(" ").append(i);
+    std::string& known = computed_[key];
+    if (known.empty()) {
+      ::onnx::NodeProto& n = node(op, name, inputs);
+      known = result(n, n.name() + "_output_0", type);
+    }
+    return known;
+  }
+
+  /// `x`, of type `from`, in the shape `to`. A reshape of a reshape is one, and one to the same shape is none.
+  std::string reshape(const std::string& name, std::string x, tensor_type from, const shape& to) {
+    for (auto at = reshaped_.find(x); at != reshaped_.end(); at = reshaped_.find(x)) std::tie(x, from) = at->second;
+    if (from.dims == to) return x;
+    const std::string y = once("Reshape", name, std::vector{x, int64s(reshape_target(from.dims, to))}, {from.type, to});
+    reshaped_[y] = {x, from};
+    return y;
+  }
+  /// Second input of a Reshape: a symbolic extent is copied from its place in the input, or else worked out by the
+  /// runtime.
+  std::vector<std::int64_t> reshape_target(const shape& from, const shape& to) const {
+    std::vector<std::int64_t> out;
+    for (std::size_t i = 0; i < to.size(); ++i)
+      out.push_back(!is_symbolic(to[i]) ? to[i].extent : i < from.size() && from[i] == to[i] ? 0 : -1);
+    return out;
   }
 
   /// A constant under a name of its own. Small ones are stored in the model, others in the data file, where
@@ -149,16 +180,43 @@ class model_builder {
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(values))); });
   }
 
-  /// Completes the model; nothing may be added afterwards.
+  /// A constant without axes: i64, or f32.
+  std::string int64(std::int64_t value) {
+    const std::string name = "int_" + std::to_string(value);
+    return initializer(name, name, dtype::i64, {},
+                       [&](const byte_sink& sink) { sink(std::as_bytes(std::span(&value, 1))); });
+  }
+  std::string scalar(double value) {
+    char name[32];
+    std::snprintf(name, sizeof name, "float_%.9g", value);
+    const float x = static_cast<float>(value);
+    return initializer(name, name, dtype::f32, {},
+                       [&](const byte_sink& sink) { sink(std::as_bytes(std::span(&x, 1))); });
+  }
+
+  /// Completes the model: what no output needs is left out. Nothing may be added afterwards.
   const ::onnx::ModelProto& finish() {
-    // Outputs are described as such.
-    std::set<std::string> outputs;
+    std::set<std::string> outputs, domains;
     for (const auto& o : graph().output()) outputs.insert(o.name());
-    auto& described = *graph().mutable_value_info();
-    described.erase(
-        std::remove_if(described.begin(), described.end(), [&](const auto& v) { return outputs.contains(v.name()); }),
-        described.end());
-    for (const std::string& domain : domains_) {
+    std::set<std::string> needed = outputs;
+    auto& nodes = *graph().mutable_node();
+    for (auto n = nodes.rbegin(); n != nodes.rend(); ++n) {  // arguments stand before their readers
+      if (std::ranges::none_of(n->output(), [&](const std::string& o) { return needed.contains(o); })) {
+        n->clear_output();
+        continue;
+      }
+      needed.insert(n->input().begin(), n->input().end());
+      domains.insert(n->domain());
+    }
+    const auto keep = [](auto& list, auto&& wanted) {
+      list.erase(std::remove_if(list.begin(), list.end(), [&](const auto& x) { return !wanted(x); }), list.end());
+    };
+    keep(nodes, [](const auto& n) { return n.output_size() > 0; });
+    keep(*graph().mutable_initializer(), [&](const auto& t) { return needed.contains(t.name()); });
+    // Outputs are described as such.
+    keep(*graph().mutable_value_info(),
+         [&](const auto& v) { return needed.contains(v.name()) && !outputs.contains(v.name()); });
+    for (const std::string& domain : domains) {
       ::onnx::OperatorSetIdProto& opset = *model_.add_opset_import();
       opset.set_domain(domain);
       opset.set_version(domain == microsoft ? versions_.com_microsoft : versions_.ai_onnx);
@@ -189,8 +247,10 @@ class model_builder {
   dialect versions_;
   std::vector<std::string_view> fixed_;
   ::onnx::ModelProto model_;
-  std::set<std::string> names_, values_, domains_;
+  std::set<std::string> names_, values_;
   std::map<std::string, int> twins_;
+  std::map<std::string, std::string> computed_;  // operator and inputs -> value
+  std::map<std::string, std::pair<std::string, tensor_type>> reshaped_;  // value -> what it was reshaped from
   std::map<std::string, std::string> named_;
 };
 

@@ -11,18 +11,6 @@
 
 namespace qwq::to_onnx {
 
-namespace detail {
-
-/// Target of a Reshape: a symbolic extent is copied from its place in the input, or else worked out by the runtime.
-inline std::vector<std::int64_t> reshape_target(const model_builder& m, const shape& from, const shape& to) {
-  std::vector<std::int64_t> out;
-  for (std::size_t i = 0; i < to.size(); ++i)
-    out.push_back(!m.is_symbolic(to[i]) ? to[i].extent : i < from.size() && from[i] == to[i] ? 0 : -1);
-  return out;
-}
-
-}  // namespace detail
-
 /// An operator of ai.onnx with the same arguments and no attributes.
 template <text Type>
 void write_plain(graph_writer& w) {
@@ -89,30 +77,19 @@ inline void write_conv1x1(graph_writer& w) {
 
 /// x W^T over the last axis, W as it is stored. Gemm takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
-  const shape& x = w.arg_node(0).dims();
-  const shape& y = w.self().dims();
+  const tensor_type& x = w.arg_node(0).type;
   shape rows;  // all leading axes in one, under its name when only one of them is not 1
   rows.push_back(dim{1});
-  for (std::size_t i = 0; i + 1 < x.size(); ++i)
-    if (x[i] != dim{1}) rows[0] = rows[0] == dim{1} ? x[i] : dim{rows[0].extent * x[i].extent};
-  const auto matrix = [&](const dim& columns) {
-    shape s = rows;
-    s.push_back(columns);
-    return tensor_type{dtype::f32, s};
-  };
-  const tensor_type in = matrix(x.last()), out = matrix(y.last());
-  const std::string flat = w.emit_helper(
-      "Reshape", std::vector{w.arg(0), w.model().int64s(detail::reshape_target(w.model(), {}, in.dims))}, in);
-  ::onnx::NodeProto& gemm = w.model().node("Gemm", w.scope() + "Gemm", std::vector{flat, w.arg(1)});
+  for (std::size_t i = 0; i + 1 < x.dims.size(); ++i)
+    if (x.dims[i] != dim{1}) rows[0] = rows[0] == dim{1} ? x.dims[i] : dim{rows[0].extent * x.dims[i].extent};
+  const tensor_type product{dtype::f32, {rows[0], w.self().dims().last()}};
+  const std::string matrix = w.reshape(w.arg(0), x, {rows[0], x.dims.last()});
+  ::onnx::NodeProto& gemm = w.emit_helper("Gemm", std::vector{matrix, w.arg(1)}, product);
   set_attribute(gemm, "transB", std::int64_t{1});
-  const std::string product = w.model().result(gemm, gemm.name() + "_output_0", out);
-  w.emit("Reshape", std::vector{product, w.model().int64s(detail::reshape_target(w.model(), {}, y))});
+  w.set_reshaped(gemm.output(0), product);
 }
 
-inline void write_reshape(graph_writer& w) {
-  const auto target = detail::reshape_target(w.model(), w.arg_node(0).dims(), w.self().dims());
-  w.emit("Reshape", std::vector{w.arg(0), w.model().int64s(target)});
-}
+inline void write_reshape(graph_writer& w) { w.set_reshaped(w.arg(0), w.arg_node(0).type); }
 
 inline void write_transpose(graph_writer& w) {
   const auto& perm = w.self().attr.ints;
@@ -149,8 +126,10 @@ inline void write_gqa(graph_writer& w) {
   w.emit_further_results(n, 3);
 }
 
-/// Named when the node was written that has the results.
-inline void write_result(graph_writer&) {}
+/// Result 0 is the node's own; the others were named when it was written.
+inline void write_result(graph_writer& w) {
+  if (w.self().attr.ints[0] == 0) w.set_value(w.arg(0));
+}
 
 /// ai.onnx, opset 21.
 inline constexpr op_map standard_ops = op_map<graph_writer>{}

@@ -67,7 +67,7 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
                                              granularity shared, const calibration_result* tuned, json config,
                                              const std::filesystem::path& out) {
   using namespace winml_names;
-  export_folder folder(out);
+  export_folder folder(out, "model.data");
   tensor_source constants(from, how, shared);
   json& decoder = config["model"]["decoder"];
   decoder["sliding_window"] = {{"window_size", prefill_rows},

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the files of targets onnx_standard and onnx_standard_21 are written.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "qwq/emit/onnx/whole_model.hpp"
+#include "qwq/target/onnx_standard.hpp"
+
+namespace qwq::to_onnx {
+
+namespace detail {
+
+/// Extent `axis` of a value with `rank` axes: i64 without axes.
+inline std::string extent(model_builder& m, const std::string& value, std::int64_t rank, std::int64_t axis) {
+  const std::string all = m.once("Shape", value + "/Shape", std::vector{value}, {dtype::i64, {rank}});
+  return m.once("Gather", value + "/extent", std::vector{all, m.int64(axis)}, {dtype::i64, {}});
+}
+
+/// The tokens in the cache and those that are computed: where these begin, and where they end.
+struct token_range {
+  std::string first, end;
+};
+inline token_range new_tokens(model_builder& m) {
+  const std::string past = extent(m, whole_names::past("0", "key"), 4, 2), rows = extent(m, whole_names::ids, 2, 1);
+  return {past, m.once("Add", "total", std::vector{past, rows}, {dtype::i64, {}})};
+}
+
+}  // namespace detail
+
+/// position_ids: tokens are counted by what is in the cache.
+inline value_names write_positions(model_builder& m) {
+  const auto [first, end] = detail::new_tokens(m);
+  const dim rows{prefill_rows, "sequence_length"};
+  const std::string counted = m.once("Range", "positions", std::vector{first, end, m.int64(1)}, {dtype::i64, {rows}});
+  m.result(m.node("Unsqueeze", position_ids, std::vector{counted, m.int64s({0})}), position_ids,
+           {dtype::i64, {1, rows}});
+  return {{"last_position", position_ids}};
+}
+
+/// The same, and causal_mask: a token sees those up to its own position.
+inline value_names write_positions_and_mask(model_builder& m) {
+  value_names names = write_positions(m);
+  const dim rows{prefill_rows, "sequence_length"}, total{prefill_rows, total_length};
+  const std::string all = m.once("Range", "all_positions",
+                                 std::vector{m.int64(0), detail::new_tokens(m).end, m.int64(1)}, {dtype::i64, {total}});
+  const std::string column =
+      m.once("Transpose", "positions_column", std::vector{position_ids}, {dtype::i64, {rows, 1}});
+  m.node("LessOrEqual", causal_mask, std::vector{all, column}).add_output(causal_mask);
+  return names;
+}
+
+template <>
+struct flavour<onnx_standard> {
+  static constexpr dialect versions{23, 1, 11};
+  static constexpr auto& ops = opset23_ops;
+  static constexpr bool cache_in_place = false;
+  static constexpr auto prelude = write_positions;
+};
+
+template <>
+struct flavour<onnx_standard_21> {
+  static constexpr dialect versions{21, 1, 10};
+  static constexpr auto& ops = opset21_ops;
+  static constexpr bool cache_in_place = false;
+  static constexpr auto prelude = write_positions_and_mask;
+};
+
+}  // namespace qwq::to_onnx

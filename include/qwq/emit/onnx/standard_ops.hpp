@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Norm, rotation, cache and attention in ai.onnx: as its operators of opset 23, or made of older ones.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwq/emit/onnx/ops.hpp"
+
+namespace qwq::to_onnx {
+
+// Values that a model computes once for all layers. Position of each token, i64 [1,S]; and for every token which of all
+// tokens it sees, bool [S,T].
+inline const std::string position_ids = "position_ids", causal_mask = "causal_mask";
+
+/// Names of the extents of caches: [1,heads,past,D] as a model gets them, [1,heads,total,D] as it gives them back.
+inline constexpr std::string_view past_length = "past_sequence_length", total_length = "total_sequence_length";
+
+namespace detail {
+
+/// [1,S,heads,D] -> [1,S,heads*D]
+inline shape merged_heads(const shape& d) { return {d[0], d[1], d[2].extent * d[3].extent}; }
+
+/// The same transposed: `perm` in the attribute of that name.
+inline std::string transposed(graph_writer& w, const std::string& x, const tensor_type& result,
+                              const std::vector<std::int64_t>& perm) {
+  ::onnx::NodeProto& n = w.emit_helper("Transpose", std::vector{x}, result);
+  set_attribute(n, "perm", perm);
+  return n.output(0);
+}
+
+}  // namespace detail
+
+// Opset 23. Rotation and attention take and give [1,S,heads*D].
+
+inline void write_rms_normalization(graph_writer& w) {
+  ::onnx::NodeProto& n = w.emit("RMSNormalization");
+  set_attribute(n, "axis", std::int64_t{-1});
+  set_attribute(n, "epsilon", static_cast<float>(w.self().attr.value));
+}
+
+inline void write_rotary_embedding(graph_writer& w) {
+  const tensor_type& x = w.self().type;
+  const tensor_type flat{x.type, detail::merged_heads(x.dims)};
+  ::onnx::NodeProto& n = w.emit_helper(
+      "RotaryEmbedding", std::vector{w.reshape(w.arg(0), x, flat.dims), w.arg(1), w.arg(2), w.arg(3)}, flat);
+  set_attribute(n, "num_heads", x.dims[2].extent);
+  w.set_reshaped(n.output(0), flat);
+}
+
+/// Attention appends to the caches that it reads, so it is written for all three: `kv_append` is its further result.
+inline void write_attention(graph_writer& w) {
+  const node &g = w.self(), &keys = w.arg_node(1), &values = w.arg_node(2);
+  const auto flat = [&](std::size_t id) {
+    return w.reshape(w.value(id), w.at(id).type, detail::merged_heads(w.at(id).dims()));
+  };
+  const tensor_type type{g.type.type, detail::merged_heads(g.dims())};
+  ::onnx::NodeProto& n = w.emit_helper("Attention",
+                                       std::vector{flat(g.args[0]), flat(keys.args[1]), flat(values.args[1]),
+                                                   std::string(), w.value(keys.args[0]), w.value(values.args[0])},
+                                       type);
+  set_attribute(n, "is_causal", std::int64_t{1});
+  set_attribute(n, "q_num_heads", g.dims()[2].extent);
+  set_attribute(n, "kv_num_heads", keys.dims()[1].extent);
+  set_attribute(n, "scale", static_cast<float>(g.attr.value));
+  w.give_result(n, g.args[1]);
+  w.give_result(n, g.args[2]);
+  w.set_reshaped(n.output(0), type);
+}
+inline void write_with_attention(graph_writer&) {}
+
+// The same of operators that opset 21 has.
+
+inline void write_decomposed_rms_norm(graph_writer& w) {
+  const tensor_type& x = w.self().type;
+  tensor_type one = x;
+  one.dims[one.dims.size() - 1] = dim{1};
+  const std::string square = w.emit_helper("Mul", std::vector{w.arg(0), w.arg(0)}, x).output(0);
+  const std::string mean = w.emit_helper("ReduceMean", std::vector{square, w.model().int64s({-1})}, one).output(0);
+  const std::string shifted =
+      w.emit_helper("Add", std::vector{mean, w.model().scalar(w.self().attr.value)}, one).output(0);
+  const std::string root = w.emit_helper("Sqrt", std::vector{shifted}, one).output(0);
+  const std::string unit = w.emit_helper("Div", std::vector{w.arg(0), root}, x).output(0);
+  w.emit("Mul", std::vector{unit, w.arg(1)});
+}
+
+/// Half-split: [a cos - b sin, b cos + a sin], with rows of the tables that are looked up once for all layers.
+inline void write_decomposed_rope(graph_writer& w) {
+  const shape& d = w.self().dims();
+  const dim half{d[3].extent / 2};
+  const tensor_type half_type{dtype::f32, {d[0], d[1], d[2], half}};
+  const auto rows = [&](std::size_t table) {
+    const std::string found = w.model().once("Gather", w.arg(table) + "/Gather", std::vector{w.arg(table), w.arg(3)},
+                                             {dtype::f32, {d[0], d[1], half}});
+    return w.model().reshape(w.arg(table) + "/Reshape", found, {dtype::f32, {d[0], d[1], half}}, {d[0], d[1], 1, half});
+  };
+  const std::string cos = rows(1), sin = rows(2);
+  ::onnx::NodeProto& split = w.emit_helper("Split", std::vector{w.arg(0)}, half_type);
+  w.model().result(split, split.name() + "_output_1", half_type);
+  set_attribute(split, "axis", std::int64_t{-1});
+  set_attribute(split, "num_outputs", std::int64_t{2});
+  const std::string &a = split.output(0), &b = split.output(1);
+  const auto apply = [&](const char* type, const std::string& x, const std::string& y) {
+    return w.emit_helper(type, std::vector{x, y}, half_type).output(0);
+  };
+  const std::string first = apply("Sub", apply("Mul", a, cos), apply("Mul", b, sin));
+  const std::string second = apply("Add", apply("Mul", b, cos), apply("Mul", a, sin));
+  set_attribute(w.emit("Concat", std::vector{first, second}), "axis", std::int64_t{-1});
+}
+
+inline void write_decomposed_kv_append(graph_writer& w) {
+  const shape& x = w.arg_node(1).dims();
+  const std::string rows = detail::transposed(w, w.arg(1), {dtype::f32, {x[0], x[2], x[1], x[3]}}, {0, 2, 1, 3});
+  set_attribute(w.emit("Concat", std::vector{w.arg(0), rows}), "axis", std::int64_t{2});
+}
+
+/// softmax(scale q K^T) V, where the query heads that share a key head are rows of one product.
+inline void write_decomposed_attention(graph_writer& w) {
+  const shape &q = w.self().dims(), &cache = w.arg_node(1).dims();
+  const dim kv_heads = cache[1], total{cache[2].extent, total_length}, width = q[3],
+            group_rows{q[2].extent / kv_heads.extent * q[1].extent, "group_rows"};
+  const auto type = [](const shape& dims) { return tensor_type{dtype::f32, dims}; };
+  const tensor_type by_head = type({1, q[2], q[1], width}), scores_by_head = type({1, q[2], q[1], total});
+  const shape grouped{1, kv_heads, group_rows, width}, grouped_scores{1, kv_heads, group_rows, total};
+  const auto emit = [&](const char* op, const std::vector<std::string>& inputs, const tensor_type& result) {
+    return w.emit_helper(op, inputs, result).output(0);
+  };
+
+  const std::string query = emit(
+      "Mul", {detail::transposed(w, w.arg(0), by_head, {0, 2, 1, 3}), w.model().scalar(w.self().attr.value)}, by_head);
+  const std::string keys = detail::transposed(w, w.arg(1), type({1, kv_heads, width, total}), {0, 1, 3, 2});
+  const std::string scores = emit("MatMul", {w.reshape(query, by_head, grouped), keys}, type(grouped_scores));
+  const std::string seen = emit("Where",
+                                {causal_mask, w.reshape(scores, type(grouped_scores), scores_by_head.dims),
+                                 w.model().scalar(std::numeric_limits<float>::lowest())},
+                                scores_by_head);
+  ::onnx::NodeProto& softmax = w.emit_helper("Softmax", std::vector{seen}, scores_by_head);
+  set_attribute(softmax, "axis", std::int64_t{-1});
+  const std::string mixed =
+      emit("MatMul", {w.reshape(softmax.output(0), scores_by_head, grouped_scores), w.arg(2)}, type(grouped));
+  set_attribute(w.emit("Transpose", std::vector{w.reshape(mixed, type(grouped), by_head.dims)}), "perm",
+                std::vector<std::int64_t>{0, 2, 1, 3});
+}
+
+inline constexpr op_map opset23_ops = standard_ops.with(op::rms_norm, write_rms_normalization)
+                                          .with(op::rope, write_rotary_embedding)
+                                          .with(op::kv_append, write_with_attention)
+                                          .with(op::attention, write_attention);
+inline constexpr op_map opset21_ops = standard_ops.with(op::rms_norm, write_decomposed_rms_norm)
+                                          .with(op::rope, write_decomposed_rope)
+                                          .with(op::kv_append, write_decomposed_kv_append)
+                                          .with(op::attention, write_decomposed_attention);
+
+}  // namespace qwq::to_onnx

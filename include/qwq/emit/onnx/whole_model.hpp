@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The folder of targets whose model is one file, onnx/model.onnx: for ONNX Runtime, onnxruntime-genai and transformers.js.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "qwq/emit/onnx/export_folder.hpp"
+#include "qwq/emit/onnx/genai_config.hpp"
+#include "qwq/emit/onnx/standard_ops.hpp"
+#include "qwq/emit/options.hpp"
+#include "qwq/runtime/session.hpp"
+
+namespace qwq::to_onnx {
+
+/// How files of a target are written; a specialisation is all that a target adds to this layout.
+template <class Target>
+struct flavour;
+
+/// The same, behind pointers: the layout compiles once.
+struct writing {
+  dialect versions;  ///< What the files declare.
+  const op_map<graph_writer>& ops;  ///< One row per operator.
+  bool cache_in_place;  ///< The runtime may hand over one buffer as past and present.
+  /// Writes what all layers read beside the cache, and names it by the inputs of a layer.
+  value_names (*prelude)(model_builder&);
+
+  template <class Target>
+  static constexpr writing of() {
+    using f = flavour<Target>;
+    return {f::versions, f::ops, f::cache_in_place, f::prelude};
+  }
+};
+
+/// Names of the model's inputs and outputs, as both runtimes expect them.
+namespace whole_names {
+inline const std::string ids = "input_ids", mask = "attention_mask", logits = "logits";
+inline std::string past(const std::string& layer, const char* kind) { return "past_key_values." + layer + '.' + kind; }
+inline std::string present(const std::string& layer, const char* kind) { return "present." + layer + '.' + kind; }
+}  // namespace whole_names
+
+/// Ending of a file's name, by the bits of its matrices: what transformers.js calls dtype fp32, q8 and q4.
+constexpr std::string_view file_suffix(dtype weight) {
+  return is_float(weight) ? "" : bits(weight) == 4 ? "_q4" : "_quantized";
+}
+constexpr std::string_view file_dtype(dtype weight) {
+  return is_float(weight) ? "fp32" : bits(weight) == 4 ? "q4" : "q8";
+}
+
+/// Type of a layer's cache: input `name` of its graph, whose longest extent is called `length`.
+inline tensor_type cache_type(const part& layer, std::string_view name, std::string_view length) {
+  const auto at = std::ranges::find_if(layer.nodes, [&](const node& n) { return n.name.view() == name; });
+  tensor_type type = at->type;
+  type.dims[2].symbol = length;
+  return type;
+}
+
+/// Embedding, layers, final norm and head in one graph.
+inline void write_whole(model_builder& model, tensor_source& constants, const writing& how, const program_parts& parts,
+                        std::int64_t layers, const activation_params* params) {
+  using namespace whole_names;
+  const part& layer = parts.layer;
+  const tensor_type past_type = cache_type(layer, "past_key", past_length);
+  const tensor_type present_type = cache_type(layer, "past_key", total_length);
+  graph_writer writer(model, constants, how.ops);
+  const auto params_of = [&](part_place at) { return params != nullptr ? &at.of(*params) : nullptr; };
+  const auto embedded = writer.write(parts.embedding, -1, {{"input_ids", ids}}, {}, params_of({part_place::embedding}));
+  for (std::int64_t i = 0; i < layers; ++i)
+    for (const char* kind : {"key", "value"}) model.input(past(std::to_string(i), kind), past_type);
+  value_names inputs = how.prelude(model);
+  std::string hidden = embedded.at("hidden_states").name;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const std::string at = std::to_string(i);
+    inputs["hidden_states"] = hidden;
+    inputs["past_key"] = past(at, "key");
+    inputs["past_value"] = past(at, "value");
+    const value_names outputs{{"present_key", present(at, "key")}, {"present_value", present(at, "value")}};
+    hidden = writer.write(layer, i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
+                 .at("hidden_states")
+                 .name;
+  }
+  const auto normed = writer.write(parts.norm, -1, {{"hidden_states", hidden}}, {}, params_of({part_place::norm}));
+  const auto head = writer.write(parts.head, -1, {{"hidden_states", normed.at("hidden_states").name}},
+                                 {{"logits", logits}}, params_of({part_place::head}));
+  model.output(logits, head.at("logits").type);
+  for (std::int64_t i = 0; i < layers; ++i)
+    for (const char* kind : {"key", "value"}) model.output(present(std::to_string(i), kind), present_type);
+}
+
+/// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the
+/// matrices.
+inline std::vector<written_file> write_whole_folder(const checkpoint& from, const program_parts& parts,
+                                                    const writing& how, std::int64_t layers, const quantizer& codes,
+                                                    dtype weight, granularity shared, const activation_params* tuned,
+                                                    json config, const std::filesystem::path& out) {
+  using namespace whole_names;
+  const std::string file = "onnx/model" + std::string(file_suffix(weight)) + ".onnx";
+  export_folder folder(out, file + "_data");
+  tensor_source constants(from, codes, shared);
+  model_builder model("model", folder.data(), how.versions);
+  write_whole(model, constants, how, parts, layers, tuned);
+  const ::onnx::ModelProto& whole = model.finish();
+  folder.add(file, whole);
+
+  json& decoder = config["model"]["decoder"];
+  decoder["session_options"] = {{"log_id", "onnxruntime-genai"}, {"provider_options", json::array()}};
+  decoder["filename"] = file;
+  decoder["inputs"] = {
+      {"input_ids", ids}, {"past_key_names", past("%d", "key")}, {"past_value_names", past("%d", "value")}};
+  if (std::ranges::count(names(whole.graph().input()), mask) > 0) decoder["inputs"]["attention_mask"] = mask;
+  decoder["outputs"] = {
+      {"logits", logits}, {"present_key_names", present("%d", "key")}, {"present_value_names", present("%d", "value")}};
+  config["search"]["past_present_share_buffer"] = how.cache_in_place;
+  folder.add("genai_config.json", config.dump(2) + "\n");
+
+  const std::string config_file = from.folder() + "/config.json";
+  json described = qwq::detail::parse_object(mapped_file(config_file).text(), config_file);
+  described["transformers.js_config"] = {{"use_external_data_format", true}, {"dtype", file_dtype(weight)}};
+  folder.add("config.json", described.dump(2) + "\n");
+  folder.copy_from(from.folder(), tokenizer_files);
+  folder.copy_from(from.folder(), {"generation_config.json"});
+  return folder.commit();
+}
+
+}  // namespace qwq::to_onnx
+
+namespace qwq {
+
+/// Writes a checkpoint as one model: onnx/model.onnx, model_q4.onnx or model_quantized.onnx with its data file, and
+/// beside the folder onnx the configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of
+/// several schemes may be written to one folder; the configs name the last one. `tuned`: what calibration found; null
+/// for a scheme without activation types. All files appear when all are whole. Returns them in that order.
+template <class Model, target Target, quantization_scheme Scheme>
+  requires requires { to_onnx::flavour<Target>::versions; }
+std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
+                               const std::filesystem::path& out) {
+  constexpr auto& config = Model::config;
+  using whole = program<Model, Target, Scheme, prefill_rows>;
+  return to_onnx::write_whole_folder(
+      from, to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(), to_onnx::writing::of<Target>(),
+      config.num_hidden_layers, to_onnx::quantizer::of<Scheme>(), Scheme::types.weight, options.weights,
+      tuned != nullptr ? &tuned->prefill : nullptr,
+      to_onnx::genai_config(config, read_config(from.folder()), std::string(Model::model_type),
+                            std::min(options.max_length, config.max_position_embeddings)),
+      out);
+}
+
+}  // namespace qwq

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// ONNX without contrib operators: RMSNormalization, RotaryEmbedding and Attention, or all of them decomposed.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "qwq/rules/mlp.hpp"
+
+namespace qwq {
+
+/// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
+/// grows.
+struct onnx_standard {
+  static constexpr std::string_view name = "onnx_standard";
+  static constexpr dtype cache = dtype::f32;
+  static constexpr bool whole_model = true, one_graph = true;
+
+  static constexpr std::array rules{rules::split_silu};
+
+  static constexpr bool quantizes(op kind) { return kind == op::linear; }
+
+  static constexpr bool supports(op kind) {
+    switch (kind) {
+      case op::input:
+      case op::weight:
+      case op::rope_cos:
+      case op::rope_sin:
+      case op::add:
+      case op::mul:
+      case op::sigmoid:
+      case op::rms_norm:
+      case op::linear:
+      case op::reshape:
+      case op::embedding:
+      case op::rope:
+      case op::kv_append:
+      case op::attention:
+      case op::quantize:
+      case op::dequantize:
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
+/// The same graph in operators of ai.onnx 21.
+struct onnx_standard_21 : onnx_standard {
+  static constexpr std::string_view name = "onnx_standard_21";
+};
+
+}  // namespace qwq
