@@ -60,12 +60,19 @@ struct after {
   static constexpr auto& value = result.value;
 };
 
-/// Runs a graph on the kernels. Inputs and weights are random, and the same for the same name: so that two graphs that
-/// mean the same give the same.
+using named_values = std::map<std::string, std::vector<float>, std::less<>>;
+
+/// Runs a graph on the kernels, for `rows` tokens from position `first` on. Inputs and weights are random, and the same
+/// for the same name, or `given`: so that two graphs that mean the same give the same. The cache holds what is given as
+/// "past_key" and "past_value", or zeros.
 template <class G>
-std::vector<float> evaluate(std::int64_t rows = 5) {
+std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const named_values& given = {}) {
   constexpr auto& g = G::value;
-  const auto values = [](std::string_view name, std::int64_t n, double factor) {
+  const auto values = [&](std::string_view name, std::int64_t n, double factor) {
+    if (const auto at = given.find(name); at != given.end()) {
+      REQUIRE(at->second.size() == static_cast<std::size_t>(n));
+      return at->second;
+    }
     std::seed_seq seed(name.begin(), name.end());
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
@@ -88,13 +95,15 @@ std::vector<float> evaluate(std::int64_t rows = 5) {
   }
   constexpr auto positions = static_cast<std::size_t>(rows_bound);
   std::vector<float> key(positions * channels * 4), value(key.size());
+  if (given.contains("past_key")) key = given.at("past_key");
+  if (given.contains("past_value")) value = given.at("past_value");
   std::vector<std::byte> arena(planned<G>::layout.arena_bytes + arena_alignment);
   inline_executor threads;
   frame f;
   f.threads = &threads;
   f.arena = arena.data() + (arena_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % arena_alignment);
   f.rows = rows;
-  f.last_position = rows - 1;
+  f.last_position = first + rows - 1;
   f.parameters = parameters.data();
   f.inputs = inputs.data();
   f.cache = {dtype::f32, key.data(), value.data(), rows_bound};

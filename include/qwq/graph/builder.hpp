@@ -52,6 +52,12 @@ class builder {
     if (id != no_node) graph_.outputs->push_back({name, id});
   }
 
+  /// For rules after which the graph hands out something else.
+  constexpr void rename_output(std::string_view from, std::string_view to) {
+    for (graph_output& o : *graph_.outputs)
+      if (o.name == from) o.name = to;
+  }
+
   constexpr const graph_ref& target() const { return graph_; }
   constexpr node& operator[](node_id id) const { return graph_[id]; }
 

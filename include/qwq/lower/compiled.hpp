@@ -44,9 +44,20 @@ constexpr graph<N> fit(const graph<Capacity>& g) {
   return out;
 }
 
+/// `Part` by the rules of `Target`. A target may have `first_rules`, which see the model's own operators before `rules`
+/// take them apart.
 template <class Part, class Target>
 struct retargeted {
-  static constexpr auto result = rewrite(Part::value, Target::rules);
+  static constexpr auto result = [] {
+    if constexpr (requires { Target::first_rules; }) {
+      const auto first = rewrite(Part::value, Target::first_rules);
+      auto second = rewrite(first.value, Target::rules);
+      for (const firing& f : first.fired.firings) second.fired.firings.push_back(f);
+      return second;
+    } else {
+      return rewrite(Part::value, Target::rules);
+    }
+  }();
 };
 
 /// What a scheme quantizes on a target.

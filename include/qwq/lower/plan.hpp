@@ -32,7 +32,7 @@ struct plan {
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
   fixed_vector<node_id, 48> parameters{};
   /// Activation inputs, in order; cache and position inputs are not among them.
-  fixed_vector<node_id, 4> inputs{};
+  fixed_vector<node_id, 8> inputs{};
 };
 
 namespace detail {
@@ -40,9 +40,14 @@ namespace detail {
 constexpr bool is_parameter(op kind) {
   return kind == op::weight || kind == op::fill || kind == op::rope_cos || kind == op::rope_sin;
 }
-/// Inputs that a step reads from a buffer: hidden states and token ids.
-constexpr bool is_buffer_input(const node& n) {
-  return n.kind == op::input && (n.type.type == dtype::f32 || n.type.type == dtype::i64) && n.dims().size() <= 3;
+/// Whether a step reads node `id` from the caller's buffer: an input of floats or token ids, unless it is the cache of
+/// kv_append, which reaches it through the frame.
+template <std::size_t Capacity>
+constexpr bool is_buffer_input(const graph<Capacity>& g, std::size_t id) {
+  if (g[id].kind != op::input || (g[id].type.type != dtype::f32 && g[id].type.type != dtype::i64)) return false;
+  for (const node& n : g.nodes)
+    if (n.kind == op::kv_append && n.args[0] == id) return false;
+  return true;
 }
 
 template <std::size_t Capacity>
@@ -70,7 +75,7 @@ struct planner {
     if (is_parameter(n.kind)) {
       out.of[i] = {place::parameter, static_cast<std::uint32_t>(out.parameters.size())};
       out.parameters.push_back(static_cast<node_id>(i));
-    } else if (is_buffer_input(n)) {
+    } else if (is_buffer_input(g, i)) {
       out.of[i] = {place::input, static_cast<std::uint32_t>(out.inputs.size())};
       out.inputs.push_back(static_cast<node_id>(i));
     } else if (is_view(n.kind) || (n.kind == op::fake_quant && is_last_reader(i))) {

@@ -46,17 +46,26 @@ struct rebuild {
   }
 };
 
+template <std::size_t Capacity>
+constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
+  if (needed[id]) return;
+  needed[id] = true;
+  for (node_id a : g[id].args) mark(g, a, needed);
+}
+
 }  // namespace detail
 
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs stay even
-/// when nothing reads them: they are part of the graph's interface.
+/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs come first
+/// and in the order that they had; one that nothing reads any more is no input.
 template <std::size_t Capacity>
 constexpr void cleanup(graph<Capacity>& g) {
   graph<Capacity> clean{};
   clean.error = g.error;
   detail::rebuild<Capacity> r{g, clean};
+  bool needed[Capacity]{};
+  for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (g[i].kind == op::input) r.visit(static_cast<node_id>(i));
+    if (g[i].kind == op::input && needed[i]) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
   g = clean;
 }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
+#pragma once
+
+#include "qwq/rules/attention.hpp"
+#include "qwq/rules/norm.hpp"
+
+namespace qwq::rules {
+
+/// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
+inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
+                                           const expr x = m[var('x')];
+                                           const expr epsilon = leaf(m.graph(), op::fill, "epsilon", {dtype::f32, {1}},
+                                                                     m.root().attr.value);
+                                           return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
+                                         }};
+
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[D/2:], x[:D/2]). The rows of the tables
+/// that belong to the tokens become inputs `cos` and `sin`, [1,S,D]: whoever runs the graph looks them up.
+inline constexpr rule rope_to_products{
+    "rope_to_products", rope(var('x'), detail::cos, detail::sin, detail::position), [](match& m) {
+      const expr x = m[var('x')];
+      const shape d = x.dims();
+      const auto row_of_each_token = [&](std::string_view name) {
+        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], d[3]}}), {1, d[1], 1, d[3]});
+      };
+      const auto width = static_cast<std::int32_t>(d[3].extent), half = width / 2;
+      const expr rotated = concat(neg(slice(x, half, width)), slice(x, 0, half));
+      return x * row_of_each_token("cos") + rotated * row_of_each_token("sin");
+    }};
+
+/// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
+/// The cache then holds scaled keys. What is multiplied is the graph's own copy; the checkpoint keeps its values.
+inline constexpr rule fold_scale_into_k_norm{
+    "fold_scale_into_k_norm",
+    attention(detail::q,
+              kv_append(detail::past_key,
+                        rope(rms_norm(detail::k, var('w')).as('n'), detail::cos, detail::sin, detail::position),
+                        detail::position)
+                  .as('1')
+                  .shared(),
+              detail::v, detail::position),
+    [](match& m) {
+      using namespace detail;
+      const node norm = m(var('n'));
+      const text<47> module = m.graph().module;
+      m.graph().module = norm.name;
+      const expr normalized =
+          rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
+      m.graph().module = module;
+      const expr key = rope(normalized, m[cos], m[sin], m[position]);
+      const expr keys = kv_append(m[past_key], key, m[position]);
+      m.replace(present_key, keys);
+      return attention(m[q], keys, m[v], m[position], 1);
+    },
+    [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
+
+/// Causal attention over a cache that whoever runs the graph keeps, as products of matrices. A graph of one token
+/// (decode) reads `past_key` and `past_value`, [1,Hk,Length-1,D], and its own token comes behind them; a graph of more
+/// (prefill) reads nothing: its first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the
+/// logits and says what each token sees. The graph hands out the new rows alone, `new_key` and `new_value`, [1,Hk,S,D].
+/// Query heads that share a kv head stand below each other: [1,Hk,G*S,D].
+template <std::int64_t Length>
+inline constexpr rule attention_to_matmuls{
+    "attention_to_matmuls",
+    attention(detail::q, kv_append(detail::past_key, detail::k, detail::position).as('1').shared(),
+              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+    [](match& m) {
+      using namespace detail;
+      builder& b = m.graph();
+      const auto heads_first = [](expr x) { return transpose(x, {{0, 2, 1, 3}, 4}); };
+      const expr query = heads_first(m[q]), new_key = heads_first(m[k]), new_value = heads_first(m[v]);
+      const shape per_head = query.dims();
+      const std::int64_t kv_heads = new_key.dims()[1].extent, width = per_head.last().extent;
+      const bool decodes = per_head[2] == dim{1};
+      const auto with_past = [&](std::string_view name, expr x) {
+        return decodes ? concat(leaf(b, op::input, name, {dtype::f32, {1, kv_heads, Length - 1, width}}), x, 2) : x;
+      };
+      const expr keys = with_past("past_key", new_key), values = with_past("past_value", new_value);
+      const dim seen = keys.dims()[2];
+      const auto grouped = [&](expr x) {
+        const dim last = x.dims().last();
+        return reshape(x, {1, kv_heads, per_head[1].extent / kv_heads * per_head[2].extent, last});
+      };
+      expr logits = matmul(grouped(query), transpose(keys, {{0, 1, 3, 2}, 4}));
+      logits = reshape(logits, {1, per_head[1], per_head[2], seen});
+      if (const double scale = m.root().attr.value; scale != 1)
+        logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
+      const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
+      const expr mixed = matmul(grouped(softmax(logits + mask)), values);
+      m.replace(present_key, new_key);
+      m.replace(present_value, new_value);
+      b.rename_output("present_key", "new_key");
+      b.rename_output("present_value", "new_value");
+      return heads_first(reshape(mixed, per_head));
+    }};
+
+}  // namespace qwq::rules
