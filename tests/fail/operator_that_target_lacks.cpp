@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator that the target cannot express: the message names it, its module and the target.
-// expect: why::op_is_not_supported_by_target
+// expect: op_is_not_supported_by_target
 // expect: op::rsqrt
 // expect: mlp.act_fn
-// expect: "onnx_winml"
+// expect: qwq::onnx_winml
+// expect: supported_by<
 #include <qwq/lower/compiled.hpp>
 #include <qwq/target/onnx_winml.hpp>
 

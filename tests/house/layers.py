@@ -19,7 +19,7 @@ MAY_INCLUDE = {
     "quant": ["rewrite", "kernel"],
     "layer": ["graph", "quant"],
     "model": ["layer"],
-    "lower": ["graph", "quant", "kernel", "rules"],
+    "lower": ["graph", "quant", "kernel", "rules", "target"],
     "io": ["core"],
     "runtime": ["lower", "rules", "model", "io"],
     "target": ["rules", "quant"],

@@ -26,7 +26,6 @@ enum class why : unsigned char {
   graph_is_full,
   rules_keep_firing,
   rule_fired_another_number_of_times,
-  op_is_not_supported_by_target,
   edge_has_no_quantization_slot,
 };
 

@@ -2,35 +2,15 @@
 // One part of a model for one target and scheme, in the two forms in which it is read: emitted and executed.
 #pragma once
 
-#include <concepts>
 #include <string_view>
 
 #include "qwq/lower/steps.hpp"
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 #include "qwq/rules/run.hpp"
+#include "qwq/target/targets.hpp"
 
 namespace qwq {
-
-/// A target: a rule set, what its runtime quantizes, and the element type of its KV cache.
-template <class T>
-concept target = requires(op kind) {
-  { T::name } -> std::convertible_to<std::string_view>;
-  { T::cache } -> std::convertible_to<dtype>;
-  { T::rules.size() } -> std::convertible_to<std::size_t>;
-  { T::quantizes(kind) } -> std::same_as<bool>;
-  { T::supports(kind) } -> std::same_as<bool>;
-};
-
-/// The library itself as a target: the model's own graph, run by `session`.
-template <dtype Cache = dtype::f32>
-struct native {
-  static constexpr std::string_view name = "native";
-  static constexpr dtype cache = Cache;
-  static constexpr std::array<rule, 0> rules{};
-  static constexpr bool quantizes(op) { return false; }
-  static constexpr bool supports(op) { return true; }
-};
 
 namespace detail {
 
@@ -76,19 +56,65 @@ struct runnable {
   static constexpr auto result = rewrite(placed<Part, Target, Types>::result.value, rules::run);
 };
 
-template <std::size_t Capacity, class Target>
-constexpr problem find_unsupported(const graph<Capacity>& g, const Target&) {
-  for (const node& n : g.nodes)
-    if (!Target::supports(n.kind))
-      return {why::op_is_not_supported_by_target, n.kind, n.name.view(), Target::name, name(n.kind)};
-  return {};
+/// Index of the first operator that `Target` does not support; `size()` when there is none.
+template <class Target, std::size_t Capacity>
+constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
+  std::size_t i = 0;
+  while (i < g.size() && Target::supports(g[i].kind)) ++i;
+  return i;
 }
+
+template <op Kind>
+struct supports_op {
+  template <class Target>
+  static constexpr bool of() {
+    return Target::supports(Kind);
+  }
+};
+template <placement Types>
+struct takes_types {
+  template <class Target>
+  static constexpr bool of() {
+    return Target::takes(Types);
+  }
+};
 
 }  // namespace detail
 
+// Declared and never defined: the facts are their arguments, and naming one prints them.
+
+template <class Target, op Op, text Where, class SupportedBy>
+struct op_is_not_supported_by_target;
+template <class Target, dtype Weight, std::int32_t Block, dtype Activation, extent Edges, class SupportedBy>
+struct scheme_is_not_supported_by_target;
+
+/// Refuses to compile when `Target` does not take the scheme's integer types.
+template <target Target, placement Types>
+constexpr bool require_taken() {
+  if constexpr (!Target::takes(Types)) {
+    using others = detail::targets_that<detail::takes_types<Types>>;
+    static_assert(sizeof(scheme_is_not_supported_by_target<Target, Types.weight, Types.block, Types.activation,
+                                                           Types.edges, others>) > 0);
+  }
+  return true;
+}
+
+/// Refuses to compile when the graph `G::value` has an operator that `Target` does not support.
+template <class G, target Target>
+constexpr bool require_supported() {
+  constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
+  if constexpr (id < G::value.size()) {
+    constexpr op kind = G::value[id].kind;
+    constexpr text<G::value[id].name.size()> where{G::value[id].name.view()};
+    using others = detail::targets_that<detail::supports_op<kind>>;
+    static_assert(sizeof(op_is_not_supported_by_target<Target, kind, where, others>) > 0);
+  }
+  return true;
+}
+
 /// `Part` of a model, rewritten by the rules of `Target` and quantized with the integer types `Types`. Does not compile
-/// when a rule fails, an edge that the target quantizes has no slot, or an operator is left that the target does not
-/// support.
+/// when a rule fails, an edge that the target quantizes has no slot, or the target does not support the scheme or an
+/// operator that is left; the message then names the targets that do.
 template <class Part, target Target, placement Types>
 struct compiled {
   static constexpr std::string_view prefix = Part::prefix;
@@ -107,10 +133,10 @@ struct compiled {
   static constexpr trace fired = detail::retargeted<Part, Target>::result.fired;
   static constexpr coverage covered = count_coverage(emitted::value, Types, detail::covers<Target, Types>{});
 
-  static constexpr problem unsupported = detail::find_unsupported(emitted::value, Target{});
+  static_assert(require_taken<Target, Types>());
   static_assert(require_none<emitted::value.error>());
   static_assert(require_none<executed::value.error>());
-  static_assert(require_none<unsupported>());
+  static_assert(require_supported<emitted, Target>());
   static_assert(!Types.quantizes() || covered.covered == covered.total);
 };
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <string_view>
 
+#include "qwq/quant/placement.hpp"
 #include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -40,6 +41,12 @@ struct onnx_winml {
       default:
         return false;
     }
+  }
+
+  /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
+  static constexpr bool takes(placement types) {
+    return !types.quantizes() || ((types.activation == dtype::u8 || types.activation == dtype::u16) &&
+                                  (types.weight == dtype::i8 || types.weight == dtype::i4));
   }
 
   static constexpr bool supports(op kind) {

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a target is.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <string_view>
+
+#include "qwq/quant/placement.hpp"
+#include "qwq/rewrite/rule.hpp"
+
+namespace qwq {
+
+/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
+/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from.
+template <class T>
+concept target = requires(op kind, placement types) {
+  { T::name } -> std::convertible_to<std::string_view>;
+  { T::cache } -> std::convertible_to<dtype>;
+  { T::rules.size() } -> std::convertible_to<std::size_t>;
+  { T::quantizes(kind) } -> std::same_as<bool>;
+  { T::supports(kind) } -> std::same_as<bool>;
+  { T::takes(types) } -> std::same_as<bool>;
+};
+
+/// The library itself as a target: the model's own graph, run by `session`.
+template <dtype Cache = dtype::f32>
+struct native {
+  static constexpr std::string_view name = "native";
+  static constexpr dtype cache = Cache;
+  static constexpr std::array<rule, 0> rules{};
+  static constexpr bool quantizes(op) { return false; }
+  static constexpr bool supports(op) { return true; }
+  static constexpr bool takes(placement types) { return !types.quantizes(); }
+};
+
+}  // namespace qwq

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// A scheme that the target does not take: the message names the target, the scheme's types, and the targets that do.
+// expect: scheme_is_not_supported_by_target
+// expect: qwq::onnx_winml
+// expect: dtype::u4
+// expect: supported_by<
+#include <qwq/lower/compiled.hpp>
+#include <qwq/quant/scheme.hpp>
+
+using namespace qwq;
+
+struct part {
+  static constexpr std::string_view prefix = "";
+  static constexpr auto value = [] {
+    graph<4> g;
+    builder b{g};
+    const expr x = leaf(b, op::input, "x", {dtype::f32, {1, 1, 8}});
+    b.output("y", (x + x).id);
+    return g;
+  }();
+};
+
+static_assert(compiled<part, onnx_winml, w8a16::types>::covered.total == 0);
+#ifdef FAIL
+static_assert(compiled<part, onnx_winml, w4_g32::types>::covered.total == 0);
+#endif
