@@ -4,7 +4,7 @@
 // expect: op::rsqrt
 // expect: mlp.act_fn
 // expect: qwq::onnx_winml
-// expect: supported_by<
+// expect: supported_by<qwq::circle<
 #include <qwq/lower/compiled.hpp>
 #include <qwq/target/onnx_winml.hpp>
 

@@ -3,7 +3,7 @@
 // expect: scheme_is_not_supported_by_target
 // expect: qwq::onnx_winml
 // expect: dtype::u4
-// expect: supported_by<
+// expect: supported_by<qwq::onnx_standard, qwq::onnx_standard_21, qwq::onnx_genai>
 #include <qwq/lower/compiled.hpp>
 #include <qwq/quant/scheme.hpp>
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "qwq/core/dtype.hpp"
+#include "qwq/quant/placement.hpp"
 #include "qwq/rules/decompose.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -68,6 +68,13 @@ struct circle_graphs {
       default:
         return false;
     }
+  }
+
+  /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
+  /// operators that were left out on purpose.
+  static constexpr bool takes(placement types) {
+    return !types.quantizes() || (types.edges == qwq::extent::all && types.block == 0 &&
+                                  (types.activation == dtype::i16 || types.activation == dtype::u8));
   }
 
   static constexpr bool supports(op kind) {

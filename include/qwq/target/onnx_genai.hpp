@@ -5,6 +5,7 @@
 #include <array>
 #include <string_view>
 
+#include "qwq/quant/placement.hpp"
 #include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -22,6 +23,11 @@ struct onnx_genai {
                                     rules::drop_reshape};
 
   static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
+
+  /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
+  static constexpr bool takes(placement types) {
+    return !types.quantizes() || (!types.quantizes_activations() && types.block > 0);
+  }
 
   static constexpr bool supports(op kind) {
     switch (kind) {

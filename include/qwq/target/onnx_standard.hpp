@@ -5,6 +5,7 @@
 #include <array>
 #include <string_view>
 
+#include "qwq/quant/placement.hpp"
 #include "qwq/rules/mlp.hpp"
 
 namespace qwq {
@@ -19,6 +20,13 @@ struct onnx_standard {
   static constexpr std::array rules{rules::split_silu};
 
   static constexpr bool quantizes(op kind) { return kind == op::linear; }
+
+  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Embedding,
+  /// norms and attention stay in float.
+  static constexpr bool takes(placement types) {
+    const bool activations = types.activation == dtype::u8 || types.activation == dtype::u16;
+    return !types.quantizes() || (types.edges == extent::products && (activations || types.block > 0));
+  }
 
   static constexpr bool supports(op kind) {
     switch (kind) {

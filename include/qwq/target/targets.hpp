@@ -2,6 +2,11 @@
 // All targets that have emitters, for messages that say which of them can do what another cannot.
 #pragma once
 
+#include <string>
+
+#include "qwq/target/circle.hpp"
+#include "qwq/target/onnx_genai.hpp"
+#include "qwq/target/onnx_standard.hpp"
 #include "qwq/target/onnx_winml.hpp"
 #include "qwq/target/target.hpp"
 
@@ -27,7 +32,16 @@ constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest
 
 /// Those targets for which `Can::of<Target>()` is true, as a supported_by.
 template <class Can>
-using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}));
+using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
+                                           onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));
+
+/// "; onnx_genai, circle take it", or nothing for no target.
+template <target... Targets>
+std::string targets_to_text(supported_by<Targets...>) {
+  std::string out;
+  ((out.append(out.empty() ? "; " : ", ").append(Targets::name)), ...);
+  return out.empty() ? out : out + " take it";
+}
 
 }  // namespace detail
 }  // namespace qwq

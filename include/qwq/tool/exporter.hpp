@@ -296,7 +296,11 @@ class exporter {
 /// translation unit grows with their number. `emit` of the target is declared by its own header.
 template <qwen3_config C, target Target, quantization_scheme Scheme>
 void run_exporter(const exporter_arguments& a) {
-  detail::exporter<C, Target, Scheme>(a).run_command();
+  if constexpr (Target::takes(Scheme::types))
+    detail::exporter<C, Target, Scheme>(a).run_command();
+  else  // the other pairs of an exporter's schemes and targets may well be possible
+    throw error(std::string("--scheme ") + a.scheme + ": expected one that target " + a.target + " takes" +
+                detail::targets_to_text(detail::targets_that<detail::takes_types<Scheme::types>>{}));
 }
 
 }  // namespace qwq
