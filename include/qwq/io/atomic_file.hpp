@@ -92,6 +92,8 @@ class atomic_file {
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name_, "flush to disk", errno);
   }
+  /// Where everything is between `sync` and `commit`.
+  const std::filesystem::path& temporary() const { return temporary_; }
   /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
   void commit() {
     sync();

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the graphs of a compiled model and hands each node to the op map.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwq/emit/circle/model_builder.hpp"
+#include "qwq/emit/op_map.hpp"
+#include "qwq/emit/part.hpp"
+
+namespace qwq::to_circle {
+
+/// What becomes of quantize/dequantize pairs.
+enum class form : std::uint8_t {
+  qdq,      // operators of the file, around operators on floats: engines execute it as it stands
+  integer,  // types of tensors: what an operator makes has the codes of its slot, QUANTIZE stands where they change
+};
+
+/// Names outside of a part of those inputs that have other names in it.
+using value_names = std::map<std::string, std::string, std::less<>>;
+
+/// Codes and parameters of a value.
+struct encoding {
+  dtype type = dtype::f32;
+  quantization params;
+  friend bool operator==(const encoding&, const encoding&) = default;
+};
+
+/// A value of a part: its tensor, and how that is encoded.
+struct written_value {
+  tensor_id tensor = no_tensor;
+  encoding how;
+};
+
+/// Writes parts into the subgraph that the model stands at. The functions of the op map see it while it stands at a
+/// node.
+class graph_writer {
+ public:
+  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, form f)
+      : model_(model), constants_(constants), ops_(ops), form_(f) {}
+
+  /// Writes a part for one layer (`layer` < 0: the part has none). An input whose name, or what `inputs` maps it to, is
+  /// bound to no value becomes an input of the subgraph. `params`: parameters of the activation slots, null when the
+  /// part has none. Returns the outputs by their names in the part.
+  std::map<std::string_view, written_value> write(const part& p, std::int64_t layer, const value_names& inputs,
+                                                  const std::vector<kernel::affine>* params) {
+    part_ = &p;
+    layer_ = layer;
+    inputs_ = &inputs;
+    params_ = params;
+    values_.assign(p.nodes.size(), {});
+    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self().kind](*this);
+    std::map<std::string_view, written_value> result;
+    for (const graph_output& o : p.outputs) result[o.name.view()] = values_[o.id];
+    return result;
+  }
+
+  /// Binds a name outside of the parts to a value that one of them made.
+  void bind(const std::string& name, const written_value& v) { bound_[name] = v; }
+  /// Makes a value an output of the subgraph.
+  void output(const std::string& name, const written_value& v) {
+    model_.output(v.tensor);
+    signed_outputs_.emplace_back(name, v.tensor);
+  }
+  /// Names what the subgraph has; nothing may be written afterwards.
+  void finish() { model_.signature(signed_inputs_, signed_outputs_); }
+
+  // What the functions of an op map are made of.
+
+  const qwq::node& self() const { return at(id_); }
+  const qwq::node& at(std::size_t id) const { return part_->nodes[id]; }
+  model_builder& model() { return model_; }
+  tensor_source& constants() { return constants_; }
+  const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
+  tensor_id arg(std::size_t k) const { return values_[self().args[k]].tensor; }
+  std::vector<tensor_id> args() const {
+    std::vector<tensor_id> all;
+    for (const node_id a : self().args) all.push_back(values_[a].tensor);
+    return all;
+  }
+
+  /// Full name of the checkpoint tensor of a weight leaf.
+  std::string tensor_of_leaf() const { return tensor_name(part_->prefix, layer_, self().name); }
+  const slot* leaf_slot() const { return part_->leaf_slot(id_); }
+
+  /// Appends an operator that computes the current node's value from `inputs`.
+  template <class... Options>
+  void emit(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, Options&&... options) {
+    const encoding how = encoding_of_result();
+    const std::string name = tensor_of_leaf() + "::" + std::string(qwq::name(self().kind));
+    const tensor_id out = model_.tensor(name, {how.type, self().dims()}, how.params);
+    model_.node(code, inputs, {out}, std::forward<Options>(options)...);
+    values_[id_] = {out, how};
+  }
+
+  /// The value that the caller binds, or an input of the subgraph. Ids are 32 bits wide: as wide as hosts have them.
+  void emit_input() {
+    const auto at = inputs_->find(self().name.view());
+    const std::string name = at != inputs_->end() ? at->second : std::string(self().name.view());
+    const auto [known, added] = bound_.try_emplace(name);
+    if (added) {
+      encoding how = encoding_of_result();
+      if (how.type == dtype::i64) how.type = dtype::i32;
+      known->second = {model_.input(name, {how.type, self().dims()}, how.params), how};
+      signed_inputs_.emplace_back(name, known->second.tensor);
+    }
+    values_[id_] = known->second;
+  }
+
+  /// A constant of floats. `key`: what it holds.
+  void emit_floats(const std::string& name, const std::string& key, const byte_source& source) {
+    values_[id_] = {model_.constant(name, key + ":" + std::string(qwq::name(self().type.type)), self().type, source), {}};
+  }
+  /// A constant of codes in the format of its slot.
+  void emit_codes(const std::string& name, const std::string& key, const slot& s, const quantized_source& q) {
+    if (q.block > 0) throw error("emit: " + name + ": Circle has no weights with a scale for each block of a row");
+    const encoding how{s.type, {q.scales, q.zero_points}};
+    const std::string type(qwq::name(s.type));
+    values_[id_] = {model_.constant(name, key + ":" + type, {s.type, self().dims()},
+                                    bits(s.type) == 4 ? packed(q.codes) : q.codes, how.params),
+                    how};
+  }
+
+  /// What has these codes already is taken as it is: a value that was only moved, or codes behind a dequantize.
+  void emit_quantize() {
+    const written_value& x = values_[self().args[0]];
+    const encoding how = encoding_of_slot(self().slot, self().type.type);
+    if (form_ == form::integer) {
+      if (x.how == how) return void(values_[id_] = x);
+    } else if (const auto at = codes_.find(x.tensor); at != codes_.end() && at->second.how == how) {
+      return void(values_[id_] = at->second);
+    }
+    const tensor_id out = model_.tensor(name_of(x.tensor) + "::quantize", {how.type, self().dims()}, how.params);
+    model_.node(schema::BuiltinOperator::QUANTIZE, {x.tensor}, {out}, schema::QuantizeOptionsT{});
+    values_[id_] = {out, how};
+  }
+
+  /// In the integer form readers take the codes; else DEQUANTIZE, once for each tensor.
+  void emit_dequantize() {
+    const written_value& x = values_[self().args[0]];
+    if (form_ == form::integer) return void(values_[id_] = x);
+    const auto [known, added] = floats_.try_emplace(x.tensor, no_tensor);
+    if (added) {
+      known->second = model_.tensor(name_of(x.tensor) + "::dequantize", self().type);
+      model_.node(schema::BuiltinOperator::DEQUANTIZE, {x.tensor}, {known->second}, schema::DequantizeOptionsT{});
+      codes_[known->second] = x;
+    }
+    values_[id_] = {known->second, {}};
+  }
+
+ private:
+  /// What `codes` holds one to a byte, two to a byte: the first of them in the low bits.
+  static byte_source packed(const byte_source& codes) {
+    return [codes](const byte_sink& sink) {
+      std::vector<std::byte> bytes;
+      bool half = false;
+      std::byte low{};
+      codes([&](std::span<const std::byte> piece) {
+        bytes.clear();
+        for (const std::byte c : piece) {
+          if (half)
+            bytes.push_back(low | (c << 4));
+          else
+            low = c & std::byte{15};
+          half = !half;
+        }
+        sink(bytes);
+      });
+      if (half) sink({&low, 1});
+    };
+  }
+
+  std::string name_of(tensor_id t) { return model_.at(t).name; }
+
+  encoding encoding_of_slot(std::int16_t slot, dtype type) const {
+    const auto index = static_cast<std::size_t>(slot);
+    if (params_ == nullptr || index >= params_->size())
+      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) +
+                  "', found none");
+    const kernel::affine& p = (*params_)[index];
+    return {type, {{p.scale}, {p.zero_point}}};
+  }
+
+  /// How the current node's result is encoded: in the integer form as the quantize node says that reads it.
+  encoding encoding_of_result() const {
+    if (form_ == form::integer)
+      for (const qwq::node& n : part_->nodes)
+        if (n.kind == op::quantize && n.args[0] == id_) return encoding_of_slot(n.slot, n.type.type);
+    return {self().type.type, {}};
+  }
+
+  model_builder& model_;
+  tensor_source& constants_;
+  const op_map<graph_writer>& ops_;
+  form form_;
+
+  // of the part that is being written
+  const part* part_ = nullptr;
+  std::int64_t layer_ = -1;
+  const value_names* inputs_ = nullptr;
+  const std::vector<kernel::affine>* params_ = nullptr;
+  std::size_t id_ = 0;
+  std::vector<written_value> values_;
+
+  // of the subgraph
+  std::map<std::string, written_value> bound_;
+  std::map<tensor_id, tensor_id> floats_;      // codes -> what DEQUANTIZE made of them
+  std::map<tensor_id, written_value> codes_;   // and back
+  named_tensors signed_inputs_, signed_outputs_;
+};
+
+}  // namespace qwq::to_circle

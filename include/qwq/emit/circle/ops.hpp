@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// How each operator is written: the rows that Circle and TFLite share, and those of Circle alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "qwq/emit/circle/graph_writer.hpp"
+
+namespace qwq::to_circle {
+
+using code = schema::BuiltinOperator;
+
+/// An operator with the same arguments and an empty table of options.
+template <code Code, class... Options>
+void write_plain(graph_writer& w) {
+  w.emit(Code, w.args(), Options{}...);
+}
+
+inline void write_input(graph_writer& w) { w.emit_input(); }
+
+inline void write_weight(graph_writer& w) {
+  const node& n = w.self();
+  const std::string name = w.tensor_of_leaf(), key = leaf_key(name, n.attr.value);
+  const tensor_info& t = w.constants().find(n, name);
+  const slot* s = w.leaf_slot();
+  if (s == nullptr)
+    w.emit_floats(name, key, w.constants().floats(t, n.attr.value, n.type.type));
+  else if (s->kind == slot_kind::weight)
+    w.emit_codes(name, key, *s, w.constants().matrix(t));
+  else
+    w.emit_codes(name, key, *s, w.constants().constant(read_constant(t, n.attr.value)));
+}
+
+inline void write_fill(graph_writer& w) {
+  const node& n = w.self();
+  const std::int64_t count = n.dims().elements();
+  const std::string name(n.name.view());
+  const std::string key = leaf_key("fill" + qwq::detail::to_string(extents(n.dims())), n.attr.value);
+  if (const slot* s = w.leaf_slot())
+    w.emit_codes(
+        name, key, *s,
+        w.constants().constant(std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
+  else
+    w.emit_floats(name, key, tensor_source::fill(n.attr.value, count, n.type.type));
+}
+
+/// Sums of int16 codes with any scales: the default would mean powers of two.
+inline void write_add(graph_writer& w) {
+  schema::AddOptionsT o;
+  o.pot_scale_int16 = false;
+  w.emit(code::ADD, w.args(), o);
+}
+
+inline void write_mean(graph_writer& w) {
+  schema::ReducerOptionsT o;
+  o.keep_dims = true;
+  const auto last = static_cast<std::int32_t>(w.self().dims().size()) - 1;
+  w.emit(code::MEAN, {w.arg(0), w.model().ints({last})}, o);
+}
+
+inline void write_softmax(graph_writer& w) {
+  schema::SoftmaxOptionsT o;
+  o.beta = 1;
+  w.emit(code::SOFTMAX, w.args(), o);
+}
+
+inline void write_rms_norm(graph_writer& w) {
+  schema::RmsNormOptionsT o;
+  o.epsilon = static_cast<float>(w.self().attr.value);
+  w.emit(code::RMS_NORM, w.args(), o);
+}
+
+inline void write_linear(graph_writer& w) {
+  schema::FullyConnectedOptionsT o;
+  o.keep_num_dims = true;
+  w.emit(code::FULLY_CONNECTED, {w.arg(0), w.arg(1), no_tensor}, o);
+}
+
+inline void write_reshape(graph_writer& w) {
+  schema::ReshapeOptionsT o;
+  for (const dim& d : w.self().dims())
+    o.new_shape.push_back(w.model().is_dynamic(d) ? -1 : static_cast<std::int32_t>(d.extent));
+  w.emit(code::RESHAPE, {w.arg(0), w.model().ints(o.new_shape)}, o);
+}
+
+inline void write_transpose(graph_writer& w) {
+  const auto& perm = w.self().attr.ints;
+  w.emit(code::TRANSPOSE, {w.arg(0), w.model().ints({perm.begin(), perm.end()})}, schema::TransposeOptionsT{});
+}
+
+inline void write_concat(graph_writer& w) {
+  schema::ConcatenationOptionsT o;
+  o.axis = w.self().attr.ints[0];
+  w.emit(code::CONCATENATION, w.args(), o);
+}
+
+/// SLICE [x, begin, size]; a size of -1 is all that is left.
+inline void write_slice(graph_writer& w) {
+  const auto& range = w.self().attr.ints;
+  std::vector<std::int32_t> begin(w.self().dims().size()), size(begin.size(), -1);
+  const auto axis = static_cast<std::size_t>(range[2]);
+  begin[axis] = range[0];
+  size[axis] = range[1] - range[0];
+  w.emit(code::SLICE, {w.arg(0), w.model().ints(begin), w.model().ints(size)}, schema::SliceOptionsT{});
+}
+
+inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
+inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
+
+/// What both readers of the format know.
+inline constexpr op_map shared_ops =
+    op_map<graph_writer>{}
+        .with(op::input, write_input)
+        .with(op::weight, write_weight)
+        .with(op::fill, write_fill)
+        .with(op::add, write_add)
+        .with(op::mul, write_plain<code::MUL, schema::MulOptionsT>)
+        .with(op::neg, write_plain<code::NEG, schema::NegOptionsT>)
+        .with(op::rsqrt, write_plain<code::RSQRT>)
+        .with(op::sigmoid, write_plain<code::LOGISTIC>)
+        .with(op::mean, write_mean)
+        .with(op::softmax, write_softmax)
+        .with(op::linear, write_linear)
+        .with(op::matmul, write_plain<code::BATCH_MATMUL, schema::BatchMatMulOptionsT>)
+        .with(op::reshape, write_reshape)
+        .with(op::transpose, write_transpose)
+        .with(op::concat, write_concat)
+        .with(op::slice, write_slice)
+        .with(op::embedding, write_plain<code::GATHER, schema::GatherOptionsT>)
+        .with(op::quantize, write_quantize)
+        .with(op::dequantize, write_dequantize);
+
+/// The same and Circle's own.
+inline constexpr op_map circle_ops = shared_ops.with(op::rms_norm, write_rms_norm);
+
+}  // namespace qwq::to_circle

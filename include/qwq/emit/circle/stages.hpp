@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of targets circle, circle_qdq and tflite: a file for each stage, as TICO has them, and one for all.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "qwq/emit/circle/check.hpp"
+#include "qwq/emit/circle/ops.hpp"
+#include "qwq/emit/options.hpp"
+#include "qwq/io/file_set.hpp"
+#include "qwq/io/mapped_file.hpp"
+#include "qwq/runtime/session.hpp"
+#include "qwq/target/circle.hpp"
+
+namespace qwq {
+
+namespace to_circle {
+
+/// Who reads a target's files, and what quantization is in them.
+struct file_kind {
+  flavour reader;
+  form quantized;
+};
+
+template <class Target> inline constexpr bool kind_of = false;  // no target of ours
+template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{flavour::circle, form::integer};
+template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{flavour::circle, form::qdq};
+template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{flavour::tflite, form::qdq};
+
+template <class Target>
+concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>;
+
+/// One of the two graphs of a model: its parts, and the parameters of their activations (null: they stay in float).
+struct mode {
+  std::string name;
+  program_parts parts;
+  const activation_params* tuned = nullptr;
+
+  /// Parameters of one part of it.
+  const std::vector<kernel::affine>* of(part_place where) const { return tuned != nullptr ? &where.of(*tuned) : nullptr; }
+};
+
+/// Writes a decoder layer, whose hidden states are bound, and binds what it makes of them.
+inline auto write_layer(graph_writer& w, const mode& m, std::size_t i, const value_names& inputs = {}) {
+  const auto results =
+      w.write(m.parts.layer, static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
+  w.bind("hidden_states", results.at("hidden_states"));
+  return results;
+}
+
+/// Writes final norm and head; returns the logits.
+inline written_value write_head(graph_writer& w, const mode& m) {
+  w.bind("hidden_states", w.write(m.parts.norm, -1, {}, m.of({part_place::norm})).at("hidden_states"));
+  return w.write(m.parts.head, -1, {}, m.of({part_place::head})).at("logits");
+}
+
+/// Writes embedding, all layers and head: input_ids [1,S], cos, sin, attention_mask, and for decode past_key_i and
+/// past_value_i -> logits [1,S,V], new_key_i, new_value_i.
+inline void write_model(graph_writer& w, const mode& m, std::int64_t layers) {
+  w.bind("hidden_states", w.write(m.parts.embedding, -1, {}, m.of({part_place::embedding})).at("hidden_states"));
+  std::vector<std::pair<std::string, written_value>> cache;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const std::string of_layer = '_' + std::to_string(i);
+    const auto results = write_layer(w, m, static_cast<std::size_t>(i),
+                                     {{"past_key", "past_key" + of_layer}, {"past_value", "past_value" + of_layer}});
+    for (const char* name : {"new_key", "new_value"}) cache.emplace_back(name + of_layer, results.at(name));
+  }
+  w.output("logits", write_head(w, m));
+  for (const auto& [name, value] : cache) w.output(name, value);
+}
+
+/// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
+inline std::vector<written_file> write_stages(tensor_source& constants, const mode& prefill, const mode& decode,
+                                              std::int64_t layers, file_kind kind, const op_map<graph_writer>& ops,
+                                              const std::string& suffix, const std::filesystem::path& out) {
+  file_set files(out);
+  const auto add_graph = [&](model_builder& m, const std::string& name, auto&& write) {
+    m.begin(name);
+    graph_writer w(m, constants, ops, kind.quantized);
+    write(w);
+    w.finish();
+  };
+  const auto save = [&](model_builder& m, const std::string& name) {
+    atomic_file& file = files.add(name + suffix);
+    m.write(file);
+    file.sync();
+    check_file(mapped_file(file.temporary()).bytes(), kind.reader, file.name());
+  };
+  const auto add_stage = [&](const std::string& name, bool dynamic, auto&& write) {
+    model_builder m(kind.reader, dynamic);
+    add_graph(m, name, write);
+    save(m, name);
+  };
+
+  add_stage("token_embedding", true, [&](graph_writer& w) {
+    w.output("hidden_states",
+             w.write(prefill.parts.embedding, -1, {}, prefill.of({part_place::embedding})).at("hidden_states"));
+  });
+  for (const mode& m : {prefill, decode})
+    for (std::int64_t i = 0; i < layers; ++i)
+      add_stage("decoder_layer_" + m.name + '_' + std::to_string(i), false, [&](graph_writer& w) {
+        const auto results = write_layer(w, m, static_cast<std::size_t>(i));
+        for (const char* name : {"hidden_states", "new_key", "new_value"}) w.output(name, results.at(name));
+      });
+  add_stage("lm_head", false, [&](graph_writer& w) { w.output("logits", write_head(w, decode)); });
+
+  model_builder whole(kind.reader);
+  for (const mode& m : {prefill, decode})
+    add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m, layers); });
+  save(whole, "model");
+  return files.commit();
+}
+
+}  // namespace to_circle
+
+/// Writes a checkpoint as one of the targets circle, circle_qdq and tflite: token_embedding (any number of tokens),
+/// decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the final norm), and `model`, which has it
+/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like. `tuned`: what calibration found; null
+/// for a scheme that leaves activations in float. All files appear in `out` when all are whole: after an `error` the
+/// folder is as it was. Returns them in the order in which they were put there.
+template <class Model, to_circle::circle_target Target, quantization_scheme Scheme>
+std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
+                               const std::filesystem::path& out) {
+  using namespace to_circle;
+  constexpr file_kind kind = kind_of<Target>;
+  static_assert(Scheme::types.block == 0, "qwq: Circle and TFLite have no weights with a scale for each block of a row");
+  static_assert(kind.quantized != form::integer || !Scheme::types.quantizes() || Scheme::types.edges == extent::all,
+                "qwq: target circle has integers on every edge: it needs a scheme that quantizes them all");
+  constexpr auto& ops = kind.reader == flavour::circle ? circle_ops : shared_ops;
+  const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
+    return mode{std::move(name), program_parts::of<Program, ops>(), params};
+  };
+  tensor_source constants(from, quantizer::of<Scheme>(), options.weights);
+  const std::string type = Scheme::types.quantizes() ? ".q" : ".f32";
+  return write_stages(
+      constants,
+      parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
+            static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
+      parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
+            static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
+      Model::config.num_hidden_layers, kind, ops, type + (kind.reader == flavour::circle ? ".circle" : ".tflite"), out);
+}
+
+}  // namespace qwq
