@@ -2,7 +2,7 @@
 // Compares the tensors that two safetensors files have in common; fails when one differs by more than the tolerance.
 import {parseArgs} from 'node:util';
 
-import {difference, read} from './safetensors.mjs';
+import {difference, read} from '../safetensors.mjs';
 
 const {values, positionals: [actual, expected]} = parseArgs({
   allowPositionals: true,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX Runtime sessions whose tensors are those of safetensors.mjs.
-import {spawnSync} from 'node:child_process';
+// ONNX Runtime sessions whose tensors are those of ../safetensors.mjs.
 import {createRequire} from 'node:module';
 
 const require = createRequire(import.meta.url);
@@ -38,22 +37,4 @@ export async function run(model, feeds) {
     results[name] = {dtype, shape: [...dims], data: bits};
   }
   return results;
-}
-
-/// Runs `main` in a child process and fails when the engine wrote a line with "error" to standard error, which it may
-/// do and then go on.
-export async function guarded(main) {
-  if (!process.env.QWQ_ENGINE_CHILD) {
-    const child = spawnSync(process.execPath, process.argv.slice(1),
-                            {env: {...process.env, QWQ_ENGINE_CHILD: '1'}, stdio: ['inherit', 'inherit', 'pipe'],
-                             maxBuffer: 1 << 26});
-    process.stderr.write(child.stderr);
-    process.exit(child.status !== 0 || /error/i.test(child.stderr.toString()) ? child.status || 1 : 0);
-  }
-  try {
-    await main();
-  } catch (failure) {
-    console.error(`error: ${failure.message}`);
-    process.exit(1);
-  }
 }

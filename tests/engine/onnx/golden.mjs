@@ -3,8 +3,9 @@
 // Usage: node golden.mjs TESTS_DATA/ort_quant
 import path from 'node:path';
 
-import {guarded, load, run} from './engine.mjs';
-import {difference, read} from './safetensors.mjs';
+import {guarded} from '../guarded.mjs';
+import {load, run} from './engine.mjs';
+import {difference, read} from '../safetensors.mjs';
 
 // Float sums may be ordered differently on another CPU; a quantized output then moves by a few steps of 1/65535.
 const relative = {fp32: 1e-5, qdq_minmax: 1e-4};

@@ -4,7 +4,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-import {guarded, load} from './engine.mjs';
+import {guarded} from '../guarded.mjs';
+import {load} from './engine.mjs';
 
 /// Fields of a protobuf message: [number, value], where a value is an integer or bytes.
 function fields(bytes) {

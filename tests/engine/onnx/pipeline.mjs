@@ -5,7 +5,7 @@ import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 
-import {read, write} from './safetensors.mjs';
+import {read, write} from '../safetensors.mjs';
 
 const [data, scratch] = process.argv.slice(2);
 const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);

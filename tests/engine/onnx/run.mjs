@@ -2,9 +2,11 @@
 // Generates greedily with an emitted folder in ONNX Runtime, and dumps what it saw.
 import {parseArgs} from 'node:util';
 
-import {guarded, version} from './engine.mjs';
-import {generate, open} from './generator.mjs';
-import {read, write} from './safetensors.mjs';
+import {guarded} from '../guarded.mjs';
+import {version} from './engine.mjs';
+import {generate} from '../generate.mjs';
+import {open} from './generator.mjs';
+import {read, write} from '../safetensors.mjs';
 
 const usage = `usage: node run.mjs --model DIR (--ids 5,17,3 | --feed-from FILE) [--max-new N] [--eos 1216,1214]
          [--dump FILE] [--feed-from FILE] [--opt disabled|basic|extended|all] [--threads N] [--max-seq N]

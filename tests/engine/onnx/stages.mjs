@@ -3,7 +3,7 @@
 import path from 'node:path';
 
 import {load, run} from './engine.mjs';
-import {cachedRows, concat, int64, pad, resized, slice, zeros} from './tensors.mjs';
+import {cachedRows, concat, int64, pad, resized, slice, zeros} from '../tensors.mjs';
 
 /// The four sessions of the pipeline in genai_config.json, told apart by what the config says of each.
 export async function openStages(folder, config, options) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The layout of the other targets: one file, whose names genai_config.json gives, and a cache that grows.
 import {run} from './engine.mjs';
-import {cachedRows, int64, resized, zeros} from './tensors.mjs';
+import {cachedRows, int64, resized, zeros} from '../tensors.mjs';
 
 export class Whole {
   constructor(model, config) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An emitted folder continues prompts as the float model did, up to the first step at which that was undecided.
-// Usage: node greedy.mjs FOLDER GENERATE_JSON [MARGIN]   (default 0.05: the logit gap below which a step is undecided)
+// Usage: node greedy.mjs ENGINE FOLDER GENERATE_JSON [MARGIN]   (default 0.05: the logit gap below which a step is undecided)
 import fs from 'node:fs';
 
-import {guarded} from './engine.mjs';
-import {generate, open} from './generator.mjs';
+import {generate} from './generate.mjs';
+import {guarded} from './guarded.mjs';
 
 await guarded(async () => {
-  const [folder, file, margin = '0.05'] = process.argv.slice(2);
-  if (!file) throw new Error('usage: node greedy.mjs FOLDER GENERATE_JSON [MARGIN]');
+  const [engine, folder, file, margin = '0.05'] = process.argv.slice(2);
+  if (!file) throw new Error('usage: node greedy.mjs ENGINE FOLDER GENERATE_JSON [MARGIN]');
+  const {open} = await import(`./${engine}/generator.mjs`);
   const rows = JSON.parse(fs.readFileSync(file, 'utf8')), pipeline = await open(folder);
   let failed = 0, compared = 0;
   for (const {prompt, prompt_ids, new_ids, margins} of rows) {

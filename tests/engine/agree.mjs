@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An emitted folder computes what qwq's own session computes, and in float what transformers computes: final norm (where
-// a file has it), logits and cache of a prefill, and the decode steps that follow, with the engine's optimizations off and on.
-// Usage: node agree.mjs EXPORTER CHECKPOINT FOLDER TOLERANCE SHARE [option of the exporter's run ...]
+// a file has it), logits and cache of a prefill, and the decode steps that follow, in every way that the engine can
+// run it. ENGINE: a folder here.
+// Usage: node agree.mjs ENGINE EXPORTER CHECKPOINT FOLDER TOLERANCE SHARE [option of the exporter's run ...]
 // TOLERANCE: of a tensor's largest value, for every difference. SHARE: of the tensors that agree to an f16 or two.
 import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 
-import {guarded} from './engine.mjs';
-import {generate, open} from './generator.mjs';
+import {generate} from './generate.mjs';
+import {guarded} from './guarded.mjs';
 import {difference, read} from './safetensors.mjs';
 
 const steps = 8;           // as many as in golden.safetensors
@@ -45,7 +46,8 @@ function gap(row) {
 }
 
 await guarded(async () => {
-  const [exporter, checkpoint, folder, tolerance, share, ...options] = process.argv.slice(2);
+  const [engine, exporter, checkpoint, folder, tolerance, share, ...options] = process.argv.slice(2);
+  const {open, variants} = await import(`./${engine}/generator.mjs`);
   const golden = Object.fromEntries(Object.entries(read(path.join(checkpoint, 'golden.safetensors')))
     .filter(([name]) => name.startsWith('base.')).map(([name, tensor]) => [name.slice('base.'.length), tensor]));
   const names = Object.keys(golden).filter((name) => /^(logits|final_norm|decode\.logits|kv\..*)$/.test(name));
@@ -66,12 +68,13 @@ await guarded(async () => {
     const dump = read(file), forced = Array.from(dump['decode.input_ids'].data, Number);
     const vocabulary = dump.logits.shape[2];
     const chosenFrom = [...dump.logits.data.subarray(-vocabulary), ...dump['decode.logits'].data];
-    for (const opt of ['disabled', 'all']) {
-      const engine = await generate(await open(folder, {opt}), prompt, {forced}), what = `prompt ${at} (${opt})`;
-      const shown = names.filter((name) => name !== 'final_norm' || name in engine.dump);
-      session.add(what, engine.dump, dump, shown);
-      if (at === 0 && isFloat) transformers.add(what, engine.dump, golden, shown);
-      for (const [i, id] of engine.ids.entries()) {
+    for (const how of variants) {
+      const {ids, dump: found} = await generate(await open(folder, how), prompt, {forced});
+      const what = ['prompt', at, ...Object.values(how)].join(' ');
+      const shown = names.filter((name) => name !== 'final_norm' || name in found);
+      session.add(what, found, dump, shown);
+      if (at === 0 && isFloat) transformers.add(what, found, golden, shown);
+      for (const [i, id] of ids.entries()) {
         ++said;
         if (gap(chosenFrom.slice(i * vocabulary, (i + 1) * vocabulary)) < margin) continue;
         ++decided;
