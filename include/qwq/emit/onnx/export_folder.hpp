@@ -4,14 +4,13 @@
 
 #include <filesystem>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include <onnx/onnx_pb.h>
 
+#include "qwq/emit/companions.hpp"
 #include "qwq/emit/onnx/external_data.hpp"
 #include "qwq/io/file_set.hpp"
-#include "qwq/io/mapped_file.hpp"
 
 namespace qwq::to_onnx {
 
@@ -35,9 +34,7 @@ class export_folder {
 
   /// Copies those of the named files that are in `from`.
   void copy_from(const std::filesystem::path& from, const std::vector<std::string>& names) {
-    std::error_code ignored;
-    for (const std::string& name : names)
-      if (std::filesystem::exists(from / name, ignored)) files_.add(name).write(mapped_file(from / name).bytes());
+    copy_files(files_, from, names);
   }
 
   std::vector<written_file> commit() { return files_.commit(); }
@@ -46,10 +43,5 @@ class export_folder {
   file_set files_;
   external_data data_;
 };
-
-/// What a tokenizer and a model card need beside the models.
-inline const std::vector<std::string> tokenizer_files{"tokenizer.json", "tokenizer_config.json", "vocab.json",
-                                                      "merges.txt", "chat_template.jinja"};
-inline const std::vector<std::string> config_files{"generation_config.json", "config.json"};
 
 }  // namespace qwq::to_onnx

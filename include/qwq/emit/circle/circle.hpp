@@ -10,6 +10,7 @@
 
 #include "qwq/emit/circle/check.hpp"
 #include "qwq/emit/circle/ops.hpp"
+#include "qwq/emit/companions.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/mapped_file.hpp"
@@ -74,7 +75,7 @@ inline void write_model(graph_writer& w, const mode& m, std::int64_t layers) {
 }
 
 /// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
-inline std::vector<written_file> write_stages(tensor_source& constants, const mode& prefill, const mode& decode,
+inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill, const mode& decode,
                                               std::int64_t layers, file_kind kind, const op_map<graph_writer>& ops,
                                               const std::string& suffix, const std::filesystem::path& out) {
   file_set files(out);
@@ -112,6 +113,8 @@ inline std::vector<written_file> write_stages(tensor_source& constants, const mo
   for (const mode& m : {prefill, decode})
     add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m, layers); });
   save(whole, "model");
+  copy_files(files, from.folder(), tokenizer_files);
+  copy_files(files, from.folder(), config_files);
   return files.commit();
 }
 
@@ -119,17 +122,14 @@ inline std::vector<written_file> write_stages(tensor_source& constants, const mo
 
 /// Writes a checkpoint as one of the targets circle, circle_qdq and tflite: token_embedding (any number of tokens),
 /// decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the final norm), and `model`, which has it
-/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like. `tuned`: what calibration found; null
-/// for a scheme that leaves activations in float. All files appear in `out` when all are whole: after an `error` the
+/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like; and the tokenizer's files. `tuned`: what
+/// calibration found; null for a scheme that leaves activations in float. All files appear in `out` when all are whole: after an `error` the
 /// folder is as it was. Returns them in the order in which they were put there.
 template <class Model, to_circle::circle_target Target, quantization_scheme Scheme>
 std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
                                const std::filesystem::path& out) {
   using namespace to_circle;
   constexpr file_kind kind = kind_of<Target>;
-  static_assert(Scheme::types.block == 0, "qwq: Circle and TFLite have no weights with a scale for each block of a row");
-  static_assert(kind.quantized != form::integer || !Scheme::types.quantizes() || Scheme::types.edges == extent::all,
-                "qwq: target circle has integers on every edge: it needs a scheme that quantizes them all");
   constexpr auto& ops = kind.reader == flavour::circle ? circle_ops : shared_ops;
   const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
     return mode{std::move(name), program_parts::of<Program, ops>(), params};
@@ -137,7 +137,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   tensor_source constants(from, quantizer::of<Scheme>(), options.weights);
   const std::string type = Scheme::types.quantizes() ? ".q" : ".f32";
   return write_stages(
-      constants,
+      from, constants,
       parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
             static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
       parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
