@@ -189,7 +189,7 @@ void check_layer(const std::filesystem::path& folder) {
     f.arena = arena.data();
     f.rows = rows;
     f.last_position = rows - 1;
-    f.parameters = bound.prefill_constants().layers[0].data();
+    f.parameters = bound.template constants<typename decltype(bound)::prefill>().layers[0].data();
     f.inputs = inputs;
     f.cache = {dtype::f32, key.data(), value.data(), rows};
 

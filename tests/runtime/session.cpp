@@ -8,6 +8,7 @@
 #include <map>
 #include <new>
 
+#include "qwq/target/circle.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -120,18 +121,23 @@ TEST_CASE("an f16 cache continues the prompts as the f32 cache does") {
 }
 
 TEST_CASE("nothing is allocated after bind") {
-  const bound_model<tinyqwen> bound(weights(), {.positions = 192});
-  thread_pool two(2);
-  session<tinyqwen> s(bound, nullptr, &two);
-  sampler choose({.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 1}, 1280);
-  const auto ids = long_text();
-  const std::size_t before = allocations;
-  std::int64_t emitted = 0;
-  s.prefill(ids, [&](std::int64_t, matrix_view<const float> rows) { emitted += rows.rows; });
-  s.truncate(100);
-  generate(s, s.prefill(std::span(ids).subspan(100, 20)), 20, choose, {}, [&](std::int32_t) { return ++emitted > 0; });
-  CHECK(allocations == before);
-  CHECK(emitted == 150 + 20);
+  const auto check = [&]<class Target>(Target) {
+    const bound_model<tinyqwen, Target> bound(weights(), {.positions = 192});
+    thread_pool two(2);
+    session<tinyqwen, Target> s(bound, nullptr, &two);
+    sampler choose({.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 1}, 1280);
+    const auto ids = long_text();
+    const std::size_t before = allocations;
+    std::int64_t emitted = 0;
+    s.prefill(ids, [&](std::int64_t, matrix_view<const float> rows) { emitted += rows.rows; });
+    s.truncate(100);
+    generate(s, s.prefill(std::span(ids).subspan(100, 20)), 20, choose, {},
+             [&](std::int32_t) { return ++emitted > 0; });
+    CHECK(allocations == before);
+    CHECK(emitted == 150 + 20);
+  };
+  check(native<>{});
+  check(circle<>{});  // a session that hosts the cache of a static graph
 }
 
 TEST_CASE("what a session cannot take is refused before anything changes") {

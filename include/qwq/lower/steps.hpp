@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <string_view>
 #include <utility>
 
 #include "qwq/kernel/attention.hpp"
@@ -253,9 +254,8 @@ template <>
 struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
-    detail::with_weight<S, 1>(f, [&](const auto& view) {
-      kernel::linear(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
-    });
+    detail::with_weight<S, 1>(
+        f, [&](const auto& view) { kernel::linear(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view); });
   }
 };
 template <>
@@ -329,9 +329,8 @@ template <>
 struct kernel_of<op::embedding> {
   template <class S>
   static void run(frame& f) {
-    detail::with_weight<S, 0>(f, [&](const auto& table) {
-      kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f));
-    });
+    detail::with_weight<S, 0>(
+        f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
   }
 };
 template <>
@@ -424,6 +423,16 @@ constexpr auto make_steps() {
   return table;
 }
 
+}  // namespace detail
+
+/// Which output of the graph has a name; the number of outputs when none has.
+template <class G>
+constexpr std::size_t output_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < G::value.outputs.size() && !(G::value.outputs[i].name == name)) ++i;
+  return i;
+}
+
 /// Where the graph's k-th output lies after a run; null for caches.
 template <class G, std::size_t K>
 const float* output_address(const frame& f) {
@@ -437,15 +446,13 @@ const float* output_address(const frame& f) {
     return nullptr;
 }
 
-}  // namespace detail
-
 /// Runs the graph `G::value` on `f` and returns where its first output lies. Nothing is allocated.
 template <class G>
 const float* run_graph(frame& f) {
   static_assert(require_none<G::value.error>());
   static constexpr auto steps = detail::make_steps<G>();
   for (detail::step_function run : steps) run(f);
-  return detail::output_address<G, 0>(f);
+  return output_address<G, 0>(f);
 }
 
 }  // namespace qwq

@@ -80,8 +80,9 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     other.truncate(0);
     reference.listen(&record);
     other.listen(&check);
-    for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
-      const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
+    for (std::size_t first = 0, size = 0; first < ids.size(); first += size) {
+      size = std::min(ids.size() - first, static_cast<std::size_t>(std::min(reference.chunk(), other.chunk())));
+      const auto chunk = ids.subspan(first, size);
       reference.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
         std::copy_n(rows.data, rows.rows * rows.cols, kept.data());
       });

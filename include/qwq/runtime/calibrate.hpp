@@ -21,7 +21,7 @@ namespace detail {
 /// observed together: the layers of one-graph targets, embedding and head of all.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
-  using prefill = program<Model, Target, Scheme, prefill_rows>;
+  using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
 
  public:
@@ -133,7 +133,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   std::size_t longest = 0;
   for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
   typename bound_model<Model, Target, Scheme>::options bind;
-  bind.positions = std::min(Model::config.max_position_embeddings, static_cast<std::int64_t>(longest) + o.decode_steps);
+  bind.positions = std::min(longest_text<Model, Target>(), static_cast<std::int64_t>(longest) + o.decode_steps);
   bind.quantized = false;
   const bound_model<Model, Target, Scheme> weights(from, bind);
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);

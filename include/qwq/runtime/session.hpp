@@ -9,10 +9,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "qwq/core/thread_pool.hpp"
 #include "qwq/runtime/constants.hpp"
+#include "qwq/runtime/static_cache.hpp"
 
 namespace qwq {
 
@@ -21,6 +23,25 @@ namespace qwq {
 template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
 /// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
 template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
+
+/// Tokens that a prefill graph takes at a time, unless its target says another number.
+inline constexpr std::int64_t prefill_rows = 64;
+template <class Target>
+constexpr std::int64_t prompt_rows() {
+  if constexpr (leaves_cache_to_host<Target>)
+    return Target::options.prompt;
+  else
+    return prefill_rows;
+}
+
+/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
+template <class Model, class Target>
+constexpr std::int64_t longest_text() {
+  if constexpr (leaves_cache_to_host<Target>)
+    return std::min<std::int64_t>(Model::config.max_position_embeddings, Target::options.length);
+  else
+    return Model::config.max_position_embeddings;
+}
 
 /// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
@@ -49,7 +70,10 @@ struct part_place {
 
   template <class Parts>
   auto& of(Parts& all) const {
-    return which == embedding ? all.embedding : which == layer ? all.layers.at(index) : which == norm ? all.norm : all.head;
+    return which == embedding ? all.embedding
+           : which == layer   ? all.layers.at(index)
+           : which == norm    ? all.norm
+                              : all.head;
   }
 };
 
@@ -99,37 +123,40 @@ constexpr std::size_t arena_bytes() {
 
 }  // namespace detail
 
-/// Tokens that a prefill graph takes at a time.
-inline constexpr std::int64_t prefill_rows = 64;
-
 /// The weights of a checkpoint, bound for a target and scheme. Immutable once made; any number of sessions in any
 /// number of threads read it. The checkpoint must outlive it.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class bound_model {
  public:
-  using prefill = program<Model, Target, Scheme, prefill_rows>;
+  using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
 
   struct options {
-    std::int64_t positions = Model::config.max_position_embeddings;  ///< Longest text that a session can hold.
+    std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
     granularity weights = granularity::tensor;
     bool quantized = Scheme::types.quantizes();  ///< false: float weights in a graph with slots, for calibration
   };
 
   explicit bound_model(const checkpoint& from, options o = {})
-      : options_(o),
+      : positions_(std::min(o.positions, longest_text<Model, Target>())),
         store_(from, o.quantized, o.weights),
-        prefill_(store_, Model::config.num_hidden_layers, o.positions),
-        decode_(store_, Model::config.num_hidden_layers, o.positions) {}
+        prefill_(store_, Model::config.num_hidden_layers, positions_),
+        decode_(store_, Model::config.num_hidden_layers, positions_) {}
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
-  std::int64_t positions() const { return options_.positions; }
-  const detail::bound_program<prefill>& prefill_constants() const { return prefill_; }
-  const detail::bound_program<decode>& decode_constants() const { return decode_; }
+  std::int64_t positions() const { return positions_; }
+  /// Of `prefill` or `decode`.
+  template <class Program>
+  const detail::bound_program<Program>& constants() const {
+    if constexpr (std::is_same_v<Program, prefill>)
+      return prefill_;
+    else
+      return decode_;
+  }
 
  private:
-  options options_;
+  std::int64_t positions_;
   constant_store<Scheme> store_;
   detail::bound_program<prefill> prefill_;
   detail::bound_program<decode> decode_;
@@ -165,63 +192,55 @@ class session {
         threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
         cache_(static_cast<std::size_t>(Model::config.num_hidden_layers * 2 * layer_cache_elements())),
-        hidden_(static_cast<std::size_t>(prefill_rows * Model::config.hidden_size)),
-        ids_(static_cast<std::size_t>(prefill_rows)) {}
+        hidden_(static_cast<std::size_t>(prompt * Model::config.hidden_size)),
+        ids_(static_cast<std::size_t>(prompt)),
+        host_(config.rope_theta) {}
 
   static constexpr std::int64_t vocab_size() { return config.vocab_size; }
   static constexpr std::int64_t layer_count() { return config.num_hidden_layers; }
   /// Number of tokens in the cache, and how many it can hold.
   std::int64_t position() const { return position_; }
   std::int64_t capacity() const { return weights_.positions(); }
+  /// Tokens that `prefill` reads at a time from here on.
+  std::int64_t chunk() const { return leaves_cache_to_host<Target> && position_ > 0 ? 1 : prompt; }
   /// Forgets every token from position `count` on.
   void truncate(std::int64_t count) { position_ = std::min(position_, count); }
 
   void listen(layer_listener* l) { layer_listener_ = l; }
   void listen(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, 64 at a time, and calls `rows(first, logits)` after each chunk with logits [chunk, vocab_size] of
-  /// the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
+  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [chunk, vocab_size]
+  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
   /// overflow.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
-    check(ids);
-    for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
-      const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
-      matrix_view<const float> hidden =
-          transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
-      rows(static_cast<std::int64_t>(first),
-           head<typename bound::prefill>(hidden, weights_.prefill_constants(), prefill_params()));
-    }
+    read(ids, [&]<class Program>(std::size_t first, matrix_view<const float> hidden, std::type_identity<Program>) {
+      rows(static_cast<std::int64_t>(first), head<Program>(hidden));
+    });
   }
 
   /// Reads tokens and returns the logits [vocab_size] after the last one; valid until the next call.
   std::span<const float> prefill(std::span<const std::int32_t> ids) {
-    check(ids);
-    matrix_view<const float> hidden;
-    for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(prefill_rows)) {
-      const auto chunk = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(prefill_rows)));
-      hidden = transform<typename bound::prefill>(chunk, weights_.prefill_constants(), prefill_params());
-    }
+    matrix_view<const float> last;
+    read(ids, [&](std::size_t, matrix_view<const float> hidden, auto) { last = hidden.rows_from(hidden.rows - 1, 1); });
     if (ids.empty()) return {};
-    return head<typename bound::decode>(hidden.rows_from(hidden.rows - 1, 1), weights_.decode_constants(),
-                                        decode_params())
-        .span(0);
+    return head<typename bound::decode>(last).span(0);
   }
 
   /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
-    const auto hidden = transform<typename bound::decode>({&id, 1}, weights_.decode_constants(), decode_params());
-    return head<typename bound::decode>(hidden, weights_.decode_constants(), decode_params()).span(0);
+    return head<typename bound::decode>(transform<typename bound::decode>({&id, 1})).span(0);
   }
 
-  /// Keys or values of a layer, [kv_heads, capacity, head_dim]; rows below position() are meaningful.
+  /// Keys or values of a layer, [kv_heads, cache_rows(), head_dim]; rows below position() are meaningful.
   using cache_element = storage_t<Target::cache>;
   kernel::kv_view<const cache_element> keys(std::int64_t layer) const { return view(layer, 0); }
   kernel::kv_view<const cache_element> values(std::int64_t layer) const { return view(layer, 1); }
 
  private:
   static constexpr auto& config = Model::config;
+  static constexpr std::int64_t prompt = prompt_rows<Target>();
   static constexpr std::size_t arena_size =
       std::max(detail::arena_bytes<typename bound::prefill>(), detail::arena_bytes<typename bound::decode>());
 
@@ -229,10 +248,19 @@ class session {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
   };
 
-  std::int64_t layer_cache_elements() const { return config.num_key_value_heads * capacity() * config.head_dim; }
+  std::int64_t cache_rows() const {
+    if constexpr (leaves_cache_to_host<Target>)
+      return cache_host<Target, config.head_dim>::cache_rows;
+    else
+      return capacity();
+  }
+  std::int64_t layer_cache_elements() const { return config.num_key_value_heads * cache_rows() * config.head_dim; }
+  /// First key or value of a layer.
+  std::int64_t cache_at(std::int64_t layer, std::int64_t which) const {
+    return (2 * layer + which) * layer_cache_elements();
+  }
   kernel::kv_view<const cache_element> view(std::int64_t layer, std::int64_t which) const {
-    return {cache_.data() + (2 * layer + which) * layer_cache_elements(), config.num_key_value_heads, capacity(),
-            config.head_dim};
+    return {cache_.data() + cache_at(layer, which), config.num_key_value_heads, cache_rows(), config.head_dim};
   }
 
   void check(std::span<const std::int32_t> ids) const {
@@ -245,8 +273,24 @@ class session {
                     std::to_string(config.vocab_size));
   }
 
-  const activation_params* prefill_params() const { return activations_ != nullptr ? &activations_->prefill : nullptr; }
-  const activation_params* decode_params() const { return activations_ != nullptr ? &activations_->decode : nullptr; }
+  /// Reads tokens chunk by chunk: `f(first, hidden states of the chunk, std::type_identity<its program>)`.
+  template <class F>
+  void read(std::span<const std::int32_t> ids, F&& f) {
+    check(ids);
+    const auto count = [](std::size_t n) { return std::min(n, static_cast<std::size_t>(prompt)); };
+    for (std::size_t first = 0; first < ids.size();) {
+      if constexpr (leaves_cache_to_host<Target>)
+        if (position_ > 0) {
+          f(first, transform<typename bound::decode>(ids.subspan(first, 1)),
+            std::type_identity<typename bound::decode>{});
+          ++first;
+          continue;
+        }
+      const auto some = ids.subspan(first, count(ids.size() - first));
+      f(first, transform<typename bound::prefill>(some), std::type_identity<typename bound::prefill>{});
+      first += some.size();
+    }
+  }
 
   /// Passes slot values of one graph on, with the place that they belong to.
   struct slot_forwarder final : slot_listener {
@@ -271,13 +315,14 @@ class session {
 
   /// Runs the graph of one part of a program and returns its first output.
   template <class Program, class Part>
-  const float* run_part(part_place where, frame& f, const activation_params* params) {
+  const float* run_part(part_place where, frame& f) {
+    constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
     slot_forwarder forward;
-    if (params != nullptr) {
-      f.slots = where.of(*params).data();
+    if (activations_ != nullptr) {
+      f.slots = where.of(decoding ? activations_->decode : activations_->prefill).data();
     } else if (calibration_listener_ != nullptr) {
       forward.to = calibration_listener_;
-      forward.decoding = std::is_same_v<Program, typename bound::decode>;
+      forward.decoding = decoding;
       forward.where = where;
       f.listener = &forward;
     }
@@ -286,40 +331,70 @@ class session {
 
   /// Embedding, layers and final norm of at most Rows tokens; appends them to the cache.
   template <class Program>
-  matrix_view<const float> transform(std::span<const std::int32_t> ids, const detail::bound_program<Program>& constants,
-                                     const activation_params* params) {
+  matrix_view<const float> transform(std::span<const std::int32_t> ids) {
+    const detail::bound_program<Program>& constants = weights_.template constants<Program>();
     const auto rows = static_cast<std::int64_t>(ids.size());
     std::copy(ids.begin(), ids.end(), ids_.begin());
     void* id_input[] = {ids_.data()};
     frame f = make_frame(rows, constants.embedding, id_input);
     float* const h = hidden_.data();
     const auto keep = [&](const float* result) { std::copy_n(result, rows * config.hidden_size, h); };
-    keep(run_part<Program, typename Program::embedding>({part_place::embedding}, f, params));
+    keep(run_part<Program, typename Program::embedding>({part_place::embedding}, f));
 
-    void* hidden_input[] = {h};
     const matrix_view<const float> hidden{h, rows, config.hidden_size};
+    begin_layers<Program>(rows);
     for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
       if (layer_listener_ != nullptr) layer_listener_->hidden_states(i, hidden);
-      const auto at = static_cast<std::size_t>(i);
-      f = make_frame(rows, constants.layers[at], hidden_input);
-      f.cache = {Target::cache, cache_.data() + 2 * i * layer_cache_elements(),
-                 cache_.data() + (2 * i + 1) * layer_cache_elements(), capacity()};
-      keep(run_part<Program, typename Program::layer>({part_place::layer, at}, f, params));
+      keep(run_layer<Program>(static_cast<std::size_t>(i), rows));
     }
     if (layer_listener_ != nullptr) layer_listener_->hidden_states(config.num_hidden_layers, hidden);
+    void* hidden_input[] = {h};
     f = make_frame(rows, constants.norm, hidden_input);
-    keep(run_part<Program, typename Program::norm>({part_place::norm}, f, params));
+    keep(run_part<Program, typename Program::norm>({part_place::norm}, f));
     if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden);
     position_ += rows;
     return hidden;
   }
 
   template <class Program>
-  matrix_view<const float> head(matrix_view<const float> hidden, const detail::bound_program<Program>& constants,
-                                const activation_params* params) {
+  void begin_layers([[maybe_unused]] std::int64_t rows) {
+    if constexpr (!leaves_cache_to_host<Target>)
+      return;
+    else if constexpr (std::is_same_v<Program, typename bound::decode>)
+      host_.begin_token(position_);
+    else
+      host_.begin_prompt(rows);
+  }
+
+  /// Runs a layer on the first rows of `hidden_`, and puts their keys and values into the cache.
+  template <class Program>
+  const float* run_layer(std::size_t i, std::int64_t rows) {
+    using layer = typename Program::layer;
+    const std::vector<operand>& constants = weights_.template constants<Program>().layers[i];
+    const auto at = static_cast<std::int64_t>(i);
+    cache_element *key = cache_.data() + cache_at(at, 0), *value = cache_.data() + cache_at(at, 1);
+    if constexpr (leaves_cache_to_host<Target>) {
+      using graph = typename layer::executed;
+      constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
+      if constexpr (!decoding) host_.fill_up(hidden_.data(), rows, config.hidden_size);
+      const auto inputs = host_.template inputs<graph>(hidden_.data(), key, value);
+      frame f = make_frame(decoding ? 1 : prompt, constants, inputs.data());
+      const float* result = run_part<Program, layer>({part_place::layer, i}, f);
+      host_.template keep<graph>(f, key, value, position_, rows);
+      return result;
+    } else {
+      void* inputs[] = {hidden_.data()};
+      frame f = make_frame(rows, constants, inputs);
+      f.cache = {Target::cache, key, value, capacity()};
+      return run_part<Program, layer>({part_place::layer, i}, f);
+    }
+  }
+
+  template <class Program>
+  matrix_view<const float> head(matrix_view<const float> hidden) {
     void* input[] = {const_cast<float*>(hidden.data)};
-    frame f = make_frame(hidden.rows, constants.head, input);
-    return {run_part<Program, typename Program::head>({part_place::head}, f, params), hidden.rows, config.vocab_size};
+    frame f = make_frame(hidden.rows, weights_.template constants<Program>().head, input);
+    return {run_part<Program, typename Program::head>({part_place::head}, f), hidden.rows, config.vocab_size};
   }
 
   const bound& weights_;
@@ -332,6 +407,7 @@ class session {
   std::vector<cache_element> cache_;
   std::vector<float> hidden_;
   std::vector<std::int64_t> ids_;
+  [[no_unique_address]] cache_host<Target, config.head_dim> host_;
   std::int64_t position_ = 0;
 };
 

@@ -104,7 +104,7 @@ class exporter {
 
   std::vector<token_text> texts(const std::string& file) const {
     auto rows = read_texts(file, tokenizer_ ? &*tokenizer_ : nullptr, a_.chat ? qa_style::chat : qa_style::plain,
-                           static_cast<std::size_t>(C.max_position_embeddings));
+                           static_cast<std::size_t>(longest_text<model, Target>()));
     for (std::size_t i = 0; i < rows.size(); ++i)
       for (const std::int32_t id : rows[i].ids)
         if (id >= C.vocab_size)
@@ -142,7 +142,7 @@ class exporter {
         report.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
     };
     const auto layers = static_cast<std::uint64_t>(C.num_hidden_layers);
-    using prefill = program<model, Target, Scheme, prefill_rows>;
+    using prefill = program<model, Target, Scheme, prompt_rows<Target>()>;
     using decode = program<model, Target, Scheme, 1>;
     add(boost::hana::type_c<typename prefill::embedding>, 1);
     add(boost::hana::type_c<typename prefill::layer>, layers);
@@ -158,7 +158,7 @@ class exporter {
     constexpr std::int64_t new_tokens = 32;
     std::int64_t longest = 0;
     for (const token_text& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
-    const std::int64_t positions = std::min(C.max_position_embeddings, longest + new_tokens);
+    const std::int64_t positions = std::min(longest_text<model, Target>(), longest + new_tokens);
     const bound_model<model> float_weights(weights_, {.positions = positions});
     const bound_model<model, Target, Scheme> quantized_weights(weights_, {.positions = positions, .weights = shared()});
     session<model> reference(float_weights, nullptr, &threads_);
@@ -171,7 +171,7 @@ class exporter {
   /// positions reach; f32 runs the model's own graph.
   template <class F>
   void with_session(std::size_t prompt, std::int64_t more, F&& f) {
-    constexpr std::int64_t most = C.max_position_embeddings;
+    constexpr std::int64_t most = longest_text<model, Target>();
     const std::int64_t positions =
         std::min(most, std::min(most, static_cast<std::int64_t>(prompt)) + std::min(most, more));
     if constexpr (Scheme::types.quantizes()) {
