@@ -14,6 +14,7 @@ using namespace test;
 using kernel::affine;
 using kernel::channel_affine;
 using kernel::channel_axis;
+using kernel::scaling;
 
 namespace {
 
@@ -50,30 +51,31 @@ TEST_CASE("one scale: codes, values and fake-quantized values have the bits of t
     const auto range = kernel::full_range(t);
     for (const float scale : {1.0f, 0.1f, 0x1p-7f, 3.7e-5f, 1e30f, 0x1p-140f, 0.0f})
       for (const std::int32_t zero_point : {0, range.min, range.max, (range.min + range.max) / 2 + 1})
-        with_code(t, [&]<class Code>(Code) {
-          CAPTURE(name(t));
-          CAPTURE(scale);
-          CAPTURE(zero_point);
-          const affine p{scale, zero_point, range};
-          constexpr std::int64_t n = 1003;
-          const buffer<float> x(n, samples(n, scale, 1));
-          buffer<Code> codes(n);
-          buffer<float> y(n), fake(n);
-          kernel::quantize(codes.span(), x.span(), p);
-          kernel::dequantize(y.span(), codes.span(), p);
-          kernel::fake_quantize(fake.span(), x.span(), p);
-          std::int64_t wrong = 0;
-          for (std::size_t i = 0; i < codes.size(); ++i) {
-            wrong += codes[i] != kernel::reference::quantize(x[i], p);
-            wrong += !same(y[i], kernel::reference::dequantize(codes[i], p));
-            wrong += !same(fake[i], kernel::reference::fake_quantize(x[i], p));
-          }
-          CHECK(wrong == 0);
-          CHECK((codes.intact() && y.intact() && fake.intact()));
-          buffer<float> in_place = x;
-          kernel::fake_quantize(in_place.span(), in_place.span(), p);
-          CHECK(first_difference(in_place, fake, same) == -1);
-        });
+        for (const scaling by : {scaling::divide, scaling::multiply})
+          with_code(t, [&]<class Code>(Code) {
+            CAPTURE(name(t));
+            CAPTURE(scale);
+            CAPTURE(zero_point);
+            const affine p{scale, zero_point, range, by};
+            constexpr std::int64_t n = 1003;
+            const buffer<float> x(n, samples(n, scale, 1));
+            buffer<Code> codes(n);
+            buffer<float> y(n), fake(n);
+            kernel::quantize(codes.span(), x.span(), p);
+            kernel::dequantize(y.span(), codes.span(), p);
+            kernel::fake_quantize(fake.span(), x.span(), p);
+            std::int64_t wrong = 0;
+            for (std::size_t i = 0; i < codes.size(); ++i) {
+              wrong += codes[i] != kernel::reference::quantize(x[i], p);
+              wrong += !same(y[i], kernel::reference::dequantize(codes[i], p));
+              wrong += !same(fake[i], kernel::reference::fake_quantize(x[i], p));
+            }
+            CHECK(wrong == 0);
+            CHECK((codes.intact() && y.intact() && fake.intact()));
+            buffer<float> in_place = x;
+            kernel::fake_quantize(in_place.span(), in_place.span(), p);
+            CHECK(first_difference(in_place, fake, same) == -1);
+          });
   }
 }
 
@@ -85,6 +87,33 @@ TEST_CASE("quantize is clip(round_half_even(x / scale) + zero_point) as xtensor 
   const auto v = xt::adapt(x.data(), x.size(), xt::no_ownership(), std::vector{x.size()});
   const xt::xtensor<float, 1> expected = xt::clip(xt::nearbyint(v / p.scale) + 7.0f, -128.0f, 127.0f);
   CHECK(first_difference(codes, expected.storage(), [](int a, float b) { return static_cast<float>(a) == b; }) == -1);
+}
+
+TEST_CASE("x / scale and x * (1 / scale) round apart near ties, each as the plain loop does") {
+  int differences = 0;
+  for (const float scale : {0.1f, 0.3f, 0.0123f, 7.7f, 0x1p-9f}) {
+    std::vector<float> x;
+    for (int k = -3000; k < 3000; ++k) {
+      const float tie = (static_cast<float>(k) + 0.5f) * scale;
+      x.insert(x.end(), {std::nextafter(tie, -infinity), tie, std::nextafter(tie, infinity)});
+    }
+    std::vector<std::int16_t> divided(x.size()), multiplied(x.size());
+    const auto range = kernel::full_range(dtype::i16);
+    kernel::quantize(std::span(divided), x, affine{scale, 5, range, scaling::divide});
+    kernel::quantize(std::span(multiplied), x, affine{scale, 5, range, scaling::multiply});
+    const float inverse = 1.0f / scale;
+    int wrong = 0, apart = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const volatile float quotient = x[i] / scale, product = x[i] * inverse;  // each rounded to f32
+      wrong += divided[i] != static_cast<int>(std::nearbyint(quotient)) + 5;
+      wrong += multiplied[i] != static_cast<int>(std::nearbyint(product)) + 5;
+      apart += divided[i] != multiplied[i];
+    }
+    CHECK(wrong == 0);
+    if (scale == 0x1p-9f) CHECK(apart == 0);  // the inverse of a power of two is exact
+    differences += apart;
+  }
+  CHECK(differences > 100);
 }
 
 TEST_CASE("every length and both axes of scales per channel") {
@@ -103,7 +132,8 @@ TEST_CASE("every length and both axes of scales per channel") {
             for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = std::abs(scales[i]);
             for (std::size_t i = 0; i < zero_points.size(); ++i)
               zero_points[i] = range.min + static_cast<std::int32_t>(i * 7919) % (range.max - range.min + 1);
-            const channel_affine p{scales.span(), zero_points.span(), range, axis};
+            const channel_affine p{scales.span(), zero_points.span(), range, axis,
+                                   symmetric ? scaling::divide : scaling::multiply};
             buffer<Code> codes(rows * n), expected_codes(rows * n);
             buffer<float> y(rows * n), fake(rows * n), expected(rows * n);
             kernel::quantize(codes.matrix(rows, n), x.matrix(rows, n), p);

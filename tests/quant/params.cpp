@@ -20,7 +20,7 @@ using qwq::dtype;
 constexpr float inf = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
-const std::map<std::string, dtype> types = {{"int8", dtype::i8},   {"uint8", dtype::u8}, {"int16", dtype::i16},
+const std::map<std::string, dtype> types = {{"int8", dtype::i8},    {"uint8", dtype::u8}, {"int16", dtype::i16},
                                             {"uint16", dtype::u16}, {"int4", dtype::i4},  {"uint4", dtype::u4}};
 
 /// The format types, so that a row of the table reaches the compile-time path too.
@@ -37,6 +37,13 @@ void with_format(qwq::int_spec f, F&& call) {
   pick.template operator()<dtype::i16>();
   pick.template operator()<dtype::u16>();
 }
+
+/// scale = absmax / 127.5
+struct full_width {
+  static constexpr auto by = qwq::kernel::scaling::multiply;
+  static constexpr qwq::kernel::code_range scale_range(qwq::int_spec f) { return qwq::kernel::full_range(f.type); }
+  static constexpr qwq::qparams compute_qparams(qwq::int_spec, qwq::range r, float) { return {r.high / 127.5f, 0}; }
+};
 
 }  // namespace
 
@@ -88,7 +95,7 @@ TEST_CASE("formats are constants") {
   static_assert(qwq::compute_qparams<u8>({-1, 1}).zero_point == 127);
   static_assert(qwq::compute_qparams<qwq::int_format<dtype::u16, false>>({0, 65535}) == qwq::qparams{1, 0});
 
-  constexpr auto p = qwq::to_affine({0.5f, 3}, dtype::u4);
+  constexpr auto p = qwq::to_affine<qwq::int_format<dtype::u4, false>>({0.5f, 3});
   static_assert(p.scale == 0.5f && p.zero_point == 3 && p.range.min == 0 && p.range.max == 15);
   CHECK(std::is_empty_v<i8>);
 }
@@ -109,12 +116,9 @@ TEST_CASE("reduced ranges") {
 }
 
 TEST_CASE("another convention is another type") {
-  struct full_width {  // scale = absmax / 127.5
-    static constexpr qwq::kernel::code_range scale_range(qwq::int_spec f) { return qwq::kernel::full_range(f.type); }
-    static constexpr qwq::qparams compute_qparams(qwq::int_spec, qwq::range r, float) { return {r.high / 127.5f, 0}; }
-  };
   using other = qwq::int_format<dtype::i8, true, full_width>;
   CHECK(other::qmin == -128);
+  CHECK(qwq::to_affine<other>({1, 0}).by == qwq::kernel::scaling::multiply);
   CHECK(qwq::compute_qparams<other>({-255, 255}).scale == 2.0f);
   CHECK(qwq::compute_qparams<qwq::int_format<dtype::i8, true>>({-254, 254}).scale == 2.0f);
 }

@@ -42,7 +42,7 @@ TEST_CASE("the first chunk is the prefill graph's, all further tokens are the de
   session<tinyqwen> reference(plain);
   session<tinyqwen, target> s(bound);
   CHECK(s.capacity() == 96);
-  for (const std::size_t length : {1, 7, 31, 32, 33, 96}) {
+  for (const std::size_t length : {1u, 7u, 31u, 32u, 33u, 96u}) {
     CAPTURE(length);
     const auto ids = text_of(length);
     std::vector<float> expected, found;

@@ -73,7 +73,7 @@ struct quantizer {
   static quantized_source quantize_constant(std::vector<float> x) {
     const qparams p = constant_params<Format>(x);
     std::vector<code_t<Format::type>> codes(x.size());
-    kernel::quantize(std::span(codes), std::span<const float>(x), to_affine(p, Format::type));
+    kernel::quantize(std::span(codes), std::span<const float>(x), to_affine<Format>(p));
     return {{p.scale}, {p.zero_point}, [codes = std::move(codes)](const byte_sink& sink) {
               sink(std::as_bytes(std::span(codes)));
             }};

@@ -63,11 +63,16 @@ constexpr code_range full_range(dtype t) {
   return is_signed(t) ? code_range{-values / 2, values / 2 - 1} : code_range{0, values - 1};
 }
 
+/// How x / scale is computed before it is rounded: as the quotient, as ONNX Runtime does, or as the product of x and
+/// 1 / scale, as torch does. Both are rounded to f32, and differ where they are near the middle between two codes.
+enum class scaling : std::uint8_t { divide, multiply };
+
 /// One scale and zero point: code = clip(round(x / scale) + zero_point), value = (code - zero_point) * scale.
 struct affine {
   float scale = 1;
   std::int32_t zero_point = 0;
   code_range range;
+  scaling by = scaling::divide;
 };
 
 /// Which dimension of a matrix the channels are.
@@ -79,10 +84,11 @@ struct channel_affine {
   std::span<const std::int32_t> zero_points;
   code_range range;
   channel_axis axis = channel_axis::row;
+  scaling by = scaling::divide;
 
   constexpr affine channel(std::int64_t i) const {
     const auto c = static_cast<std::size_t>(i);
-    return {scales[c], zero_points.empty() ? 0 : zero_points[c], range};
+    return {scales[c], zero_points.empty() ? 0 : zero_points[c], range, by};
   }
 };
 

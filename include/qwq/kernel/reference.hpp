@@ -247,9 +247,10 @@ constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_vi
     }
 }
 
-/// clip(round_half_even(x / scale) + zero_point); NaN gives the smallest code.
+/// clip(round_half_even(x / scale) + zero_point), or x * (1 / scale); NaN gives the smallest code.
 constexpr std::int32_t quantize(float x, const affine& p) {
-  const float code = detail::round_half_even(x / p.scale) + static_cast<float>(p.zero_point);
+  const float scaled = p.by == scaling::divide ? x / p.scale : x * (1 / p.scale);
+  const float code = detail::round_half_even(scaled) + static_cast<float>(p.zero_point);
   if (!(code > static_cast<float>(p.range.min))) return p.range.min;
   return code < static_cast<float>(p.range.max) ? static_cast<std::int32_t>(code) : p.range.max;
 }

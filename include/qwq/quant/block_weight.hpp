@@ -59,9 +59,10 @@ class block_quantizer {
       for (std::size_t b = 0; b < blocks(); ++b) {
         const auto part = row.subspan(b * block, std::min(block, k_ - b * block));
         const auto [low, high] = kernel::min_max(part);
-        const qparams p = compute_qparams<int_format<Format::type, true>>({low, high});
+        using format = int_format<Format::type, true>;
+        const qparams p = compute_qparams<format>({low, high});
         scales[b] = p.scale;
-        kernel::quantize(std::span(codes).first(part.size()), part, to_affine(p, Format::type));
+        kernel::quantize(std::span(codes).first(part.size()), part, to_affine<format>(p));
         kernel::pack_int4(packed.subspan(b * block / 2), std::span(codes).first(part.size()));
       }
     }

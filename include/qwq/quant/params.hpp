@@ -27,25 +27,39 @@ struct qparams {
   friend constexpr bool operator==(const qparams&, const qparams&) = default;
 };
 
-/// What the kernels take: `p` together with the codes that values are clipped to, all those of `t`.
-constexpr kernel::affine to_affine(const qparams& p, dtype t) { return {p.scale, p.zero_point, kernel::full_range(t)}; }
-
 /// An integer format that is chosen at run time. `type` is one of i4, u4, i8, u8, i16, u16.
 struct int_spec {
   dtype type = dtype::u8;
   bool symmetric = false;
   bool reduce_range = false;  ///< Half of the codes, for machines whose int8 products saturate.
+  bool per_channel = false;   ///< The range is that of one channel of many; some conventions then do otherwise.
 };
+
+namespace detail {
+/// The codes of an integer format of at most 16 bits.
+constexpr kernel::code_range codes_of(dtype t) {
+  if (is_float(t) || bits(t) > 16)
+    throw error("integer format: expected i4, u4, i8, u8, i16 or u16, found " + std::string(name(t)));
+  return kernel::full_range(t);
+}
+/// Throws `error` when an end is not finite or low > high.
+constexpr void require_finite(range r) {
+  constexpr float largest = std::numeric_limits<float>::max();
+  if (!(-largest <= r.low && r.low <= r.high && r.high <= largest))
+    throw error("range: expected finite low <= high, found [" + std::to_string(r.low) + ", " + std::to_string(r.high) +
+                "]");
+}
+}  // namespace detail
 
 /// The convention of onnxruntime's quantizer (`compute_scale_zp`, 1.23).
 struct ort {
+  static constexpr kernel::scaling by = kernel::scaling::divide;
+
   /// The codes that a range is spread over. The scale comes from them; values are clipped to all codes of the type.
   /// Symmetric 8- and 16-bit formats leave one code out, which puts 0 in the middle (127 and 32767 when unsigned);
   /// symmetric 4-bit formats keep all 16, so i4 has scale 2 * absmax / 15.
   static constexpr kernel::code_range scale_range(int_spec f) {
-    if (is_float(f.type) || bits(f.type) > 16)
-      throw error("integer format: expected i4, u4, i8, u8, i16 or u16, found " + std::string(name(f.type)));
-    auto [low, high] = kernel::full_range(f.type);
+    auto [low, high] = detail::codes_of(f.type);
     if (f.reduce_range) {
       low /= 2;
       high = is_signed(f.type) && bits(f.type) > 4 ? -low : high / 2;
@@ -59,10 +73,7 @@ struct ort {
   /// it is widened to [-absmax, absmax]. A range too narrow for a normal scale gives {1, 0}; one wider than f32 an
   /// infinite scale. Throws `error` when an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float min_real_range = 0) {
-    constexpr float largest = std::numeric_limits<float>::max();
-    if (!(-largest <= r.low && r.low <= r.high && r.high <= largest))
-      throw error("range: expected finite low <= high, found [" + std::to_string(r.low) + ", " +
-                  std::to_string(r.high) + "]");
+    detail::require_finite(r);
     const auto [qmin, qmax] = scale_range(f);
     float low = std::min(r.low, 0.0f);
     float high = std::max(r.high, 0.0f);
@@ -81,7 +92,7 @@ struct ort {
 };
 
 /// An integer format as a type: codes of type `T`, and how a range becomes a scale. Ecosystems differ in that, so the
-/// convention is a part of the type: a struct with `scale_range` and `compute_qparams`, as `ort` has them.
+/// convention is a part of the type: a struct with `by`, `scale_range` and `compute_qparams`, as `ort` has them.
 template <dtype T, bool Symmetric, class Convention = ort>
 struct int_format {
   static constexpr dtype type = T;
@@ -97,8 +108,16 @@ struct int_format {
 
 /// Scale and zero point of `r` in `Format`, by its convention.
 template <class Format>
-constexpr qparams compute_qparams(range r, float min_real_range = 0, bool reduce_range = false) {
-  return Format::convention::compute_qparams({Format::type, Format::symmetric, reduce_range}, r, min_real_range);
+constexpr qparams compute_qparams(range r, float min_real_range = 0, bool reduce_range = false,
+                                  bool per_channel = false) {
+  return Format::convention::compute_qparams({Format::type, Format::symmetric, reduce_range, per_channel}, r,
+                                             min_real_range);
+}
+
+/// What the kernels take: `p` together with what `Format` says of rounding and clipping.
+template <class Format>
+constexpr kernel::affine to_affine(const qparams& p) {
+  return {p.scale, p.zero_point, kernel::full_range(Format::type), Format::convention::by};
 }
 
 }  // namespace qwq

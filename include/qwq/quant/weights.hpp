@@ -23,6 +23,21 @@ namespace qwq {
 /// What shares one scale: the whole matrix, a row (axis 0), or a column (axis 1).
 enum class granularity : std::uint8_t { tensor, row, column };
 
+/// A weight format with a scale for each row, whatever the user chose.
+template <class Format>
+struct for_each_row : Format {
+  static constexpr granularity shared = granularity::row;
+};
+
+/// What shares a scale in `Format`: what the format says, or else `chosen`.
+template <class Format>
+constexpr granularity shared_in(granularity chosen) {
+  if constexpr (requires { Format::shared; })
+    return Format::shared;
+  else
+    return chosen;
+}
+
 namespace detail {
 template <dtype T> struct code {
   using type = storage_t<T>;
@@ -107,7 +122,7 @@ struct weight_params {
   explicit weight_params(const weight_ranges& ranges, float min_real_range = 0, bool reduce_range = false)
       : shared(ranges.shared()) {
     for (const range r : ranges.result()) {
-      const qparams p = compute_qparams<Format>(r, min_real_range, reduce_range);
+      const qparams p = compute_qparams<Format>(r, min_real_range, reduce_range, shared != granularity::tensor);
       scales.push_back(p.scale);
       zero_points.push_back(p.zero_point);
     }
@@ -120,14 +135,15 @@ namespace detail {
 template <class Format, class F>
 void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std::int64_t rows, F&& f) {
   constexpr auto clip = kernel::full_range(Format::type);
+  constexpr auto by = Format::convention::by;
   std::span<const float> scales = p.scales;
   std::span<const std::int32_t> zero_points = p.zero_points;
-  if (p.shared == granularity::tensor) return f(kernel::affine{scales[0], zero_points[0], clip});
+  if (p.shared == granularity::tensor) return f(kernel::affine{scales[0], zero_points[0], clip, by});
   if (p.shared == granularity::column)
-    return f(kernel::channel_affine{scales, zero_points, clip, kernel::channel_axis::column});
+    return f(kernel::channel_affine{scales, zero_points, clip, kernel::channel_axis::column, by});
   const auto first = static_cast<std::size_t>(first_row), count = static_cast<std::size_t>(rows);
   f(kernel::channel_affine{scales.subspan(first, count), zero_points.subspan(first, count), clip,
-                           kernel::channel_axis::row});
+                           kernel::channel_axis::row, by});
 }
 
 }  // namespace detail

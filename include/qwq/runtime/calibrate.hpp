@@ -104,7 +104,7 @@ class observer_bank final : public calibration_listener {
     std::vector<kernel::affine> out(observers.size());
     for (std::size_t s = 0; s < observers.size(); ++s)
       if (Compiled::slots[s].kind == slot_kind::activation)
-        out[s] = to_affine(compute_qparams<format>(observers[s].result()), format::type);
+        out[s] = to_affine<format>(compute_qparams<format>(observers[s].result()));
     return out;
   }
 

@@ -79,7 +79,7 @@ template <class Format>
 weight_params<Format> measure_weight(const tensor_info& t, granularity shared) {
   const std::int64_t rows = t.shape[0], cols = t.shape[1];
   std::vector<float> buffer;
-  weight_ranges ranges(std::string(t.file) + ": tensor '" + t.name + "'", shared, rows, cols);
+  weight_ranges ranges(std::string(t.file) + ": tensor '" + t.name + "'", shared_in<Format>(shared), rows, cols);
   for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) { ranges.observe(first, block); });
   return weight_params<Format>(ranges);
 }
@@ -189,7 +189,7 @@ class constant_store {
   void fake_quantize([[maybe_unused]] std::span<float> x) const {
     if constexpr (Scheme::types.quantizes_activations()) {
       using format = typename Scheme::activation_format;
-      if (quantized_) kernel::fake_quantize(x, x, to_affine(constant_params<format>(x), format::type));
+      if (quantized_) kernel::fake_quantize(x, x, to_affine<format>(constant_params<format>(x)));
     }
   }
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Schemes with TICO's convention, on every edge: for targets without float operators.
+#pragma once
+
+#include <string_view>
+
+#include "qwq/quant/scheme.hpp"
+#include "qwq/quant/tico.hpp"
+#include "qwq/quant/weights.hpp"
+
+namespace qwq {
+
+/// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
+template <dtype Weight, dtype Activation>
+struct tico_scheme {
+  static constexpr placement types{Activation, Weight, extent::all};
+  using weight_format = for_each_row<int_format<Weight, is_signed(Weight), tico>>;
+  using activation_format = int_format<Activation, is_signed(Activation), tico>;
+};
+
+/// uint8 weights, int16 activations.
+struct tico_w8a16 : tico_scheme<dtype::u8, dtype::i16> {
+  static constexpr std::string_view name = "tico_w8a16";
+};
+/// uint4 weights, int16 activations.
+struct tico_w4a16 : tico_scheme<dtype::u4, dtype::i16> {
+  static constexpr std::string_view name = "tico_w4a16";
+};
+/// uint8 weights and activations.
+struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
+  static constexpr std::string_view name = "tico_w8a8";
+};
+
+/// int8 weights, and int16 activations whose scales are powers of two: a form that engines without TICO's integer
+/// kernels execute, all with the same codes.
+struct qdq_w8a16 {
+  static constexpr std::string_view name = "qdq_w8a16";
+  static constexpr placement types{dtype::i16, dtype::i8, extent::all};
+  using weight_format = for_each_row<int_format<dtype::i8, true, tico>>;
+  using activation_format = int_format<dtype::i16, true, power_of_two<tico>>;
+};
+
+}  // namespace qwq
