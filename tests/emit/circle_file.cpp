@@ -93,15 +93,15 @@ TEST_CASE("circle file: identifier, version and numbers of each flavour") {
     CHECK(read.identifier == (f == flavour::circle ? "CIR0" : "TFL3"));
     CHECK(read.version == (f == flavour::circle ? 0 : 3));
     CHECK(read.description == "qwq");
-    CHECK_THROWS_AS(
-        to_circle::check_file(map.bytes(), f == flavour::circle ? flavour::tflite : flavour::circle, "m"), error);
+    CHECK_THROWS_AS(to_circle::check_file(map.bytes(), f == flavour::circle ? flavour::tflite : flavour::circle, "m"),
+                    error);
     CHECK(map.size() % 16 == 0);
   }
   CHECK(static_cast<int>(to_circle::element_type(dtype::u4, flavour::circle)) == -1);
   CHECK(static_cast<int>(to_circle::element_type(dtype::u4, flavour::tflite)) == 20);
-  const std::vector<std::pair<dtype, int>> numbers{{dtype::f32, 0}, {dtype::f16, 1},  {dtype::bf16, 18}, {dtype::i4, 17},
-                                                   {dtype::i8, 9},  {dtype::u8, 3},   {dtype::i16, 7},   {dtype::u16, 16},
-                                                   {dtype::i32, 2}, {dtype::i64, 4}};
+  const std::vector<std::pair<dtype, int>> numbers{
+      {dtype::f32, 0}, {dtype::f16, 1}, {dtype::bf16, 18}, {dtype::i4, 17}, {dtype::i8, 9},
+      {dtype::u8, 3},  {dtype::i16, 7}, {dtype::u16, 16},  {dtype::i32, 2}, {dtype::i64, 4}};
   for (const auto& [type, number] : numbers)
     for (const flavour f : {flavour::circle, flavour::tflite})
       CHECK(static_cast<int>(to_circle::element_type(type, f)) == number);
@@ -242,20 +242,19 @@ TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolu
   const auto ids = m.input("ids", {dtype::i32, {1}});
   std::vector<to_circle::tensor_id> joined;
   for (int i = 0; i < 4; ++i) {
-    const auto table = m.constant(
-        "table", "table" + std::to_string(i), {dtype::u8, {rows, width}},
-        [i](const to_circle::byte_sink& sink) {
-          std::vector<std::byte> piece(1 << 16);
-          std::uint64_t left = rows * width;
-          piece.front() = static_cast<std::byte>(i + 1);
-          for (; left > piece.size(); left -= piece.size()) {
-            sink(piece);
-            piece.front() = std::byte{0};
-          }
-          piece.resize(left);
-          piece.back() = static_cast<std::byte>(i + 101);
-          sink(piece);
-        });
+    const auto table = m.constant("table", "table" + std::to_string(i), {dtype::u8, {rows, width}},
+                                  [i](const to_circle::byte_sink& sink) {
+                                    std::vector<std::byte> piece(1 << 16);
+                                    std::uint64_t left = rows * width;
+                                    piece.front() = static_cast<std::byte>(i + 1);
+                                    for (; left > piece.size(); left -= piece.size()) {
+                                      sink(piece);
+                                      piece.front() = std::byte{0};
+                                    }
+                                    piece.resize(left);
+                                    piece.back() = static_cast<std::byte>(i + 101);
+                                    sink(piece);
+                                  });
     const auto y = m.tensor("y", {dtype::u8, {1, width}}, {{1.0f}, {0}});
     m.node(code::GATHER, {table, ids}, {y}, to_circle::schema::GatherOptionsT{});
     m.output(y);
@@ -269,7 +268,7 @@ TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolu
   const mapped_file map(path);
   CHECK(map.size() > 3221225472u);
   CHECK(map.size() % 16 == 0);
-  struct stat info {};
+  struct stat info{};
   REQUIRE(::stat(path.c_str(), &info) == 0);
   CHECK(info.st_blocks * 512 < (1 << 20));  // what it takes on the disk
   to_circle::check_file(map.bytes(), flavour::circle, "big");

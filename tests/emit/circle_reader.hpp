@@ -152,8 +152,15 @@ inline model read(bytes file) {
     subgraph out;
     out.name = g.text(4);
     for (const table& t : g.tables(0)) {
-      tensor x{t, std::string(t.text(3)), t.scalar<std::int8_t>(1), t.numbers<std::int32_t>(0),
-               t.numbers<std::int32_t>(7), t.scalar<std::uint32_t>(2), {}, {}, 0};
+      tensor x{t,
+               std::string(t.text(3)),
+               t.scalar<std::int8_t>(1),
+               t.numbers<std::int32_t>(0),
+               t.numbers<std::int32_t>(7),
+               t.scalar<std::uint32_t>(2),
+               {},
+               {},
+               0};
       if (t.has(4)) {
         x.scales = t.sub(4).numbers<float>(2);
         x.zero_points = t.sub(4).numbers<std::int64_t>(3);
@@ -166,7 +173,7 @@ inline model read(bytes file) {
     for (const table& n : g.tables(3)) {
       const table& code = codes.at(n.scalar<std::uint32_t>(0));
       node o{code.scalar<std::int32_t>(3), code.scalar<std::int8_t>(0), n.scalar<std::uint8_t>(3),
-             n.numbers<std::int32_t>(1), n.numbers<std::int32_t>(2), {file, 0}};
+             n.numbers<std::int32_t>(1),   n.numbers<std::int32_t>(2),  {file, 0}};
       if (code.scalar<std::int32_t>(2, 1) != 1) throw std::runtime_error("an operator of another version");
       if (n.has(4)) o.options = n.sub(4);
       out.nodes.push_back(o);

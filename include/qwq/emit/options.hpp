@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 
 #include "qwq/quant/weights.hpp"
 
@@ -14,6 +15,8 @@ struct emit_options {
   /// Tokens for which a runtime is told to make room in the KV cache; at most the model's positions. Files with a
   /// symbolic cache take any length.
   std::int64_t max_length = 2048;
+  /// Where to say what was checked about the files; null: nowhere.
+  std::ostream* notes = nullptr;
 };
 
 }  // namespace qwq

@@ -164,4 +164,14 @@ inline void check_file(std::span<const std::byte> file, flavour f, const std::st
   detail::file_check(file, name).run();
 }
 
+/// Values of a file that have no quantization parameters, in all subgraphs: 0 where machines compute in integers only.
+/// Indices and shapes, which are int32, need none.
+inline std::int64_t count_missing_qparams(std::span<const std::byte> file) {
+  std::int64_t missing = 0;
+  for (const auto* g : detail::items(schema::GetModel(file.data())->subgraphs()))
+    for (const auto* t : detail::items(g->tensors()))
+      missing += t->type() != schema::TensorType::INT32 && t->quantization() == nullptr;
+  return missing;
+}
+
 }  // namespace qwq::to_circle

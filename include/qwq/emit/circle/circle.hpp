@@ -5,7 +5,9 @@
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qwq/emit/circle/check.hpp"
@@ -25,12 +27,13 @@ namespace to_circle {
 struct file_kind {
   flavour reader;
   form quantized;
+  bool per_head;
 };
 
 template <class Target> inline constexpr bool kind_of = false;  // no target of ours
-template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{flavour::circle, form::integer};
-template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{flavour::circle, form::qdq};
-template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{flavour::tflite, form::qdq};
+template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{flavour::circle, form::integer, O.per_head};
+template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{flavour::circle, form::qdq, O.per_head};
+template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{flavour::tflite, form::qdq, O.per_head};
 
 template <class Target>
 concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>;
@@ -42,13 +45,14 @@ struct mode {
   const activation_params* tuned = nullptr;
 
   /// Parameters of one part of it.
-  const std::vector<kernel::affine>* of(part_place where) const { return tuned != nullptr ? &where.of(*tuned) : nullptr; }
+  const std::vector<kernel::affine>* of(part_place where) const {
+    return tuned != nullptr ? &where.of(*tuned) : nullptr;
+  }
 };
 
 /// Writes a decoder layer, whose hidden states are bound, and binds what it makes of them.
 inline auto write_layer(graph_writer& w, const mode& m, std::size_t i, const value_names& inputs = {}) {
-  const auto results =
-      w.write(m.parts.layer, static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
+  const auto results = w.write(m.parts.layer, static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
   w.bind("hidden_states", results.at("hidden_states"));
   return results;
 }
@@ -75,13 +79,15 @@ inline void write_model(graph_writer& w, const mode& m, std::int64_t layers) {
 }
 
 /// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
-inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill, const mode& decode,
-                                              std::int64_t layers, file_kind kind, const op_map<graph_writer>& ops,
-                                              const std::string& suffix, const std::filesystem::path& out) {
+/// `missing`: where the values without quantization parameters are counted; may be null.
+inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill,
+                                              const mode& decode, std::int64_t layers, file_kind kind,
+                                              const op_map<graph_writer>& ops, const std::string& suffix,
+                                              std::int64_t* missing, const std::filesystem::path& out) {
   file_set files(out);
   const auto add_graph = [&](model_builder& m, const std::string& name, auto&& write) {
     m.begin(name);
-    graph_writer w(m, constants, ops, kind.quantized);
+    graph_writer w(m, constants, ops, kind.quantized, kind.per_head);
     write(w);
     w.finish();
   };
@@ -89,7 +95,9 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
     atomic_file& file = files.add(name + suffix);
     m.write(file);
     file.sync();
-    check_file(mapped_file(file.temporary()).bytes(), kind.reader, file.name());
+    const mapped_file whole(file.temporary());
+    check_file(whole.bytes(), kind.reader, file.name());
+    if (missing != nullptr) *missing += count_missing_qparams(whole.bytes());
   };
   const auto add_stage = [&](const std::string& name, bool dynamic, auto&& write) {
     model_builder m(kind.reader, dynamic);
@@ -110,8 +118,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   add_stage("lm_head", false, [&](graph_writer& w) { w.output("logits", write_head(w, decode)); });
 
   model_builder whole(kind.reader);
-  for (const mode& m : {prefill, decode})
-    add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m, layers); });
+  for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m, layers); });
   save(whole, "model");
   copy_files(files, from.folder(), tokenizer_files);
   copy_files(files, from.folder(), config_files);
@@ -136,13 +143,19 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   };
   tensor_source constants(from, quantizer::of<Scheme>(), options.weights);
   const std::string type = Scheme::types.quantizes() ? ".q" : ".f32";
-  return write_stages(
-      from, constants,
-      parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
-            static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
-      parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
-            static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
-      Model::config.num_hidden_layers, kind, ops, type + (kind.reader == flavour::circle ? ".circle" : ".tflite"), out);
+  const bool only_integers = Scheme::types.quantizes() && kind.quantized == form::integer;
+  std::int64_t missing = 0;
+  auto written = write_stages(from, constants,
+                              parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
+                                    static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
+                              parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
+                                    static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
+                              Model::config.num_hidden_layers, kind, ops,
+                              type + (kind.reader == flavour::circle ? ".circle" : ".tflite"),
+                              only_integers ? &missing : nullptr, out);
+  if (only_integers && options.notes != nullptr)
+    *options.notes << "[QuantCheck] " << missing << " nodes without qparam detected.\n";
+  return written;
 }
 
 }  // namespace qwq

@@ -32,18 +32,22 @@ struct encoding {
   friend bool operator==(const encoding&, const encoding&) = default;
 };
 
-/// A value of a part: its tensor, and how that is encoded.
+/// A value of a part: its tensor, and how that is encoded. A value [1,heads,rows,columns] can also be held head by
+/// head, as tensors [1,1,rows,columns]; then the tensor of the whole is there when somebody asked for it.
 struct written_value {
   tensor_id tensor = no_tensor;
   encoding how;
+  std::vector<tensor_id> heads{};
 };
 
 /// Writes parts into the subgraph that the model stands at. The functions of the op map see it while it stands at a
 /// node.
 class graph_writer {
  public:
-  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, form f)
-      : model_(model), constants_(constants), ops_(ops), form_(f) {}
+  /// `per_head`: products of attention are written head by head, for machines without batches of them.
+  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, form f,
+               bool per_head = false)
+      : model_(model), constants_(constants), ops_(ops), form_(f), per_head_(per_head) {}
 
   /// Writes a part for one layer (`layer` < 0: the part has none). An input whose name, or what `inputs` maps it to, is
   /// bound to no value becomes an input of the subgraph. `params`: parameters of the activation slots, null when the
@@ -57,7 +61,7 @@ class graph_writer {
     values_.assign(p.nodes.size(), {});
     for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self().kind](*this);
     std::map<std::string_view, written_value> result;
-    for (const graph_output& o : p.outputs) result[o.name.view()] = values_[o.id];
+    for (const graph_output& o : p.outputs) result[o.name.view()] = joined(o.id);
     return result;
   }
 
@@ -78,10 +82,10 @@ class graph_writer {
   model_builder& model() { return model_; }
   tensor_source& constants() { return constants_; }
   const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
-  tensor_id arg(std::size_t k) const { return values_[self().args[k]].tensor; }
-  std::vector<tensor_id> args() const {
+  tensor_id arg(std::size_t k) { return joined(self().args[k]).tensor; }
+  std::vector<tensor_id> args() {
     std::vector<tensor_id> all;
-    for (const node_id a : self().args) all.push_back(values_[a].tensor);
+    for (const node_id a : self().args) all.push_back(joined(a).tensor);
     return all;
   }
 
@@ -91,12 +95,36 @@ class graph_writer {
 
   /// Appends an operator that computes the current node's value from `inputs`.
   template <class... Options>
-  void emit(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, Options&&... options) {
+  void emit(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, const Options&... options) {
     const encoding how = encoding_of_result();
-    const std::string name = tensor_of_leaf() + "::" + std::string(qwq::name(self().kind));
-    const tensor_id out = model_.tensor(name, {how.type, self().dims()}, how.params);
-    model_.node(code, inputs, {out}, std::forward<Options>(options)...);
-    values_[id_] = {out, how};
+    values_[id_] = {append(code, inputs, self().dims(), how, options...), how};
+  }
+  /// The same from all arguments; head by head if one of them is held so. Fewer heads serve as many of more; what is
+  /// not held so has one row of heads.
+  template <class... Options>
+  void emit_each(schema::BuiltinOperator code, const Options&... options) {
+    emit_each_as(encoding_of_result(), code, options...);
+  }
+
+  /// Whether products of this value's heads are written one by one.
+  bool is_per_head() const { return per_head_ && self().dims().size() == 4; }
+  /// Has the k-th argument held head by head.
+  void split(std::size_t k) {
+    written_value& x = values_[self().args[k]];
+    if (!x.heads.empty()) return;
+    shape dims = arg_node(k).dims();
+    const std::int64_t heads = std::exchange(dims[1], dim{1}).extent;
+    for (std::int32_t h = 0; h < heads; ++h)
+      x.heads.push_back(append(schema::BuiltinOperator::SLICE,
+                               {x.tensor, model_.ints({0, h, 0, 0}), model_.ints({-1, 1, -1, -1})}, dims, x.how,
+                               schema::SliceOptionsT{}));
+  }
+  /// Takes the heads of the first argument, split or not, as those of the current value: rows of [1,kv_heads,...] are
+  /// rows of the heads [1,heads,...] that share one.
+  void regroup() {
+    split(0);
+    const written_value& x = values_[self().args[0]];
+    values_[id_] = {no_tensor, x.how, x.heads};
   }
 
   /// The value that the caller binds, or an input of the subgraph. Ids are 32 bits wide: as wide as hosts have them.
@@ -115,7 +143,8 @@ class graph_writer {
 
   /// A constant of floats. `key`: what it holds.
   void emit_floats(const std::string& name, const std::string& key, const byte_source& source) {
-    values_[id_] = {model_.constant(name, key + ":" + std::string(qwq::name(self().type.type)), self().type, source), {}};
+    values_[id_] = {model_.constant(name, key + ":" + std::string(qwq::name(self().type.type)), self().type, source),
+                    {}};
   }
   /// A constant of codes in the format of its slot.
   void emit_codes(const std::string& name, const std::string& key, const slot& s, const quantized_source& q) {
@@ -133,25 +162,20 @@ class graph_writer {
     const encoding how = encoding_of_slot(self().slot, self().type.type);
     if (form_ == form::integer) {
       if (x.how == how) return void(values_[id_] = x);
-    } else if (const auto at = codes_.find(x.tensor); at != codes_.end() && at->second.how == how) {
+    } else if (const auto at = codes_.find(key_of(x)); at != codes_.end() && at->second.how == how) {
       return void(values_[id_] = at->second);
     }
-    const tensor_id out = model_.tensor(name_of(x.tensor) + "::quantize", {how.type, self().dims()}, how.params);
-    model_.node(schema::BuiltinOperator::QUANTIZE, {x.tensor}, {out}, schema::QuantizeOptionsT{});
-    values_[id_] = {out, how};
+    emit_each_as(how, schema::BuiltinOperator::QUANTIZE, schema::QuantizeOptionsT{});
   }
 
   /// In the integer form readers take the codes; else DEQUANTIZE, once for each tensor.
   void emit_dequantize() {
     const written_value& x = values_[self().args[0]];
     if (form_ == form::integer) return void(values_[id_] = x);
-    const auto [known, added] = floats_.try_emplace(x.tensor, no_tensor);
-    if (added) {
-      known->second = model_.tensor(name_of(x.tensor) + "::dequantize", self().type);
-      model_.node(schema::BuiltinOperator::DEQUANTIZE, {x.tensor}, {known->second}, schema::DequantizeOptionsT{});
-      codes_[known->second] = x;
-    }
-    values_[id_] = {known->second, {}};
+    if (const auto known = floats_.find(key_of(x)); known != floats_.end()) return void(values_[id_] = known->second);
+    emit_each_as({}, schema::BuiltinOperator::DEQUANTIZE, schema::DequantizeOptionsT{});
+    floats_[key_of(x)] = values_[id_];
+    codes_[key_of(values_[id_])] = x;
   }
 
  private:
@@ -176,7 +200,52 @@ class graph_writer {
     };
   }
 
-  std::string name_of(tensor_id t) { return model_.at(t).name; }
+  /// Appends an operator with one result.
+  template <class... Options>
+  tensor_id append(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, const shape& dims,
+                   const encoding& how, const Options&... options) {
+    const std::string name = tensor_of_leaf() + "::" + std::string(qwq::name(self().kind));
+    const tensor_id out = model_.tensor(name, {how.type, dims}, how.params);
+    model_.node(code, inputs, {out}, options...);
+    return out;
+  }
+
+  template <class... Options>
+  void emit_each_as(const encoding& how, schema::BuiltinOperator code, const Options&... options) {
+    std::size_t count = 0;
+    dim rows;
+    for (const node_id a : self().args)
+      if (const auto& heads = values_[a].heads; heads.size() > count) {
+        if (count == 0) rows = model_.at(heads[0]).shape[2];
+        count = heads.size();
+      }
+    if (count == 0) return void(values_[id_] = {append(code, args(), self().dims(), how, options...), how});
+    written_value out{no_tensor, how};
+    for (std::size_t h = 0; h < count; ++h) {
+      std::vector<tensor_id> inputs;
+      for (const node_id a : self().args) {
+        const written_value& x = values_[a];
+        inputs.push_back(x.heads.empty() ? x.tensor : x.heads[h * x.heads.size() / count]);
+      }
+      out.heads.push_back(append(code, inputs, {1, 1, rows, self().dims().last()}, how, options...));
+    }
+    values_[id_] = std::move(out);
+  }
+
+  /// The value of a node, with its tensor.
+  const written_value& joined(std::size_t id) {
+    written_value& x = values_[id];
+    if (x.tensor == no_tensor && !x.heads.empty()) {
+      if (at(id).dims()[1] != dim{static_cast<std::int64_t>(x.heads.size())})
+        throw error("emit: a value of shared heads is read by " + std::string(qwq::name(self().kind)));
+      schema::ConcatenationOptionsT o;
+      o.axis = 1;
+      x.tensor = append(schema::BuiltinOperator::CONCATENATION, x.heads, at(id).dims(), x.how, o);
+    }
+    return x;
+  }
+  /// What stands for a value in maps of values.
+  static tensor_id key_of(const written_value& x) { return x.tensor != no_tensor ? x.tensor : x.heads.at(0); }
 
   encoding encoding_of_slot(std::int16_t slot, dtype type) const {
     const auto index = static_cast<std::size_t>(slot);
@@ -199,6 +268,7 @@ class graph_writer {
   tensor_source& constants_;
   const op_map<graph_writer>& ops_;
   form form_;
+  bool per_head_;
 
   // of the part that is being written
   const part* part_ = nullptr;
@@ -210,8 +280,8 @@ class graph_writer {
 
   // of the subgraph
   std::map<std::string, written_value> bound_;
-  std::map<tensor_id, tensor_id> floats_;      // codes -> what DEQUANTIZE made of them
-  std::map<tensor_id, written_value> codes_;   // and back
+  std::map<tensor_id, written_value> floats_;  // codes -> what DEQUANTIZE made of them
+  std::map<tensor_id, written_value> codes_;  // and back
   named_tensors signed_inputs_, signed_outputs_;
 };
 

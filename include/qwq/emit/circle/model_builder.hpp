@@ -101,12 +101,12 @@ class model_builder {
   /// Appends an operator; `options` is its table of the object API, or nothing.
   template <class... Options>
   void node(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, const std::vector<tensor_id>& outputs,
-            Options&&... options) {
+            const Options&... options) {
     auto& n = *graph_->operators.emplace_back(std::make_unique<schema::OperatorT>());
     n.opcode_index = opcode(code);
     n.inputs = inputs;
     n.outputs = outputs;
-    (n.builtin_options.Set(std::forward<Options>(options)), ...);
+    (n.builtin_options.Set(Options(options)), ...);
   }
 
   /// Names the inputs and outputs of the current subgraph for callers.

@@ -15,7 +15,7 @@ using code = schema::BuiltinOperator;
 /// An operator with the same arguments and an empty table of options.
 template <code Code, class... Options>
 void write_plain(graph_writer& w) {
-  w.emit(Code, w.args(), Options{}...);
+  w.emit_each(Code, Options{}...);
 }
 
 inline void write_input(graph_writer& w) { w.emit_input(); }
@@ -50,7 +50,7 @@ inline void write_fill(graph_writer& w) {
 inline void write_add(graph_writer& w) {
   schema::AddOptionsT o;
   o.pot_scale_int16 = false;
-  w.emit(code::ADD, w.args(), o);
+  w.emit_each(code::ADD, o);
 }
 
 inline void write_mean(graph_writer& w) {
@@ -63,7 +63,7 @@ inline void write_mean(graph_writer& w) {
 inline void write_softmax(graph_writer& w) {
   schema::SoftmaxOptionsT o;
   o.beta = 1;
-  w.emit(code::SOFTMAX, w.args(), o);
+  w.emit_each(code::SOFTMAX, o);
 }
 
 inline void write_rms_norm(graph_writer& w) {
@@ -78,7 +78,18 @@ inline void write_linear(graph_writer& w) {
   w.emit(code::FULLY_CONNECTED, {w.arg(0), w.arg(1), no_tensor}, o);
 }
 
+/// Neither operand is adjoint: transposes are operators of their own.
+inline void write_matmul(graph_writer& w) {
+  if (w.is_per_head()) {
+    w.split(0);
+    w.split(1);
+  }
+  w.emit_each(code::BATCH_MATMUL, schema::BatchMatMulOptionsT{});
+}
+
 inline void write_reshape(graph_writer& w) {
+  const shape &from = w.arg_node(0).dims(), &to = w.self().dims();
+  if (w.is_per_head() && from.size() == 4 && from.last() == to.last() && from[1] != to[1]) return w.regroup();
   schema::ReshapeOptionsT o;
   for (const dim& d : w.self().dims())
     o.new_shape.push_back(w.model().is_dynamic(d) ? -1 : static_cast<std::int32_t>(d.extent));
@@ -110,27 +121,26 @@ inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
 inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 
 /// What both readers of the format know.
-inline constexpr op_map shared_ops =
-    op_map<graph_writer>{}
-        .with(op::input, write_input)
-        .with(op::weight, write_weight)
-        .with(op::fill, write_fill)
-        .with(op::add, write_add)
-        .with(op::mul, write_plain<code::MUL, schema::MulOptionsT>)
-        .with(op::neg, write_plain<code::NEG, schema::NegOptionsT>)
-        .with(op::rsqrt, write_plain<code::RSQRT>)
-        .with(op::sigmoid, write_plain<code::LOGISTIC>)
-        .with(op::mean, write_mean)
-        .with(op::softmax, write_softmax)
-        .with(op::linear, write_linear)
-        .with(op::matmul, write_plain<code::BATCH_MATMUL, schema::BatchMatMulOptionsT>)
-        .with(op::reshape, write_reshape)
-        .with(op::transpose, write_transpose)
-        .with(op::concat, write_concat)
-        .with(op::slice, write_slice)
-        .with(op::embedding, write_plain<code::GATHER, schema::GatherOptionsT>)
-        .with(op::quantize, write_quantize)
-        .with(op::dequantize, write_dequantize);
+inline constexpr op_map shared_ops = op_map<graph_writer>{}
+                                         .with(op::input, write_input)
+                                         .with(op::weight, write_weight)
+                                         .with(op::fill, write_fill)
+                                         .with(op::add, write_add)
+                                         .with(op::mul, write_plain<code::MUL, schema::MulOptionsT>)
+                                         .with(op::neg, write_plain<code::NEG, schema::NegOptionsT>)
+                                         .with(op::rsqrt, write_plain<code::RSQRT>)
+                                         .with(op::sigmoid, write_plain<code::LOGISTIC>)
+                                         .with(op::mean, write_mean)
+                                         .with(op::softmax, write_softmax)
+                                         .with(op::linear, write_linear)
+                                         .with(op::matmul, write_matmul)
+                                         .with(op::reshape, write_reshape)
+                                         .with(op::transpose, write_transpose)
+                                         .with(op::concat, write_concat)
+                                         .with(op::slice, write_slice)
+                                         .with(op::embedding, write_plain<code::GATHER, schema::GatherOptionsT>)
+                                         .with(op::quantize, write_quantize)
+                                         .with(op::dequantize, write_dequantize);
 
 /// The same and Circle's own.
 inline constexpr op_map circle_ops = shared_ops.with(op::rms_norm, write_rms_norm);
