@@ -13,14 +13,9 @@
 #include "qwq/io/chat_template.hpp"
 #include "qwq/io/jsonl.hpp"
 #include "qwq/io/tokenizer.hpp"
+#include "qwq/runtime/token_text.hpp"
 
 namespace qwq {
-
-/// A text as token ids, and how many of them are the prompt: what follows is what the model says.
-struct token_text {
-  std::vector<std::int32_t> ids;
-  std::size_t prompt = 0;
-};
 
 /// How question/answer rows become text.
 enum class qa_style : std::uint8_t {

@@ -10,18 +10,13 @@
 
 #include "qwq/io/tokenizer.hpp"
 #include "qwq/tool/arguments.hpp"
+#include "qwq/tool/exporter.hpp"
 #include "qwq/tool/ids.hpp"
 
 namespace qwq {
 
-/// A scheme and target that an exporter was built for.
-struct exporter_part {
-  std::string_view scheme, target;
-  void (*run)(const exporter_arguments&);
-};
-
 /// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage. The first part is the default.
-inline int exporter_main(int argc, char** argv, std::span<const exporter_part> parts) {
+inline int exporter_main(const exporter_model& model, int argc, char** argv, std::span<const exporter_part> parts) {
   std::vector<std::string> schemes, targets;
   const auto add = [](std::vector<std::string>& names, std::string_view name) {
     if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
@@ -37,8 +32,12 @@ inline int exporter_main(int argc, char** argv, std::span<const exporter_part> p
       const tokenizer t = tokenizer::open(a.checkpoint);
       std::cout << (a.ids.empty() ? to_text(t.encode(a.text)) : t.decode(parse_ids(a.ids))) << '\n';
     } else {
-      for (const exporter_part& p : parts)
-        if (p.scheme == a.scheme && p.target == a.target) p.run(a);
+      for (const exporter_part& p : parts) {
+        if (p.scheme != a.scheme || p.target != a.target) continue;
+        if (p.emit == nullptr)
+          throw error("--scheme " + a.scheme + ": expected one that target " + a.target + " takes" + p.takers);
+        detail::exporter(model, p, a).run_command();
+      }
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error("standard output: cannot write");
     return 0;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session whose model, target and scheme are chosen when the program runs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "qwq/runtime/session.hpp"
+
+namespace qwq {
+
+/// What `session` does, behind one type; see there.
+class any_session {
+ public:
+  virtual ~any_session() = default;
+  virtual std::int64_t vocab_size() const = 0;
+  virtual std::int64_t layer_count() const = 0;
+  virtual std::int64_t position() const = 0;
+  virtual std::int64_t capacity() const = 0;
+  virtual std::int64_t chunk() const = 0;
+  virtual void truncate(std::int64_t count) = 0;
+  virtual void listen(layer_listener* l) = 0;
+  virtual void prefill(std::span<const std::int32_t> ids,
+                       const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
+  virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
+  virtual std::span<const float> decode(std::int32_t id) = 0;
+  /// A copy of the keys (or values) of a layer, [kv_heads, position, head_dim], as floats; and that shape.
+  struct cached_rows {
+    std::int64_t kv_heads = 0, head_dim = 0;
+    std::vector<float> data;
+  };
+  virtual cached_rows cached(std::int64_t layer, bool keys) const = 0;
+};
+
+namespace detail {
+
+template <class Model, target Target, quantization_scheme Scheme>
+class opened_session final : public any_session {
+ public:
+  opened_session(const checkpoint& from, std::int64_t positions, granularity weights, const calibration_result* tuned,
+                 executor* threads)
+      : bound_(from, {.positions = positions, .weights = weights}), session_(bound_, tuned, threads) {}
+
+  std::int64_t vocab_size() const override { return session_.vocab_size(); }
+  std::int64_t layer_count() const override { return session_.layer_count(); }
+  std::int64_t position() const override { return session_.position(); }
+  std::int64_t capacity() const override { return session_.capacity(); }
+  std::int64_t chunk() const override { return session_.chunk(); }
+  void truncate(std::int64_t count) override { session_.truncate(count); }
+  void listen(layer_listener* l) override { session_.listen(l); }
+  void prefill(std::span<const std::int32_t> ids,
+               const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
+    session_.prefill(ids, rows);
+  }
+  std::span<const float> prefill(std::span<const std::int32_t> ids) override { return session_.prefill(ids); }
+  std::span<const float> decode(std::int32_t id) override { return session_.decode(id); }
+  cached_rows cached(std::int64_t layer, bool keys) const override {
+    const auto view = keys ? session_.keys(layer) : session_.values(layer);
+    cached_rows out{view.kv_heads, view.head_dim, {}};
+    for (std::int64_t h = 0; h < view.kv_heads; ++h)
+      for (std::int64_t i = 0; i < position() * view.head_dim; ++i)
+        out.data.push_back(static_cast<float>(view.at(h, 0)[i]));
+    return out;
+  }
+
+ private:
+  bound_model<Model, Target, Scheme> bound_;
+  session<Model, Target, Scheme> session_;
+};
+
+}  // namespace detail
+
+/// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
+template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
+std::unique_ptr<any_session> open_session(const checkpoint& from, std::int64_t positions,
+                                          granularity weights = granularity::tensor,
+                                          const calibration_result* tuned = nullptr, executor* threads = nullptr) {
+  return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);
+}
+
+}  // namespace qwq

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an exporter does for one scheme and target. Each is compiled apart, so that no translation unit grows with their
+// number; all that is the same for every pair is in exporter.hpp.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/hana/type.hpp>
+
+#include "qwq/core/written_file.hpp"
+#include "qwq/emit/options.hpp"
+#include "qwq/model/qwen3.hpp"
+#include "qwq/runtime/any_session.hpp"
+#include "qwq/runtime/calibrate.hpp"
+
+namespace qwq {
+
+/// Coverage and rules of a program, counted over all of its layers.
+struct program_summary {
+  coverage edges;
+  std::map<std::string, std::uint64_t> rules;  ///< rule -> times that it fired
+};
+
+/// Binds a checkpoint for texts of at most `positions` tokens and opens a session on it.
+using session_opener = std::unique_ptr<any_session> (*)(const checkpoint&, std::int64_t positions, granularity,
+                                                        const calibration_result*, executor*);
+
+/// The model that an exporter was built for, in float.
+struct exporter_model {
+  qwen3_config config;
+  session_opener open = nullptr;
+};
+
+/// A scheme and target that an exporter was built for. `calibrate` is null when there is nothing to calibrate, `open`
+/// when nothing is quantized: the target's graph then computes what the model's own does. All functions are null for a
+/// scheme that the target does not take; then `takers` names the targets that do, for a message.
+struct exporter_part {
+  std::string_view scheme, target;
+  placement types;
+  std::int64_t longest = 0;  ///< tokens that a text can have
+  std::string takers{};
+  calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
+                                  const std::function<void(std::size_t)>& done) = nullptr;
+  session_opener open = nullptr;
+  std::vector<written_file> (*emit)(const checkpoint&, const calibration_result*, const emit_options&,
+                                    const std::filesystem::path&) = nullptr;
+  program_summary (*summarize)() = nullptr;
+};
+
+namespace detail {
+
+/// One block for each layer; parts that both graphs of a target share count once.
+template <class Model, target Target, quantization_scheme Scheme>
+program_summary summarize_program() {
+  program_summary out;
+  const auto add = [&](auto part, std::uint64_t times) {
+    using compiled_part = typename decltype(part)::type;
+    if (Scheme::types.quantizes()) {
+      out.edges.covered += times * compiled_part::covered.covered;
+      out.edges.total += times * compiled_part::covered.total;
+    }
+    for (const rule& r : Target::rules) out.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
+  };
+  constexpr auto layers = static_cast<std::uint64_t>(Model::config.num_hidden_layers);
+  using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
+  using decode = program<Model, Target, Scheme, 1>;
+  add(boost::hana::type_c<typename prefill::embedding>, 1);
+  add(boost::hana::type_c<typename prefill::layer>, layers);
+  add(boost::hana::type_c<typename prefill::norm>, 1);
+  add(boost::hana::type_c<typename prefill::head>, 1);
+  if (is_one_graph<Target>) return out;
+  add(boost::hana::type_c<typename decode::layer>, layers);
+  add(boost::hana::type_c<typename decode::norm>, 1);
+  return out;
+}
+
+}  // namespace detail
+
+template <qwen3_config C>
+exporter_model make_exporter_model() {
+  return {C, &open_session<qwen3<C>>};
+}
+
+/// The part of `Scheme` and `Target`; `emit` of the target is declared by its own header.
+template <qwen3_config C, target Target, quantization_scheme Scheme>
+exporter_part make_exporter_part() {
+  using model = qwen3<C>;
+  exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
+  if constexpr (Target::takes(Scheme::types)) {
+    if constexpr (Scheme::types.quantizes_activations())
+      part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+                          const std::function<void(std::size_t)>& done) {
+        return calibrate<model, Target, Scheme>(from, texts, o, done);
+      };
+    if constexpr (Scheme::types.quantizes()) part.open = &open_session<model, Target, Scheme>;
+    part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,
+                   const std::filesystem::path& out) { return emit<model, Target, Scheme>(from, tuned, o, out); };
+    part.summarize = &detail::summarize_program<model, Target, Scheme>;
+  } else {
+    part.takers = detail::targets_to_text(detail::targets_that<detail::takes_types<Scheme::types>>{});
+  }
+  return part;
+}
+
+}  // namespace qwq
