@@ -52,11 +52,11 @@ class observer_bank final : public calibration_listener {
   }
 
   calibration_result result() const {
-    calibration_result out{params<prefill>(prefill_), params<decode>(decode_)};
+    bank decode_bank = decode_;
     for_each_part([&](part_place at) {
-      if (is_shared(at)) at.of(out.decode) = at.of(out.prefill);
+      if (is_shared(at)) at.of(decode_bank) = at.of(prefill_);
     });
-    return out;
+    return {params<prefill>(prefill_), params<decode>(decode_bank)};
   }
 
  private:
