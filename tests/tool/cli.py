@@ -257,6 +257,17 @@ class Report(Case):
             self.assertIn(line, progress)
             self.assertNotIn(line, output)
 
+    def test_scatter(self):
+        few = self.rows(2)
+        picture = self.scratch / "scatter.svg"
+        arguments = {"checkpoint": TINY, "scheme": "w8a16", "calibration": few}
+        output, _ = self.done("evaluate", "--quiet", "--scatter", eval=few, scatter_svg=picture, **arguments)
+        lines = output[output.index("logits, w8a16 over float"):].splitlines()
+        self.assertEqual(len(lines), 26)
+        self.assertEqual(max(map(len, lines[1:])), 50)
+        self.assertIn("\u2022", lines[12])
+        self.assertTrue(picture.read_text(encoding="utf-8").startswith("<svg"))
+
     def test_w8a8_needs_an_observer(self):
         # The outliers take min/max's eight bits; entropy clips them.
         kl = {}
@@ -328,6 +339,7 @@ class Usage(Case):
             (["exprot"], "subcommand"),
             (["run", "--checkpoint", TINY, "--ids", "5"], "--dump"),
             (["run", "--ids", "5", "--dump", out], "--checkpoint"),
+            (["export", "--checkpoint", TINY, "--out", out, "--scatter"], "--eval"),
             (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--decode", "-1"], "--decode"),
             (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--scheme", "w4a4"], "w4a4"),
             (["run", "--checkpoint", TINY, "--ids", "5", "--dump", out, "--frobnicate"], "--frobnicate"),

@@ -57,9 +57,17 @@ class layer_comparison {
   std::vector<tensor_error> error_;
 };
 
+/// Adds the values of one token as long as there are few enough to plot.
+inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std::span<const float> quantized) {
+  constexpr std::size_t most = std::size_t{1} << 18;
+  if (!pairs.reference.empty() && pairs.reference.size() + reference.size() > most) return;
+  pairs.reference.insert(pairs.reference.end(), reference.begin(), reference.end());
+  pairs.quantized.insert(pairs.quantized.end(), quantized.begin(), quantized.end());
+}
+
 }  // namespace detail
 
-/// Fills the fidelity, decode, layers and divergence parts of `report`. Every text is read by both models in the
+/// Fills the fidelity, decode, layers, divergence and logits parts of `report`. Every text is read by both models in the
 /// prefill graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model
 /// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
 /// differs.
@@ -91,6 +99,7 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
           const std::size_t next = first + static_cast<std::size_t>(i) + 1;
           if (next == ids.size()) return;  // nothing follows the last token: it is not scored
           const std::span<const float> expected(kept.data() + i * vocab, static_cast<std::size_t>(vocab));
+          detail::keep_pairs(report.logits, expected, rows.span(i));
           prefill.add(expected, rows.span(i), ids[next]);
           prefill_logits.add(expected, rows.span(i));
         }

@@ -43,6 +43,11 @@ struct coverage_count {
   std::uint64_t covered = 0, total = 0;
 };
 
+/// The same values of the float and of the quantized model.
+struct value_pairs {
+  std::vector<float> reference, quantized;
+};
+
 /// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
 struct fidelity_report {
   std::string model, scheme, observer, target;
@@ -53,6 +58,7 @@ struct fidelity_report {
   std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
   std::vector<written_file> files;
   greedy_divergence divergence;
+  value_pairs logits;                          ///< of the first tokens, for a scatter plot
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;
 };

@@ -19,9 +19,9 @@ namespace qwq {
 /// What the user asked for.
 struct exporter_arguments {
   std::string command;
-  std::string checkpoint, calibration, eval, json, out, dump, prompt, ids, text;
+  std::string checkpoint, calibration, eval, json, scatter_svg, out, dump, prompt, ids, text;
   std::string scheme, target, observer = "minmax";
-  bool per_channel = false, chat = false, quiet = false;
+  bool per_channel = false, chat = false, quiet = false, scatter = false;
   std::int64_t decode = 0, max_new = 64, decode_steps = 32;
   std::size_t threads = 0;
   sampling sample{};
@@ -76,18 +76,24 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
     c->add_flag("--chat", a.chat, "put prompts and question/answer rows into the chat template");
   };
 
+  const auto reports = [&](CLI::App* c) {
+    c->add_option("--json", a.json, "file for the report");
+    c->add_flag("--scatter", a.scatter, "plot quantized over float logits")->needs("--eval");
+    c->add_option("--scatter-svg", a.scatter_svg, "SVG file for that plot")->needs("--eval");
+  };
+
   CLI::App* e = app.add_subcommand("export", "calibrate and write the target's files");
   common(e, schemes.back());
   quantization(e);
   e->add_option("--out", a.out, "folder for the files")->required();
   e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on");
-  e->add_option("--json", a.json, "file for the report");
+  reports(e);
 
   CLI::App* v = app.add_subcommand("evaluate", "calibrate and compare with the float model");
   common(v, schemes.back());
   quantization(v);
   v->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->required();
-  v->add_option("--json", a.json, "file for the report");
+  reports(v);
 
   CLI::App* r = app.add_subcommand("run", "compute logits, hidden states and the KV cache for token ids");
   common(r, schemes.front());

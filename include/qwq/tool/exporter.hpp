@@ -24,6 +24,7 @@
 #include "qwq/report/compare.hpp"
 #include "qwq/report/json.hpp"
 #include "qwq/report/progress.hpp"
+#include "qwq/report/scatter.hpp"
 #include "qwq/runtime/text.hpp"
 #include "qwq/tool/arguments.hpp"
 #include "qwq/tool/ids.hpp"
@@ -73,7 +74,9 @@ class exporter {
     report.scheme = part_.scheme;
     report.target = part_.target;
     std::optional<atomic_file> json;  // opened before the work, unless in a folder that the work creates
-    if (!a_.json.empty() && !json_in_out()) json.emplace(a_.json);
+    if (!a_.json.empty() && !in_out(a_.json)) json.emplace(a_.json);
+    std::optional<atomic_file> plot;
+    if (!a_.scatter_svg.empty() && !in_out(a_.scatter_svg)) plot.emplace(a_.scatter_svg);
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
     tune();
     if (tuned_) report.observer = a_.observer + (a_.per_channel ? ", weights per channel" : ", weights per tensor");
@@ -90,17 +93,25 @@ class exporter {
       json->write(to_json(report).dump(2) + "\n");
       json->commit();
     }
+    if (!a_.scatter_svg.empty()) {
+      if (!plot) plot.emplace(a_.scatter_svg);
+      plot->write(scatter_svg(report.logits.reference, report.logits.quantized,
+                              "logits, " + report.scheme + " over float"));
+      plot->commit();
+    }
     std::cout << report;
+    if (a_.scatter)
+      std::cout << "\nlogits, " << report.scheme << " over float\n"
+                << scatter(report.logits.reference, report.logits.quantized);
   }
 
  private:
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
 
-  bool json_in_out() const {
-    const auto folder = [](const std::filesystem::path& file) {
-      return absolute(file).lexically_normal().parent_path();
-    };
-    return a_.command == "export" && folder(a_.json) == folder(std::filesystem::path(a_.out) / "report");
+  /// Whether a file of the report goes into the folder of the export, which is not there yet.
+  bool in_out(const std::filesystem::path& file) const {
+    const auto folder = [](const std::filesystem::path& p) { return absolute(p).lexically_normal().parent_path(); };
+    return a_.command == "export" && folder(file) == folder(std::filesystem::path(a_.out) / "report");
   }
 
   std::vector<token_text> texts(const std::string& file) const {
