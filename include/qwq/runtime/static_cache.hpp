@@ -39,7 +39,7 @@ class cache_host<Target, HeadDim> {
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
   /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
-  static_assert(0 < prompt && prompt <= length);
+  static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
 
   explicit cache_host(double theta)
       : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),

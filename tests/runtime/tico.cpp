@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// TICO's schemes on whole models: calibrated, run, and compared with the float model.
+#include "qwq/quant/tico_scheme.hpp"
+
+#include <doctest/doctest.h>
+
+#include "qwq/report/metrics.hpp"
+#include "qwq/runtime/calibrate.hpp"
+#include "qwq/target/circle.hpp"
+#include "support.hpp"
+
+using namespace qwq;
+using namespace qwq::test;
+
+namespace {
+
+using whole = circle<circle_options{.prompt = 64, .length = 128}>;
+/// With embedding and head in float.
+struct layers_only : whole {
+  static constexpr bool whole_model = false;
+};
+
+struct against_float {
+  double kl;      // mean KL of its next-token distributions from the float model's, which it follows token by token
+  int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
+};
+
+template <class Target, class Scheme>
+against_float follow(const std::string& model) {
+  const checkpoint weights = checkpoint::open(data / model);
+  calibration_options o;
+  o.eos = eos;
+  const auto tuned = calibrate<tinyqwen, Target, Scheme>(weights, texts("calib.jsonl", 64), o, [](std::size_t) {});
+  const bound_model<tinyqwen> float_weights(weights, {.positions = 128});
+  const bound_model<tinyqwen, Target, Scheme> bound(weights);
+  session<tinyqwen> reference(float_weights);
+  session<tinyqwen, Target, Scheme> s(bound, &tuned);
+  distribution_error error;
+  int continued = 0;
+  for (const prompt& p : prompts(model)) {
+    reference.truncate(0);
+    s.truncate(0);
+    auto expected = reference.prefill(p.ids), found = s.prefill(p.ids);
+    for (const std::int32_t id : p.continuation) {
+      error.add(expected, found);
+      expected = reference.decode(id);
+      found = s.decode(id);
+    }
+    s.truncate(0);
+    found = s.prefill(p.ids);
+    bool same = true;
+    for (const std::int32_t id : p.continuation) {
+      same = same && argmax(found) == id;
+      found = s.decode(argmax(found));
+    }
+    continued += same ? 1 : 0;
+  }
+  MESSAGE(model, " ", Scheme::name, ": KL ", error.kl(), ", continued ", continued);
+  return {error.kl(), continued};
+}
+
+/// Nothing of the model is left in float.
+template <class Scheme>
+constexpr bool covers_everything() {
+  const auto whole_part = [](coverage c) { return c.covered == c.total && c.total > 0; };
+  using prefill = program<tinyqwen, whole, Scheme, 64>;
+  using decode = program<tinyqwen, whole, Scheme, 1>;
+  return whole_part(prefill::embedding::covered) && whole_part(prefill::layer::covered) &&
+         whole_part(prefill::norm::covered) && whole_part(prefill::head::covered) &&
+         whole_part(decode::layer::covered) && whole_part(decode::norm::covered);
+}
+static_assert(covers_everything<tico_w8a16>() && covers_everything<tico_w4a16>() && covers_everything<tico_w8a8>() &&
+              covers_everything<qdq_w8a16>());
+
+}  // namespace
+
+TEST_CASE("every scheme speaks as the float model does") {
+  const auto check = [](const against_float& found, double kl, int continued) {
+    CHECK(found.kl < kl);
+    CHECK(found.continued >= continued);
+  };
+  check(follow<whole, tico_w8a16>("tinyqwen"), 0.002, 12);
+  check(follow<whole, tico_w4a16>("tinyqwen"), 0.005, 12);
+  check(follow<whole, tico_w8a8>("tinyqwen"), 0.015, 10);  // 8 bits for the residual stream, too
+  check(follow<whole, qdq_w8a16>("tinyqwen"), 0.002, 12);
+}
+
+TEST_CASE(
+    "channels that are hundreds of times larger than others are beyond an embedding of 8 bits, not beyond layers") {
+  CHECK(follow<whole, tico_w8a16>("tinyqwen-outlier").kl > 1);  // each row of the table has such channels
+  const against_float found = follow<layers_only, tico_w8a16>("tinyqwen-outlier");
+  CHECK(found.kl < 0.002);
+  CHECK(found.continued == 12);
+}
