@@ -13,13 +13,19 @@ for (const level of ['debug', 'error', 'info', 'log', 'warn']) {
   const print = console[level].bind(console);
   console[level] = (...args) => {
     const line = format(...args);
-    if (line.includes('ERROR')) complaints.push(line);
-    if (!noise.test(line)) print(line);
+    if (line.includes('ERROR'))
+      complaints.push(line);
+    else if (!noise.test(line))
+      print(line);
   };
 }
 function refuseComplaints(what) {
   if (complaints.length) throw new Error(`${what}: ${complaints.splice(0).join('; ')}`);
 }
+
+process.on('exit', () => {
+  if (complaints.length) process.stderr.write(`${complaints.join('\n')}\n`);
+});
 
 // What the loader takes for granted in a browser.
 const require = createRequire(import.meta.url);

@@ -52,13 +52,14 @@ export async function open(folder, {layout = 'whole'} = {}) {
   const names = fs.readdirSync(folder);
   const file = (stage) => path.join(folder, names.find((name) => new RegExp(`^${stage}\\.(f32|q)\\.tflite$`).test(name)));
   const model = await (layout === 'stages' ? openStages(file, config.num_hidden_layers) : openWhole(file));
-  return {begin: () => new Host(model, config)};
+  const quantized = names.some((name) => name.endsWith('.q.tflite'));
+  return {begin: () => new Host(model, quantized, config)};
 }
 
 class Host {
-  constructor(model, {num_hidden_layers, num_key_value_heads, head_dim, rope_theta, rope_parameters}) {
+  constructor(model, quantized, {num_hidden_layers, num_key_value_heads, head_dim, rope_theta, rope_parameters}) {
     const {shape} = model.decode.inputs.find(({name}) => name === 'attention_mask');
-    Object.assign(this, {model, length: shape[3], width: head_dim, theta: rope_theta ?? rope_parameters.rope_theta});
+    Object.assign(this, {model, quantized, length: shape[3], width: head_dim, theta: rope_theta ?? rope_parameters.rope_theta});
     this.past = {};
     for (let i = 0; i < num_hidden_layers; ++i)
       for (const kind of ['key', 'value'])
@@ -110,12 +111,12 @@ class Host {
     return this.run(this.model.decode, [id], mask, 1);
   }
 
-  /// Keys as models have them: those of the files hold attention's scale.
+  /// As sessions dump it. Keys hold attention's scale, but sessions in float run the model's own graph.
   dumpCache(dump, prefix) {
     for (const [name, tensor] of Object.entries(this.past)) {
       const [, kind, layer] = /^past_(key|value)_(\d+)$/.exec(name);
       const rows = cachedRows(tensor, this.cached);
-      if (kind === 'key') rows.data = rows.data.map((x) => x * Math.sqrt(this.width));
+      if (kind === 'key' && !this.quantized) rows.data = rows.data.map((x) => x * Math.sqrt(this.width));
       dump[`${prefix}.${layer}.${kind}`] = rows;
     }
   }

@@ -16,6 +16,7 @@
 #include "qwq/emit/options.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/quant/tico_scheme.hpp"
 #include "qwq/runtime/session.hpp"
 #include "qwq/target/circle.hpp"
 
