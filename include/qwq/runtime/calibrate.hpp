@@ -62,13 +62,16 @@ class observer_bank final : public calibration_listener {
  private:
   using bank = model_parts<std::vector<any_observer>>;
 
+  /// Whether both graphs have the same parameters: what stands around the layers is a file for both where it is the
+  /// target's own.
   static bool is_shared(part_place at) {
-    return is_one_graph<Target> || at.which == part_place::embedding || at.which == part_place::head;
+    if (at.which == part_place::layer) return is_one_graph<Target>;
+    return at.which != part_place::norm || is_one_graph<Target> || is_whole_model<Target>;
   }
   static_assert(prefill::embedding::slots.size() == decode::embedding::slots.size() &&
+                prefill::norm::slots.size() == decode::norm::slots.size() &&
                 prefill::head::slots.size() == decode::head::slots.size() &&
-                (!is_one_graph<Target> || (prefill::layer::slots.size() == decode::layer::slots.size() &&
-                                           prefill::norm::slots.size() == decode::norm::slots.size())));
+                (!is_one_graph<Target> || prefill::layer::slots.size() == decode::layer::slots.size()));
 
   template <class F>
   static void for_each_part(F&& f) {

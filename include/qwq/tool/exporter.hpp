@@ -84,7 +84,7 @@ class exporter {
     report.coverage = {program.edges.covered, program.edges.total};
     report.rules = program.rules;
     if (a_.command == "export")
-      report.files = part_.emit(weights_, tuned(), {.weights = shared()}, a_.out);
+      report.files = part_.emit(weights_, tuned(), {.weights = shared(), .notes = &std::cout}, a_.out);
     if (!eval.empty()) measure(report, eval);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
