@@ -15,6 +15,8 @@ struct emit_options {
   /// Tokens for which a runtime is told to make room in the KV cache; at most the model's positions. Files with a
   /// symbolic cache take any length.
   std::int64_t max_length = 2048;
+  /// Of MatMulNBits: 0 or 1 computes with float activations, 4 lets the runtime round them to int8.
+  std::int64_t accuracy_level = 4;
   /// Where to say what was checked about the files; null: nowhere.
   std::ostream* notes = nullptr;
 };

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include "qwq/core/version.hpp"
+#include "qwq/emit/options.hpp"
 #include "qwq/quant/any_observer.hpp"
 #include "qwq/runtime/sampler.hpp"
 
@@ -22,7 +23,7 @@ struct exporter_arguments {
   std::string checkpoint, calibration, eval, json, scatter_svg, out, dump, prompt, ids, text;
   std::string scheme, target, observer = "minmax";
   bool per_channel = false, chat = false, quiet = false, scatter = false;
-  std::int64_t decode = 0, max_new = 64, decode_steps = 32;
+  std::int64_t decode = 0, max_new = 64, decode_steps = 32, accuracy_level = emit_options{}.accuracy_level;
   std::size_t threads = 0;
   sampling sample{};
 };
@@ -86,6 +87,8 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   common(e, schemes.back());
   quantization(e);
   e->add_option("--out", a.out, "folder for the files")->required();
+  e->add_option("--accuracy-level", a.accuracy_level, "of MatMulNBits: 0 for float activations, 4 for int8")
+      ->check(CLI::IsMember({0, 1, 4}));
   e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on");
   reports(e);
 

@@ -84,7 +84,8 @@ class exporter {
     report.coverage = {program.edges.covered, program.edges.total};
     report.rules = program.rules;
     if (a_.command == "export")
-      report.files = part_.emit(weights_, tuned(), {.weights = shared(), .notes = &std::cout}, a_.out);
+      report.files = part_.emit(
+          weights_, tuned(), {.weights = shared(), .accuracy_level = a_.accuracy_level, .notes = &std::cout}, a_.out);
     if (!eval.empty()) measure(report, eval);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
@@ -95,8 +96,8 @@ class exporter {
     }
     if (!a_.scatter_svg.empty()) {
       if (!plot) plot.emplace(a_.scatter_svg);
-      plot->write(scatter_svg(report.logits.reference, report.logits.quantized,
-                              "logits, " + report.scheme + " over float"));
+      plot->write(
+          scatter_svg(report.logits.reference, report.logits.quantized, "logits, " + report.scheme + " over float"));
       plot->commit();
     }
     std::cout << report;
@@ -154,8 +155,7 @@ class exporter {
     const auto reference = open_float_(weights_, positions, granularity::tensor, nullptr, &threads_);
     const auto quantized = open(positions);
     progress bar("comparing", eval.size(), a_.quiet);
-    compare(report, *reference, *quantized, eval, new_tokens, config_.eos_token_ids,
-            [&](std::size_t) { bar.tick(); });
+    compare(report, *reference, *quantized, eval, new_tokens, config_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
   /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach.

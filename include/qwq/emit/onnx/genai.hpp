@@ -36,7 +36,82 @@ inline value_names write_lengths(model_builder& m) {
           {"total_seq_len", to_i32(length, "total_seq_len", {1})}};
 }
 
-inline constexpr op_map genai_ops = contrib_ops.with(op::rms_norm, write_simplified_layer_norm);
+// A matrix in blocks is written by the operators that read it, each in its shape over the same bytes.
+
+inline void write_weight_or_blocks(graph_writer& w) {
+  const slot* s = w.leaf_slot();
+  if (s == nullptr) write_weight(w);
+}
+inline void write_with_reader(graph_writer&) {}
+
+namespace detail {
+
+/// The leaf of a quantized matrix: argument `k` is what dequantizes it. Null for a matrix of floats.
+inline const node* quantized_leaf(graph_writer& w, std::size_t k) {
+  const node& x = w.arg_node(k);
+  return x.kind == op::dequantize ? &w.at(x.args[0]) : nullptr;
+}
+
+/// Codes [N, bytes of a row], or [N, blocks, bytes of a block], and scales [N, blocks], as MatMulNBits packs them.
+struct block_matrix {
+  std::string codes, scales;
+  std::int64_t n, k, block, width, blocks;
+};
+inline block_matrix write_blocks(graph_writer& w, const node& leaf, bool by_block) {
+  const std::string name = w.tensor(leaf);
+  const quantized_source& q = w.constants().matrix(w.constants().find(leaf, name));
+  const std::int64_t n = leaf.dims()[0].extent, k = leaf.dims()[1].extent, block = q.block;
+  const std::int64_t width = bits(leaf.type.type), blocks = (k + block - 1) / block;
+  const std::vector<std::int64_t> dims =
+      by_block ? std::vector{n, blocks, block * width / 8} : std::vector{n, blocks * block * width / 8};
+  model_builder& m = w.model();
+  return {m.initializer(name + (by_block ? "_blocks" : "_rows"), name + ":codes", dtype::u8, dims, q.codes),
+          m.initializer(name + "_scales", name + ":scales", dtype::f32, {n, blocks},
+                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(q.scales))); }),
+          n,
+          k,
+          block,
+          width,
+          blocks};
+}
+
+}  // namespace detail
+
+inline void write_matmul_nbits(graph_writer& w) {
+  const node* leaf = detail::quantized_leaf(w, 1);
+  if (leaf == nullptr) return write_linear(w);
+  const auto b = detail::write_blocks(w, *leaf, true);
+  ::onnx::NodeProto& n = w.emit("MatMulNBits", std::vector{w.arg(0), b.codes, b.scales}, microsoft);
+  set_attribute(n, "K", b.k);
+  set_attribute(n, "N", b.n);
+  set_attribute(n, "bits", b.width);
+  set_attribute(n, "block_size", b.block);
+  set_attribute(n, "accuracy_level", w.options().accuracy_level);
+}
+
+inline void write_gather_block_quantized(graph_writer& w) {
+  const node* leaf = detail::quantized_leaf(w, 0);
+  if (leaf == nullptr) return write_plain<"Gather">(w);
+  const auto b = detail::write_blocks(w, *leaf, false);
+  tensor_type rows = w.self().type;
+  rows.dims[2] = dim{b.blocks * b.block};
+  const std::vector inputs{b.codes, w.arg(1), b.scales};
+  const bool whole_blocks = rows.dims == w.self().dims();
+  ::onnx::NodeProto& n = whole_blocks ? w.emit("GatherBlockQuantized", inputs, microsoft)
+                                      : w.emit_helper("GatherBlockQuantized", inputs, rows, microsoft);
+  set_attribute(n, "bits", b.width);
+  set_attribute(n, "block_size", b.block);
+  set_attribute(n, "gather_axis", std::int64_t{0});
+  set_attribute(n, "quantize_axis", std::int64_t{1});
+  if (!whole_blocks)
+    w.emit("Slice", std::vector{n.output(0), w.model().int64s({0}), w.model().int64s({b.k}), w.model().int64s({2})});
+}
+
+inline constexpr op_map genai_ops = contrib_ops.with(op::rms_norm, write_simplified_layer_norm)
+                                        .with(op::weight, write_weight_or_blocks)
+                                        .with(op::dequantize, write_with_reader)
+                                        .with(op::linear, write_matmul_nbits)
+                                        .with(op::embedding, write_gather_block_quantized);
 
 template <>
 struct flavour<onnx_genai> {

@@ -11,9 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/constants.hpp"
+#include "qwq/emit/onnx/block_codes.hpp"
 #include "qwq/emit/onnx/model_builder.hpp"
 #include "qwq/emit/op_map.hpp"
+#include "qwq/emit/options.hpp"
 #include "qwq/emit/part.hpp"
 
 namespace qwq::to_onnx {
@@ -30,8 +31,9 @@ struct written_output {
 /// Writes parts into one model. The functions of the op map see it while it stands at a node.
 class graph_writer {
  public:
-  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops)
-      : model_(model), constants_(constants), ops_(ops) {}
+  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops,
+               const emit_options& options = {})
+      : model_(model), constants_(constants), ops_(ops), options_(options) {}
 
   /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a
   /// value becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`:
@@ -61,6 +63,7 @@ class graph_writer {
   const qwq::node& at(std::size_t id) const { return part_->nodes[id]; }
   model_builder& model() { return model_; }
   tensor_source& constants() { return constants_; }
+  const emit_options& options() const { return options_; }
 
   /// Value of a node, of the k-th argument, and of all arguments.
   const std::string& value(std::size_t id) const { return values_[id]; }
@@ -81,7 +84,7 @@ class graph_writer {
     return at->second;
   }
   /// Full name of the checkpoint tensor of a weight leaf.
-  std::string tensor() const { return tensor_name(part_->prefix, layer_, self().name); }
+  std::string tensor(const qwq::node& leaf) const { return tensor_name(part_->prefix, layer_, leaf.name); }
   /// Path of the node's module, "/model/layers.0/self_attn/q_proj/", as torch's exporter writes it.
   std::string scope() const {
     std::string path = "/";
@@ -107,9 +110,9 @@ class graph_writer {
   /// The same with the arguments of the current node.
   ::onnx::NodeProto& emit(std::string_view type, std::string_view domain = "") { return emit(type, args(), domain); }
   /// Appends a node whose result, of the given type, only helps to compute the value.
-  ::onnx::NodeProto& emit_helper(std::string_view type, std::span<const std::string> inputs,
-                                 const tensor_type& result) {
-    ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs);
+  ::onnx::NodeProto& emit_helper(std::string_view type, std::span<const std::string> inputs, const tensor_type& result,
+                                 std::string_view domain = "") {
+    ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs, domain);
     model_.result(n, n.name() + "_output_0", result);
     return n;
   }
@@ -142,7 +145,9 @@ class graph_writer {
   struct slot_names {
     std::string scale, zero_point;
     bool per_channel = false;
+    std::int32_t block = 0;  // rows of a stored [K, N] matrix that share a scale
   };
+  const slot_names& names_of(std::int16_t slot) const { return slots_[static_cast<std::size_t>(slot)]; }
 
   /// The slot of the current leaf; null when it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
@@ -153,6 +158,19 @@ class graph_writer {
     set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
     bases_[values_[id_]] = base;
     slots_[static_cast<std::size_t>(&s - part_->slots.data())] = parameters(base, key, s.type, q.scales, q.zero_points);
+  }
+
+  /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
+  void emit_block_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+    const block_columns columns{q, s.type, self().dims()[0].extent, self().dims()[1].extent};
+    set_value(model_.initializer(base + "_quantized", key + ":columns", columns.written(), {columns.k, columns.n},
+                                 [&](const byte_sink& sink) { columns.write(sink); }));
+    bases_[values_[id_]] = base;
+    const std::vector<float> scales = columns.scales();
+    const std::string scale =
+        model_.initializer(base + "_scale", key + ":column_scales", dtype::f32, {columns.blocks(), columns.n},
+                           [&](const byte_sink& sink) { sink(std::as_bytes(std::span(scales))); });
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", true, q.block};
   }
 
   /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
@@ -180,10 +198,14 @@ class graph_writer {
     std::string& known = readers_[codes + ' ' + names.scale];
     if (!known.empty() && chosen_[id_].empty()) return set_value(known);
     const std::string& x = bases_[codes];
-    ::onnx::NodeProto& n =
-        model_.node("DequantizeLinear", x + "_DequantizeLinear", std::vector{codes, names.scale, names.zero_point});
+    std::vector<std::string> inputs{codes, names.scale};
+    if (!names.zero_point.empty()) inputs.push_back(names.zero_point);
+    tensor_type type = self().type;
+    if (names.block > 0) std::swap(type.dims[0], type.dims[1]);
+    ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", inputs);
     if (names.per_channel) set_attribute(n, "axis", std::int64_t{0});
-    known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], self().type);
+    if (names.block > 0) set_attribute(n, "block_size", std::int64_t{names.block});
+    known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], type);
     set_value(known);
     if (arg_node(0).kind == op::quantize) {
       const kernel::affine& p = activation(self().slot);
@@ -229,6 +251,7 @@ class graph_writer {
   model_builder& model_;
   tensor_source& constants_;
   const op_map<graph_writer>& ops_;
+  emit_options options_;
 
   // of the part that is being written
   const part* part_ = nullptr;

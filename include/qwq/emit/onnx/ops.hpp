@@ -25,13 +25,15 @@ inline void write_input(graph_writer& w) {
 
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
-  const std::string name = w.tensor(), key = leaf_key(name, n.attr.value);
+  const std::string name = w.tensor(n), key = leaf_key(name, n.attr.value);
   const std::string base = w.model().name_of(key, name);
   const tensor_info& t = w.constants().find(n, name);
   const slot* s = w.leaf_slot();
   if (s == nullptr)
     w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
                                       extents(n.dims()), w.constants().floats(t, n.attr.value, n.type.type)));
+  else if (s->kind == slot_kind::weight && w.constants().matrix(t).block > 0)
+    w.emit_block_codes(base, key, *s, w.constants().matrix(t));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(base, key, *s, w.constants().matrix(t));
   else
@@ -75,8 +77,11 @@ inline void write_conv1x1(graph_writer& w) {
   set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1});
 }
 
-/// x W^T over the last axis, W as it is stored. Gemm takes matrices, so x becomes one and the result takes its shape.
+/// x W^T over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are, for Gemm:
+/// it takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
+  const node& weight = w.arg_node(1);
+  if (weight.kind == op::dequantize && w.names_of(weight.slot).block > 0) return void(w.emit("MatMul"));
   const tensor_type& x = w.arg_node(0).type;
   shape rows;  // all leading axes in one, under its name when only one of them is not 1
   rows.push_back(dim{1});
