@@ -11,18 +11,19 @@
 namespace qwq {
 
 /// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
-/// grows.
+/// grows. Embedding and head stay in float: no operator looks up rows of a quantized table, and where they are tied one
+/// table serves both.
 struct onnx_standard {
   static constexpr std::string_view name = "onnx_standard";
   static constexpr dtype cache = dtype::f32;
-  static constexpr bool whole_model = true, one_graph = true;
+  static constexpr bool one_graph = true;
 
   static constexpr std::array rules{rules::split_silu};
 
   static constexpr bool quantizes(op kind) { return kind == op::linear; }
 
-  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Embedding,
-  /// norms and attention stay in float.
+  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
+  /// and attention stay in float.
   static constexpr bool takes(placement types) {
     const bool activations = types.activation == dtype::u8 || types.activation == dtype::u16;
     return !types.quantizes() || (types.edges == extent::products && (activations || types.block > 0));
