@@ -12,29 +12,13 @@
 #include <doctest/doctest.h>
 #include <onnx/checker.h>
 
-#include "../io/scratch.hpp"
+#include "support.hpp"
 #include <qwq/emit/onnx/winml.hpp>
-#include <qwq/io/safetensors.hpp>
-#include <qwq/model/qwen3.hpp>
 
 using namespace qwq;
+using namespace qwq::test;
 
 namespace {
-
-/// The random checkpoint whose quantization by ONNX Runtime is recorded in tests/data/ort_quant.
-constexpr qwen3_config tiny{64, 32, 48, 2, 4, 2, 16, 128, 1e-6, 1e6, true};
-using model = qwen3<tiny>;
-
-const std::string goldens = QWQ_TEST_DATA "/ort_quant/";
-
-/// As a checkpoint folder.
-struct tiny_checkpoint {
-  scratch dir;
-  tiny_checkpoint() {
-    std::filesystem::copy_file(goldens + "tiny_qwen3.safetensors", dir / "model.safetensors");
-    std::filesystem::copy_file(goldens + "tiny_qwen3_config.json", dir / "config.json");
-  }
-};
 
 template <class Part>
 std::vector<kernel::affine> made_up(float scale) {
@@ -57,34 +41,14 @@ calibration_result made_up(float scale, float other) {
 /// A written folder.
 struct folder {
   std::filesystem::path at;
-  std::map<std::string, ::onnx::ModelProto> models;
-  std::string data;
+  std::map<std::string, model_file> models;
 
-  explicit folder(const std::filesystem::path& p) : at(p), data(slurp(p / "model.data")) {
+  explicit folder(const std::filesystem::path& p) : at(p) {
     for (const char* name : {"embeddings", "prefill", "decode", "lm_head"})
-      REQUIRE(models[name].ParseFromString(slurp(p / (std::string(name) + ".onnx"))));
+      models.try_emplace(name, p / (std::string(name) + ".onnx"), p / "model.data");
   }
-
-  const ::onnx::TensorProto* find(const std::string& of, const std::string& name) const {
-    for (const auto& t : models.at(of).graph().initializer())
-      if (t.name() == name) return &t;
-    return nullptr;
-  }
-  std::string bytes(const ::onnx::TensorProto& t) const {
-    if (t.data_location() != ::onnx::TensorProto::EXTERNAL) return t.raw_data();
-    std::map<std::string, std::string> where;
-    for (const auto& e : t.external_data()) where[e.key()] = e.value();
-    CHECK(where["location"] == "model.data");
-    return data.substr(std::stoull(where["offset"]), std::stoull(where["length"]));
-  }
-  std::map<std::string, int> count(const std::string& of) const {
-    std::map<std::string, int> n;
-    for (const auto& node : models.at(of).graph().node()) ++n[node.op_type()];
-    return n;
-  }
+  const model_file& operator[](const std::string& name) const { return models.at(name); }
 };
-
-std::string text_of(const tensor_info& t) { return {reinterpret_cast<const char*>(t.data), t.bytes}; }
 
 /// libonnx 1.12 knows opsets up to 17, of which all operators used here are, and ir versions up to 8. Its check of a
 /// graph is given what the file says; only its check of the file's version numbers is left out.
@@ -100,7 +64,7 @@ void check_with_libonnx(const ::onnx::ModelProto& m, const std::filesystem::path
 void check_with_libonnx(const folder& f) {
   for (const auto& [name, m] : f.models) {
     CAPTURE(name);
-    CHECK_NOTHROW(check_with_libonnx(m, f.at));
+    CHECK_NOTHROW(check_with_libonnx(m.model, f.at));
   }
 }
 
@@ -120,13 +84,13 @@ TEST_CASE("winml: int8 weights, uint16 gains, scales and zero points are ONNX Ru
     for (const char* of : {"prefill", "decode"}) {
       CAPTURE(of);
       CAPTURE(expected.name);
-      const ::onnx::TensorProto* found = f.find(of, expected.name);
+      const ::onnx::TensorProto* found = f[of].find(expected.name);
       REQUIRE(found != nullptr);
       CHECK(found->data_type() == to_onnx::element_type(expected.type));
       const bool scalar = !expected.name.ends_with("_quantized");  // of rank 0, which the golden stores as [1]
       CHECK(std::vector<std::int64_t>(found->dims().begin(), found->dims().end()) ==
             (scalar ? std::vector<std::int64_t>{} : expected.shape));
-      CHECK(f.bytes(*found) == text_of(expected));
+      CHECK(f["prefill"].bytes(*found) == text_of(expected));
       ++compared;
     }
   }
@@ -148,27 +112,27 @@ TEST_CASE("winml: per-channel weights are ONNX Runtime's, bit for bit") {
     if (!expected.name.ends_with("_quantized")) continue;
     const std::string base = expected.name.substr(0, expected.name.size() - std::strlen("_quantized"));
     CAPTURE(base);
-    const auto* codes = f.find("prefill", base + "_quantized");
-    const auto* scale = f.find("prefill", base + "_scale");
-    const auto* zero = f.find("prefill", base + "_zero_point");
+    const auto* codes = f["prefill"].find(base + "_quantized");
+    const auto* scale = f["prefill"].find(base + "_scale");
+    const auto* zero = f["prefill"].find(base + "_zero_point");
     REQUIRE(codes != nullptr);
     REQUIRE(scale != nullptr);
     REQUIRE(zero != nullptr);
     const auto rows = static_cast<std::size_t>(expected.shape[1]), cols = static_cast<std::size_t>(expected.shape[0]);
-    const std::string found = f.bytes(*codes), wanted = text_of(expected);
+    const std::string found = f["prefill"].bytes(*codes), wanted = text_of(expected);
     REQUIRE(found.size() == rows * cols);
     bool same = true;
     for (std::size_t i = 0; i < rows; ++i)
       for (std::size_t j = 0; j < cols; ++j) same = same && found[i * cols + j] == wanted[j * rows + i];
     CHECK(same);
-    CHECK(f.bytes(*scale) == text_of(golden.at(base + "_scale")));
-    CHECK(f.bytes(*zero) == std::string(rows, '\0'));
+    CHECK(f["prefill"].bytes(*scale) == text_of(golden.at(base + "_scale")));
+    CHECK(f["prefill"].bytes(*zero) == std::string(rows, '\0'));
     CHECK(scale->dims_size() == 1);
     ++compared;
   }
   CHECK(compared == 14);
   int per_channel = 0;
-  for (const auto& n : f.models.at("prefill").graph().node())
+  for (const auto& n : f["prefill"].model.graph().node())
     for (const auto& a : n.attribute())
       if (n.op_type() == "DequantizeLinear" && a.name() == "axis" && a.i() == 0) ++per_channel;
   CHECK(per_channel == 14);
@@ -183,7 +147,7 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
   const folder f(out.folder());
   check_with_libonnx(f);
   for (const char* of : {"embeddings", "prefill"}) {  // the check sees what is wrong
-    ::onnx::ModelProto wrong = f.models.at(of);
+    ::onnx::ModelProto wrong = f[of].model;
     wrong.mutable_graph()->mutable_node(0)->add_input("nobody");
     CHECK_THROWS_AS(check_with_libonnx(wrong, out.folder()), ::onnx::checker::ValidationError);
   }
@@ -196,22 +160,22 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
 
   // Every weight once: 4 bytes a parameter, f16 RoPE tables, epsilons of more than 1 KB, less than 64 bytes between.
   const std::size_t parameters = 64 * 32 + 2 * ((64 + 32 + 32) * 32 + 32 * 64 + 3 * 48 * 32 + 2 * 32 + 2 * 16) + 32;
-  CHECK(f.data.size() >= 4 * parameters - 4 * (5 * 32 + 4 * 16));
-  CHECK(f.data.size() <= 4 * parameters + 2 * 2 * 128 * 8 + 4096);
-  CHECK(f.bytes(*f.find("embeddings", "model.embed_tokens.weight")) ==
+  CHECK(f["prefill"].data.size() >= 4 * parameters - 4 * (5 * 32 + 4 * 16));
+  CHECK(f["prefill"].data.size() <= 4 * parameters + 2 * 2 * 128 * 8 + 4096);
+  CHECK(f["prefill"].bytes(*f["embeddings"].find("model.embed_tokens.weight")) ==
         text_of(weights.at("model.embed_tokens.weight")));
-  CHECK(f.find("embeddings", "model.embed_tokens.weight")->external_data(1).value() ==
-        f.find("lm_head", "model.embed_tokens.weight")->external_data(1).value());
+  CHECK(f["embeddings"].find("model.embed_tokens.weight")->external_data(1).value() ==
+        f["lm_head"].find("model.embed_tokens.weight")->external_data(1).value());
   const std::string up = "model.layers.1.mlp.up_proj.weight";
-  CHECK(f.bytes(*f.find("prefill", up)) == text_of(weights.at(up)));
-  CHECK(f.find("prefill", up)->external_data(1).value() == f.find("decode", up)->external_data(1).value());
-  CHECK(f.find("prefill", "cos_cache")->dims(0) == 128);
+  CHECK(f["prefill"].bytes(*f["prefill"].find(up)) == text_of(weights.at(up)));
+  CHECK(f["prefill"].find(up)->external_data(1).value() == f["decode"].find(up)->external_data(1).value());
+  CHECK(f["prefill"].find("cos_cache")->dims(0) == 128);
 
   const auto names = [](const auto& values) { return to_onnx::names(values); };
   using list = std::vector<std::string>;
   for (const char* of : {"prefill", "decode"}) {
     CAPTURE(of);
-    const auto& g = f.models.at(of).graph();
+    const auto& g = f[of].model.graph();
     CHECK(names(g.input()) == list{"input_hidden_states", "past_keys_0", "past_values_0", "past_seq_len",
                                    "total_seq_len", "past_keys_1", "past_values_1"});
     CHECK(names(g.output()) ==
@@ -224,18 +188,18 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
     CHECK(past.shape().dim(2).dim_param() == "max_seq_len");
     CHECK(g.output(1).type().tensor_type().shape().dim(2).dim_param() == "max_seq_len");
     CHECK(g.input(3).type().tensor_type().elem_type() == ::onnx::TensorProto::INT32);
-    const auto n = f.count(of);
+    const auto n = f[of].count();
     CHECK(n.at("GroupQueryAttention") == 2);
     CHECK(n.at("Conv") == 14);
     CHECK(n.at("LpNormalization") == 9);
     CHECK(n.count("QuantizeLinear") == 0);
-    CHECK(f.models.at(of).opset_import_size() == 2);
+    CHECK(f[of].model.opset_import_size() == 2);
   }
-  for (const auto& n : f.models.at("prefill").graph().node())
+  for (const auto& n : f["prefill"].model.graph().node())
     if (n.op_type() == "GroupQueryAttention")
       CHECK(n.attribute_size() == 3);  // num_heads, kv_num_heads, do_rotary: older runtimes know them
   for (const char* of : {"embeddings", "lm_head"}) {
-    const auto& m = f.models.at(of);
+    const auto& m = f[of].model;
     CHECK(m.opset_import_size() == 1);
     CHECK(m.graph().input(0).type().tensor_type().shape().dim(1).dim_param() == "sequence_length");
   }
@@ -246,7 +210,7 @@ TEST_CASE("winml: float files share every tensor and have the pipeline's interfa
   const auto& decoder = config.at("model").at("decoder");
   CHECK(decoder.at("head_size") == 16);
   REQUIRE(decoder.at("pipeline").size() == 4);
-  CHECK(decoder.at("pipeline")[1].at("prefill").at("inputs") == names(f.models.at("prefill").graph().input()));
+  CHECK(decoder.at("pipeline")[1].at("prefill").at("inputs") == names(f["prefill"].model.graph().input()));
   CHECK(decoder.at("pipeline")[3].at("lm_head").at("is_lm_head") == true);
 }
 
@@ -259,7 +223,7 @@ TEST_CASE("winml: the boundary between layers is quantized once when both sides 
     emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out.folder());
     const folder f(out.folder());
     check_with_libonnx(f);
-    return f.count("prefill");
+    return f["prefill"].count();
   };
   const auto agree = written(0.01f), differ = written(0.02f);
   CHECK(differ.at("QuantizeLinear") == agree.at("QuantizeLinear") + 1);
@@ -275,12 +239,12 @@ TEST_CASE("winml: uint8 activations around the products, and floats elsewhere") 
   emit<model, onnx_winml, w8a8>(weights, &tuned, {}, out.folder());
   const folder f(out.folder());
   check_with_libonnx(f);
-  const auto* zero = f.find("decode", "/model/layers.1/mlp/down_proj/Conv_output_0_zero_point");
+  const auto* zero = f["decode"].find("/model/layers.1/mlp/down_proj/Conv_output_0_zero_point");
   REQUIRE(zero != nullptr);
   CHECK(zero->data_type() == ::onnx::TensorProto::UINT8);
   CHECK(zero->raw_data() == std::string(1, '\x64'));
-  CHECK(f.find("prefill", "model.norm.weight_quantized") == nullptr);
-  CHECK(f.find("prefill", "model.norm.weight")->data_type() == ::onnx::TensorProto::FLOAT);
+  CHECK(f["prefill"].find("model.norm.weight_quantized") == nullptr);
+  CHECK(f["prefill"].find("model.norm.weight")->data_type() == ::onnx::TensorProto::FLOAT);
 }
 
 TEST_CASE("winml: a failed export leaves an older one whole, and none of its own files") {
@@ -330,8 +294,7 @@ TEST_CASE("winml: a weight that is not a number is refused by name") {
     }
     source.dir.put("model.safetensors", damaged);
     const auto weights = checkpoint::open(source.dir.folder());
-    const std::string said =
-        complaint([&] { emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out / "new"); });
+    const std::string said = complaint([&] { emit<model, onnx_winml, w8a16_full>(weights, &tuned, {}, out / "new"); });
     CHECK(said.starts_with(path.string() + ": tensor '" + name + "': expected finite values, found NaN or infinity"));
     source.dir.put("model.safetensors", whole);
   }

@@ -26,3 +26,10 @@ export async function generate(model, prompt, {forced, wanted = forced?.length ?
   }
   return {ids, dump};
 }
+
+/// The tokens of a row of generate.json before the first at which the float model was undecided: its logits were closer
+/// than `margin`.
+export function decided({new_ids, margins}, margin) {
+  const end = margins.findIndex((gap) => gap < margin);
+  return end < 0 ? new_ids : new_ids.slice(0, end);
+}

@@ -3,7 +3,7 @@
 // Usage: node greedy.mjs ENGINE FOLDER GENERATE_JSON [MARGIN]   (default 0.05: the logit gap below which a step is undecided)
 import fs from 'node:fs';
 
-import {generate} from './generate.mjs';
+import {decided, generate} from './generate.mjs';
 import {guarded} from './guarded.mjs';
 
 await guarded(async () => {
@@ -12,13 +12,12 @@ await guarded(async () => {
   const {open} = await import(`./${engine}/generator.mjs`);
   const rows = JSON.parse(fs.readFileSync(file, 'utf8')), pipeline = await open(folder);
   let failed = 0, compared = 0;
-  for (const {prompt, prompt_ids, new_ids, margins} of rows) {
-    const undecided = margins.findIndex((gap) => gap < Number(margin));
-    const expected = undecided < 0 ? new_ids : new_ids.slice(0, undecided);
-    const {ids} = await generate(pipeline, prompt_ids, {wanted: expected.length});
+  for (const row of rows) {
+    const expected = decided(row, Number(margin));
+    const {ids} = await generate(pipeline, row.prompt_ids, {wanted: expected.length});
     compared += expected.length;
     if (expected.length > 0 && ids.join() === expected.join()) continue;
-    console.log(`${JSON.stringify(prompt)}: expected [${expected}], found [${ids}]`);
+    console.log(`${JSON.stringify(row.prompt)}: expected [${expected}], found [${ids}]`);
     ++failed;
   }
   console.log(`${rows.length - failed} of ${rows.length} prompts agree, ${compared} tokens`);

@@ -26,7 +26,9 @@ struct onnx_standard {
   /// and attention stay in float.
   static constexpr bool takes(placement types) {
     const bool activations = types.activation == dtype::u8 || types.activation == dtype::u16;
-    return !types.quantizes() || (types.edges == extent::products && (activations || types.block > 0));
+    const bool blocks = types.block > 0 && (activations || !types.quantizes_activations());
+    return !types.quantizes() ||
+           (types.edges == extent::products && (blocks || (activations && types.weight == dtype::i8)));
   }
 
   static constexpr bool supports(op kind) {

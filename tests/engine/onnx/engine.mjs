@@ -14,8 +14,8 @@ export async function load(path, {opt = 'all', threads = 2} = {}) {
   const session = await ort.InferenceSession.create(path, {
     graphOptimizationLevel: opt,
     intraOpNumThreads: threads,
-    // Weight-only int8 and int4 would otherwise compute with int8 activations that the file does not ask for.
-    extra: {session: {qdq_matmulnbits_accuracy_level: '1'}},
+    // By default (4) weight-only int8 and int4 compute with int8 activations that the file does not ask for.
+    extra: {session: {qdq_matmulnbits_accuracy_level: process.env.QWQ_ACCURACY_LEVEL ?? '0'}},
   });
   const describe = (list) => list.map(({name, type, shape}) => ({name, dtype: types[type], shape}));
   return {path, session, inputs: describe(session.inputMetadata), outputs: describe(session.outputMetadata)};
