@@ -2,8 +2,6 @@
 // All targets that have emitters, for messages that say which of them can do what another cannot.
 #pragma once
 
-#include <string>
-
 #include "qwq/target/circle.hpp"
 #include "qwq/target/onnx_genai.hpp"
 #include "qwq/target/onnx_standard.hpp"
@@ -34,14 +32,6 @@ constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest
 template <class Can>
 using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
                                            onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));
-
-/// "; onnx_genai, circle take it", or nothing for no target.
-template <target... Targets>
-std::string targets_to_text(supported_by<Targets...>) {
-  std::string out;
-  ((out.append(out.empty() ? "; " : ", ").append(Targets::name)), ...);
-  return out.empty() ? out : out + " take it";
-}
 
 }  // namespace detail
 }  // namespace qwq

@@ -42,29 +42,63 @@ inline std::string check_observer(const std::string& text) {
 
 }  // namespace detail
 
+/// What an executable was built for.
+struct scheme_and_target {
+  std::string scheme, target;
+};
+
+namespace detail {
+
+/// Fills in what was not chosen: of the pairs that agree with the choice the first one, or with `last` the last one that
+/// has the same target. Throws a usage error when no pair agrees.
+inline void choose_pair(const std::vector<scheme_and_target>& pairs, bool last, exporter_arguments& a) {
+  const scheme_and_target* chosen = nullptr;
+  std::string built_for;
+  for (const scheme_and_target& p : pairs) {
+    built_for.append(built_for.empty() ? "" : ", ").append(p.scheme).append(" on ").append(p.target);
+    const bool agrees = (a.scheme.empty() || a.scheme == p.scheme) && (a.target.empty() || a.target == p.target);
+    if (agrees && (chosen == nullptr || (last && chosen->target == p.target))) chosen = &p;
+  }
+  if (chosen == nullptr)
+    throw CLI::ValidationError("--scheme " + a.scheme + " --target " + a.target + ": this exporter was built for " +
+                               built_for);
+  a.scheme = chosen->scheme;
+  a.target = chosen->target;
+}
+
+inline std::vector<std::string> distinct(const std::vector<scheme_and_target>& pairs,
+                                         std::string scheme_and_target::* member) {
+  std::vector<std::string> out;
+  for (const scheme_and_target& p : pairs)
+    if (std::find(out.begin(), out.end(), p.*member) == out.end()) out.push_back(p.*member);
+  return out;
+}
+
+}  // namespace detail
+
 /// Reads the command line. Returns the exit status to leave with (0 after --help, 2 after a usage error), or nothing
-/// when there is work to do. `schemes` and `targets` are what the executable was built for; the first is the default.
-inline std::optional<int> parse_arguments(int argc, char** argv, const std::vector<std::string>& schemes,
-                                          const std::vector<std::string>& targets, exporter_arguments& a) {
+/// when there is work to do. `pairs`: what the executable was built for. `run` and `generate` take the first scheme by
+/// default, `export` and `evaluate` the last one that the first target has.
+inline std::optional<int> parse_arguments(int argc, char** argv, const std::vector<scheme_and_target>& pairs,
+                                          exporter_arguments& a) {
+  const auto schemes = detail::distinct(pairs, &scheme_and_target::scheme);
+  const auto targets = detail::distinct(pairs, &scheme_and_target::target);
   CLI::App app{"Quantizes, exports and runs Qwen3 checkpoints of one size (qwq " QWQ_VERSION_STRING ")."};
   app.set_version_flag("--version", QWQ_VERSION_STRING);
   app.require_subcommand(1);
   app.footer("Example:\n  " + std::string(argc > 0 ? argv[0] : "exporter") +
-             " export --checkpoint DIR --calibration calib.jsonl --scheme " + schemes.back() + " --target " +
-             targets.front() + " --out DIR");
-  a.target = targets.front();
+             " export --checkpoint DIR --calibration calib.jsonl --scheme " + pairs.back().scheme + " --target " +
+             pairs.back().target + " --out DIR");
 
-  const auto common = [&](CLI::App* c, const std::string& default_scheme) {
+  const auto common = [&](CLI::App* c, bool last) {
     c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required();
-    c->add_option("--scheme", a.scheme, "quantization scheme")
-        ->default_str(default_scheme)
-        ->check(CLI::IsMember(schemes));
+    c->add_option("--scheme", a.scheme, "quantization scheme")->check(CLI::IsMember(schemes));
     c->add_option("--target", a.target, "target whose graph is quantized")->check(CLI::IsMember(targets));
     c->add_option("--threads", a.threads, "threads, 0 for one a core")->check(CLI::Range(0, 1024));
     c->add_flag("--quiet", a.quiet, "no progress on standard error");
-    c->callback([&a, c, default_scheme] {
+    c->callback([&a, &pairs, c, last] {
       a.command = c->get_name();
-      if (a.scheme.empty()) a.scheme = default_scheme;
+      detail::choose_pair(pairs, last, a);
     });
   };
   const auto quantization = [&](CLI::App* c) {
@@ -84,7 +118,7 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   };
 
   CLI::App* e = app.add_subcommand("export", "calibrate and write the target's files");
-  common(e, schemes.back());
+  common(e, true);
   quantization(e);
   e->add_option("--out", a.out, "folder for the files")->required();
   e->add_option("--accuracy-level", a.accuracy_level, "of MatMulNBits: 0 for float activations, 4 for int8")
@@ -93,20 +127,20 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   reports(e);
 
   CLI::App* v = app.add_subcommand("evaluate", "calibrate and compare with the float model");
-  common(v, schemes.back());
+  common(v, true);
   quantization(v);
   v->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->required();
   reports(v);
 
   CLI::App* r = app.add_subcommand("run", "compute logits, hidden states and the KV cache for token ids");
-  common(r, schemes.front());
+  common(r, false);
   quantization(r);
   r->add_option("--ids", a.ids, "comma-separated token ids")->required();
   r->add_option("--decode", a.decode, "greedy tokens after the prompt")->check(CLI::NonNegativeNumber);
   r->add_option("--dump", a.dump, "safetensors file for the results")->required();
 
   CLI::App* g = app.add_subcommand("generate", "continue a prompt");
-  common(g, schemes.front());
+  common(g, false);
   quantization(g);
   g->add_option("--prompt", a.prompt, "text to continue")->required();
   g->add_option("--max-new", a.max_new, "tokens to generate at most")->check(CLI::NonNegativeNumber);

@@ -17,27 +17,17 @@ namespace qwq {
 
 /// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage. The first part is the default.
 inline int exporter_main(const exporter_model& model, int argc, char** argv, std::span<const exporter_part> parts) {
-  std::vector<std::string> schemes, targets;
-  const auto add = [](std::vector<std::string>& names, std::string_view name) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
-  };
-  for (const exporter_part& p : parts) {
-    add(schemes, p.scheme);
-    add(targets, p.target);
-  }
+  std::vector<scheme_and_target> pairs;
+  for (const exporter_part& p : parts) pairs.push_back({std::string(p.scheme), std::string(p.target)});
   exporter_arguments a;
-  if (const auto status = parse_arguments(argc, argv, schemes, targets, a)) return *status;
+  if (const auto status = parse_arguments(argc, argv, pairs, a)) return *status;
   try {
     if (a.command == "tokens") {
       const tokenizer t = tokenizer::open(a.checkpoint);
       std::cout << (a.ids.empty() ? to_text(t.encode(a.text)) : t.decode(parse_ids(a.ids))) << '\n';
     } else {
-      for (const exporter_part& p : parts) {
-        if (p.scheme != a.scheme || p.target != a.target) continue;
-        if (p.emit == nullptr)
-          throw error("--scheme " + a.scheme + ": expected one that target " + a.target + " takes" + p.takers);
-        detail::exporter(model, p, a).run_command();
-      }
+      for (const exporter_part& p : parts)
+        if (p.scheme == a.scheme && p.target == a.target) detail::exporter(model, p, a).run_command();
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error("standard output: cannot write");
     return 0;

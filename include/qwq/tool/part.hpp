@@ -38,13 +38,11 @@ struct exporter_model {
 };
 
 /// A scheme and target that an exporter was built for. `calibrate` is null when there is nothing to calibrate, `open`
-/// when nothing is quantized: the target's graph then computes what the model's own does. All functions are null for a
-/// scheme that the target does not take; then `takers` names the targets that do, for a message.
+/// when nothing is quantized: the target's graph then computes what the model's own does.
 struct exporter_part {
   std::string_view scheme, target;
   placement types;
   std::int64_t longest = 0;  ///< tokens that a text can have
-  std::string takers{};
   calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
   session_opener open = nullptr;
@@ -92,19 +90,15 @@ template <qwen3_config C, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part() {
   using model = qwen3<C>;
   exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
-  if constexpr (Target::takes(Scheme::types)) {
-    if constexpr (Scheme::types.quantizes_activations())
-      part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
-                          const std::function<void(std::size_t)>& done) {
-        return calibrate<model, Target, Scheme>(from, texts, o, done);
-      };
-    if constexpr (Scheme::types.quantizes()) part.open = &open_session<model, Target, Scheme>;
-    part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,
-                   const std::filesystem::path& out) { return emit<model, Target, Scheme>(from, tuned, o, out); };
-    part.summarize = &detail::summarize_program<model, Target, Scheme>;
-  } else {
-    part.takers = detail::targets_to_text(detail::targets_that<detail::takes_types<Scheme::types>>{});
-  }
+  if constexpr (Scheme::types.quantizes_activations())
+    part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+                        const std::function<void(std::size_t)>& done) {
+      return calibrate<model, Target, Scheme>(from, texts, o, done);
+    };
+  if constexpr (Scheme::types.quantizes()) part.open = &open_session<model, Target, Scheme>;
+  part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,
+                 const std::filesystem::path& out) { return emit<model, Target, Scheme>(from, tuned, o, out); };
+  part.summarize = &detail::summarize_program<model, Target, Scheme>;
   return part;
 }
 
