@@ -24,8 +24,7 @@ constexpr graph<N> fit(const graph<Capacity>& g) {
   return out;
 }
 
-/// `Part` by the rules of `Target`. A target may have `first_rules`, which see the model's own operators before `rules`
-/// take them apart.
+/// `Part` by the rules of `Target`, `first_rules` first.
 template <class Part, class Target>
 struct retargeted {
   static constexpr auto result = [] {

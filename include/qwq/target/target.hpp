@@ -12,7 +12,9 @@
 namespace qwq {
 
 /// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
-/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from.
+/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
+/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
+/// it is a `whole_model`, that it has `one_graph`, or what a host must know that keeps its cache (`options`).
 template <class T>
 concept target = requires(op kind, placement types) {
   { T::name } -> std::convertible_to<std::string_view>;

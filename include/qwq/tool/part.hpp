@@ -63,7 +63,11 @@ program_summary summarize_program() {
       out.edges.covered += times * compiled_part::covered.covered;
       out.edges.total += times * compiled_part::covered.total;
     }
-    for (const rule& r : Target::rules) out.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
+    const auto count = [&](const auto& rules) {
+      for (const rule& r : rules) out.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
+    };
+    if constexpr (requires { Target::first_rules; }) count(Target::first_rules);
+    count(Target::rules);
   };
   constexpr auto layers = static_cast<std::uint64_t>(Model::config.num_hidden_layers);
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
