@@ -82,8 +82,8 @@ class model_builder {
   }
   void output(tensor_id t) { graph_->outputs.push_back(t); }
 
-  /// A constant. `key`: what it holds, for every subgraph; the first time, `source` is kept and asked for the bytes,
-  /// now if they are few, or when the file is written.
+  /// A constant. `key`: what it holds, for every subgraph; the first time, `source` is asked for the bytes: now if they
+  /// are few, or else whenever the file is written.
   tensor_id constant(const std::string& name, const std::string& key, const tensor_type& type,
                      const byte_source& source, const quantization& q = {}) {
     const auto [at, added] = constants_.try_emplace(key);
