@@ -2,6 +2,7 @@
 // Targets circle, circle_qdq and tflite: what stands in the files that they write.
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -127,6 +128,19 @@ std::vector<float> floats(folder<Target, Scheme>& f, const std::string& file, co
   return x;
 }
 
+/// Reads every file of a folder with flatc and the schema.
+template <class Target, class Scheme>
+void read_with_flatc(folder<Target, Scheme>& f) {
+  for (const written_file& file : f.files) {
+    if (file.name.ends_with(".json")) continue;
+    CAPTURE(file.name);
+    const std::string command = "cd '" + f.source.dir.folder().string() +
+                                "' && flatc --json --strict-json --raw-binary '" + QWQ_TEST_DATA +
+                                "/../../include/qwq/emit/circle/circle.fbs' -- '" + (f.out / file.name).string() + "'";
+    CHECK(std::system(command.c_str()) == 0);
+  }
+}
+
 using ints = std::vector<std::int32_t>;
 
 }  // namespace
@@ -144,6 +158,7 @@ TEST_CASE("circle: float stages have TICO's files, interfaces and operators") {
   CHECK(f.files[0].name == "token_embedding.f32.circle");
   CHECK(f.files.size() == f.out.count());
   CHECK(f.said.str().empty());
+  read_with_flatc(f);
 
   const auto interface = [&](const std::string& file, std::size_t at = 0) {
     const auto& m = f.models.at(file);
@@ -249,6 +264,15 @@ TEST_CASE("circle: norms can stay one operator, and attention be written head by
   }
 }
 
+TEST_CASE("circle: heads that are written one by one have parameters too") {
+  constexpr circle_options per_head{.prompt = 8, .length = 24, .per_head = true};
+  folder<circle<per_head>, i16_i8> f;
+  CHECK(f.said.str() == "[QuantCheck] 0 nodes without qparam detected.\n");
+  const auto& g = f.graph("decoder_layer_decode_1");
+  CHECK(g.count(code::batch_matmul) == 2 * 4);
+  CHECK(g.count(code::quantize) == 0);
+}
+
 TEST_CASE("tflite: quantized values go through QUANTIZE and DEQUANTIZE, weights have a scale for each row") {
   folder<tflite<shapes>, i16_i8> f;
   CHECK(f.said.str().empty());
@@ -309,6 +333,7 @@ TEST_CASE("circle: the integer form has parameters on every value, and QUANTIZE 
         }
       }
     }
+  read_with_flatc(same);
   // Constants have scales of their own and every slot the same: nothing has to be converted.
   CHECK(same.graph("model").count(code::quantize) == 0);
   CHECK(same.graph("decoder_layer_prefill_0").nodes.size() ==

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the forms of files that no target of an exporter has, for LiteRT: constants at offsets of the file, and
-// integers from edge to edge. Usage: forms CHECKPOINT FOLDER
+// Writes the forms of files that no target of an exporter has, for LiteRT: constants at offsets of the file, attention
+// head by head, and integers from edge to edge. Usage: forms CHECKPOINT FOLDER
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -15,6 +15,7 @@
 
 using namespace qwq;
 namespace schema = to_circle::schema;
+using to_circle::form;
 
 namespace {
 
@@ -23,11 +24,12 @@ using model = qwen3<tinyqwen>;
 constexpr circle_options options{.length = 256};
 
 template <quantization_scheme Scheme>
-void write(to_circle::model_builder& m, to_file::tensor_source& constants, const calibration_result* tuned) {
+void write(to_circle::model_builder& m, to_file::tensor_source& constants, const calibration_result* tuned,
+           form quantized, bool per_head = false) {
   using namespace to_circle;
   const auto add = [&]<class Program>(const char* name, const activation_params* params, Program*) {
     m.begin(name);
-    graph_writer w(m, constants, shared_ops, form::integer);
+    graph_writer w(m, constants, shared_ops, quantized, per_head);
     write_model(w, {name, program_parts::of<Program, shared_ops>(), params}, tinyqwen.num_hidden_layers);
     w.finish();
   };
@@ -117,7 +119,7 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   {
     to_file::tensor_source constants(from, to_file::quantizer::of<f32>(), granularity::row);
     to_circle::model_builder m(to_circle::flavour::tflite);
-    write<f32>(m, constants, nullptr);
+    write<f32>(m, constants, nullptr, form::qdq);
     folder(out / "external", "model.f32.tflite", from, [&](atomic_file& file) { m.write(file, true); });
   }
   const safetensors_file golden(std::filesystem::path(from_folder) / "golden.safetensors");
@@ -133,8 +135,13 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   fix_unit_ranges<program<model, circle<options>, qdq_w8a16, 1>::layer>(tuned.decode);
   emit<model, tflite<options>, qdq_w8a16>(from, &tuned, {}, out / "qdq");
   to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), granularity::row);
+  {
+    to_circle::model_builder m(to_circle::flavour::tflite);
+    write<qdq_w8a16>(m, constants, &tuned, form::qdq, true);
+    folder(out / "heads", "model.q.tflite", from, [&](atomic_file& file) { m.write(file); });
+  }
   to_circle::model_builder m(to_circle::flavour::tflite);
-  write<qdq_w8a16>(m, constants, &tuned);
+  write<qdq_w8a16>(m, constants, &tuned, form::integer);
   folder(out / "integer", "model.q.tflite", from, [&](atomic_file& file) {
     {
       atomic_file plain(out / "plain");
