@@ -25,12 +25,29 @@ struct against_float {
   int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
 };
 
+/// Keys and values have one set of parameters wherever they are: of a prompt, of a token, of the past, of all together.
+template <class Target, class Scheme>
+void check_caches(const calibration_result& tuned) {
+  using prefill = typename program<tinyqwen, Target, Scheme, 64>::layer;
+  using decode = typename program<tinyqwen, Target, Scheme, 1>::layer;
+  for (const char* kind : {"key", "value"})
+    for (std::size_t i = 0; i < 6; ++i) {
+      std::vector<kernel::affine> all;
+      for (const auto s : cache_slots<prefill>(kind))
+        all.push_back(tuned.prefill.layers[i][static_cast<std::size_t>(s)]);
+      for (const auto s : cache_slots<decode>(kind)) all.push_back(tuned.decode.layers[i][static_cast<std::size_t>(s)]);
+      CHECK(all.size() == 4);
+      for (const kernel::affine& p : all) CHECK((p.scale == all[0].scale && p.zero_point == all[0].zero_point));
+    }
+}
+
 template <class Target, class Scheme>
 against_float follow(const std::string& model) {
   const checkpoint weights = checkpoint::open(data / model);
   calibration_options o;
   o.eos = eos;
   const auto tuned = calibrate<tinyqwen, Target, Scheme>(weights, texts("calib.jsonl", 64), o, [](std::size_t) {});
+  check_caches<Target, Scheme>(tuned);
   const bound_model<tinyqwen> float_weights(weights, {.positions = 128});
   const bound_model<tinyqwen, Target, Scheme> bound(weights);
   session<tinyqwen> reference(float_weights);

@@ -52,11 +52,12 @@ class observer_bank final : public calibration_listener {
   }
 
   calibration_result result() const {
-    bank decode_bank = decode_;
+    bank prefill_bank = prefill_, decode_bank = decode_;
     for_each_part([&](part_place at) {
       if (is_shared(at)) at.of(decode_bank) = at.of(prefill_);
     });
-    return {params<prefill>(prefill_), params<decode>(decode_bank)};
+    if constexpr (leaves_cache_to_host<Target>) join_caches(prefill_bank, decode_bank);
+    return {params<prefill>(prefill_bank), params<decode>(decode_bank)};
   }
 
  private:
@@ -72,6 +73,20 @@ class observer_bank final : public calibration_listener {
                 prefill::norm::slots.size() == decode::norm::slots.size() &&
                 prefill::head::slots.size() == decode::head::slots.size() &&
                 (!is_one_graph<Target> || prefill::layer::slots.size() == decode::layer::slots.size()));
+
+  /// A host copies codes from one graph's results into the cache that another reads: they have the same parameters.
+  static void join_caches(bank& prompt, bank& token) {
+    for (const std::string_view kind : {"key", "value"})
+      for (std::size_t i = 0; i < prompt.layers.size(); ++i) {
+        std::vector<any_observer*> same;
+        for (const auto s : cache_slots<typename prefill::layer>(kind))
+          same.push_back(&prompt.layers[i][static_cast<std::size_t>(s)]);
+        for (const auto s : cache_slots<typename decode::layer>(kind))
+          same.push_back(&token.layers[i][static_cast<std::size_t>(s)]);
+        for (std::size_t k = 1; k < same.size(); ++k) same[0]->merge(*same[k]);
+        for (std::size_t k = 1; k < same.size(); ++k) *same[k] = *same[0];
+      }
+  }
 
   template <class F>
   static void for_each_part(F&& f) {

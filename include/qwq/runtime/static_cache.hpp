@@ -24,6 +24,25 @@ concept leaves_cache_to_host = requires {
   { Target::options.mask_fill } -> std::convertible_to<float>;
 };
 
+/// Slots of a layer that hold keys, or values, of tokens: of those in the cache, of new ones, and of both together.
+template <class Layer>
+constexpr auto cache_slots(std::string_view kind) {
+  constexpr auto& g = Layer::emitted::value;
+  const text<31> past = text<31>{"past_"}.append(kind), made = text<31>{"new_"}.append(kind);
+  bool holds[g.size()]{};
+  for (const graph_output& o : g.outputs) holds[o.id] = o.name == made;
+  fixed_vector<std::int16_t, 4> slots;
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    const node& n = g[i];
+    holds[i] = holds[i] || (n.kind == op::input && n.name == past);
+    if (n.kind == op::concat || n.kind == op::quantize || n.kind == op::dequantize)
+      for (node_id a : n.args) holds[i] = holds[i] || holds[a];
+    if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
+      slots.push_back(n.slot);
+  }
+  return slots;
+}
+
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
 template <class Target, std::int64_t HeadDim>
 struct cache_host {
