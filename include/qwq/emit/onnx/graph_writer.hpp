@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -144,8 +145,9 @@ class graph_writer {
   /// Names of a slot's parameters.
   struct slot_names {
     std::string scale, zero_point;
-    bool per_channel = false;
-    std::int32_t block = 0;  // rows of a stored [K, N] matrix that share a scale
+    std::optional<std::int64_t> axis{};  // of several scales
+    std::int32_t block = 0;              // elements along that axis that share one
+    bool transposed = false;             // a matrix [N, K] that is stored as [K, N]
   };
   const slot_names& names_of(std::int16_t slot) const { return slots_[static_cast<std::size_t>(slot)]; }
 
@@ -170,7 +172,22 @@ class graph_writer {
     const std::string scale =
         model_.initializer(base + "_scale", key + ":column_scales", dtype::f32, {columns.blocks(), columns.n},
                            [&](const byte_sink& sink) { sink(std::as_bytes(std::span(scales))); });
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", true, q.block};
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 0, q.block, true};
+  }
+
+  /// The same for the kernel [N, K, 1, 1] of a convolution, in its own order.
+  void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+    std::vector<std::int64_t> dims = extents(self().dims());
+    if (!is_signed(s.type) || dims[1] % q.block != 0)
+      throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block) + ", found " +
+                  std::string(name(s.type)) + " in rows of " + std::to_string(dims[1]));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
+    bases_[values_[id_]] = base;
+    dims[1] /= q.block;
+    const std::string scale =
+        model_.initializer(base + "_scale", key + ":block_scales", dtype::f32, dims,
+                           [&](const byte_sink& sink) { sink(std::as_bytes(std::span(q.scales))); });
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 1, q.block};
   }
 
   /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
@@ -201,9 +218,9 @@ class graph_writer {
     std::vector<std::string> inputs{codes, names.scale};
     if (!names.zero_point.empty()) inputs.push_back(names.zero_point);
     tensor_type type = self().type;
-    if (names.block > 0) std::swap(type.dims[0], type.dims[1]);
+    if (names.transposed) std::swap(type.dims[0], type.dims[1]);
     ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", inputs);
-    if (names.per_channel) set_attribute(n, "axis", std::int64_t{0});
+    if (names.axis) set_attribute(n, "axis", *names.axis);
     if (names.block > 0) set_attribute(n, "block_size", std::int64_t{names.block});
     known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], type);
     set_value(known);
@@ -245,7 +262,7 @@ class graph_writer {
                                  for (const std::int32_t& z : zero_points)
                                    sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
                                }),
-            per_channel};
+            per_channel ? std::optional<std::int64_t>(0) : std::nullopt};
   }
 
   model_builder& model_;

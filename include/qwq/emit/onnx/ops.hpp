@@ -33,7 +33,8 @@ inline void write_weight(graph_writer& w) {
     w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
                                       extents(n.dims()), w.constants().floats(t, n.attr.value, n.type.type)));
   else if (s->kind == slot_kind::weight && w.constants().matrix(t).block > 0)
-    w.emit_block_codes(base, key, *s, w.constants().matrix(t));
+    n.dims().size() == 2 ? w.emit_block_codes(base, key, *s, w.constants().matrix(t))
+                         : w.emit_block_kernel(base, key, *s, w.constants().matrix(t));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(base, key, *s, w.constants().matrix(t));
   else
@@ -81,7 +82,7 @@ inline void write_conv1x1(graph_writer& w) {
 /// it takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
   const node& weight = w.arg_node(1);
-  if (weight.kind == op::dequantize && w.names_of(weight.slot).block > 0) return void(w.emit("MatMul"));
+  if (weight.kind == op::dequantize && w.names_of(weight.slot).transposed) return void(w.emit("MatMul"));
   const tensor_type& x = w.arg_node(0).type;
   shape rows;  // all leading axes in one, under its name when only one of them is not 1
   rows.push_back(dim{1});
