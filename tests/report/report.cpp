@@ -20,6 +20,7 @@ qwq::fidelity_report example() {
   qwq::fidelity_report r;
   r.model = "Qwen3-0.6B";
   r.scheme = "w8a16";
+  r.weights = "per channel";
   r.observer = "percentile<9999>";
   r.target = "onnx_winml";
   r.fidelity = {.kl = 0.00026, .kl_max = 0.0123, .top1 = 0.99217, .top5 = 0.981, .cosine = 0.9999987,
@@ -51,6 +52,7 @@ std::string printed(const qwq::fidelity_report& report) {
 TEST_CASE("the table") {
   CHECK(printed(example()) == R"(model       Qwen3-0.6B
 scheme      w8a16
+weights     per channel
 observer    percentile<9999>
 target      onnx_winml
 
@@ -111,6 +113,7 @@ TEST_CASE("the JSON") {
   const auto j = nlohmann::json::parse(text);
   CHECK(j.at("model") == "Qwen3-0.6B");
   CHECK(j.at("scheme") == "w8a16");
+  CHECK(j.at("weights") == "per channel");
   CHECK(j.at("observer") == "percentile<9999>");
   CHECK(j.at("target") == "onnx_winml");
   const auto& f = j.at("fidelity");

@@ -286,7 +286,7 @@ class Report(Case):
                                           eval=self.rows(4, "eval.jsonl"), out=out)
         self.assertEqual(progress, "")
         self.check(report, TINY, True)
-        self.assertIn("percentile:99.99", report["observer"])
+        self.assertEqual((report["weights"], report["observer"]), ("per tensor", "percentile:99.99"))
         self.assertEqual({file["name"]: file["bytes"] for file in report["files"]},
                          {file.name: file.stat().st_size for file in out.iterdir()})
         self.assertEqual({file.name for file in out.iterdir()}, self.files)

@@ -56,6 +56,7 @@ inline nlohmann::ordered_json to_json(const fidelity_report& report) {
 
   const json whole = {{"model", report.model},
                       {"scheme", report.scheme},
+                      {"weights", report.weights},
                       {"observer", report.observer},
                       {"target", report.target},
                       {"fidelity", detail::json_fidelity(report.fidelity)},

@@ -50,7 +50,7 @@ struct value_pairs {
 
 /// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
 struct fidelity_report {
-  std::string model, scheme, observer, target;
+  std::string model, scheme, weights, observer, target;
   model_fidelity fidelity;                     ///< over the prefill
   model_fidelity decode;                       ///< the same, token by token through the KV cache
   std::vector<layer_fidelity> layers;          ///< in the order of the model
@@ -160,6 +160,7 @@ inline void print_layers(std::ostream& out, const std::vector<layer_fidelity>& l
 inline void print(std::ostream& out, const fidelity_report& report) {
   detail::print_line(out, "model", report.model);
   detail::print_line(out, "scheme", report.scheme);
+  detail::print_line(out, "weights", report.weights);
   detail::print_line(out, "observer", report.observer);
   detail::print_line(out, "target", report.target);
   detail::print_fidelity(out, report.fidelity, report.decode);

@@ -79,7 +79,8 @@ class exporter {
     if (!a_.scatter_svg.empty() && !in_out(a_.scatter_svg)) plot.emplace(a_.scatter_svg);
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
     tune();
-    if (tuned_) report.observer = a_.observer + (a_.per_channel ? ", weights per channel" : ", weights per tensor");
+    if (tuned_) report.observer = a_.observer;
+    if (part_.weights != nullptr) report.weights = part_.weights(shared());
     const program_summary program = part_.summarize();
     report.coverage = {program.edges.covered, program.edges.total};
     report.rules = program.rules;

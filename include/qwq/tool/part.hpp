@@ -38,11 +38,13 @@ struct exporter_model {
 };
 
 /// A scheme and target that an exporter was built for. `calibrate` is null when there is nothing to calibrate, `open`
-/// when nothing is quantized: the target's graph then computes what the model's own does.
+/// and `weights` when nothing is quantized: the target's graph then computes what the model's own does.
 struct exporter_part {
   std::string_view scheme, target;
   placement types;
   std::int64_t longest = 0;  ///< tokens that a text can have
+  /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32".
+  std::string (*weights)(granularity chosen) = nullptr;
   calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
   session_opener open = nullptr;
@@ -99,7 +101,14 @@ exporter_part make_exporter_part() {
                         const std::function<void(std::size_t)>& done) {
       return calibrate<model, Target, Scheme>(from, texts, o, done);
     };
-  if constexpr (Scheme::types.quantizes()) part.open = &open_session<model, Target, Scheme>;
+  if constexpr (Scheme::types.quantizes()) {
+    part.open = &open_session<model, Target, Scheme>;
+    part.weights = [](granularity chosen) -> std::string {
+      if (Scheme::types.block > 0) return "in blocks of " + std::to_string(Scheme::types.block);
+      const bool rows = shared_in<typename Scheme::weight_format>(chosen) == granularity::row;
+      return rows ? "per channel" : "per tensor";
+    };
+  }
   part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,
                  const std::filesystem::path& out) { return emit<model, Target, Scheme>(from, tuned, o, out); };
   part.summarize = &detail::summarize_program<model, Target, Scheme>;
