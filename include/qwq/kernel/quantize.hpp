@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Quantize, dequantize, and both at once, to integers of 4, 8 and 16 bits.
 //
-// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is added,
-// then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX Runtime does on x86), infinities the ends of the range.
+// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is
+// added, then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX
+// Runtime does on x86), infinities the ends of the range.
 #pragma once
 
 #include <type_traits>

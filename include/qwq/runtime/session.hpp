@@ -209,8 +209,8 @@ class session {
   void listen(layer_listener* l) { layer_listener_ = l; }
   void listen(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [chunk, vocab_size]
-  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
+  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits
+  /// [chunk, vocab_size] of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
   /// overflow.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
@@ -277,17 +277,15 @@ class session {
   template <class F>
   void read(std::span<const std::int32_t> ids, F&& f) {
     check(ids);
-    const auto count = [](std::size_t n) { return std::min(n, static_cast<std::size_t>(prompt)); };
     for (std::size_t first = 0; first < ids.size();) {
-      if constexpr (leaves_cache_to_host<Target>)
-        if (position_ > 0) {
-          f(first, transform<typename bound::decode>(ids.subspan(first, 1)),
-            std::type_identity<typename bound::decode>{});
-          ++first;
-          continue;
-        }
-      const auto some = ids.subspan(first, count(ids.size() - first));
-      f(first, transform<typename bound::prefill>(some), std::type_identity<typename bound::prefill>{});
+      const auto some = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(chunk())));
+      const auto run = [&]<class Program>(std::type_identity<Program> which) {
+        f(first, transform<Program>(some), which);
+      };
+      if (leaves_cache_to_host<Target> && position_ > 0)
+        run(std::type_identity<typename bound::decode>{});
+      else
+        run(std::type_identity<typename bound::prefill>{});
       first += some.size();
     }
   }

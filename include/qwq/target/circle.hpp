@@ -15,13 +15,13 @@ namespace qwq {
 
 /// What a Circle file is made for; files have no dynamic extents.
 struct circle_options {
-  std::int64_t prompt = 64;   ///< Tokens of the prefill graph: the first ones of a text, padded by the host.
-  std::int64_t length =
-      256;  ///< Tokens that a text can have; the decode graph reads length - 1 cached ones. 2048 is usual.
+  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first ones of a text, filled up by the host.
+  /// Tokens of a text at most; the decode graph reads length - 1 cached ones. 2048 is usual.
+  std::int64_t length = 256;
   /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
   /// 8-bit logit; exp(-120) is 0 already.
   int mask_fill = -120;
-  bool per_head = false;    ///< Attention is written head by head, instead of as batches of products.
+  bool per_head = false;  ///< Attention is written head by head, instead of as batches of products.
   bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
 };
 
