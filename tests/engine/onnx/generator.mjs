@@ -18,5 +18,5 @@ export async function open(folder, options) {
     return {begin: (maxSeq) => new Pipeline(stages, config, maxSeq)};
   }
   const model = await load(path.join(folder, config.model.decoder.filename), options);
-  return {begin: () => new Whole(model, config)};
+  return {begin: (maxSeq) => new Whole(model, config, maxSeq)};
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layout of the other targets: one file, whose names genai_config.json gives, and a cache that grows.
+// The layout of the other targets: one file, whose names genai_config.json gives. The cache grows, or is one buffer for
+// `maxSeq` tokens where the config allows it.
 import {run} from './engine.mjs';
 import {cachedRows, int64, resized, zeros} from '../tensors.mjs';
 
 export class Whole {
-  constructor(model, config) {
+  constructor(model, config, maxSeq) {
     const {inputs, outputs, num_hidden_layers: layers} = config.model.decoder;
+    const rows = config.search.past_present_share_buffer ? maxSeq ?? 0 : 0;
     Object.assign(this, {model, inputs, outputs, cached: 0});
     this.caches = Array.from({length: layers}, (_, layer) => ['key', 'value'].map((kind) => {
       const name = (pattern) => pattern.replace('%d', layer);
       const past = name(inputs[`past_${kind}_names`]), {dtype, shape} = model.inputs.find(({name}) => name === past);
       return {layer, kind, past, present: name(outputs[`present_${kind}_names`]),
-              rows: zeros(dtype, resized(shape, 2, 0))};
+              rows: zeros(dtype, resized(shape, 2, rows))};
     })).flat();
   }
 

@@ -30,17 +30,14 @@ inline value_names write_lengths(model_builder& m) {
   const tensor_type count{dtype::i64, {1, 1}};
   const std::string tokens = m.once("ReduceSum", "tokens", std::vector{whole_names::mask, m.int64s({1})}, count);
   const std::string last = m.once("Sub", "last", std::vector{tokens, m.int64(1)}, count);
-  const std::string all = m.once("Shape", "mask_shape", std::vector{whole_names::mask}, {dtype::i64, {2}});
-  const std::string length = m.once("Gather", "mask_length", std::vector{all, m.int64s({1})}, {dtype::i64, {1}});
   return {{"last_position", to_i32(last, "seqlens_k", {1, 1})},
-          {"total_seq_len", to_i32(length, "total_seq_len", {1})}};
+          {"total_seq_len", to_i32(extent(m, whole_names::mask, 2, 1), "total_seq_len", {})}};
 }
 
 // A matrix in blocks is written by the operators that read it, each in its shape over the same bytes.
 
 inline void write_weight_or_blocks(graph_writer& w) {
-  const slot* s = w.leaf_slot();
-  if (s == nullptr) write_weight(w);
+  if (w.leaf_slot() == nullptr) write_weight(w);
 }
 inline void write_with_reader(graph_writer&) {}
 

@@ -137,29 +137,29 @@ inline void write_result(graph_writer& w) {
   if (w.self().attr.ints[0] == 0) w.set_value(w.arg(0));
 }
 
-/// ai.onnx, opset 21.
-inline constexpr op_map standard_ops = op_map<graph_writer>{}
-                                           .with(op::input, write_input)
-                                           .with(op::weight, write_weight)
-                                           .with(op::fill, write_fill)
-                                           .with(op::rope_cos, write_rope_table)
-                                           .with(op::rope_sin, write_rope_table)
-                                           .with(op::add, write_plain<"Add">)
-                                           .with(op::mul, write_plain<"Mul">)
-                                           .with(op::sigmoid, write_plain<"Sigmoid">)
-                                           .with(op::lp_norm, write_lp_norm)
-                                           .with(op::linear, write_linear)
-                                           .with(op::conv1x1, write_conv1x1)
-                                           .with(op::reshape, write_reshape)
-                                           .with(op::transpose, write_transpose)
-                                           .with(op::concat, write_concat)
-                                           .with(op::slice, write_slice)
-                                           .with(op::cast, write_cast)
-                                           .with(op::embedding, write_plain<"Gather">)
-                                           .with(op::quantize, write_quantize)
-                                           .with(op::dequantize, write_dequantize);
+/// What all targets write alike, in ai.onnx 21.
+inline constexpr op_map common_ops = op_map<graph_writer>{}
+                                         .with(op::input, write_input)
+                                         .with(op::weight, write_weight)
+                                         .with(op::fill, write_fill)
+                                         .with(op::rope_cos, write_rope_table)
+                                         .with(op::rope_sin, write_rope_table)
+                                         .with(op::add, write_plain<"Add">)
+                                         .with(op::mul, write_plain<"Mul">)
+                                         .with(op::sigmoid, write_plain<"Sigmoid">)
+                                         .with(op::lp_norm, write_lp_norm)
+                                         .with(op::linear, write_linear)
+                                         .with(op::conv1x1, write_conv1x1)
+                                         .with(op::reshape, write_reshape)
+                                         .with(op::transpose, write_transpose)
+                                         .with(op::concat, write_concat)
+                                         .with(op::slice, write_slice)
+                                         .with(op::cast, write_cast)
+                                         .with(op::embedding, write_plain<"Gather">)
+                                         .with(op::quantize, write_quantize)
+                                         .with(op::dequantize, write_dequantize);
 
 /// The same and com.microsoft 1.
-inline constexpr op_map contrib_ops = standard_ops.with(op::gqa, write_gqa).with(op::result, write_result);
+inline constexpr op_map contrib_ops = common_ops.with(op::gqa, write_gqa).with(op::result, write_result);
 
 }  // namespace qwq::to_onnx

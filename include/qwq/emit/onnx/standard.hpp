@@ -12,12 +12,6 @@ namespace qwq::to_onnx {
 
 namespace detail {
 
-/// Extent `axis` of a value with `rank` axes: i64 without axes.
-inline std::string extent(model_builder& m, const std::string& value, std::int64_t rank, std::int64_t axis) {
-  const std::string all = m.once("Shape", value + "/Shape", std::vector{value}, {dtype::i64, {rank}});
-  return m.once("Gather", value + "/extent", std::vector{all, m.int64(axis)}, {dtype::i64, {}});
-}
-
 /// The tokens in the cache and those that are computed: where these begin, and where they end.
 struct token_range {
   std::string first, end;
@@ -47,6 +41,7 @@ inline value_names write_positions_and_mask(model_builder& m) {
                                  std::vector{m.int64(0), detail::new_tokens(m).end, m.int64(1)}, {dtype::i64, {total}});
   const std::string column =
       m.once("Transpose", "positions_column", std::vector{position_ids}, {dtype::i64, {rows, 1}});
+  // Not described: bool is no element type of our graphs.
   m.node("LessOrEqual", causal_mask, std::vector{all, column}).add_output(causal_mask);
   return names;
 }

@@ -146,11 +146,11 @@ inline void write_decomposed_attention(graph_writer& w) {
                 std::vector<std::int64_t>{0, 2, 1, 3});
 }
 
-inline constexpr op_map opset23_ops = standard_ops.with(op::rms_norm, write_rms_normalization)
+inline constexpr op_map opset23_ops = common_ops.with(op::rms_norm, write_rms_normalization)
                                           .with(op::rope, write_rotary_embedding)
                                           .with(op::kv_append, write_with_attention)
                                           .with(op::attention, write_attention);
-inline constexpr op_map opset21_ops = standard_ops.with(op::rms_norm, write_decomposed_rms_norm)
+inline constexpr op_map opset21_ops = common_ops.with(op::rms_norm, write_decomposed_rms_norm)
                                           .with(op::rope, write_decomposed_rope)
                                           .with(op::kv_append, write_decomposed_kv_append)
                                           .with(op::attention, write_decomposed_attention);

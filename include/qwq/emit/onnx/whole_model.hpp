@@ -42,6 +42,12 @@ inline std::string past(const std::string& layer, const char* kind) { return "pa
 inline std::string present(const std::string& layer, const char* kind) { return "present." + layer + '.' + kind; }
 }  // namespace whole_names
 
+/// Extent `axis` of a value with `rank` axes: i64 without axes.
+inline std::string extent(model_builder& m, const std::string& value, std::int64_t rank, std::int64_t axis) {
+  const std::string all = m.once("Shape", value + "/Shape", std::vector{value}, {dtype::i64, {rank}});
+  return m.once("Gather", value + "/extent", std::vector{all, m.int64(axis)}, {dtype::i64, {}});
+}
+
 /// Ending of a file's name, by the bits of its matrices: what transformers.js calls dtype fp32, q8 and q4.
 constexpr std::string_view file_suffix(dtype weight) {
   return is_float(weight) ? "" : bits(weight) == 4 ? "_q4" : "_quantized";
