@@ -50,7 +50,7 @@ async function openWhole(file) {
 export async function open(folder, {layout = 'whole'} = {}) {
   const config = JSON.parse(fs.readFileSync(path.join(folder, 'config.json'), 'utf8'));
   const names = fs.readdirSync(folder);
-  const file = (stage) => path.join(folder, names.find((name) => new RegExp(`^${stage}\\.(f32|q)\\.tflite$`).test(name)));
+  const file = (stage) => path.join(folder, names.find((name) => name.startsWith(`${stage}.`)));
   const model = await (layout === 'stages' ? openStages(file, config.num_hidden_layers) : openWhole(file));
   const quantized = names.some((name) => name.endsWith('.q.tflite'));
   return {begin: () => new Host(model, quantized, config)};
@@ -59,7 +59,8 @@ export async function open(folder, {layout = 'whole'} = {}) {
 class Host {
   constructor(model, quantized, {num_hidden_layers, num_key_value_heads, head_dim, rope_theta, rope_parameters}) {
     const {shape} = model.decode.inputs.find(({name}) => name === 'attention_mask');
-    Object.assign(this, {model, quantized, length: shape[3], width: head_dim, theta: rope_theta ?? rope_parameters.rope_theta});
+    Object.assign(this, {model, quantized, length: shape[3], width: head_dim});
+    this.theta = rope_theta ?? rope_parameters.rope_theta;
     this.past = {};
     for (let i = 0; i < num_hidden_layers; ++i)
       for (const kind of ['key', 'value'])
