@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An emitted folder computes what qwq's own session computes, and in float what transformers computes: final norm (where
-// a file has it), logits and cache of a prefill, and the decode steps that follow, in every way that the engine can
-// run it. ENGINE: a folder here.
+// An emitted folder computes what qwq's own session computes, and in float what transformers computes: final norm
+// (where a file has it), logits and cache of a prefill, and the decode steps that follow, in every way that the engine
+// can run it. ENGINE: a folder here.
 // Usage: node agree.mjs ENGINE EXPORTER CHECKPOINT FOLDER TOLERANCE SHARE [option of the exporter's run ...]
 // TOLERANCE: of a tensor's largest value, for every difference. SHARE: of the tensors that agree to an f16 or two.
 import {spawnSync} from 'node:child_process';

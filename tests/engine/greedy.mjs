@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An emitted folder continues prompts as the float model did, up to the first step at which that was undecided.
-// Usage: node greedy.mjs ENGINE FOLDER GENERATE_JSON [MARGIN]   (default 0.05: the logit gap below which a step is undecided)
+// Usage: node greedy.mjs ENGINE FOLDER GENERATE_JSON [MARGIN]
+// MARGIN: the logit gap below which a step is undecided, 0.05 unless given.
 import fs from 'node:fs';
 
 import {decided, generate} from './generate.mjs';

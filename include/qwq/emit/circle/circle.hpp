@@ -130,9 +130,9 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
 
 /// Writes a checkpoint as one of the targets circle, circle_qdq and tflite: token_embedding (any number of tokens),
 /// decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the final norm), and `model`, which has it
-/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like; and the tokenizer's files. `tuned`: what
-/// calibration found; null for a scheme that leaves activations in float. All files appear in `out` when all are whole: after an `error` the
-/// folder is as it was. Returns them in the order in which they were put there.
+/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like; and the tokenizer's files. `tuned`:
+/// what calibration found; null for a scheme that leaves activations in float. All files appear in `out` when all are
+/// whole: after an `error` the folder is as it was. Returns them in the order in which they were put there.
 template <class Model, to_circle::circle_target Target, quantization_scheme Scheme>
 std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
                                const std::filesystem::path& out) {
