@@ -117,6 +117,10 @@ inline void write_slice(graph_writer& w) {
   w.emit(code::SLICE, {w.arg(0), w.model().ints(begin), w.model().ints(size)}, schema::SliceOptionsT{});
 }
 
+/// In the integer form the rows have codes of their own, not those of the table, whose rows differ in scale: as TICO has
+/// it.
+inline void write_embedding(graph_writer& w) { w.emit(code::GATHER, w.args(), schema::GatherOptionsT{}); }
+
 inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
 inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 
@@ -138,7 +142,7 @@ inline constexpr op_map shared_ops = op_map<graph_writer>{}
                                          .with(op::transpose, write_transpose)
                                          .with(op::concat, write_concat)
                                          .with(op::slice, write_slice)
-                                         .with(op::embedding, write_plain<code::GATHER, schema::GatherOptionsT>)
+                                         .with(op::embedding, write_embedding)
                                          .with(op::quantize, write_quantize)
                                          .with(op::dequantize, write_dequantize);
 
