@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text-generation pipeline of transformers.js loads an emitted folder, and nothing else, and continues prompts as the
-// float model did, up to the first step at which that was undecided. Usage: node text.mjs FOLDER GENERATE_JSON [MARGIN]
+// The text-generation pipeline of transformers.js loads an emitted folder, and nothing else, and continues prompts as
+// the float model did, up to the first step at which that was undecided.
+// Usage: node text.mjs FOLDER GENERATE_JSON [MARGIN]
 import {env, pipeline} from '@huggingface/transformers';
 import fs from 'node:fs';
 

@@ -179,8 +179,8 @@ class graph_writer {
   void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
     if (!is_signed(s.type) || dims[1] % q.block != 0)
-      throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block) + ", found " +
-                  std::string(name(s.type)) + " in rows of " + std::to_string(dims[1]));
+      throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block) +
+                  ", found " + std::string(name(s.type)) + " in rows of " + std::to_string(dims[1]));
     set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
     bases_[values_[id_]] = base;
     dims[1] /= q.block;

@@ -110,7 +110,7 @@ class model_builder {
     return n.output(n.output_size() - 1);
   }
 
-  /// The value that an operator without attributes computes from `inputs`: computed once, however often it is asked for.
+  /// The value that an operator without attributes computes from `inputs`, once however often it is asked for.
   std::string once(std::string_view op, const std::string& name, std::span<const std::string> inputs,
                    const tensor_type& type) {
     std::string key(op);

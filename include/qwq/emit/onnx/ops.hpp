@@ -78,8 +78,8 @@ inline void write_conv1x1(graph_writer& w) {
   set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1});
 }
 
-/// x W^T over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are, for Gemm:
-/// it takes matrices, so x becomes one and the result takes its shape.
+/// x W^T over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are, for
+/// Gemm: it takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
   const node& weight = w.arg_node(1);
   if (weight.kind == op::dequantize && w.names_of(weight.slot).transposed) return void(w.emit("MatMul"));

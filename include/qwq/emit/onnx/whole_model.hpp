@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder of targets whose model is one file, onnx/model.onnx: for ONNX Runtime, onnxruntime-genai and transformers.js.
+// The folder of targets whose model is one file: for ONNX Runtime, onnxruntime-genai and transformers.js.
 #pragma once
 
 #include <algorithm>
