@@ -27,37 +27,12 @@ calibration_result tune(std::span<const token_text> rows) {
   return calibrate<tinyqwen, onnx_winml, scheme>(weights(), rows, o, [](std::size_t) {});
 }
 
-struct against_float {
-  double kl;      // mean KL of its next-token distributions from the float model's, which it follows token by token
-  int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
-};
-
 against_float follow(const calibration_result& tuned) {
   const bound_model<tinyqwen> float_weights(weights(), {.positions = 192});
   const bound_model<tinyqwen, onnx_winml, scheme> bound(weights(), {.positions = 192, .weights = granularity::row});
   session<tinyqwen> reference(float_weights);
   session<tinyqwen, onnx_winml, scheme> s(bound, &tuned);
-  distribution_error error;
-  int continued = 0;
-  for (const prompt& p : prompts("tinyqwen-outlier")) {
-    reference.truncate(0);
-    s.truncate(0);
-    auto expected = reference.prefill(p.ids), found = s.prefill(p.ids);
-    for (const std::int32_t id : p.continuation) {
-      error.add(expected, found);
-      expected = reference.decode(id);
-      found = s.decode(id);
-    }
-    s.truncate(0);
-    found = s.prefill(p.ids);
-    bool same = true;
-    for (const std::int32_t id : p.continuation) {
-      same = same && argmax(found) == id;
-      found = s.decode(argmax(found));
-    }
-    continued += same ? 1 : 0;
-  }
-  return {error.kl(), continued};
+  return follow(reference, s, prompts("tinyqwen-outlier"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "qwq/model/qwen3.hpp"
+#include "qwq/report/metrics.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
 #include "qwq/runtime/text.hpp"
@@ -45,6 +46,37 @@ inline std::vector<prompt> prompts(const std::string& model) {
     out.push_back(p);
   }
   return out;
+}
+
+struct against_float {
+  double kl;      // mean KL of its next-token distributions from the float model's, which it follows token by token
+  int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
+};
+
+/// What a session makes of prompts.
+template <class Reference, class Session>
+against_float follow(Reference& reference, Session& s, const std::vector<prompt>& all) {
+  distribution_error error;
+  int continued = 0;
+  for (const prompt& p : all) {
+    reference.truncate(0);
+    s.truncate(0);
+    auto expected = reference.prefill(p.ids), found = s.prefill(p.ids);
+    for (const std::int32_t id : p.continuation) {
+      error.add(expected, found);
+      expected = reference.decode(id);
+      found = s.decode(id);
+    }
+    s.truncate(0);
+    found = s.prefill(p.ids);
+    bool same = true;
+    for (const std::int32_t id : p.continuation) {
+      same = same && argmax(found) == id;
+      found = s.decode(argmax(found));
+    }
+    continued += same ? 1 : 0;
+  }
+  return {error.kl(), continued};
 }
 
 }  // namespace qwq::test

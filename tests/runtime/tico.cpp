@@ -20,11 +20,6 @@ struct layers_only : whole {
   static constexpr bool whole_model = false;
 };
 
-struct against_float {
-  double kl;      // mean KL of its next-token distributions from the float model's, which it follows token by token
-  int continued;  // prompts that it continues by itself as the float model does, as far as that one is sure
-};
-
 /// Keys and values have one set of parameters wherever they are: of a prompt, of a token, of the past, of all together.
 template <class Target, class Scheme>
 void check_caches(const calibration_result& tuned) {
@@ -52,28 +47,9 @@ against_float follow(const std::string& model) {
   const bound_model<tinyqwen, Target, Scheme> bound(weights);
   session<tinyqwen> reference(float_weights);
   session<tinyqwen, Target, Scheme> s(bound, &tuned);
-  distribution_error error;
-  int continued = 0;
-  for (const prompt& p : prompts(model)) {
-    reference.truncate(0);
-    s.truncate(0);
-    auto expected = reference.prefill(p.ids), found = s.prefill(p.ids);
-    for (const std::int32_t id : p.continuation) {
-      error.add(expected, found);
-      expected = reference.decode(id);
-      found = s.decode(id);
-    }
-    s.truncate(0);
-    found = s.prefill(p.ids);
-    bool same = true;
-    for (const std::int32_t id : p.continuation) {
-      same = same && argmax(found) == id;
-      found = s.decode(argmax(found));
-    }
-    continued += same ? 1 : 0;
-  }
-  MESSAGE(model, " ", Scheme::name, ": KL ", error.kl(), ", continued ", continued);
-  return {error.kl(), continued};
+  const against_float found = follow(reference, s, prompts(model));
+  MESSAGE(model, " ", Scheme::name, ": KL ", found.kl, ", continued ", found.continued);
+  return found;
 }
 
 /// Nothing of the model is left in float.
