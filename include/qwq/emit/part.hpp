@@ -2,14 +2,24 @@
 // One graph of a model without its types: what the code behind all models and schemes walks.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "qwq/core/error.hpp"
 #include "qwq/emit/op_map.hpp"
 #include "qwq/graph/graph.hpp"
+#include "qwq/kernel/operands.hpp"
 #include "qwq/quant/placement.hpp"
 
 namespace qwq::to_file {
+
+/// Names that a part's inputs or outputs have outside of it, by the names that they have in it.
+using value_names = std::map<std::string, std::string, std::less<>>;
 
 /// One graph of a model, as the code behind all models and schemes sees it.
 struct part {
@@ -23,6 +33,15 @@ struct part {
     for (const node& n : nodes)
       if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
     return nullptr;
+  }
+
+  /// Parameters of an activation slot, from those of all slots; `all` is null when nothing was calibrated.
+  const kernel::affine& params_of(std::int16_t slot, const std::vector<kernel::affine>* all) const {
+    const auto index = static_cast<std::size_t>(slot);
+    if (all == nullptr || index >= all->size())
+      throw error("emit: expected calibrated parameters for slot '" + std::string(slots[index].name.view()) +
+                  "', found none");
+    return (*all)[index];
   }
 
   /// The graph that emitters write of a `compiled` part.

@@ -22,9 +22,6 @@ enum class form : std::uint8_t {
   integer,  // types of tensors: what an operator makes has the codes of its slot, QUANTIZE stands where they change
 };
 
-/// Names outside of a part of those inputs that have other names in it.
-using value_names = std::map<std::string, std::string, std::less<>>;
-
 /// Codes and parameters of a value.
 struct encoding {
   dtype type = dtype::f32;
@@ -248,11 +245,7 @@ class graph_writer {
   static tensor_id key_of(const written_value& x) { return x.tensor != no_tensor ? x.tensor : x.heads.at(0); }
 
   encoding encoding_of_slot(std::int16_t slot, dtype type) const {
-    const auto index = static_cast<std::size_t>(slot);
-    if (params_ == nullptr || index >= params_->size())
-      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) +
-                  "', found none");
-    const kernel::affine& p = (*params_)[index];
+    const kernel::affine& p = part_->params_of(slot, params_);
     return {type, {{p.scale}, {p.zero_point}}};
   }
 

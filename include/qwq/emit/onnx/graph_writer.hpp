@@ -20,9 +20,6 @@
 
 namespace qwq::to_onnx {
 
-/// ONNX names of a part's inputs or outputs, by the names that they have in the part.
-using value_names = std::map<std::string, std::string, std::less<>>;
-
 /// An output of a part, as the model holds it.
 struct written_output {
   std::string name;
@@ -240,11 +237,7 @@ class graph_writer {
   };
 
   const kernel::affine& activation(std::int16_t slot) const {
-    const auto index = static_cast<std::size_t>(slot);
-    if (params_ == nullptr || index >= params_->size())
-      throw error("emit: expected calibrated parameters for slot '" + std::string(part_->slots[index].name.view()) +
-                  "', found none");
-    return (*params_)[index];
+    return part_->params_of(slot, params_);
   }
 
   /// Scale and zero point, scalars or one per row.
