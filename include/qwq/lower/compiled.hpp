@@ -2,6 +2,7 @@
 // One part of a model for one target and scheme, in the two forms in which it is read: emitted and executed.
 #pragma once
 
+#include <iterator>
 #include <string_view>
 
 #include "qwq/lower/steps.hpp"
@@ -9,6 +10,7 @@
 #include "qwq/rewrite/rewrite.hpp"
 #include "qwq/rules/run.hpp"
 #include "qwq/target/targets.hpp"
+#include "qwq/target/without.hpp"
 
 namespace qwq {
 
@@ -50,9 +52,19 @@ struct placed {
   static constexpr auto result = place_slots(retargeted<Part, Target>::result.value, Types, covers<Target, Types>{});
 };
 
+/// The fusions that sessions for `Target` apply.
+template <class Target>
+inline constexpr auto fusions_of = [] {
+  fixed_vector<rule, std::size(rules::fuse)> on;
+  for (const rule& r : rules::fuse)
+    if (fuses<Target>(r.name)) on.push_back(r);
+  return on;
+}();
+
 template <class Part, class Target, placement Types>
 struct runnable {
-  static constexpr auto result = rewrite(placed<Part, Target, Types>::result.value, rules::run);
+  static constexpr auto result =
+      rewrite(rewrite(placed<Part, Target, Types>::result.value, rules::run).value, fusions_of<Target>);
 };
 
 /// Index of the first operator that `Target` does not support; `size()` when there is none.

@@ -4,7 +4,6 @@
 
 #include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
 
 namespace qwq::rules {
 
@@ -106,8 +105,8 @@ inline constexpr rule gqa_to_attention{
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
     }};
 
-/// Everything a session does to a graph before it plans it.
+/// What a session does to a graph before it applies the fusions of `rules::fuse`.
 inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  sink_transpose, conv1x1_to_linear,
-                               merge_reshapes,  drop_reshape,    gqa_to_attention, fuse_silu,      fuse_swiglu};
+                               merge_reshapes,  drop_reshape,    gqa_to_attention};
 
 }  // namespace qwq::rules
