@@ -153,9 +153,8 @@ qparams constant_params(std::span<const float> x) {
   return compute_qparams<Format>({seen.min, seen.max});
 }
 
-/// Owns or maps the constants of a model for one scheme. Prefill and decode graphs, and any number of sessions, share
-/// it; it is not changed after binding.
-template <quantization_scheme Scheme>
+/// Owns or maps the constants of a model. Prefill and decode graphs, and any number of sessions, share it; it is not
+/// changed after binding.
 class constant_store {
  public:
   /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
@@ -164,9 +163,10 @@ class constant_store {
 
   const checkpoint& source() const { return from_; }
 
-  /// Resolves the leaf `n` of a part. `positions`: rows of RoPE tables.
+  /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
+  template <quantization_scheme Scheme>
   operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
-    if (n.kind == op::fill) return fill(n, s);
+    if (n.kind == op::fill) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
     const tensor_info& t = find_weight(from_, n, name);
     const bool matrix = t.shape.size() == 2;
@@ -176,7 +176,7 @@ class constant_store {
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
     return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
       std::vector<float> x = read_constant(t, n.attr.value);
-      if (on_grid) fake_quantize(x);
+      if (on_grid) fake_quantize<Scheme>(x);
       return x;
     });
   }
@@ -186,6 +186,7 @@ class constant_store {
     return reinterpret_cast<std::uintptr_t>(t.data) % static_cast<std::uintptr_t>(bits(t.type) / 8) == 0;
   }
 
+  template <quantization_scheme Scheme>
   void fake_quantize([[maybe_unused]] std::span<float> x) const {
     if constexpr (Scheme::types.quantizes_activations()) {
       using format = typename Scheme::activation_format;
@@ -200,10 +201,11 @@ class constant_store {
     return {dtype::f32, stored.data(), {}};
   }
 
+  template <quantization_scheme Scheme>
   operand fill(const node& n, const slot* s) {
     return floats("fill " + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
       std::vector<float> x{static_cast<float>(n.attr.value)};
-      if (s != nullptr) fake_quantize(x);
+      if (s != nullptr) fake_quantize<Scheme>(x);
       return x;
     });
   }

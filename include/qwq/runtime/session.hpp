@@ -46,6 +46,7 @@ constexpr std::int64_t longest_text() {
 /// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
+  using scheme = Scheme;
   using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
   static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
 
@@ -89,12 +90,12 @@ namespace detail {
 
 /// Operands of one graph, resolved for one layer.
 template <class Compiled, quantization_scheme Scheme>
-std::vector<operand> bind_part(constant_store<Scheme>& store, std::int64_t layer, std::int64_t positions) {
+std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
   using run = typename Compiled::executed;
   std::vector<operand> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind(n, slot_of_leaf(run::value, Compiled::slots, id),
+    bound.push_back(store.bind<Scheme>(n, slot_of_leaf(run::value, Compiled::slots, id),
                                tensor_name(Compiled::prefix, layer, n.name), positions));
   }
   return bound;
@@ -103,13 +104,13 @@ std::vector<operand> bind_part(constant_store<Scheme>& store, std::int64_t layer
 /// Operands of a program.
 template <class Program>
 struct bound_program : model_parts<std::vector<operand>> {
-  template <quantization_scheme Scheme>
-  bound_program(constant_store<Scheme>& store, std::int64_t layer_count, std::int64_t positions) {
-    embedding = bind_part<typename Program::embedding>(store, -1, positions);
-    norm = bind_part<typename Program::norm>(store, -1, positions);
-    head = bind_part<typename Program::head>(store, -1, positions);
+  bound_program(constant_store& store, std::int64_t layer_count, std::int64_t positions) {
+    using scheme = typename Program::scheme;
+    embedding = bind_part<typename Program::embedding, scheme>(store, -1, positions);
+    norm = bind_part<typename Program::norm, scheme>(store, -1, positions);
+    head = bind_part<typename Program::head, scheme>(store, -1, positions);
     for (std::int64_t i = 0; i < layer_count; ++i)
-      layers.push_back(bind_part<typename Program::layer>(store, i, positions));
+      layers.push_back(bind_part<typename Program::layer, scheme>(store, i, positions));
   }
 };
 
@@ -157,7 +158,7 @@ class bound_model {
 
  private:
   std::int64_t positions_;
-  constant_store<Scheme> store_;
+  constant_store store_;
   detail::bound_program<prefill> prefill_;
   detail::bound_program<decode> decode_;
 };
