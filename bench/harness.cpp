@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the cases of one family in Google Benchmark.
+#include "harness.hpp"
+
+#include <benchmark/benchmark.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <string_view>
+#include <thread>
+
+#include "qwq/core/error.hpp"
+#include "qwq/core/thread_pool.hpp"
+
+namespace qwq::bench {
+
+namespace {
+
+std::vector<bench_case>& cases() {
+  static std::vector<bench_case> all;
+  return all;
+}
+
+/// Long enough for the clock, short enough to fall between two disturbances.
+double sample_seconds = 2e-3;
+int rounds_at_most = 1000;
+
+/// As many threads as a case has, each on a processor of its own: a thread that moves takes its cache along.
+class pinned_threads {
+ public:
+  explicit pinned_threads(std::size_t count) {
+    CPU_ZERO(&before_);
+    sched_getaffinity(0, sizeof before_, &before_);
+    if (count == 1) {
+      // The last one: systems prefer the first for what they do themselves.
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && CPU_COUNT(&one) == 0; --cpu)
+        if (CPU_ISSET(cpu, &before_)) CPU_SET(cpu, &one);
+      sched_setaffinity(0, sizeof one, &one);
+      executor_ = std::make_unique<inline_executor>();
+    } else {
+      executor_ = std::make_unique<thread_pool>(count);
+    }
+  }
+  ~pinned_threads() { sched_setaffinity(0, sizeof before_, &before_); }
+  pinned_threads(const pinned_threads&) = delete;
+  pinned_threads& operator=(const pinned_threads&) = delete;
+
+  executor& get() { return *executor_; }
+
+ private:
+  cpu_set_t before_{};
+  std::unique_ptr<executor> executor_;
+};
+
+/// A contender while its case runs.
+struct runner {
+  std::string name;
+  double amount;
+  call f;
+  std::int64_t calls = 1;  // of one sample
+  double best = 0;         // amount per second
+
+  double sample() {
+    const auto from = std::chrono::steady_clock::now();
+    for (std::int64_t i = 0; i < calls; ++i) f();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+    best = std::max(best, amount * static_cast<double>(calls) / seconds);
+    return seconds;
+  }
+  /// A call before the samples, outside of the clock: others had the caches.
+  double round() {
+    f();
+    return sample() / static_cast<double>(calls);
+  }
+  void find_calls() {
+    f();
+    while (sample() < sample_seconds && calls < (std::int64_t{1} << 40)) calls *= 2;
+    best = 0;
+  }
+};
+
+struct unit_text {
+  const char* name;
+  double scale;
+};
+unit_text text_of(unit u) {
+  switch (u) {
+    case unit::bytes: return {"GB/s", 1e-9};
+    case unit::flops: return {"GFLOP/s", 1e-9};
+    case unit::int_ops: return {"GOP/s", 1e-9};
+    default: return {"tok/s", 1};
+  }
+}
+
+void run(benchmark::State& state, const bench_case& one) {
+  pinned_threads threads(one.threads);
+  std::vector<runner> all;
+  const auto start = [&](const std::string& name, const maker& make, double amount) {
+    all.push_back({name, amount == 0 ? one.amount : amount, make(threads.get())});
+    all.back().find_calls();
+  };
+  start("ours", one.ours, one.amount);
+  for (const contender& c : one.limits) start(c.name, c.make, c.amount);
+  for (const contender& c : one.peers) start(c.name, c.make, c.amount);
+
+  for ([[maybe_unused]] auto _ : state) {
+    state.SetIterationTime(all.front().round());
+    for (std::size_t i = 1; i < all.size(); ++i) all[i].round();
+  }
+
+  const unit_text unit = text_of(one.counts);
+  state.counters["ours"] = all.front().best * unit.scale;
+  const auto limits = std::span(all).subspan(1, one.limits.size());
+  std::string label = unit.name;
+  if (!limits.empty()) {
+    const runner& limit = *std::ranges::max_element(limits, {}, &runner::best);
+    state.counters["limit"] = limit.best * unit.scale;
+    state.counters["percent_of_limit"] = 100 * all.front().best / limit.best;
+    label += ", limit: " + limit.name;
+  }
+  state.SetLabel(label);
+  for (const runner& peer : std::span(all).subspan(1 + one.limits.size()))
+    state.counters["peer " + peer.name] = peer.best * unit.scale;
+}
+
+std::string machine() {
+  std::ifstream info("/proc/cpuinfo");
+  std::string line, name = "unknown CPU";
+  while (std::getline(info, line))
+    if (line.starts_with("model name")) {
+      name = line.substr(line.find(": ") + 2);
+      break;
+    }
+  return name + ", " + std::to_string(std::thread::hardware_concurrency()) + " processors";
+}
+
+std::size_t cache_bytes(int index) {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+  std::size_t kilobytes = 0;
+  file >> kilobytes;
+  return kilobytes * 1024;
+}
+
+}  // namespace
+
+void add(bench_case one) { cases().push_back(std::move(one)); }
+
+void* allocate(std::size_t bytes) {
+  constexpr std::size_t huge_page = std::size_t{2} << 20;
+  const std::size_t alignment = bytes < huge_page ? 64 : huge_page;
+  const std::size_t rounded = (bytes + alignment) / alignment * alignment;
+  void* const p = std::aligned_alloc(alignment, rounded);
+  if (p == nullptr) throw error("expected " + std::to_string(rounded) + " bytes of memory for a benchmark");
+  if (bytes >= huge_page) madvise(p, rounded, MADV_HUGEPAGE);
+  std::memset(p, 0, rounded);
+  return p;
+}
+
+buffer<float> floats(std::size_t size, float spread, std::uint32_t seed) {
+  // A table of normal numbers, read at random: hundreds of megabytes of them in a moment.
+  std::mt19937 bits(seed);
+  std::normal_distribution<float> normal(0, spread);
+  float table[4096];
+  for (float& x : table) x = normal(bits);
+  buffer<float> result = make_buffer<float>(size);
+  std::uint32_t state = seed;
+  for (std::size_t i = 0; i < size; ++i) result[i] = table[(state = state * 1664525u + 1013904223u) >> 20];
+  return result;
+}
+
+std::span<const working_set> working_sets() {
+  static const std::vector<working_set> sets = [] {
+    const std::size_t l2 = cache_bytes(2), l3 = cache_bytes(3);
+    std::vector<working_set> result;
+    if (l2 != 0) result.push_back({"L2", l2 / 4});
+    if (l3 > 4 * l2) result.push_back({"L3", std::min(l3 / 4, 4 * l2)});
+    result.push_back({"memory", std::max<std::size_t>(std::size_t{256} << 20, 3 * l3)});
+    return result;
+  }();
+  return sets;
+}
+
+}  // namespace qwq::bench
+
+int main(int argc, char** argv) {
+  using namespace qwq::bench;
+  const auto quick = std::find(argv + 1, argv + argc, std::string_view("--quick"));
+  if (quick != argv + argc) {
+    std::rotate(quick, quick + 1, argv + argc);
+    --argc;
+    sample_seconds = 2e-4;
+    rounds_at_most = 2;
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::AddCustomContext("machine", machine());
+  add_cases();
+  for (const bench_case& one : cases()) {
+    const std::string name = one.kernel + '/' + one.shape + "/threads:" + std::to_string(one.threads);
+    benchmark::RegisterBenchmark(name.c_str(), [&one](benchmark::State& state) { run(state, one); })
+        ->UseManualTime()
+        ->Iterations(std::min(one.rounds, rounds_at_most));
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loops that do nothing but move memory or multiply.
+#include "limits.hpp"
+
+#include <algorithm>
+
+#include "qwq/kernel/simd.hpp"
+
+namespace qwq::bench {
+
+namespace {
+
+using arch = xsimd::default_arch;
+using lane = kernel::simd::batch<arch>;
+constexpr std::int64_t width = kernel::simd::lanes<arch>;
+
+void store_plain(float* p, lane x) { x.store_aligned(p); }
+
+#if defined(__SSE2__)
+constexpr bool has_streaming = true;
+void store_streaming(float* p, lane x) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, x);
+#elif defined(__AVX__)
+  _mm256_stream_ps(p, x);
+#else
+  _mm_stream_ps(p, x);
+#endif
+}
+void finish_streaming() { _mm_sfence(); }
+#else
+constexpr bool has_streaming = false;
+void store_streaming(float* p, lane x) { store_plain(p, x); }
+void finish_streaming() {}
+#endif
+
+// Bits and not numbers are combined: one operation for each load, and no NaN or subnormal number is slow.
+lane combine(lane a, lane b) { return a ^ b; }
+
+void read(const float* p, std::int64_t n) {
+  lane sum[8];
+  for (lane& s : sum) s = lane(0.0f);
+  for (std::int64_t i = 0; i + 8 * width <= n; i += 8 * width) {
+    QWQ_UNROLL
+    for (int k = 0; k < 8; ++k) sum[k] = combine(sum[k], lane::load_aligned(p + i + k * width));
+  }
+  for (int k = 1; k < 8; ++k) sum[0] = combine(sum[0], sum[k]);
+  keep(sum[0]);
+}
+
+/// One line is written for each `Reads` lines; `n` floats are written.
+template <int Reads, void Store(float*, lane)>
+void move(float* out, const float* in, std::int64_t n) {
+  for (std::int64_t i = 0; i + 4 * width <= n; i += 4 * width) {
+    QWQ_UNROLL
+    for (int k = 0; k < 4; ++k) {
+      lane x = lane(1.0f);
+      QWQ_UNROLL
+      for (int r = 0; r < Reads; ++r) x = combine(x, lane::load_aligned(in + Reads * i + (Reads * k + r) * width));
+      Store(out + i + k * width, x);
+    }
+  }
+}
+
+using mover = void (*)(float*, const float*, std::int64_t);
+template <void Store(float*, lane)>
+mover mover_of(int reads) {
+  switch (reads) {
+    case 0: return move<0, Store>;
+    case 1: return move<1, Store>;
+    case 2: return move<2, Store>;
+    case 3: return move<3, Store>;
+    case 4: return move<4, Store>;
+    default: return move<8, Store>;
+  }
+}
+
+/// Each thread works for some 100 us before it meets the others.
+constexpr std::int64_t bytes_between_meetings = 4 << 20;
+
+void on_all_threads(executor& ex, const std::function<void(std::size_t)>& f) {
+  if (ex.threads() == 1) return f(0);
+  ex.run(
+      ex.threads(), [](void* g, std::size_t i) { (*static_cast<const std::function<void(std::size_t)>*>(g))(i); },
+      const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+/// A pass over `floats_per_pass` floats of each thread, as often as is worth a meeting.
+contender bandwidth(std::string name, std::size_t bytes, double amount, traffic mix, mover move) {
+  const int parts = mix.in_place ? 1 : mix.reads + mix.writes;
+  const double moved_per_byte = mix.in_place ? 2 : 1;
+  const std::int64_t passes = std::max<std::int64_t>(1, bytes_between_meetings / static_cast<std::int64_t>(bytes));
+  const auto make = [=](executor& ex) -> call {
+    const std::size_t threads = ex.threads();
+    // Floats of one part and thread: whole steps of the loops above.
+    const auto n = static_cast<std::int64_t>(bytes / sizeof(float) / static_cast<std::size_t>(parts) / threads) /
+                   (8 * width) * (8 * width);
+    const auto memory = make_buffer<float>(static_cast<std::size_t>(n) * threads * static_cast<std::size_t>(parts));
+    return [=, &ex] {
+      on_all_threads(ex, [&](std::size_t thread) {
+        float* const in = memory.data() + static_cast<std::int64_t>(thread) * n * parts;
+        float* const out = mix.in_place ? in : in + n * mix.reads;
+        for (std::int64_t pass = 0; pass < passes; ++pass) {
+          if (move == nullptr)
+            read(in, n);
+          else
+            move(out, in, n);
+          keep(memory.data());
+        }
+        if (move != nullptr) finish_streaming();
+      });
+    };
+  };
+  const double one_pass = amount == 0 ? static_cast<double>(bytes) * moved_per_byte : amount;
+  return {std::move(name), make, one_pass * static_cast<double>(passes)};
+}
+
+// Accumulators: more than latency times throughput (8 to 10), and few enough for 16 registers.
+constexpr int chains = 12;
+constexpr std::int64_t peak_steps = 20000;
+
+/// `step` is applied to each of the accumulators in turn. `operations`: of one step on one accumulator.
+template <class Vector, class Step>
+contender peak(std::string name, Vector start, double operations, double per_unit, Step step) {
+  const auto make = [=](executor& ex) -> call {
+    return [=, &ex] {
+      on_all_threads(ex, [&, steps = peak_steps / static_cast<std::int64_t>(ex.threads())](std::size_t) {
+        Vector sum[chains];
+        for (Vector& s : sum) s = start;
+        for (std::int64_t i = 0; i < steps; ++i) {
+          _Pragma("GCC unroll 12") for (int k = 0; k < chains; ++k) sum[k] = step(sum[k], start);
+        }
+        for (const Vector& s : sum) keep(s);
+      });
+    };
+  };
+  return {std::move(name), make, operations * chains * static_cast<double>(peak_steps) / per_unit};
+}
+
+}  // namespace
+
+std::vector<contender> memory_bandwidth(traffic mix, std::size_t bytes, double amount) {
+  if (mix.writes == 0) return {bandwidth("read", bytes, amount, mix, nullptr)};
+  const std::string name = mix.in_place     ? "update"
+                           : mix.reads == 0 ? "fill"
+                           : mix.reads == 1 ? "copy"
+                                            : "read " + std::to_string(mix.reads) + ", write 1";
+  std::vector<contender> result{bandwidth(name, bytes, amount, mix, mover_of<store_plain>(mix.reads))};
+  if (has_streaming && !mix.in_place)
+    result.push_back(bandwidth("streaming " + name, bytes, amount, mix, mover_of<store_streaming>(mix.reads)));
+  return result;
+}
+
+std::vector<contender> fma_peak(double per_unit) {
+  return {peak("f32 multiply-add", lane(1e-3f), 2.0 * width, per_unit,
+               [](lane sum, lane x) { return kernel::simd::fma<arch>(x, x, sum); })};
+}
+
+std::vector<contender> vnni_peak(double per_unit) {
+#if defined(__AVX512VNNI__)
+  return {peak("u8 x s8 dot product", _mm512_set1_epi8(1), 2.0 * 64, per_unit,
+               [](__m512i sum, __m512i x) { return _mm512_dpbusd_epi32(sum, x, x); })};
+#elif defined(__AVXVNNI__)
+  return {peak("u8 x s8 dot product", _mm256_set1_epi8(1), 2.0 * 32, per_unit,
+               [](__m256i sum, __m256i x) { return _mm256_dpbusd_avx_epi32(sum, x, x); })};
+#else
+  return fma_peak(per_unit);
+#endif
+}
+
+std::vector<contender> bf16_peak(double per_unit) {
+#if defined(__AVX512BF16__)
+  return {peak("bf16 dot product", _mm512_set1_ps(1e-3f), 2.0 * 32, per_unit, [](__m512 sum, __m512 x) {
+    const auto pairs = reinterpret_cast<__m512bh>(x);
+    return _mm512_dpbf16_ps(sum, pairs, pairs);
+  })};
+#else
+  return fma_peak(per_unit);
+#endif
+}
+
+}  // namespace qwq::bench
