@@ -18,12 +18,36 @@ struct op_map {
   /// Which rows there are: with sanitizers, g++ compares no function with null in a constant.
   std::array<bool, op_count> written{};
 
-  constexpr write_op operator[](op kind) const { return rows[static_cast<std::size_t>(kind)]; }
+  /// Rows of operators from outside of the library.
+  struct custom_row {
+    const op_row* which = nullptr;
+    write_op write = nullptr;
+  };
+  fixed_vector<custom_row, 8> custom{};
+
+  /// Whether there is a row for the operator of `n`, and the function in it.
+  constexpr bool writes(const node& n) const {
+    if (n.kind != op::custom) return written[static_cast<std::size_t>(n.kind)];
+    for (const custom_row& r : custom)
+      if (r.which == n.custom) return true;
+    return false;
+  }
+  constexpr write_op operator[](const node& n) const {
+    for (const custom_row& r : custom)
+      if (r.which == n.custom) return r.write;
+    return rows[static_cast<std::size_t>(n.kind)];
+  }
   /// The same map with another row.
   constexpr op_map with(op kind, write_op row) const {
     op_map out = *this;
     out.rows[static_cast<std::size_t>(kind)] = row;
     out.written[static_cast<std::size_t>(kind)] = true;
+    return out;
+  }
+  /// The same for an operator from outside of the library.
+  constexpr op_map with(const op_row& which, write_op row) const {
+    op_map out = *this;
+    out.custom.push_back({&which, row});
     return out;
   }
 };
@@ -38,7 +62,7 @@ namespace detail {
 template <std::size_t N, class Writer>
 constexpr std::size_t find_unwritable(const graph<N>& g, const op_map<Writer>& map) {
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (!map.written[static_cast<std::size_t>(g[i].kind)]) return i;
+    if (!map.writes(g[i])) return i;
   return g.size();
 }
 
@@ -49,8 +73,9 @@ template <class G, const auto& Map>
 constexpr bool require_rows() {
   constexpr std::size_t id = detail::find_unwritable(G::value, Map);
   if constexpr (id < G::value.size()) {
-    constexpr text<G::value[id].name.size()> where{G::value[id].name.view()};
-    static_assert(sizeof(op_map_has_no_row_for<G::value[id].kind, where>) > 0);
+    constexpr text<47> place = where(G::value[id]);
+    constexpr text<place.size()> at{place.view()};
+    static_assert(sizeof(op_map_has_no_row_for<G::value[id].kind, at>) > 0);
   }
   return true;
 }

@@ -19,16 +19,20 @@ class builder {
   text<31> rule{};
 
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
+    return add(row(kind), args, attr, name);
+  }
+  constexpr node_id add(const op_row& r, const arguments& args, const attributes& attr = {},
+                        std::string_view name = {}) {
     node n;
-    n.kind = kind;
+    n.kind = r.kind;
+    if (r.kind == op::custom) n.custom = &r;
     n.attr = attr;
     n.name = name.empty() ? module : text<47>{name};
     n.made_by = rule;
-    const op_row& r = row(kind);
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
       return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
                   text<31>{}.append(static_cast<long long>(args.size())));
-    detail::inference in{attr};
+    inference in{attr};
     n.args = args;
     for (node_id a : args) {
       if (a == no_node) return no_node;  // follows from an earlier problem
@@ -63,7 +67,7 @@ class builder {
 
  private:
   constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
-    graph_.fail({what, n.kind, n.name.view(), expected, found});
+    graph_.fail({what, n.kind, where(n).view(), expected, found});
     return no_node;
   }
 
@@ -81,10 +85,14 @@ struct expr {
   constexpr shape dims() const { return definition().type.dims; }
 };
 
-/// Adds the node `kind(first, rest...)` to the graph of its arguments.
+/// Adds the node `operation(first, rest...)` to the graph of its arguments; the operator is given by its row or its kind.
+template <class... Rest>
+constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
+  return {first.b, first.b->add(operation, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};
+}
 template <class... Rest>
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
-  return {first.b, first.b->add(kind, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};
+  return apply(row(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.

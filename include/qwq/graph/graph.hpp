@@ -27,9 +27,21 @@ struct node {
   text<31> made_by{};
   /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point.
   std::int16_t slot = -1;
+  /// op::custom: the row of the operator.
+  const op_row* custom = nullptr;
 
   constexpr const shape& dims() const { return type.dims; }
 };
+
+constexpr const op_row& row(const node& n) { return n.kind == op::custom ? *n.custom : row(n.kind); }
+constexpr std::string_view name(const node& n) { return row(n).name; }
+
+/// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
+constexpr text<47> where(const node& n) {
+  text<47> out = n.name;
+  if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
+  return out;
+}
 
 /// A value that the graph hands out, under a name.
 struct graph_output {

@@ -45,6 +45,7 @@ enum class op : std::uint8_t {
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
   result,      // ints = {index}: one result of a node that has several
+  custom,      // an operator from outside of the library; the node points to its row
   // quantization; the node's slot says with which parameters
   quantize,    // f32 -> integer codes
   dequantize,  // integer codes -> f32

@@ -24,9 +24,8 @@ struct attributes {
   }
 };
 
-namespace detail {
-
-/// Arguments and attributes of a node whose type is being worked out.
+/// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype reads,
+/// and where it puts the type of the result (`out`) or what is wrong (`fail`).
 struct inference {
   const attributes& attr;
   fixed_vector<tensor_type, 10> args{};
@@ -73,6 +72,8 @@ struct inference {
     return false;
   }
 };
+
+namespace detail {
 
 constexpr void infer_declared(inference& in) { in.out = in.attr.type; }
 
@@ -248,9 +249,12 @@ constexpr void infer_dequantize(inference& in) {
 // Results of gqa: what it computes, the present key and the present value, of the types of the past ones.
 constexpr void infer_result(inference& in) { in.out = in.attr.type; }
 
+constexpr void infer_custom(inference& in) { in.fail(why::bad_attribute, "apply(row, ...)", "op::custom without a row"); }
+
 }  // namespace detail
 
-/// What the library knows about an operator.
+/// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
+/// operator of the user's.
 struct op_row {
   op kind;
   std::string_view name;
@@ -262,7 +266,8 @@ struct op_row {
   bool commutative;
   /// The result holds the argument's values in another arrangement: it shares quantization parameters with it.
   bool layout_only;
-  void (*infer)(detail::inference&);
+  /// Sets the result's type from those of the arguments, or says what is wrong with them.
+  void (*infer)(inference&);
 };
 
 inline constexpr op_row op_table[] = {
@@ -296,6 +301,7 @@ inline constexpr op_row op_table[] = {
     {op::attention, "attention", 4, 4, "scale", "", false, false, detail::infer_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", false, false, detail::infer_gqa},
     {op::result, "result", 1, 1, "", "index", false, false, detail::infer_result},
+    {op::custom, "custom", 0, 10, "", "", false, false, detail::infer_custom},
     {op::quantize, "quantize", 1, 1, "", "", false, false, detail::infer_quantize},
     {op::dequantize, "dequantize", 1, 1, "", "", false, false, detail::infer_dequantize},
     {op::fake_quant, "fake_quant", 1, 1, "", "", false, false, detail::infer_unary},
@@ -312,5 +318,12 @@ static_assert(
 
 constexpr const op_row& row(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
 constexpr std::string_view name(op kind) { return row(kind).name; }
+
+/// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point to
+/// it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
+constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
+                           std::string_view value_name = {}, std::string_view ints_name = {}) {
+  return {op::custom, name, args, args, value_name, ints_name, false, false, infer};
+}
 
 }  // namespace qwq

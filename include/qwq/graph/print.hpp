@@ -10,7 +10,7 @@ namespace qwq {
 
 namespace detail {
 inline void print_attributes(std::ostream& out, const node& n) {
-  const op_row& r = row(n.kind);
+  const op_row& r = row(n);
   if (!r.value_name.empty()) out << ' ' << r.value_name << '=' << n.attr.value;
   if (!r.ints_name.empty()) {
     out << ' ' << r.ints_name << '=';
@@ -25,7 +25,7 @@ template <std::size_t N>
 void print(std::ostream& out, const graph<N>& g) {
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
-    out << '%' << i << " = " << name(n.kind) << '(';
+    out << '%' << i << " = " << name(n) << '(';
     for (std::size_t a = 0; a < n.args.size(); ++a) out << (a > 0 ? ", %" : "%") << n.args[a];
     out << ')';
     detail::print_attributes(out, n);
@@ -43,7 +43,7 @@ void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "g
   out << "digraph \"" << title << "\" {\n  rankdir=TB; node [shape=ellipse, fontname=\"Helvetica\"];\n";
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
-    out << "  n" << i << " [label=\"" << name(n.kind) << "\\n"
+    out << "  n" << i << " [label=\"" << name(n) << "\\n"
         << n.name.view() << '"' << (n.args.empty() ? ", shape=box" : "") << "];\n";
     for (node_id a : n.args)
       out << "  n" << a << " -> n" << i << " [label=\"" << name(g[a].type.type) << to_text(g[a].dims()).view()

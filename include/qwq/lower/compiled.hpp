@@ -67,11 +67,21 @@ struct runnable {
       rewrite(rewrite(placed<Part, Target, Types>::result.value, rules::run).value, fusions_of<Target>);
 };
 
+/// An operator from outside of the library is supported by targets that say so of its row.
+template <class Target>
+constexpr bool supports(const node& n) {
+  if (n.kind != op::custom) return Target::supports(n.kind);
+  if constexpr (requires { Target::supports(*n.custom); })
+    return Target::supports(*n.custom);
+  else
+    return false;
+}
+
 /// Index of the first operator that `Target` does not support; `size()` when there is none.
 template <class Target, std::size_t Capacity>
 constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   std::size_t i = 0;
-  while (i < g.size() && Target::supports(g[i].kind)) ++i;
+  while (i < g.size() && supports<Target>(g[i])) ++i;
   return i;
 }
 
@@ -116,9 +126,10 @@ constexpr bool require_supported() {
   constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
   if constexpr (id < G::value.size()) {
     constexpr op kind = G::value[id].kind;
-    constexpr text<G::value[id].name.size()> where{G::value[id].name.view()};
+    constexpr text<47> place = where(G::value[id]);
+    constexpr text<place.size()> at{place.view()};
     using others = detail::targets_that<detail::supports_op<kind>>;
-    static_assert(sizeof(op_is_not_supported_by_target<Target, kind, where, others>) > 0);
+    static_assert(sizeof(op_is_not_supported_by_target<Target, kind, at, others>) > 0);
   }
   return true;
 }

@@ -29,6 +29,18 @@ struct no_kernel_for;
 template <op Kind>
 struct kernel_of : no_kernel_for<Kind> {};
 
+/// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
+/// defined.
+template <const op_row& Op>
+struct custom_kernel;
+template <>
+struct kernel_of<op::custom> {
+  template <class S>
+  static void run(frame& f) {
+    custom_kernel<*S::self().custom>::template run<S>(f);
+  }
+};
+
 /// A graph and its plan, as steps read them: `G::value` is the graph.
 template <class G>
 struct planned {

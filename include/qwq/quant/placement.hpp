@@ -94,7 +94,7 @@ struct placer {
 
   constexpr text<47> slot_name(const node& n) const {
     text<47> name{n.name.view()};
-    if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n.kind));
+    if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
     int twins = 0;
     for (const slot& s : to.slots)
       if (s.name.view().starts_with(name.view())) ++twins;
@@ -109,7 +109,7 @@ struct placer {
       const bool slotted = wants_slot(i, s);
       slot_of[i] = -1;
       if (slotted) {
-        const bool shares = row(n.kind).layout_only && slot_of[n.args[0]] >= 0;
+        const bool shares = row(n).layout_only && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
         slot_of[i] = shares ? slot_of[n.args[0]] : static_cast<std::int16_t>(to.slots.size());
         if (!shares && !to.slots.push_back(s))

@@ -13,7 +13,7 @@ namespace detail {
 
 /// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
 constexpr bool same_value(const node& a, const node& b) {
-  if (a.kind != b.kind || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) || !(a.type == b.type))
+  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) || !(a.type == b.type))
     return false;
   return !a.args.empty() || a.name == b.name;
 }

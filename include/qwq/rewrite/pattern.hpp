@@ -16,6 +16,7 @@ struct pattern_node {
   bool anything = false;
   bool shared = false;
   fixed_vector<std::uint8_t, 10> args{};
+  const op_row* operation = nullptr;  // null where the pattern matches anything
 };
 
 /// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
@@ -43,15 +44,16 @@ struct pattern {
 /// Matches any value and calls it `name`.
 constexpr pattern var(char name) {
   pattern p;
-  p.nodes.push_back({.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}});
+  p.nodes.push_back({.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}, .operation = nullptr});
   return p;
 }
 
-/// Matches `kind(args...)`.
+/// Matches `operation(args...)`; the operator is given by its row or its kind.
 template <class... Patterns>
-constexpr pattern match_op(op kind, const Patterns&... args) {
+constexpr pattern match_op(const op_row& operation, const Patterns&... args) {
   pattern p;
-  pattern_node root{.kind = kind, .variable = 0, .anything = false, .shared = false, .args = {}};
+  pattern_node root{
+      .kind = operation.kind, .variable = 0, .anything = false, .shared = false, .args = {}, .operation = &operation};
   const auto take = [&](const pattern& a) {
     const std::size_t base = p.nodes.size();
     for (pattern_node n : a.nodes) {
@@ -63,6 +65,10 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
   (take(args), ...);
   p.nodes.push_back(root);
   return p;
+}
+template <class... Patterns>
+constexpr pattern match_op(op kind, const Patterns&... args) {
+  return match_op(row(kind), args...);
 }
 
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
@@ -135,10 +141,10 @@ struct attempt {
     const pattern_node& want = p.nodes[at];
     const node& n = g[id];
     if (!want.anything) {
-      if (n.kind != want.kind || n.args.size() != want.args.size()) return false;
+      if (&row(n) != want.operation || n.args.size() != want.args.size()) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
-      if (row(n.kind).commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
+      if (want.operation->commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
       for (std::size_t i = 0; i < want.args.size(); ++i)
         if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
     }
@@ -157,7 +163,7 @@ constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindi
   if (!top.anything && g[root].kind != top.kind) return false;
   unsigned orders = 1;
   for (const pattern_node& n : p.nodes)
-    if (!n.anything && row(n.kind).commutative) orders *= 2;
+    if (!n.anything && n.operation->commutative) orders *= 2;
   for (unsigned flips = 0; flips < orders; ++flips) {
     detail::attempt a{g, p, flips};
     if (a.run(p.nodes.size() - 1, root, true)) {

@@ -39,7 +39,7 @@ inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant
                                       [](match& m) { return m[var('x')]; },
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
-                                        while (row(x->kind).layout_only) x = &m.argument(*x, 0);
+                                        while (row(*x).layout_only) x = &m.argument(*x, 0);
                                         return x->kind == op::fake_quant && x->slot == m.root().slot;
                                       }};
 

@@ -56,7 +56,7 @@ class graph_writer {
     inputs_ = &inputs;
     params_ = params;
     values_.assign(p.nodes.size(), {});
-    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self().kind](*this);
+    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self()](*this);
     std::map<std::string_view, written_value> result;
     for (const graph_output& o : p.outputs) result[o.name.view()] = joined(o.id);
     return result;

@@ -49,7 +49,7 @@ class graph_writer {
     chosen_.assign(p.nodes.size(), {});
     for (const graph_output& o : p.outputs)
       if (const auto at = outputs.find(o.name.view()); at != outputs.end()) chosen_[o.id] = at->second;
-    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self().kind](*this);
+    for (id_ = 0; id_ < p.nodes.size(); ++id_) ops_[self()](*this);
     std::map<std::string_view, written_output> result;
     for (const graph_output& o : p.outputs) result[o.name.view()] = {values_[o.id], p.nodes[o.id].type};
     return result;

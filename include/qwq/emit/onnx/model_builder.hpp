@@ -219,7 +219,7 @@ class model_builder {
     for (const std::string& domain : domains) {
       ::onnx::OperatorSetIdProto& opset = *model_.add_opset_import();
       opset.set_domain(domain);
-      opset.set_version(domain == microsoft ? versions_.com_microsoft : versions_.ai_onnx);
+      opset.set_version(domain.empty() ? versions_.ai_onnx : domain == microsoft ? versions_.com_microsoft : 1);
     }
     return model_;
   }
