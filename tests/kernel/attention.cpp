@@ -27,12 +27,14 @@ struct shape {
 template <class T>
 struct cache {
   explicit cache(const shape& s, unsigned seed, float fill = 0)
-      : store(s.kv_heads * s.capacity() * s.head_dim, {fill}),
-        view{store.data(), s.kv_heads, s.capacity(), s.head_dim} {
+      : store(s.kv_heads * s.capacity() * s.head_dim, {kernel::is_kv_code<T> ? 99.0f : fill}),
+        scales(s.kv_heads * s.capacity(), {fill}),
+        view{store.data(), s.kv_heads, s.capacity(), s.head_dim, scales.data()} {
     const buffer<float> rows(s.past * s.kv_width(), normal(s.past * s.kv_width(), seed));
     kernel::append_kv(view, rows.matrix(s.past, s.kv_width()), 0);
   }
   buffer<T> store;
+  buffer<float> scales;
   kernel::kv_view<T> view;
 };
 
@@ -85,6 +87,7 @@ TEST_CASE("attention equals the two-pass softmax, for every cache type") {
   check(float{});
   check(float16{});
   check(bfloat16{});
+  check(std::int8_t{});
 }
 
 TEST_CASE("one head is softmax(q k^T) v as xtensor computes it") {
@@ -171,4 +174,35 @@ TEST_CASE("append_kv writes its positions only") {
         CHECK(c.store[at].bits == expected.bits);
       }
   CHECK(c.store.intact());
+}
+
+TEST_CASE("int8 keys and values are rounded to even steps of the greatest / 127, for each head and position") {
+  const shape s{2, 2, 19, 4, 0};
+  cache<std::int8_t> c(s, 1);
+  buffer<float> rows(4 * s.kv_width(), normal(4 * s.kv_width(), 6));
+  const auto at = [&](std::int64_t row, std::int64_t d) -> float& { return rows.matrix(4, 38)(row, d); };
+  at(0, 3) = -127.0f;  // head 0 of row 0 has steps of 1
+  at(0, 4) = 2.5f;
+  at(0, 5) = -3.5f;
+  for (std::int64_t d = 0; d < 19; ++d) at(1, d) = 0;  // a head of zeros
+  for (std::int64_t d = 0; d < 19; ++d) at(1, 19 + d) = static_cast<float>(d) * 0x1p-149f;
+  at(2, 1) = infinity;
+  at(3, 20) = quiet_nan;
+  kernel::append_kv(c.view, rows.matrix(4, 38), 0);
+  for (std::int64_t i = 0; i < 4; ++i)
+    for (std::int64_t h = 0; h < 2; ++h) {
+      float largest = 0;
+      for (std::int64_t d = 0; d < 19; ++d) largest = std::max(largest, std::abs(at(i, h * 19 + d)));
+      const float scale = *c.view.scale_at(h, i);
+      const bool finite = !(i == 2 && h == 0) && !(i == 3 && h == 1);
+      CHECK(same(scale, finite ? largest / 127.0f : quiet_nan));
+      for (std::int64_t d = 0; d < 19; ++d) {
+        if (!finite) CHECK(std::isnan(c.view.value(h, i, d)));
+        else if (scale >= 0x1p-126f) CHECK(std::abs(c.view.value(h, i, d) - at(i, h * 19 + d)) <= scale * 0.50001f);
+        else CHECK(std::abs(c.view.value(h, i, d)) <= largest);
+      }
+    }
+  CHECK(*c.view.at(0, 0) == static_cast<std::int8_t>(std::nearbyint(at(0, 0))));
+  CHECK((c.view.at(0, 0)[3] == -127 && c.view.at(0, 0)[4] == 2 && c.view.at(0, 0)[5] == -4));
+  CHECK((c.store.intact() && c.scales.intact()));
 }

@@ -44,6 +44,8 @@ struct inference {
     fail(why::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
+  /// Keys or values: floats, or codes with a scale for each head and position.
+  constexpr bool want_cache(std::size_t i) { return args[i].type == dtype::i8 || want_float(i); }
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
     fail(why::element_types_differ, name(t), name(args[i].type));
@@ -203,7 +205,7 @@ constexpr void infer_rope(inference& in) {
 }
 
 constexpr void infer_kv_append(inference& in) {
-  if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
+  if (!in.want_cache(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
       !in.want_type(2, dtype::i32))
     return;
   const shape& past = in.dims(0);
@@ -212,8 +214,9 @@ constexpr void infer_kv_append(inference& in) {
 }
 
 constexpr void infer_attention(inference& in) {
+  if (!in.want_float(0) || !in.want_cache(1) || !in.want_cache(2)) return;
   for (std::size_t i = 0; i < 3; ++i)
-    if (!in.want_float(i) || !in.want_rank(i, 4)) return;
+    if (!in.want_rank(i, 4)) return;
   if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match)) return;
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;

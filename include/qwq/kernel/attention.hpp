@@ -10,18 +10,53 @@
 
 namespace qwq::kernel {
 
-/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type.
-/// past + m must not exceed the capacity.
+namespace detail {
+
+/// Symmetric int8 codes of x[0, n), rounded half to even, and their scale: the greatest magnitude / 127. A vector with
+/// NaN or infinity gets the scale NaN.
+template <class Arch>
+void store_codes(std::int8_t* codes, float* scale, const float* x, std::int64_t n) {
+  using batch = simd::batch<Arch>;
+  const batch largest(std::numeric_limits<float>::max());
+  const batch magnitude = simd::fold<Arch>(
+      n, batch(0.0f),
+      [&](batch a, std::int64_t i, auto count) {
+        const batch v = xsimd::abs(simd::load<Arch>(x + i, count));
+        return xsimd::max(a, xsimd::select(v <= largest, v, batch(-minus_infinity)));
+      },
+      [](batch a, batch b) { return xsimd::max(a, b); });
+  const float step = simd::reduce_max<Arch>(magnitude) / 127.0f;
+  *scale = step < -minus_infinity ? step : std::numeric_limits<float>::quiet_NaN();
+  if (!(step > 0 && step < -minus_infinity)) return static_cast<void>(std::fill_n(codes, n, std::int8_t{0}));
+  simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
+    // A subnormal scale is so coarse that the quotient may be more than 127.
+    const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
+    simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-127.0f)), batch(127.0f)), count);
+  });
+}
+
+/// Writes x[0, head_dim) to a head and position of the cache, in its type.
+template <class Arch, class T>
+void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
+  T* out = cache.at(head, position);
+  if constexpr (is_kv_code<T>)
+    store_codes<Arch>(out, cache.scale_at(head, position), x, cache.head_dim);
+  else
+    simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
+      simd::store<Arch>(out + d, simd::load<Arch>(x + d, count), count);
+    });
+}
+
+}  // namespace detail
+
+/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type; int8
+/// codes are round(x / scale), half to even, with the scale max|x| / 127 of the head and position. past + m must not
+/// exceed the capacity.
 template <class Arch = xsimd::default_arch, class T>
 void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {
   for (std::int64_t i = 0; i < rows.rows; ++i)
-    for (std::int64_t h = 0; h < cache.kv_heads; ++h) {
-      const float* in = rows.row(i) + h * cache.head_dim;
-      T* out = cache.at(h, past + i);
-      simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
-        simd::store<Arch>(out + d, simd::load<Arch>(in + d, count), count);
-      });
-    }
+    for (std::int64_t h = 0; h < cache.kv_heads; ++h)
+      detail::store_kv<Arch>(cache, h, past + i, rows.row(i) + h * cache.head_dim);
 }
 
 namespace detail {
@@ -93,7 +128,9 @@ void add_values(const query* rows, const float (*weight)[key_block], const float
 /// R queries of one kv head, whose `visible` ascends. y holds the running weighted sum, relative to the running
 /// maximum.
 template <class Arch, int R, class T>
-void attend(const query* rows, const T* key, const T* value, std::int64_t head_dim, float scale) {
+void attend(const query* rows, kv_view<T> keys_of, kv_view<T> values_of, std::int64_t head, float scale) {
+  const std::int64_t head_dim = keys_of.head_dim;
+  const T *key = keys_of.at(head, 0), *value = values_of.at(head, 0);
   float score[R][key_block], max[R], total[R], keep[R];
   std::fill_n(max, R, minus_infinity);
   std::fill_n(total, R, 0.0f);
@@ -104,6 +141,11 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
     std::int64_t j = 0;
     for (; j + 4 <= keys; j += 4) score_tile<Arch, R, 4>(score, rows, k + j * head_dim, head_dim, j, scale);
     for (; j < keys; ++j) score_tile<Arch, R, 1>(score, rows, k + j * head_dim, head_dim, j, scale);
+    const auto scale_scores = [&](const float* by) {
+      for (auto& row : score)
+        for (std::int64_t i = 0; i < keys; ++i) row[i] *= by[i];
+    };
+    if constexpr (is_kv_code<T>) scale_scores(keys_of.scale_at(head, j0));
     std::int64_t seen[R];
     for (int r = 0; r < R; ++r) {
       seen[r] = std::clamp<std::int64_t>(rows[r].visible - j0, 0, keys);
@@ -113,6 +155,7 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
       total[r] = total[r] * keep[r] + exp_shifted<Arch>(score[r], score[r], seen[r], shift);
       max[r] = new_max;
     }
+    if constexpr (is_kv_code<T>) scale_scores(values_of.scale_at(head, j0));
     add_values<Arch, R>(rows, score, keep, v, head_dim, seen[0], j0 == 0);
     // Keys that only later rows see are not multiplied by 0 for the others: their values may be NaN.
     constexpr float all = 1.0f;
@@ -133,8 +176,8 @@ void attend(const query* rows, const T* key, const T* value, std::int64_t head_d
 /// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
 /// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
 /// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
-/// depends neither on the number of threads nor on how the rows are cut into chunks. y must not overlap q. `T` is
-/// float, float16 or bfloat16.
+/// depends neither on the number of threads nor on how the rows are cut into chunks. y must not overlap q. `T` is as
+/// in `kv_view`.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {
@@ -152,11 +195,10 @@ void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, k
       const std::int64_t i = (first + r) / group, column = (kv_head * group + (first + r) % group) * head_dim;
       query[r] = {q.row(i) + column, y.row(i) + column, past + i + 1};
     }
-    const T *key = keys.at(kv_head, 0), *value = values.at(kv_head, 0);
     std::int64_t r = 0;
-    for (; r + 4 <= count; r += 4) detail::attend<Arch, 4>(query + r, key, value, head_dim, scale);
-    for (; r + 2 <= count; r += 2) detail::attend<Arch, 2>(query + r, key, value, head_dim, scale);
-    if (r < count) detail::attend<Arch, 1>(query + r, key, value, head_dim, scale);
+    for (; r + 4 <= count; r += 4) detail::attend<Arch, 4>(query + r, keys, values, kv_head, scale);
+    for (; r + 2 <= count; r += 2) detail::attend<Arch, 2>(query + r, keys, values, kv_head, scale);
+    if (r < count) detail::attend<Arch, 1>(query + r, keys, values, kv_head, scale);
   });
 }
 

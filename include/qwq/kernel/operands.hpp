@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/view.hpp"
@@ -36,19 +37,38 @@ struct block_weight {
   constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
 };
 
-/// Keys or values [kv_heads, capacity, head_dim], dense.
+/// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
+template <class T> inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
+
+/// Keys or values [kv_heads, capacity, head_dim], dense. `T` is float, float16, bfloat16, or int8_t: then an element is
+/// its code times the scale of its head and position.
 template <class T>
 struct kv_view {
+  using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
+
   T* data = nullptr;
   std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;
+  scale_type* scales = nullptr;  // [kv_heads, capacity]; null where elements are no codes
 
   constexpr T* at(std::int64_t head, std::int64_t position) const {
     return data + (head * capacity + position) * head_dim;
   }
+  /// Scales of a head from a position on.
+  constexpr scale_type* scale_at(std::int64_t head, std::int64_t position) const {
+    return scales + (head * capacity + position);
+  }
+  /// Element `d` of a head and position, as the float that it stands for.
+  constexpr float value(std::int64_t head, std::int64_t position, std::int64_t d) const {
+    const auto x = static_cast<float>(at(head, position)[d]);
+    if constexpr (is_kv_code<T>)
+      return x * *scale_at(head, position);
+    else
+      return x;
+  }
   constexpr operator kv_view<const T>() const
     requires(!std::is_const_v<T>)
   {
-    return {data, kv_heads, capacity, head_dim};
+    return {data, kv_heads, capacity, head_dim, scales};
   }
 };
 

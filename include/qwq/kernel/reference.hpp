@@ -232,7 +232,7 @@ constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_vi
       const auto score = [&](std::int64_t position) {
         double sum = 0;
         for (std::int64_t d = 0; d < head_dim; ++d)
-          sum += static_cast<double>(query[d]) * static_cast<float>(keys.at(h / group, position)[d]);
+          sum += static_cast<double>(query[d]) * keys.value(h / group, position, d);
         return sum * static_cast<double>(scale);
       };
       double max = -std::numeric_limits<double>::infinity(), total = 0;
@@ -241,7 +241,7 @@ constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_vi
       for (std::int64_t d = 0; d < head_dim; ++d) {
         double sum = 0;
         for (std::int64_t j = 0; j <= past + i; ++j)
-          sum += detail::exponential(score(j) - max) / total * static_cast<float>(values.at(h / group, j)[d]);
+          sum += detail::exponential(score(j) - max) / total * values.value(h / group, j, d);
         y(i, h * head_dim + d) = static_cast<float>(sum);
       }
     }

@@ -21,12 +21,14 @@ struct operand {
   std::int64_t block = 0;
 };
 
-/// One layer's cache, [kv_heads, capacity, head_dim] of `type` each.
+/// One layer's cache, [kv_heads, capacity, head_dim] of `type` each, and the scales of codes, as in `kernel::kv_view`.
 struct layer_cache {
   dtype type = dtype::f32;
   void* key = nullptr;
   void* value = nullptr;
   std::int64_t capacity = 0;
+  float* key_scales = nullptr;
+  float* value_scales = nullptr;
 };
 
 /// Told of every value that reaches an activation slot during calibration.

@@ -151,8 +151,8 @@ template <class T>
 struct cache_views {
   kernel::kv_view<T> key, value;
   cache_views(const layer_cache& c, std::int64_t kv_heads, std::int64_t head_dim)
-      : key{static_cast<T*>(c.key), kv_heads, c.capacity, head_dim},
-        value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim} {}
+      : key{static_cast<T*>(c.key), kv_heads, c.capacity, head_dim, c.key_scales},
+        value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim, c.value_scales} {}
 };
 
 /// Fills are bound as their one value, whatever their shape.

@@ -14,6 +14,7 @@
 
 #include "qwq/core/thread_pool.hpp"
 #include "qwq/runtime/constants.hpp"
+#include "qwq/runtime/kv_cache.hpp"
 #include "qwq/runtime/static_cache.hpp"
 
 namespace qwq {
@@ -192,7 +193,7 @@ class session {
         activations_(activations),
         threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
-        cache_(static_cast<std::size_t>(Model::config.num_hidden_layers * 2 * layer_cache_elements())),
+        cache_(config.num_hidden_layers, config.num_key_value_heads, cache_rows(), config.head_dim),
         hidden_(static_cast<std::size_t>(prompt * Model::config.hidden_size)),
         ids_(static_cast<std::size_t>(prompt)),
         host_(config.rope_theta) {}
@@ -236,8 +237,8 @@ class session {
 
   /// Keys or values of a layer, [kv_heads, cache_rows(), head_dim]; rows below position() are meaningful.
   using cache_element = storage_t<Target::cache>;
-  kernel::kv_view<const cache_element> keys(std::int64_t layer) const { return view(layer, 0); }
-  kernel::kv_view<const cache_element> values(std::int64_t layer) const { return view(layer, 1); }
+  kernel::kv_view<const cache_element> keys(std::int64_t layer) const { return cache_.keys(layer); }
+  kernel::kv_view<const cache_element> values(std::int64_t layer) const { return cache_.values(layer); }
 
  private:
   static constexpr auto& config = Model::config;
@@ -254,14 +255,6 @@ class session {
       return cache_host<Target, config.head_dim>::cache_rows;
     else
       return capacity();
-  }
-  std::int64_t layer_cache_elements() const { return config.num_key_value_heads * cache_rows() * config.head_dim; }
-  /// First key or value of a layer.
-  std::int64_t cache_at(std::int64_t layer, std::int64_t which) const {
-    return (2 * layer + which) * layer_cache_elements();
-  }
-  kernel::kv_view<const cache_element> view(std::int64_t layer, std::int64_t which) const {
-    return {cache_.data() + cache_at(layer, which), config.num_key_value_heads, cache_rows(), config.head_dim};
   }
 
   void check(std::span<const std::int32_t> ids) const {
@@ -371,20 +364,20 @@ class session {
     using layer = typename Program::layer;
     const std::vector<operand>& constants = weights_.template constants<Program>().layers[i];
     const auto at = static_cast<std::int64_t>(i);
-    cache_element *key = cache_.data() + cache_at(at, 0), *value = cache_.data() + cache_at(at, 1);
+    const kernel::kv_view<cache_element> key = cache_.keys(at), value = cache_.values(at);
     if constexpr (leaves_cache_to_host<Target>) {
       using graph = typename layer::executed;
       constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
       if constexpr (!decoding) host_.fill_up(hidden_.data(), rows, config.hidden_size);
-      const auto inputs = host_.template inputs<graph>(hidden_.data(), key, value);
+      const auto inputs = host_.template inputs<graph>(hidden_.data(), key.data, value.data);
       frame f = make_frame(decoding ? 1 : prompt, constants, inputs.data());
       const float* result = run_part<Program, layer>({part_place::layer, i}, f);
-      host_.template keep<graph>(f, key, value, position_, rows);
+      host_.template keep<graph>(f, key.data, value.data, position_, rows);
       return result;
     } else {
       void* inputs[] = {hidden_.data()};
       frame f = make_frame(rows, constants, inputs);
-      f.cache = {Target::cache, key, value, capacity()};
+      f.cache = {Target::cache, key.data, value.data, capacity(), key.scales, value.scales};
       return run_part<Program, layer>({part_place::layer, i}, f);
     }
   }
@@ -403,7 +396,7 @@ class session {
   layer_listener* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
   std::unique_ptr<std::byte[], free_aligned> arena_;
-  std::vector<cache_element> cache_;
+  kv_cache<cache_element> cache_;
   std::vector<float> hidden_;
   std::vector<std::int64_t> ids_;
   [[no_unique_address]] cache_host<Target, config.head_dim> host_;
