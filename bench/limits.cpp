@@ -37,41 +37,62 @@ void finish_streaming() {}
 // Bits and not numbers are combined: one operation for each load, and no NaN or subnormal number is slow.
 lane combine(lane a, lane b) { return a ^ b; }
 
-void read(const float* p, std::int64_t n) {
-  lane sum[8];
-  for (lane& s : sum) s = lane(0.0f);
-  for (std::int64_t i = 0; i + 8 * width <= n; i += 8 * width) {
-    QWQ_UNROLL
-    for (int k = 0; k < 8; ++k) sum[k] = combine(sum[k], lane::load_aligned(p + i + k * width));
+constexpr std::int64_t page = 4096 / sizeof(float);
+constexpr int lines_at_once = 8;
+
+/// Calls f(k, i), k < 8, for lanes at i of [0, n). Prefetchers follow each page on its own: past the caches several pages
+/// in turn (Pages = 4) come faster than one after the other.
+template <int Pages, class F>
+void walk(std::int64_t n, F&& f) {
+  if constexpr (Pages == 1) {
+    for (std::int64_t i = 0; i + lines_at_once * width <= n; i += lines_at_once * width) {
+      QWQ_UNROLL
+      for (int k = 0; k < lines_at_once; ++k) f(k, i + k * width);
+    }
+  } else {
+    constexpr int per_page = lines_at_once / Pages;
+    for (std::int64_t block = 0; block + Pages * page <= n; block += Pages * page)
+      for (std::int64_t i = block; i < block + page; i += per_page * width) {
+        QWQ_UNROLL
+        for (int k = 0; k < lines_at_once; ++k) f(k, i + k / per_page * page + k % per_page * width);
+      }
   }
-  for (int k = 1; k < 8; ++k) sum[0] = combine(sum[0], sum[k]);
+}
+
+/// A loop over memory: `n` floats are written, or where nothing is, read.
+using mover = void (*)(float* out, const float* in, std::int64_t n);
+
+template <int Pages>
+void read(float*, const float* in, std::int64_t n) {
+  lane sum[lines_at_once];
+  QWQ_UNROLL
+  for (int k = 0; k < lines_at_once; ++k) sum[k] = lane(0.0f);
+  walk<Pages>(n, [&](int k, std::int64_t i) { sum[k] = combine(sum[k], lane::load_aligned(in + i)); });
+  QWQ_UNROLL
+  for (int k = 1; k < lines_at_once; ++k) sum[0] = combine(sum[0], sum[k]);
   keep(sum[0]);
 }
 
-/// One line is written for each `Reads` lines; `n` floats are written.
-template <int Reads, void Store(float*, lane)>
+/// One line is written for `Reads` lines.
+template <int Reads, int Pages, void Store(float*, lane)>
 void move(float* out, const float* in, std::int64_t n) {
-  for (std::int64_t i = 0; i + 4 * width <= n; i += 4 * width) {
+  walk<Pages>(n, [&](int, std::int64_t i) {
+    lane x = lane(1.0f);
     QWQ_UNROLL
-    for (int k = 0; k < 4; ++k) {
-      lane x = lane(1.0f);
-      QWQ_UNROLL
-      for (int r = 0; r < Reads; ++r) x = combine(x, lane::load_aligned(in + Reads * i + (Reads * k + r) * width));
-      Store(out + i + k * width, x);
-    }
-  }
+    for (int r = 0; r < Reads; ++r) x = combine(x, lane::load_aligned(in + i * Reads + r * width));
+    Store(out + i, x);
+  });
 }
 
-using mover = void (*)(float*, const float*, std::int64_t);
-template <void Store(float*, lane)>
+template <int Pages, void Store(float*, lane)>
 mover mover_of(int reads) {
   switch (reads) {
-    case 0: return move<0, Store>;
-    case 1: return move<1, Store>;
-    case 2: return move<2, Store>;
-    case 3: return move<3, Store>;
-    case 4: return move<4, Store>;
-    default: return move<8, Store>;
+    case 0: return move<0, Pages, Store>;
+    case 1: return move<1, Pages, Store>;
+    case 2: return move<2, Pages, Store>;
+    case 3: return move<3, Pages, Store>;
+    case 4: return move<4, Pages, Store>;
+    default: return move<8, Pages, Store>;
   }
 }
 
@@ -94,20 +115,17 @@ contender bandwidth(std::string name, std::size_t bytes, double amount, traffic 
     const std::size_t threads = ex.threads();
     // Floats of one part and thread: whole steps of the loops above.
     const auto n = static_cast<std::int64_t>(bytes / sizeof(float) / static_cast<std::size_t>(parts) / threads) /
-                   (8 * width) * (8 * width);
+                   (4 * page) * (4 * page);
     const auto memory = make_buffer<float>(static_cast<std::size_t>(n) * threads * static_cast<std::size_t>(parts));
     return [=, &ex] {
       on_all_threads(ex, [&](std::size_t thread) {
         float* const in = memory.data() + static_cast<std::int64_t>(thread) * n * parts;
         float* const out = mix.in_place ? in : in + n * mix.reads;
         for (std::int64_t pass = 0; pass < passes; ++pass) {
-          if (move == nullptr)
-            read(in, n);
-          else
-            move(out, in, n);
+          move(out, in, n);
           keep(memory.data());
         }
-        if (move != nullptr) finish_streaming();
+        if (mix.writes != 0) finish_streaming();
       });
     };
   };
@@ -140,14 +158,26 @@ contender peak(std::string name, Vector start, double operations, double per_uni
 }  // namespace
 
 std::vector<contender> memory_bandwidth(traffic mix, std::size_t bytes, double amount) {
-  if (mix.writes == 0) return {bandwidth("read", bytes, amount, mix, nullptr)};
+  std::vector<contender> result;
+  const auto add = [&](const std::string& how, const std::string& what, mover f) {
+    result.push_back(bandwidth(how + what, bytes, amount, mix, f));
+  };
+  const bool past_l2 = bytes > 2 * working_sets().front().bytes;
+  if (mix.writes == 0) {
+    add("", "read", read<1>);
+    if (past_l2) add("paged ", "read", read<4>);
+    return result;
+  }
   const std::string name = mix.in_place     ? "update"
                            : mix.reads == 0 ? "fill"
                            : mix.reads == 1 ? "copy"
-                                            : "read " + std::to_string(mix.reads) + ", write 1";
-  std::vector<contender> result{bandwidth(name, bytes, amount, mix, mover_of<store_plain>(mix.reads))};
-  if (has_streaming && !mix.in_place)
-    result.push_back(bandwidth("streaming " + name, bytes, amount, mix, mover_of<store_streaming>(mix.reads)));
+                                            : std::to_string(mix.reads) + ":1";
+  add("", name, mover_of<1, store_plain>(mix.reads));
+  if (past_l2) add("paged ", name, mover_of<4, store_plain>(mix.reads));
+  if (past_l2 && has_streaming && !mix.in_place) {
+    add("streaming ", name, mover_of<1, store_streaming>(mix.reads));
+    add("paged streaming ", name, mover_of<4, store_streaming>(mix.reads));
+  }
   return result;
 }
 

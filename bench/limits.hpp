@@ -12,8 +12,9 @@ struct traffic {
   bool in_place = false;  ///< 1:1 only: what was read is written back
 };
 
-/// Plain loops over `bytes` of memory, each thread over its part; where they write also with stores that bypass the
-/// caches. `amount`: what a case does while the loop runs once over all of it; 0: bytes read and written.
+/// Loops over `bytes` of memory (at least 32 KB), each thread over its part; past the second-level cache also with stores
+/// that bypass the caches, and with four pages in turn, which come faster. `amount`: what a case does while a loop runs
+/// once over all of it; 0: bytes read and written.
 std::vector<contender> memory_bandwidth(traffic mix, std::size_t bytes, double amount = 0);
 inline std::vector<contender> read_bandwidth(std::size_t bytes, double amount = 0) {
   return memory_bandwidth({.reads = 1, .writes = 0}, bytes, amount);
