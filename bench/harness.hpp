@@ -14,6 +14,12 @@
 //      A limit is a bandwidth or a peak of limits.hpp, or a hand-written loop of the same arithmetic:
 //      `{{"by hand", [](executor&) {...}}}`; where there are several the best counts. `.peers` are timed beside them.
 //   3. bench/CMakeLists.txt: `qwq_bench(<family> [LIBRARIES ...])`. The names in tables are those of `.kernel`.
+//   4. Peers in other processes (peers/) are found by the names and the dimensions in front of the shape:
+//        fake_quant_<u8|u16|i8>, fake_quant_<type>_channel   "<rows>x<columns>, <set>"
+//        group_int4, observer_minmax, observer_histogram     "<rows>x<columns>, <set>"
+//        attention_decode_<f32|f16|...>         "<KV>x<query heads>x<kv heads>x<head dim>"
+//        attention_prefill_<tokens>_<f32|...>   "<tokens>x<query heads>x<kv heads>x<head dim>"
+//        gemm_f32, gemm_int8, gemm_int4, gemv_f32, gemv_int8, gemv_int4   "<M>x<K>x<N>"
 // Ours, limits and peers take turns, a short sample of each, and the best sample of each counts: what disturbs a
 // machine for a while disturbs them all, and what disturbs it for a moment none.
 #pragma once
