@@ -1,20 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels need and xsimd lacks, or names differently from version to version. The only home of intrinsics.
+// What the kernels need and xsimd lacks. The only home of intrinsics.
 #pragma once
-
-#if defined(__SSE2__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-// GCC 12 warns about its own AVX-512 headers (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-#endif
-#include <xsimd/xsimd.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -22,6 +8,7 @@
 #include <type_traits>
 
 #include "qwq/core/dtype.hpp"
+#include "qwq/kernel/xsimd.hpp"
 
 /// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
 /// over it is unrolled, which GCC does not do by itself at -O2.
@@ -42,15 +29,6 @@ namespace detail {
 template <class Arch> inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
 template <class Arch> inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
 template <class Arch> inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
-
-template <class Arch, class To, class From>
-xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
-#if XSIMD_VERSION_MAJOR < 11
-  return xsimd::bitwise_cast<xsimd::batch<To, Arch>>(x);
-#else
-  return xsimd::bitwise_cast<To>(x);
-#endif
-}
 
 /// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
 template <class Arch, class To, class T>
@@ -271,11 +249,7 @@ batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
 
 template <class Arch>
 float reduce_add(batch<Arch> x) {
-#if XSIMD_VERSION_MAJOR < 9
-  return xsimd::hadd(x);
-#else
-  return xsimd::reduce_add(x);
-#endif
+  return detail::sum_of_lanes(x);
 }
 
 template <class Arch>
