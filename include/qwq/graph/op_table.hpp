@@ -252,7 +252,9 @@ constexpr void infer_dequantize(inference& in) {
 // Results of gqa: what it computes, the present key and the present value, of the types of the past ones.
 constexpr void infer_result(inference& in) { in.out = in.attr.type; }
 
-constexpr void infer_custom(inference& in) { in.fail(why::bad_attribute, "apply(row, ...)", "op::custom without a row"); }
+constexpr void infer_custom(inference& in) {
+  in.fail(why::bad_attribute, "apply(row, ...)", "op::custom without a row");
+}
 
 }  // namespace detail
 

@@ -44,7 +44,8 @@ struct pattern {
 /// Matches any value and calls it `name`.
 constexpr pattern var(char name) {
   pattern p;
-  p.nodes.push_back({.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}, .operation = nullptr});
+  p.nodes.push_back(
+      {.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}, .operation = nullptr});
   return p;
 }
 
