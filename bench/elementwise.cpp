@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Activations and norms: as fast as the memory that they go over.
-#include "qwq/kernel/elementwise.hpp"
 #include "limits.hpp"
+#include "qwq/kernel/elementwise.hpp"
 #include "qwq/kernel/norm.hpp"
 
 namespace qwq::bench {

@@ -92,10 +92,14 @@ struct unit_text {
 };
 unit_text text_of(unit u) {
   switch (u) {
-    case unit::bytes: return {"GB/s", 1e-9};
-    case unit::flops: return {"GFLOP/s", 1e-9};
-    case unit::int_ops: return {"GOP/s", 1e-9};
-    default: return {"tok/s", 1};
+    case unit::bytes:
+      return {"GB/s", 1e-9};
+    case unit::flops:
+      return {"GFLOP/s", 1e-9};
+    case unit::int_ops:
+      return {"GOP/s", 1e-9};
+    default:
+      return {"tok/s", 1};
   }
 }
 
@@ -116,6 +120,7 @@ void run(benchmark::State& state, const bench_case& one) {
   }
 
   const unit_text unit = text_of(one.counts);
+  state.counters["amount"] = one.amount;
   state.counters["ours"] = all.front().best * unit.scale;
   const auto limits = std::span(all).subspan(1, one.limits.size());
   std::string label = unit.name;
@@ -130,22 +135,23 @@ void run(benchmark::State& state, const bench_case& one) {
     state.counters["peer " + peer.name] = peer.best * unit.scale;
 }
 
-std::string machine() {
-  std::ifstream info("/proc/cpuinfo");
-  std::string line, name = "unknown CPU";
-  while (std::getline(info, line))
-    if (line.starts_with("model name")) {
-      name = line.substr(line.find(": ") + 2);
-      break;
-    }
-  return name + ", " + std::to_string(std::thread::hardware_concurrency()) + " processors";
-}
-
 std::size_t cache_bytes(int index) {
   std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
   std::size_t kilobytes = 0;
   file >> kilobytes;
   return kilobytes * 1024;
+}
+
+/// The processor by name, and by family and model: virtual machines hide the rest of the name.
+std::string machine() {
+  std::ifstream info("/proc/cpuinfo");
+  std::string line, name = "unknown processor", family, model;
+  while (std::getline(info, line) && !line.empty())
+    for (const auto& [field, to] : {std::pair{"model name\t", &name}, {"cpu family\t", &family}, {"model\t", &model}})
+      if (line.starts_with(field)) *to = line.substr(line.find(": ") + 2);
+  return name + " (family " + family + ", model " + model + "), " +
+         std::to_string(std::thread::hardware_concurrency()) + " processors, L2 " +
+         std::to_string(cache_bytes(2) >> 10) + " KB, L3 " + std::to_string(cache_bytes(3) >> 20) + " MB";
 }
 
 }  // namespace
@@ -191,10 +197,16 @@ std::span<const working_set> working_sets() {
 
 int main(int argc, char** argv) {
   using namespace qwq::bench;
-  const auto quick = std::find(argv + 1, argv + argc, std::string_view("--quick"));
-  if (quick != argv + argc) {
-    std::rotate(quick, quick + 1, argv + argc);
+  // Ours: --quick (a look, whose figures mean little) and --first (only the first case of the family).
+  const auto flag = [&](std::string_view name) {
+    const auto at = std::find(argv + 1, argv + argc, name);
+    if (at == argv + argc) return false;
+    std::rotate(at, at + 1, argv + argc);
     --argc;
+    return true;
+  };
+  const bool first = flag("--first");
+  if (flag("--quick")) {
     sample_seconds = 2e-4;
     rounds_at_most = 2;
   }
@@ -202,6 +214,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::AddCustomContext("machine", machine());
   add_cases();
+  if (first) cases().resize(1);
   for (const bench_case& one : cases()) {
     const std::string name = one.kernel + '/' + one.shape + "/threads:" + std::to_string(one.threads);
     benchmark::RegisterBenchmark(name.c_str(), [&one](benchmark::State& state) { run(state, one); })

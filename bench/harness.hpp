@@ -15,7 +15,7 @@
 //      `{{"by hand", [](executor&) {...}}}`; where there are several the best counts. `.peers` are timed beside them.
 //   3. bench/CMakeLists.txt: `qwq_bench(<family> [LIBRARIES ...])`. The names in tables are those of `.kernel`.
 //   4. Peers in other processes (peers/) are found by the names and the dimensions in front of the shape:
-//        fake_quant_<u8|u16|i8>, fake_quant_<type>_channel   "<rows>x<columns>, <set>"
+//        fake_quant_<u8|u16|i8|i16>, fake_quant_<type>_<row|column>   "<rows>x<columns>, <set>"
 //        group_int4, observer_minmax, observer_histogram     "<rows>x<columns>, <set>"
 //        attention_decode_<f32|f16|...>         "<KV>x<query heads>x<kv heads>x<head dim>"
 //        attention_prefill_<tokens>_<f32|...>   "<tokens>x<query heads>x<kv heads>x<head dim>"

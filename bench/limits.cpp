@@ -87,12 +87,18 @@ void move(float* out, const float* in, std::int64_t n) {
 template <int Pages, void Store(float*, lane)>
 mover mover_of(int reads) {
   switch (reads) {
-    case 0: return move<0, Pages, Store>;
-    case 1: return move<1, Pages, Store>;
-    case 2: return move<2, Pages, Store>;
-    case 3: return move<3, Pages, Store>;
-    case 4: return move<4, Pages, Store>;
-    default: return move<8, Pages, Store>;
+    case 0:
+      return move<0, Pages, Store>;
+    case 1:
+      return move<1, Pages, Store>;
+    case 2:
+      return move<2, Pages, Store>;
+    case 3:
+      return move<3, Pages, Store>;
+    case 4:
+      return move<4, Pages, Store>;
+    default:
+      return move<8, Pages, Store>;
   }
 }
 
@@ -171,7 +177,7 @@ std::vector<contender> memory_bandwidth(traffic mix, std::size_t bytes, double a
   const std::string name = mix.in_place     ? "update"
                            : mix.reads == 0 ? "fill"
                            : mix.reads == 1 ? "copy"
-                                            : std::to_string(mix.reads) + ":1";
+                                            : std::to_string(mix.reads) + " to 1";
   add("", name, mover_of<1, store_plain>(mix.reads));
   if (past_l2) add("paged ", name, mover_of<4, store_plain>(mix.reads));
   if (past_l2 && has_streaming && !mix.in_place) {
