@@ -116,6 +116,116 @@ TEST_CASE("x / scale and x * (1 / scale) round apart near ties, each as the plai
   CHECK(differences > 100);
 }
 
+TEST_CASE("quotients that are nearly a point where a code ends are rounded as the division rounds them") {
+  // x / s is |X * 2^j - m * S| / S units from m, for the integers that the mantissas are; m has 25 bits, as it lies
+  // between two floats, and is never reached. Other quotients are further from m than the corrected one is from them.
+  const auto range = kernel::full_range(dtype::u16);
+  constexpr std::uint64_t first = std::uint64_t{1} << 23, end = first << 1;
+  std::int64_t tried = 0, wrong = 0;
+  for (std::int32_t k = 0; k < range.max; k += k < 512 ? 1 : 61)
+    for (const float beside : {std::nextafter(static_cast<float>(k) + 0.5f, -1.0f),
+                               std::nextafter(static_cast<float>(k) + 0.5f, infinity)}) {
+      const double m = (static_cast<double>(k) + 0.5 + static_cast<double>(beside)) / 2;
+      int exponent = 0;
+      const auto odd = static_cast<std::uint64_t>(std::ldexp(std::frexp(m, &exponent), 25));
+      std::uint64_t inverse = odd;  // modulo 2^64, by Newton
+      for (int i = 0; i < 6; ++i) inverse *= 2 - odd * inverse;
+      for (std::int64_t distance = -12; distance <= 12; ++distance)
+        for (const int j : {24, 25}) {
+          const std::uint64_t period = std::uint64_t{1} << j;
+          const std::uint64_t s = inverse * static_cast<std::uint64_t>(distance) & (period - 1);
+          if (distance == 0 || s < first || s >= end) continue;
+          for (const int power : {-123, -100, -23, 77}) {
+            const auto scale = std::ldexp(static_cast<float>(s), power);
+            const auto near = static_cast<float>(m * static_cast<double>(scale));
+            const float values[] = {near, std::nextafter(near, 0.0f), std::nextafter(near, infinity), -near};
+            std::uint16_t got[4];
+            for (const std::int32_t zero_point : {0, range.max}) {
+              const affine p{scale, zero_point, range};
+              kernel::quantize<xsimd::default_arch, std::uint16_t>(got, values, p);
+              for (int i = 0; i < 4; ++i) wrong += got[i] != kernel::reference::quantize(values[i], p);
+              tried += 4;
+            }
+          }
+        }
+    }
+  CHECK(wrong == 0);
+  CHECK(tried > 100000);
+}
+
+TEST_CASE("scales at the ends of what is corrected, and past them") {
+  for (const float scale :
+       {0x1p-100f, std::nextafter(0x1p-100f, 0.0f), 0x1p100f, std::nextafter(0x1p100f, infinity), 0x1.fffffep-100f,
+        0x1.fffffep99f, 0x1.fffffep0f, 0x1.000002p0f, 0x1p-126f, 0x1p127f, infinity, quiet_nan, -1.0f})
+    for (const dtype t : {dtype::u8, dtype::i16}) {
+      CAPTURE(scale);
+      const affine p{scale, t == dtype::u8 ? 128 : 0, kernel::full_range(t)};
+      const buffer<float> x(4001, samples(4001, scale, 9));
+      buffer<float> y(4001);
+      kernel::fake_quantize(y.span(), x.span(), p);
+      std::int64_t wrong = 0;
+      for (std::size_t i = 0; i < x.size(); ++i) wrong += !same(y[i], kernel::reference::fake_quantize(x[i], p));
+      CHECK(wrong == 0);
+    }
+}
+
+TEST_CASE("streaming writes the same, from any element on") {
+  constexpr std::int64_t n = 1500;
+  const affine p{0.02f, 3, kernel::full_range(dtype::u8)};
+  const buffer<float> x(n, samples(n, p.scale, 5));
+  for (std::int64_t first = 0; first < 17; ++first)
+    for (const std::int64_t count : {std::int64_t{0}, std::int64_t{1}, std::int64_t{16}, std::int64_t{40}, n - first}) {
+      buffer<float> plain(n), streamed(n);
+      const auto part = [&](auto& b) {
+        return b.span().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+      };
+      kernel::fake_quantize(part(plain), part(x), p, kernel::writes::cached);
+      kernel::fake_quantize(part(streamed), part(x), p, kernel::writes::streaming);
+      CHECK(first_difference(plain, streamed, same) == -1);
+      CHECK(streamed.intact());
+    }
+  alignas(64) float aligned[6][64], unaligned[6 * 64 + 1];
+  const buffer<float> scales(64, {0.01f, 0.02f, 0.03f});
+  for (const channel_axis axis : {channel_axis::row, channel_axis::column}) {
+    const channel_affine c{scales.span(), {}, kernel::full_range(dtype::i8), axis};
+    kernel::fake_quantize({&aligned[0][0], 6, 64}, x.matrix(6, 64), c, kernel::writes::streaming);
+    kernel::fake_quantize({unaligned + 1, 6, 64}, x.matrix(6, 64), c, kernel::writes::streaming);
+    buffer<float> plain(6 * 64);
+    kernel::reference::fake_quantize(plain.matrix(6, 64), x.matrix(6, 64), c);
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      CHECK(same((&aligned[0][0])[i], plain[i]));
+      CHECK(same(unaligned[i + 1], plain[i]));
+    }
+  }
+}
+
+TEST_CASE("a result of more than the caches hold is streamed by itself, pages in turn") {
+  constexpr auto n = static_cast<std::int64_t>(kernel::streaming_bytes / sizeof(float)) + 4099;
+  const affine p{0.02f, 3, kernel::full_range(dtype::u8)};
+  buffer<float> x(n, normal(4093, 5)), y(n);
+  kernel::fake_quantize(y.span(), std::as_const(x).span(), p);
+  std::int64_t wrong = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) wrong += !same(y[i], kernel::reference::fake_quantize(x[i], p));
+  CHECK(wrong == 0);
+  kernel::fake_quantize(x.span(), x.span(), p);
+  CHECK(first_difference(x, y, same) == -1);
+  CHECK((x.intact() && y.intact()));
+}
+
+TEST_CASE("many channels of either axis, some of whose scales are not corrected") {
+  constexpr std::int64_t rows = 131, cols = 700;
+  const buffer<float> x(rows * cols, samples(rows * cols, 0.25f, 3));
+  for (const channel_axis axis : {channel_axis::row, channel_axis::column}) {
+    buffer<float> scales(std::max(rows, cols), {0.25f, 0.3f, 0.01f}), y(rows * cols), expected(rows * cols);
+    scales[100] = 0x1p-130f;
+    scales[3] = 0;
+    const channel_affine p{scales.span(), {}, kernel::full_range(dtype::u8), axis};
+    kernel::fake_quantize(y.matrix(rows, cols), x.matrix(rows, cols), p);
+    kernel::reference::fake_quantize(expected.matrix(rows, cols), x.matrix(rows, cols), p);
+    CHECK(first_difference(y, expected, same) == -1);
+  }
+}
+
 TEST_CASE("every length and both axes of scales per channel") {
   constexpr std::int64_t rows = 3;
   for (const dtype t : types)

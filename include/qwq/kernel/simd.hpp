@@ -30,6 +30,11 @@ template <class Arch> inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 6
 template <class Arch> inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
 template <class Arch> inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
 
+#if defined(__AVX512F__)
+/// The mask of `count` lanes, fewer than 16.
+inline __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+#endif
+
 /// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
 template <class Arch, class To, class T>
 xsimd::batch<To, Arch> widen(const T* p) {
@@ -125,6 +130,10 @@ batch<Arch> load(const T* p, whole) {
 /// The first `count` elements, fewer than a batch; the other lanes are 0.
 template <class Arch, class T>
 batch<Arch> load(const T* p, std::int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
+    return _mm512_maskz_loadu_ps(detail::first_lanes(count), p);
+#endif
   T part[lanes<Arch>] = {};
   std::copy_n(p, count, part);
   return load<Arch>(part);
@@ -137,6 +146,10 @@ batch<Arch> load_or(const float* p, whole, float) {
 }
 template <class Arch>
 batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), detail::first_lanes(count), p);
+#endif
   float part[lanes<Arch>];
   std::fill_n(std::copy_n(p, count, part), lanes<Arch> - count, fill);
   return load<Arch>(part);
@@ -197,16 +210,31 @@ void store(T* p, batch<Arch> x, whole) {
 /// Stores the first `count` lanes only.
 template <class Arch, class T>
 void store(T* p, batch<Arch> x, std::int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
+    return _mm512_mask_storeu_ps(p, detail::first_lanes(count), x);
+#endif
   T part[lanes<Arch>];
   store<Arch>(part, x);
   std::copy_n(part, count, p);
 }
+
+/// Whether `fma` and `fnma` round once.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+template <class Arch> inline constexpr bool fused = true;
+#else
+template <class Arch> inline constexpr bool fused = detail::lanes_512<Arch>;
+#endif
 
 /// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
 template <class Arch>
 batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) return _mm512_fmadd_ps(a, b, c);
+#endif
+#if defined(__FMA__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_fmadd_ps(a, b, c);
+  if constexpr (detail::lanes_128<Arch>) return _mm_fmadd_ps(a, b, c);
 #endif
   return xsimd::fma(a, b, c);
 }
@@ -215,7 +243,11 @@ batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) return _mm512_fnmadd_ps(a, b, c);
 #endif
-  return xsimd::fnma(a, b, c);
+#if defined(__FMA__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_fnmadd_ps(a, b, c);
+  if constexpr (detail::lanes_128<Arch>) return _mm_fnmadd_ps(a, b, c);
+#endif
+  return xsimd::fma(-a, b, c);
 }
 
 /// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stores that go past the cache, and the loop that chooses between them and plain ones.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "qwq/kernel/simd.hpp"
+
+namespace qwq::kernel {
+
+/// How a kernel writes its result. Streaming stores do not read the lines that they fill, and leave the cache to
+/// others: for results that are much larger than it. `automatic` streams a result of `streaming_bytes` or more that is
+/// not one of the inputs.
+enum class writes : std::uint8_t { automatic, cached, streaming };
+inline constexpr std::size_t streaming_bytes = std::size_t{16} << 20;
+
+namespace simd {
+
+/// Whether Arch has streaming stores.
+#if defined(__SSE2__)
+template <class Arch> inline constexpr bool streams = true;
+#else
+template <class Arch> inline constexpr bool streams = false;
+#endif
+
+/// Stores one batch to memory that is aligned to it, past the cache where the machine can.
+template <class Arch>
+void stream(float* p, batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_stream_ps(p, x);
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_stream_ps(p, x);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_stream_ps(p, x);
+#endif
+  x.store_aligned(p);
+}
+
+/// Makes what was streamed visible to other threads before whatever they are told next.
+inline void end_of_stream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+/// How many elements from p on lie before the first that is aligned to a batch.
+template <class Arch, class T>
+std::int64_t to_aligned(const T* p) {
+  const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) % sizeof(batch<Arch>) / sizeof(T));
+  return past == 0 ? 0 : static_cast<std::int64_t>(sizeof(batch<Arch>) / sizeof(T)) - past;
+}
+
+/// Stores a batch, or the first `count` lanes of one, as a kernel that may stream does; what is streamed is whole and
+/// aligned.
+template <class Arch, bool Streaming, class To, class Count>
+void put(To y, batch<Arch> x, Count count) {
+  if constexpr (Streaming && std::is_same_v<Count, whole>)
+    stream<Arch>(y, x);
+  else
+    store<Arch>(y, x, count);
+}
+
+/// Calls f(i) for every whole batch of [0, n), and returns where what is left begins. Prefetchers follow each page on its
+/// own: of memory that is in no cache, four pages in turn come up to half again as fast as one after the other.
+template <class Arch, class F>
+std::int64_t batches(std::int64_t n, F f) {
+  constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
+  std::int64_t i = 0;
+  if (n * static_cast<std::int64_t>(sizeof(float)) >= static_cast<std::int64_t>(streaming_bytes))
+    for (; i + pages * page <= n; i += pages * page)
+      for (std::int64_t k = i; k < i + page; k += width) {
+        QWQ_UNROLL for (std::int64_t p = 0; p < pages; ++p) f(k + p * page);
+      }
+  for (; i + width <= n; i += width) f(i);
+  return i;
+}
+
+/// y[i] = f(x[i], i) for i in [0, n), a batch at a time. With `Streaming`, y must be aligned to a batch. What f holds should
+/// be in it by value: a compiler keeps that in registers, but must read it again after every store when it is behind a
+/// reference.
+template <class Arch, bool Streaming = false, class To, class From, class F>
+void transform(To y, From x, std::int64_t n, F f) {
+  const std::int64_t i =
+      batches<Arch>(n, [=](std::int64_t k) { put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{}); });
+  if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
+}
+/// The same for a few batches, unrolled.
+template <class Arch, bool Streaming = false, class To, class From, std::int64_t N, class F>
+void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
+  constexpr std::int64_t width = lanes<Arch>;
+  static_assert(N % width == 0);
+  QWQ_UNROLL for (std::int64_t i = 0; i < N; i += width) put<Arch, Streaming>(y + i, f(load<Arch>(x + i), i), whole{});
+}
+
+}  // namespace simd
+
+namespace detail {
+
+/// Calls f with whether to stream `count` elements to y, as a constant.
+template <class Arch, class To, class F>
+void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
+  if constexpr (simd::streams<Arch> && std::is_same_v<To, float*>)
+    if (y != x &&
+        (how == writes::streaming || (how == writes::automatic && count * sizeof(float) >= streaming_bytes))) {
+      f(std::true_type{});
+      return simd::end_of_stream();
+    }
+  f(std::false_type{});
+}
+
+}  // namespace detail
+}  // namespace qwq::kernel
