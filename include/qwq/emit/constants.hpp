@@ -10,6 +10,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -37,18 +38,27 @@ struct quantized_source {
 };
 
 /// What a scheme does to constants, behind pointers: emitters compile once for all schemes.
-struct quantizer {
-  quantized_source (*matrix)(const tensor_info&, granularity) = nullptr;
-  quantized_source (*constant)(std::vector<float>) = nullptr;
-
+class quantizer {
+ public:
+  /// Of the schemes of all layers.
   template <quantization_scheme Scheme>
-  static constexpr quantizer of() {
+  static quantizer of() {
     quantizer q;
-    if constexpr (Scheme::types.quantizes()) q.matrix = &quantize_matrix<typename Scheme::weight_format>;
-    if constexpr (Scheme::types.quantizes_activations())
-      q.constant = &quantize_constant<typename Scheme::activation_format>;
+    qwq::detail::for_each_type(all_weight_formats<Scheme>{}, [&]<class Format>(std::type_identity<Format>) {
+      q.matrices_.push_back({type_of_format<Format>(), &quantize_matrix<Format>});
+    });
+    qwq::detail::for_each_type(layer_schemes<Scheme>{}, [&]<class Layer>(std::type_identity<Layer>) {
+      if constexpr (Layer::types.quantizes_activations())
+        q.constants_.push_back({Layer::types.activation, &quantize_constant<typename Layer::activation_format>});
+    });
     return q;
   }
+
+  /// Codes of a matrix, and of any other constant, for slot `s`.
+  quantized_source matrix(const slot& s, const tensor_info& t, granularity shared) const {
+    return find(matrices_, weight_type{s.type, s.block})(t, shared);
+  }
+  quantized_source constant(const slot& s, std::vector<float> x) const { return find(constants_, s.type)(std::move(x)); }
 
  private:
   template <class Format>
@@ -78,6 +88,14 @@ struct quantizer {
               sink(std::as_bytes(std::span(codes)));
             }};
   }
+
+  template <class Key, class F>
+  static F find(const std::vector<std::pair<Key, F>>& in, const Key& key) {
+    return std::ranges::find(in, key, &std::pair<Key, F>::first)->second;
+  }
+
+  std::vector<std::pair<weight_type, quantized_source (*)(const tensor_info&, granularity)>> matrices_;
+  std::vector<std::pair<dtype, quantized_source (*)(std::vector<float>)>> constants_;
 };
 
 /// Floats as elements of `type`, f32 or f16.
@@ -93,8 +111,8 @@ inline void write_floats(std::span<const float> x, dtype type, const byte_sink& 
 /// Constants of one export. Matrices are measured once, however many graphs read them.
 class tensor_source {
  public:
-  tensor_source(const checkpoint& from, const quantizer& how, granularity shared)
-      : from_(from), how_(how), shared_(shared) {}
+  tensor_source(const checkpoint& from, quantizer how, granularity shared)
+      : from_(from), how_(std::move(how)), shared_(shared) {}
 
   granularity shared() const { return shared_; }
 
@@ -117,11 +135,11 @@ class tensor_source {
     };
   }
 
-  /// Codes of the matrix of a product.
-  const quantized_source& matrix(const tensor_info& t) {
-    const auto [at, added] = matrices_.try_emplace(t.name);
+  /// Codes of the matrix of a product, for slot `s`.
+  const quantized_source& matrix(const slot& s, const tensor_info& t) {
+    const auto [at, added] = matrices_.try_emplace({t.name, s.type, s.block});
     if (added) {
-      at->second = how_.matrix(t, shared_);
+      at->second = how_.matrix(s, t, shared_);
       at->second.codes = [this, &t, codes = std::move(at->second.codes)](const byte_sink& sink) {
         codes(sink);
         from_.release(t);
@@ -131,7 +149,7 @@ class tensor_source {
   }
 
   /// Codes of any other constant.
-  quantized_source constant(std::vector<float> x) const { return how_.constant(std::move(x)); }
+  quantized_source constant(const slot& s, std::vector<float> x) const { return how_.constant(s, std::move(x)); }
 
   /// A RoPE table, all rows that its leaf declares.
   static byte_source table(const node& n) {
@@ -154,7 +172,7 @@ class tensor_source {
   const checkpoint& from_;
   quantizer how_;
   granularity shared_;
-  std::map<std::string, quantized_source> matrices_;
+  std::map<std::tuple<std::string, dtype, std::int32_t>, quantized_source> matrices_;
 };
 
 }  // namespace qwq::to_file

@@ -55,19 +55,29 @@ struct part {
   }
 };
 
-/// The parts of a program.
+/// The parts of a program. Layers that are alike are one part.
 struct program_parts {
-  part embedding, layer, norm, head;
+  part embedding, norm, head;
+  std::vector<part> layer_kinds;
+  std::vector<std::size_t> kind_of_layer;
+
+  std::int64_t layers() const { return static_cast<std::int64_t>(kind_of_layer.size()); }
+  const part& layer(std::int64_t i) const { return layer_kinds[kind_of_layer[static_cast<std::size_t>(i)]]; }
 
   /// Refuses to compile when an operator of the program has no row in `Map`.
   template <class Program, const auto& Map>
   static program_parts of() {
     static_assert(require_rows<typename Program::embedding::emitted, Map>());
-    static_assert(require_rows<typename Program::layer::emitted, Map>());
     static_assert(require_rows<typename Program::norm::emitted, Map>());
     static_assert(require_rows<typename Program::head::emitted, Map>());
-    return {part::of<typename Program::embedding>(), part::of<typename Program::layer>(),
-            part::of<typename Program::norm>(), part::of<typename Program::head>()};
+    program_parts all{part::of<typename Program::embedding>(), part::of<typename Program::norm>(),
+                      part::of<typename Program::head>(), {}, {}};
+    qwq::detail::for_each_type(typename Program::layer_kinds{}, [&]<class Layer>(std::type_identity<Layer>) {
+      static_assert(require_rows<typename Layer::emitted, Map>());
+      all.layer_kinds.push_back(part::of<Layer>());
+    });
+    for (std::int64_t i = 0; i < Program::layer_count; ++i) all.kind_of_layer.push_back(Program::layer_kind(i));
+    return all;
   }
 };
 

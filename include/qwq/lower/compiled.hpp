@@ -85,6 +85,12 @@ constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   return i;
 }
 
+/// A placement whose weights are all of the type of its i-th exception, if that is an integer type.
+constexpr placement with_other(const placement& types, std::size_t i) {
+  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.type_of("") : (*types.others)[i].as;
+  return {types.activation, as.type, types.edges, as.block};
+}
+
 template <op Kind>
 struct supports_op {
   template <class Target>
@@ -109,9 +115,14 @@ struct op_is_not_supported_by_target;
 template <class Target, dtype Weight, std::int32_t Block, dtype Activation, extent Edges, class SupportedBy>
 struct scheme_is_not_supported_by_target;
 
-/// Refuses to compile when `Target` does not take the scheme's integer types.
+/// Refuses to compile when `Target` does not take the scheme's integer types, those of exceptions among them.
 template <target Target, placement Types>
 constexpr bool require_taken() {
+  if constexpr (Types.others != nullptr) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (require_taken<Target, detail::with_other(Types, I)>(), ...);
+    }(std::make_index_sequence<Types.others->size()>{});
+  }
   if constexpr (!Target::takes(Types)) {
     using others = detail::targets_that<detail::takes_types<Types>>;
     static_assert(sizeof(scheme_is_not_supported_by_target<Target, Types.weight, Types.block, Types.activation,

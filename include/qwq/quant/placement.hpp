@@ -13,16 +13,39 @@ enum class extent : std::uint8_t {
   all,       // every edge, as integer-only machines need it
 };
 
+/// The type of a weight's codes (f32: it stays in float), and the elements along K that share a scale; 0 when there is
+/// one scale for the tensor or one per row.
+struct weight_type {
+  dtype type = dtype::f32;
+  std::int32_t block = 0;
+  constexpr bool operator==(const weight_type&) const = default;
+};
+
+/// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
+struct weight_exception {
+  text<47> name{};
+  weight_type as{};
+};
+using weight_exceptions = fixed_vector<weight_exception, 16>;
+
 /// Integer types that a scheme gives to activations and weights; f32 means that they stay in float.
 struct placement {
   dtype activation = dtype::f32;
   dtype weight = dtype::f32;
   extent edges = extent::products;
-  /// Elements along K that share a scale; 0 when a weight has one for the tensor or one per row.
-  std::int32_t block = 0;
+  std::int32_t block = 0;  ///< of weights, as in `weight_type`
+  /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
+  const weight_exceptions* others = nullptr;
 
   constexpr bool quantizes_activations() const { return activation != dtype::f32; }
-  constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32; }
+  constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
+  /// What a weight becomes.
+  constexpr weight_type type_of(std::string_view name) const {
+    if (others != nullptr)
+      for (const weight_exception& other : *others)
+        if (name.ends_with(other.name.view())) return other.as;
+    return {weight, block};
+  }
   /// Whether the scheme quantizes what an operator reads and makes, if the target can.
   constexpr bool covers(op kind) const {
     return quantizes() &&
@@ -42,6 +65,7 @@ struct slot {
   slot_kind kind = slot_kind::activation;
   dtype type = dtype::f32;
   text<47> name{};
+  std::int32_t block = 0;  // of a weight, as in `weight_type`
 };
 
 /// A graph with quantize/dequantize pairs, and the slots that they refer to.
@@ -81,15 +105,19 @@ struct placer {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {is_leaf_constant(n.kind) ? slot_kind::constant : slot_kind::activation, types.activation, {}};
+    s = {is_leaf_constant(n.kind) ? slot_kind::constant : slot_kind::activation, types.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
         if (reader.args[i] == id && covers(reader.kind)) {
           read = true;
           if (s.kind == slot_kind::constant && is_matrix_operand(reader.kind, i)) s.kind = slot_kind::weight;
         }
-    if (s.kind == slot_kind::weight) s.type = types.weight;
-    return (read || covers(n.kind)) && (s.kind == slot_kind::weight || types.quantizes_activations());
+    if (s.kind == slot_kind::weight) {
+      const weight_type as = types.type_of(n.name);
+      s.type = as.type;
+      s.block = as.block;
+    }
+    return (read || covers(n.kind)) && s.type != dtype::f32;
   }
 
   constexpr text<47> slot_name(const node& n) const {
@@ -160,7 +188,10 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covers(reader.kind) || covers(made.kind))) continue;
-      if (!types.quantizes_activations() && !detail::is_matrix_operand(reader.kind, i)) continue;
+      if (detail::is_matrix_operand(reader.kind, i)
+              ? made.kind == op::weight && types.type_of(made.name).type == dtype::f32  // an exception of the scheme
+              : !types.quantizes_activations())
+        continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }

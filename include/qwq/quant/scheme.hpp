@@ -11,12 +11,13 @@
 namespace qwq {
 
 /// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats of
-/// weights and (unless it leaves them in float) of activations, which carry the convention for scale and zero_point.
+/// weights (one, or for `mixed` several) and, unless it leaves them in float, of activations, which carry the convention
+/// for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
   { S::types } -> std::convertible_to<placement>;
-} && (!S::types.quantizes() || requires { typename S::weight_format; }) &&
+} && (!S::types.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
                               (!S::types.quantizes_activations() || requires { typename S::activation_format; });
 
 /// Nothing is quantized.

@@ -52,6 +52,7 @@ class observer_bank final : public calibration_listener {
   }
 
   calibration_result result() const {
+    static_assert(!is_one_graph<Target> || layer_slots<prefill>(0) == layer_slots<decode>(0));
     bank prefill_bank = prefill_, decode_bank = decode_;
     for_each_part([&](part_place at) {
       if (is_shared(at)) at.of(decode_bank) = at.of(prefill_);
@@ -71,18 +72,25 @@ class observer_bank final : public calibration_listener {
   }
   static_assert(prefill::embedding::slots.size() == decode::embedding::slots.size() &&
                 prefill::norm::slots.size() == decode::norm::slots.size() &&
-                prefill::head::slots.size() == decode::head::slots.size() &&
-                (!is_one_graph<Target> || prefill::layer::slots.size() == decode::layer::slots.size()));
+                prefill::head::slots.size() == decode::head::slots.size());
+
+  template <class Program>
+  static constexpr std::size_t layer_slots(std::int64_t i) {
+    return Program::with_layer(i, []<class Layer>(std::type_identity<Layer>) { return Layer::slots.size(); });
+  }
 
   /// A host copies codes from one graph's results into the cache that another reads: they have the same parameters.
   static void join_caches(bank& prompt, bank& token) {
     for (const std::string_view kind : {"key", "value"})
       for (std::size_t i = 0; i < prompt.layers.size(); ++i) {
         std::vector<any_observer*> same;
-        for (const auto s : cache_slots<typename prefill::layer>(kind))
-          same.push_back(&prompt.layers[i][static_cast<std::size_t>(s)]);
-        for (const auto s : cache_slots<typename decode::layer>(kind))
-          same.push_back(&token.layers[i][static_cast<std::size_t>(s)]);
+        const auto add = [&]<class Program>(bank& b, std::type_identity<Program>) {
+          Program::with_layer(static_cast<std::int64_t>(i), [&]<class Layer>(std::type_identity<Layer>) {
+            for (const auto s : cache_slots<Layer>(kind)) same.push_back(&b.layers[i][static_cast<std::size_t>(s)]);
+          });
+        };
+        add(prompt, std::type_identity<prefill>{});
+        add(token, std::type_identity<decode>{});
         for (std::size_t k = 1; k < same.size(); ++k) same[0]->merge(*same[k]);
         for (std::size_t k = 1; k < same.size(); ++k) *same[k] = *same[0];
       }
@@ -99,8 +107,7 @@ class observer_bank final : public calibration_listener {
   static bank make(const any_observer& prototype) {
     bank b;
     b.embedding.assign(Program::embedding::slots.size(), prototype);
-    b.layers.assign(static_cast<std::size_t>(Model::config.num_hidden_layers),
-                    {Program::layer::slots.size(), prototype});
+    for (std::int64_t i = 0; i < Program::layer_count; ++i) b.layers.emplace_back(layer_slots<Program>(i), prototype);
     b.norm.assign(Program::norm::slots.size(), prototype);
     b.head.assign(Program::head::slots.size(), prototype);
     return b;
@@ -109,20 +116,25 @@ class observer_bank final : public calibration_listener {
   template <class Program>
   static activation_params params(const bank& b) {
     activation_params out;
-    out.embedding = of_part<typename Program::embedding>(b.embedding);
-    for (const auto& layer : b.layers) out.layers.push_back(of_part<typename Program::layer>(layer));
-    out.norm = of_part<typename Program::norm>(b.norm);
-    out.head = of_part<typename Program::head>(b.head);
+    out.embedding = of_part<typename Program::embedding, Scheme>(b.embedding);
+    for (std::int64_t i = 0; i < Program::layer_count; ++i)
+      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
+        out.layers.push_back(of_part<Layer, typename Layer::scheme>(b.layers[static_cast<std::size_t>(i)]));
+      });
+    out.norm = of_part<typename Program::norm, Scheme>(b.norm);
+    out.head = of_part<typename Program::head, Scheme>(b.head);
     return out;
   }
 
-  template <class Compiled>
+  template <class Compiled, class PartScheme>
   static std::vector<kernel::affine> of_part(const std::vector<any_observer>& observers) {
-    using format = typename Scheme::activation_format;
     std::vector<kernel::affine> out(observers.size());
-    for (std::size_t s = 0; s < observers.size(); ++s)
-      if (Compiled::slots[s].kind == slot_kind::activation)
-        out[s] = to_affine<format>(compute_qparams<format>(observers[s].result()));
+    if constexpr (PartScheme::types.quantizes_activations()) {
+      using format = typename PartScheme::activation_format;
+      for (std::size_t s = 0; s < observers.size(); ++s)
+        if (Compiled::slots[s].kind == slot_kind::activation)
+          out[s] = to_affine<format>(compute_qparams<format>(observers[s].result()));
+    }
     return out;
   }
 
@@ -144,7 +156,7 @@ struct calibration_options {
 template <class Model, target Target, quantization_scheme Scheme, class F>
 calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
                              F&& done) {
-  static_assert(Scheme::types.quantizes_activations(),
+  static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::head::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");

@@ -17,6 +17,7 @@
 #include "qwq/lower/compiled.hpp"
 #include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/finite.hpp"
+#include "qwq/quant/mixed.hpp"
 #include "qwq/quant/weights.hpp"
 
 namespace qwq {
@@ -170,8 +171,13 @@ class constant_store {
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
     const tensor_info& t = find_weight(from_, n, name);
     const bool matrix = t.shape.size() == 2;
-    if constexpr (Scheme::types.quantizes())
-      if (quantized_ && s != nullptr && s->kind == slot_kind::weight) return codes<typename Scheme::weight_format>(t);
+    if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
+      operand bound;
+      with_weight_format<Scheme>({s->type, s->block}, [&]<class Format>(std::type_identity<Format>) {
+        bound = codes<Format>(t);
+      });
+      return bound;
+    }
     if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data, {}};
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
     return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
@@ -222,9 +228,15 @@ class constant_store {
   };
 
   template <class Format>
+  static std::string code_key(const tensor_info& t) {
+    constexpr weight_type type = type_of_format<Format>();
+    return (t.name + '#').append(qwq::name(type.type)) + std::to_string(type.block);
+  }
+
+  template <class Format>
   operand codes(const tensor_info& t) {
     if constexpr (blockwise_format<Format>) {
-      stored_codes& q = codes_[t.name];
+      stored_codes& q = codes_[code_key<Format>(t)];
       if (q.scales.empty()) {
         for_each_packed_block<Format>(t, [&q](auto packed, auto scales) {
           q.bytes.insert(q.bytes.end(), packed.begin(), packed.end());
@@ -235,7 +247,7 @@ class constant_store {
       }
       return {Format::type, q.bytes.data(), q.scales, Format::block};
     } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
-      stored_codes& q = codes_[t.name];
+      stored_codes& q = codes_[code_key<Format>(t)];
       if (q.scales.empty()) {
         const auto params = measure_weight<Format>(t, shared_);
         q.scales = params.scales;
@@ -245,7 +257,7 @@ class constant_store {
       }
       return {dtype::i8, q.bytes.data(), q.scales};
     } else {
-      return floats(t.name + "#codes", [&] {
+      return floats(code_key<Format>(t), [&] {
         const auto params = measure_weight<Format>(t, shared_);
         std::vector<float> x;
         x.reserve(t.size());

@@ -15,77 +15,9 @@
 #include "qwq/core/thread_pool.hpp"
 #include "qwq/runtime/constants.hpp"
 #include "qwq/runtime/kv_cache.hpp"
-#include "qwq/runtime/static_cache.hpp"
+#include "qwq/runtime/program.hpp"
 
 namespace qwq {
-
-/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
-/// model has them.
-template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
-/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
-
-/// Tokens that a prefill graph takes at a time, unless its target says another number.
-inline constexpr std::int64_t prefill_rows = 64;
-template <class Target>
-constexpr std::int64_t prompt_rows() {
-  if constexpr (leaves_cache_to_host<Target>)
-    return Target::options.prompt;
-  else
-    return prefill_rows;
-}
-
-/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
-template <class Model, class Target>
-constexpr std::int64_t longest_text() {
-  if constexpr (leaves_cache_to_host<Target>)
-    return std::min<std::int64_t>(Model::config.max_position_embeddings, Target::options.length);
-  else
-    return Model::config.max_position_embeddings;
-}
-
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
-template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
-struct program {
-  using scheme = Scheme;
-  using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
-  static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
-
-  using embedding = compiled<typename Model::template embedding<Rows>, outer, outer_types>;
-  using layer = compiled<typename Model::template decoder_layer<Rows, Target::cache>, Target, Scheme::types>;
-  using norm = compiled<typename Model::template final_norm<Rows>, Target, Scheme::types>;
-  using head = compiled<typename Model::template lm_head<Rows>, outer, outer_types>;
-};
-
-/// What the parts of a model each have one of.
-template <class T>
-struct model_parts {
-  T embedding{};
-  std::vector<T> layers{};
-  T norm{}, head{};
-};
-
-/// Where in a model a part is.
-struct part_place {
-  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;
-  std::size_t index = 0;  // of the layer
-
-  template <class Parts>
-  auto& of(Parts& all) const {
-    return which == embedding ? all.embedding
-           : which == layer   ? all.layers.at(index)
-           : which == norm    ? all.norm
-                              : all.head;
-  }
-};
-
-/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
-using activation_params = model_parts<std::vector<kernel::affine>>;
-
-/// The result of calibration: parameters of the prefill and of the decode graph.
-struct calibration_result {
-  activation_params prefill, decode;
-};
 
 namespace detail {
 
@@ -105,22 +37,27 @@ std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::i
 /// Operands of a program.
 template <class Program>
 struct bound_program : model_parts<std::vector<operand>> {
-  bound_program(constant_store& store, std::int64_t layer_count, std::int64_t positions) {
+  bound_program(constant_store& store, std::int64_t positions) {
     using scheme = typename Program::scheme;
     embedding = bind_part<typename Program::embedding, scheme>(store, -1, positions);
     norm = bind_part<typename Program::norm, scheme>(store, -1, positions);
     head = bind_part<typename Program::head, scheme>(store, -1, positions);
-    for (std::int64_t i = 0; i < layer_count; ++i)
-      layers.push_back(bind_part<typename Program::layer, scheme>(store, i, positions));
+    for (std::int64_t i = 0; i < Program::layer_count; ++i)
+      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
+        layers.push_back(bind_part<Layer, typename Layer::scheme>(store, i, positions));
+      });
   }
 };
 
 template <class Program>
 constexpr std::size_t arena_bytes() {
-  return std::max({planned<typename Program::embedding::executed>::layout.arena_bytes,
-                   planned<typename Program::layer::executed>::layout.arena_bytes,
-                   planned<typename Program::norm::executed>::layout.arena_bytes,
-                   planned<typename Program::head::executed>::layout.arena_bytes});
+  std::size_t most = std::max({planned<typename Program::embedding::executed>::layout.arena_bytes,
+                               planned<typename Program::norm::executed>::layout.arena_bytes,
+                               planned<typename Program::head::executed>::layout.arena_bytes});
+  for_each_type(typename Program::layer_kinds{}, [&]<class Layer>(std::type_identity<Layer>) {
+    most = std::max(most, planned<typename Layer::executed>::layout.arena_bytes);
+  });
+  return most;
 }
 
 }  // namespace detail
@@ -136,14 +73,14 @@ class bound_model {
   struct options {
     std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
     granularity weights = granularity::tensor;
-    bool quantized = Scheme::types.quantizes();  ///< false: float weights in a graph with slots, for calibration
+    bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration
   };
 
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         store_(from, o.quantized, o.weights),
-        prefill_(store_, Model::config.num_hidden_layers, positions_),
-        decode_(store_, Model::config.num_hidden_layers, positions_) {}
+        prefill_(store_, positions_),
+        decode_(store_, positions_) {}
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
@@ -337,7 +274,9 @@ class session {
     begin_layers<Program>(rows);
     for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
       if (layer_listener_ != nullptr) layer_listener_->hidden_states(i, hidden);
-      keep(run_layer<Program>(static_cast<std::size_t>(i), rows));
+      keep(Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
+        return run_layer<Program, Layer>(static_cast<std::size_t>(i), rows);
+      }));
     }
     if (layer_listener_ != nullptr) layer_listener_->hidden_states(config.num_hidden_layers, hidden);
     void* hidden_input[] = {h};
@@ -359,26 +298,25 @@ class session {
   }
 
   /// Runs a layer on the first rows of `hidden_`, and puts their keys and values into the cache.
-  template <class Program>
+  template <class Program, class Layer>
   const float* run_layer(std::size_t i, std::int64_t rows) {
-    using layer = typename Program::layer;
     const std::vector<operand>& constants = weights_.template constants<Program>().layers[i];
     const auto at = static_cast<std::int64_t>(i);
     const kernel::kv_view<cache_element> key = cache_.keys(at), value = cache_.values(at);
     if constexpr (leaves_cache_to_host<Target>) {
-      using graph = typename layer::executed;
+      using graph = typename Layer::executed;
       constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
       if constexpr (!decoding) host_.fill_up(hidden_.data(), rows, config.hidden_size);
       const auto inputs = host_.template inputs<graph>(hidden_.data(), key.data, value.data);
       frame f = make_frame(decoding ? 1 : prompt, constants, inputs.data());
-      const float* result = run_part<Program, layer>({part_place::layer, i}, f);
+      const float* result = run_part<Program, Layer>({part_place::layer, i}, f);
       host_.template keep<graph>(f, key.data, value.data, position_, rows);
       return result;
     } else {
       void* inputs[] = {hidden_.data()};
       frame f = make_frame(rows, constants, inputs);
       f.cache = {Target::cache, key.data, value.data, capacity(), key.scales, value.scales};
-      return run_part<Program, layer>({part_place::layer, i}, f);
+      return run_part<Program, Layer>({part_place::layer, i}, f);
     }
   }
 

@@ -9,9 +9,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
-
-#include <boost/hana/type.hpp>
 
 #include "qwq/core/written_file.hpp"
 #include "qwq/emit/options.hpp"
@@ -43,7 +42,8 @@ struct exporter_part {
   std::string_view scheme, target;
   placement types;
   std::int64_t longest = 0;  ///< tokens that a text can have
-  /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32".
+  /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32";
+  /// of a mixed scheme several.
   std::string (*weights)(granularity chosen) = nullptr;
   calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
@@ -59,28 +59,29 @@ namespace detail {
 template <class Model, target Target, quantization_scheme Scheme>
 program_summary summarize_program() {
   program_summary out;
-  const auto add = [&](auto part, std::uint64_t times) {
-    using compiled_part = typename decltype(part)::type;
-    if (Scheme::types.quantizes()) {
-      out.edges.covered += times * compiled_part::covered.covered;
-      out.edges.total += times * compiled_part::covered.total;
+  const auto add = [&]<class Part>(std::type_identity<Part>) {
+    if (quantizes<Scheme>()) {
+      out.edges.covered += Part::covered.covered;
+      out.edges.total += Part::covered.total;
     }
     const auto count = [&](const auto& rules) {
-      for (const rule& r : rules) out.rules[std::string(r.name)] += times * compiled_part::fired.count(r.name);
+      for (const rule& r : rules) out.rules[std::string(r.name)] += Part::fired.count(r.name);
     };
     if constexpr (requires { Target::first_rules; }) count(Target::first_rules);
     count(Target::rules);
   };
-  constexpr auto layers = static_cast<std::uint64_t>(Model::config.num_hidden_layers);
+  const auto add_layers = [&]<class Program>(std::type_identity<Program>) {
+    for (std::int64_t i = 0; i < Program::layer_count; ++i) Program::with_layer(i, add);
+  };
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
-  add(boost::hana::type_c<typename prefill::embedding>, 1);
-  add(boost::hana::type_c<typename prefill::layer>, layers);
-  add(boost::hana::type_c<typename prefill::norm>, 1);
-  add(boost::hana::type_c<typename prefill::head>, 1);
+  add(std::type_identity<typename prefill::embedding>{});
+  add_layers(std::type_identity<prefill>{});
+  add(std::type_identity<typename prefill::norm>{});
+  add(std::type_identity<typename prefill::head>{});
   if (is_one_graph<Target>) return out;
-  add(boost::hana::type_c<typename decode::layer>, layers);
-  add(boost::hana::type_c<typename decode::norm>, 1);
+  add_layers(std::type_identity<decode>{});
+  add(std::type_identity<typename decode::norm>{});
   return out;
 }
 
@@ -96,17 +97,23 @@ template <qwen3_config C, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part() {
   using model = qwen3<C>;
   exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
-  if constexpr (Scheme::types.quantizes_activations())
+  if constexpr (quantizes_activations<Scheme>())
     part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
                         const std::function<void(std::size_t)>& done) {
       return calibrate<model, Target, Scheme>(from, texts, o, done);
     };
-  if constexpr (Scheme::types.quantizes()) {
+  if constexpr (quantizes<Scheme>()) {
     part.open = &open_session<model, Target, Scheme>;
     part.weights = [](granularity chosen) -> std::string {
-      if (Scheme::types.block > 0) return "in blocks of " + std::to_string(Scheme::types.block);
-      const bool rows = shared_in<typename Scheme::weight_format>(chosen) == granularity::row;
-      return rows ? "per channel" : "per tensor";
+      std::string words;
+      detail::for_each_type(all_weight_formats<Scheme>{}, [&]<class Format>(std::type_identity<Format>) {
+        if (!words.empty()) words += ", ";
+        if constexpr (blockwise_format<Format>)
+          words += "in blocks of " + std::to_string(Format::block);
+        else
+          words += shared_in<Format>(chosen) == granularity::row ? "per channel" : "per tensor";
+      });
+      return words;
     };
   }
   part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,

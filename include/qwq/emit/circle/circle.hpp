@@ -53,7 +53,7 @@ struct mode {
 
 /// Writes a decoder layer, whose hidden states are bound, and binds what it makes of them.
 inline auto write_layer(graph_writer& w, const mode& m, std::size_t i, const value_names& inputs = {}) {
-  const auto results = w.write(m.parts.layer, static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
+  const auto results = w.write(m.parts.layer(static_cast<std::int64_t>(i)), static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
   w.bind("hidden_states", results.at("hidden_states"));
   return results;
 }
@@ -66,10 +66,10 @@ inline written_value write_head(graph_writer& w, const mode& m) {
 
 /// Writes embedding, all layers and head: input_ids [1,S], cos, sin, attention_mask, and for decode past_key_i and
 /// past_value_i -> logits [1,S,V], new_key_i, new_value_i.
-inline void write_model(graph_writer& w, const mode& m, std::int64_t layers) {
+inline void write_model(graph_writer& w, const mode& m) {
   w.bind("hidden_states", w.write(m.parts.embedding, -1, {}, m.of({part_place::embedding})).at("hidden_states"));
   std::vector<std::pair<std::string, written_value>> cache;
-  for (std::int64_t i = 0; i < layers; ++i) {
+  for (std::int64_t i = 0; i < m.parts.layers(); ++i) {
     const std::string of_layer = '_' + std::to_string(i);
     const auto results = write_layer(w, m, static_cast<std::size_t>(i),
                                      {{"past_key", "past_key" + of_layer}, {"past_value", "past_value" + of_layer}});
@@ -82,7 +82,7 @@ inline void write_model(graph_writer& w, const mode& m, std::int64_t layers) {
 /// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
 /// `missing`: where the values without quantization parameters are counted; may be null.
 inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill,
-                                              const mode& decode, std::int64_t layers, file_kind kind,
+                                              const mode& decode, file_kind kind,
                                               const op_map<graph_writer>& ops, const std::string& suffix,
                                               std::int64_t* missing, const std::filesystem::path& out) {
   file_set files(out);
@@ -111,7 +111,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
              w.write(prefill.parts.embedding, -1, {}, prefill.of({part_place::embedding})).at("hidden_states"));
   });
   for (const mode& m : {prefill, decode})
-    for (std::int64_t i = 0; i < layers; ++i)
+    for (std::int64_t i = 0; i < m.parts.layers(); ++i)
       add_stage("decoder_layer_" + m.name + '_' + std::to_string(i), false, [&](graph_writer& w) {
         const auto results = write_layer(w, m, static_cast<std::size_t>(i));
         for (const char* name : {"hidden_states", "new_key", "new_value"}) w.output(name, results.at(name));
@@ -119,7 +119,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   add_stage("lm_head", false, [&](graph_writer& w) { w.output("logits", write_head(w, decode)); });
 
   model_builder whole(kind.reader);
-  for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m, layers); });
+  for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m); });
   save(whole, "model");
   copy_files(files, from.folder(), tokenizer_files);
   copy_files(files, from.folder(), config_files);
@@ -143,15 +143,15 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
     return mode{std::move(name), program_parts::of<Program, ops>(), params};
   };
   tensor_source constants(from, quantizer::of<Scheme>(), options.weights);
-  const std::string type = Scheme::types.quantizes() ? ".q" : ".f32";
-  const bool only_integers = Scheme::types.quantizes() && kind.quantized == form::integer;
+  const std::string type = quantizes<Scheme>() ? ".q" : ".f32";
+  const bool only_integers = quantizes<Scheme>() && kind.quantized == form::integer;
   std::int64_t missing = 0;
   auto written = write_stages(from, constants,
                               parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
                                     static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
                               parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
                                     static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
-                              Model::config.num_hidden_layers, kind, ops,
+                              kind, ops,
                               type + (kind.reader == flavour::circle ? ".circle" : ".tflite"),
                               only_integers ? &missing : nullptr, out);
   if (only_integers && options.notes != nullptr)

@@ -28,9 +28,9 @@ inline void write_weight(graph_writer& w) {
   if (s == nullptr)
     w.emit_floats(name, key, w.constants().floats(t, n.attr.value, n.type.type));
   else if (s->kind == slot_kind::weight)
-    w.emit_codes(name, key, *s, w.constants().matrix(t));
+    w.emit_codes(name, key, *s, w.constants().matrix(*s, t));
   else
-    w.emit_codes(name, key, *s, w.constants().constant(read_constant(t, n.attr.value)));
+    w.emit_codes(name, key, *s, w.constants().constant(*s, read_constant(t, n.attr.value)));
 }
 
 inline void write_fill(graph_writer& w) {
@@ -41,7 +41,7 @@ inline void write_fill(graph_writer& w) {
   if (const slot* s = w.leaf_slot())
     w.emit_codes(
         name, key, *s,
-        w.constants().constant(std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
+        w.constants().constant(*s, std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
   else
     w.emit_floats(name, key, tensor_source::fill(n.attr.value, count, n.type.type));
 }

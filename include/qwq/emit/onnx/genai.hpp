@@ -43,20 +43,18 @@ inline void write_with_reader(graph_writer&) {}
 
 namespace detail {
 
-/// The leaf of a quantized matrix: argument `k` is what dequantizes it. Null for a matrix of floats.
-inline const node* quantized_leaf(graph_writer& w, std::size_t k) {
-  const node& x = w.arg_node(k);
-  return x.kind == op::dequantize ? &w.at(x.args[0]) : nullptr;
-}
+/// Whether argument `k` is a matrix of codes.
+inline bool is_quantized(graph_writer& w, std::size_t k) { return w.arg_node(k).kind == op::dequantize; }
 
 /// Codes [N, bytes of a row], or [N, blocks, bytes of a block], and scales [N, blocks], as MatMulNBits packs them.
 struct block_matrix {
   std::string codes, scales;
   std::int64_t n, k, block, width, blocks;
 };
-inline block_matrix write_blocks(graph_writer& w, const node& leaf, bool by_block) {
+inline block_matrix write_blocks(graph_writer& w, std::size_t arg, bool by_block) {
+  const node& leaf = w.at(w.arg_node(arg).args[0]);
   const std::string name = w.tensor(leaf);
-  const quantized_source& q = w.constants().matrix(w.constants().find(leaf, name));
+  const quantized_source& q = w.constants().matrix(w.slot_at(w.arg_node(arg).slot), w.constants().find(leaf, name));
   const std::int64_t n = leaf.dims()[0].extent, k = leaf.dims()[1].extent, block = q.block;
   const std::int64_t width = bits(leaf.type.type), blocks = (k + block - 1) / block;
   const std::vector<std::int64_t> dims =
@@ -75,9 +73,8 @@ inline block_matrix write_blocks(graph_writer& w, const node& leaf, bool by_bloc
 }  // namespace detail
 
 inline void write_matmul_nbits(graph_writer& w) {
-  const node* leaf = detail::quantized_leaf(w, 1);
-  if (leaf == nullptr) return write_linear(w);
-  const auto b = detail::write_blocks(w, *leaf, true);
+  if (!detail::is_quantized(w, 1)) return write_linear(w);
+  const auto b = detail::write_blocks(w, 1, true);
   ::onnx::NodeProto& n = w.emit("MatMulNBits", std::vector{w.arg(0), b.codes, b.scales}, microsoft);
   set_attribute(n, "K", b.k);
   set_attribute(n, "N", b.n);
@@ -87,9 +84,8 @@ inline void write_matmul_nbits(graph_writer& w) {
 }
 
 inline void write_gather_block_quantized(graph_writer& w) {
-  const node* leaf = detail::quantized_leaf(w, 0);
-  if (leaf == nullptr) return write_plain<"Gather">(w);
-  const auto b = detail::write_blocks(w, *leaf, false);
+  if (!detail::is_quantized(w, 0)) return write_plain<"Gather">(w);
+  const auto b = detail::write_blocks(w, 0, false);
   tensor_type rows = w.self().type;
   rows.dims[2] = dim{b.blocks * b.block};
   const std::vector inputs{b.codes, w.arg(1), b.scales};

@@ -150,6 +150,7 @@ class graph_writer {
 
   /// The slot of the current leaf; null when it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
+  const slot& slot_at(std::int16_t index) const { return part_->slots[static_cast<std::size_t>(index)]; }
 
   /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {

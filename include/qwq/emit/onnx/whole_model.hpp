@@ -66,11 +66,11 @@ inline tensor_type cache_type(const part& layer, std::string_view name, std::str
 
 /// Embedding, layers, final norm and head in one graph.
 inline void write_whole(model_builder& model, tensor_source& constants, const writing& how, const program_parts& parts,
-                        std::int64_t layers, const activation_params* params, const emit_options& options) {
+                        const activation_params* params, const emit_options& options) {
   using namespace whole_names;
-  const part& layer = parts.layer;
-  const tensor_type past_type = cache_type(layer, "past_key", past_length);
-  const tensor_type present_type = cache_type(layer, "past_key", total_length);
+  const std::int64_t layers = parts.layers();
+  const tensor_type past_type = cache_type(parts.layer(0), "past_key", past_length);
+  const tensor_type present_type = cache_type(parts.layer(0), "past_key", total_length);
   graph_writer writer(model, constants, how.ops, options);
   const auto params_of = [&](part_place at) { return params != nullptr ? &at.of(*params) : nullptr; };
   const auto embedded = writer.write(parts.embedding, -1, {{"input_ids", ids}}, {}, params_of({part_place::embedding}));
@@ -84,7 +84,7 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
     inputs["past_key"] = past(at, "key");
     inputs["past_value"] = past(at, "value");
     const value_names outputs{{"present_key", present(at, "key")}, {"present_value", present(at, "value")}};
-    hidden = writer.write(layer, i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
+    hidden = writer.write(parts.layer(i), i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
                  .at("hidden_states")
                  .name;
   }
@@ -99,7 +99,7 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
 /// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the
 /// matrices.
 inline std::vector<written_file> write_whole_folder(const checkpoint& from, const program_parts& parts,
-                                                    const writing& how, std::int64_t layers, const quantizer& codes,
+                                                    const writing& how, const quantizer& codes,
                                                     dtype weight, const activation_params* tuned,
                                                     const emit_options& options, json config,
                                                     const std::filesystem::path& out) {
@@ -108,7 +108,7 @@ inline std::vector<written_file> write_whole_folder(const checkpoint& from, cons
   export_folder folder(out, file + "_data");
   tensor_source constants(from, codes, options.weights);
   model_builder model("model", folder.data(), how.versions);
-  write_whole(model, constants, how, parts, layers, tuned, options);
+  write_whole(model, constants, how, parts, tuned, options);
   const ::onnx::ModelProto& whole = model.finish();
   folder.add(file, whole);
 
@@ -148,7 +148,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   using whole = program<Model, Target, Scheme, prefill_rows>;
   return to_onnx::write_whole_folder(
       from, to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(), to_onnx::writing::of<Target>(),
-      config.num_hidden_layers, to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
+      to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
       tuned != nullptr ? &tuned->prefill : nullptr, options,
       to_onnx::genai_config(config, read_config(from.folder()), std::string(Model::model_type),
                             std::min(options.max_length, config.max_position_embeddings)),

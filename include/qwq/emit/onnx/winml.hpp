@@ -36,15 +36,15 @@ inline void write_single(model_builder& model, tensor_source& constants, const p
 }
 
 /// All layers and the final norm, for chunks of a fixed number of tokens.
-inline void write_transformer(model_builder& model, tensor_source& constants, const part& layer, const part& norm,
-                              std::int64_t layers, const activation_params* params) {
+inline void write_transformer(model_builder& model, tensor_source& constants, const program_parts& parts,
+                              const activation_params* params) {
   using namespace winml_names;
   graph_writer writer(model, constants, contrib_ops);
   std::string hidden = embedded;
   std::vector<written_output> caches;
-  for (std::int64_t i = 0; i < layers; ++i) {
+  for (std::int64_t i = 0; i < parts.layers(); ++i) {
     const auto results =
-        writer.write(layer, i,
+        writer.write(parts.layer(i), i,
                      {{"hidden_states", hidden},
                       {"past_key", cache("past_keys", i)},
                       {"past_value", cache("past_values", i)},
@@ -55,7 +55,7 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
     hidden = results.at("hidden_states").name;
     for (const char* kind : {"present_key", "present_value"}) caches.push_back(results.at(kind));
   }
-  const auto results = writer.write(norm, -1, {{"hidden_states", hidden}}, {{"hidden_states", transformed}},
+  const auto results = writer.write(parts.norm, -1, {{"hidden_states", hidden}}, {{"hidden_states", transformed}},
                                     params != nullptr ? &params->norm : nullptr);
   model.output(transformed, results.at("hidden_states").type);
   for (const written_output& c : caches) model.output(c.name, c.type);
@@ -63,7 +63,7 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
 
 /// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
 inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill,
-                                             const program_parts& decode, std::int64_t layers, const quantizer& how,
+                                             const program_parts& decode, const quantizer& how,
                                              granularity shared, const calibration_result* tuned, json config,
                                              const std::filesystem::path& out) {
   using namespace winml_names;
@@ -96,10 +96,10 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
     write_single(m, constants, prefill.embedding, "input_ids", ids, "hidden_states", embedded);
   });
   add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
-    write_transformer(m, constants, prefill.layer, prefill.norm, layers, tuned != nullptr ? &tuned->prefill : nullptr);
+    write_transformer(m, constants, prefill, tuned != nullptr ? &tuned->prefill : nullptr);
   });
   add("decode", false, true, {"sequence_length"}, [&](model_builder& m) {
-    write_transformer(m, constants, decode.layer, decode.norm, layers, tuned != nullptr ? &tuned->decode : nullptr);
+    write_transformer(m, constants, decode, tuned != nullptr ? &tuned->decode : nullptr);
   });
   add("lm_head", true, true, {}, [&](model_builder& m) {
     write_single(m, constants, prefill.head, "hidden_states", transformed, "logits", logits);
@@ -125,7 +125,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   using to_onnx::contrib_ops, to_onnx::program_parts;
   return to_onnx::write_winml(from, program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
                               program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(),
-                              config.num_hidden_layers, to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
+                              to_onnx::quantizer::of<Scheme>(), options.weights, tuned,
                               to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length),
                               out);
 }

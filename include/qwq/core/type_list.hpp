@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several types as one, and the step from an index to one of them.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+namespace qwq {
+
+/// Several types, as one.
+template <class... T>
+struct type_list {
+  static constexpr std::size_t size = sizeof...(T);
+};
+
+namespace detail {
+
+template <class... Lists>
+struct joined {
+  using type = type_list<>;
+};
+template <class... A>
+struct joined<type_list<A...>> {
+  using type = type_list<A...>;
+};
+template <class... A, class... B, class... More>
+struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
+
+/// All types of some lists, in order.
+template <class... Lists> using join = typename joined<Lists...>::type;
+
+template <template <class> class F, class List>
+struct mapped;
+template <template <class> class F, class... T>
+struct mapped<F, type_list<T...>> {
+  using type = type_list<F<T>...>;
+  using joined = join<F<T>...>;
+};
+
+/// F of every type of a list, and, where those are lists, all of their types.
+template <template <class> class F, class List> using map = typename mapped<F, List>::type;
+template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
+
+/// Calls f with the i-th type of a list, as a `std::type_identity`.
+template <class First, class... Rest, class F>
+constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
+  if constexpr (sizeof...(Rest) > 0)
+    if (i > 0) return with_type(type_list<Rest...>{}, i - 1, f);
+  return f(std::type_identity<First>{});
+}
+
+/// Calls f with every type of a list, as a `std::type_identity`.
+template <class... T, class F>
+constexpr void for_each_type(type_list<T...>, F&& f) {
+  (f(std::type_identity<T>{}), ...);
+}
+
+}  // namespace detail
+
+}  // namespace qwq

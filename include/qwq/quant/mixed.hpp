@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mixed precision: another scheme in some layers, another type for some weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "qwq/core/type_list.hpp"
+#include "qwq/quant/scheme.hpp"
+
+namespace qwq {
+
+/// What a weight of `Format` is in a placement.
+template <class Format>
+constexpr weight_type type_of_format() {
+  if constexpr (blockwise_format<Format>)
+    return {Format::type, Format::block};
+  else
+    return {Format::type, 0};
+}
+
+namespace detail {
+
+template <class Scheme>
+struct weight_formats_of {
+  using type = type_list<>;
+};
+template <class Scheme>
+  requires requires { typename Scheme::weight_formats; }
+struct weight_formats_of<Scheme> {
+  using type = typename Scheme::weight_formats;
+};
+template <class Scheme>
+  requires(!requires { typename Scheme::weight_formats; } && requires { typename Scheme::weight_format; })
+struct weight_formats_of<Scheme> {
+  using type = type_list<typename Scheme::weight_format>;
+};
+
+/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
+template <class Scheme>
+struct layer_schemes_of {
+  using type = type_list<Scheme>;
+  static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
+};
+template <class Scheme>
+  requires requires { typename Scheme::layer_schemes; }
+struct layer_schemes_of<Scheme> {
+  using type = typename Scheme::layer_schemes;
+  static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
+    return Scheme::layer_scheme(layer, layers);
+  }
+};
+
+}  // namespace detail
+
+/// The formats of a scheme's weights.
+template <class Scheme> using weight_formats = typename detail::weight_formats_of<Scheme>::type;
+/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
+template <class Scheme> using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+template <class Scheme>
+constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
+  return detail::layer_schemes_of<Scheme>::index(i, layers);
+}
+/// The formats of the weights of all layers.
+template <class Scheme> using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
+/// Whether a scheme quantizes activations, or anything, in some layer.
+template <class Scheme>
+constexpr bool quantizes_activations() {
+  return []<class... S>(type_list<S...>) { return (S::types.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
+}
+template <class Scheme>
+constexpr bool quantizes() {
+  return []<class... S>(type_list<S...>) { return (S::types.quantizes() || ...); }(layer_schemes<Scheme>{});
+}
+
+/// Calls f with the format that weights of a type have in `Scheme`, as a `std::type_identity`.
+template <class Scheme, class F>
+void with_weight_format(weight_type type, F&& f) {
+  [&]<class... Format>(type_list<Format...>) {
+    static_cast<void>(((type_of_format<Format>() == type && (f(std::type_identity<Format>{}), true)) || ...));
+  }(weight_formats<Scheme>{});
+}
+
+/// `Scheme` in the layers with these numbers; -1 is the last one.
+template <quantization_scheme Scheme, std::int64_t... Layers>
+struct in_layers {};
+
+/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
+/// scheme around makes of them.
+template <quantization_scheme Scheme, text... Names>
+struct in_tensors {
+  static_assert(Scheme::types.others == nullptr && weight_formats<Scheme>::size <= 1,
+                "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
+};
+
+namespace detail {
+
+/// What an exception adds to a `mixed`.
+template <class Exception>
+struct exception_to_scheme;
+
+template <class Scheme, std::int64_t... Layers>
+struct exception_to_scheme<in_layers<Scheme, Layers...>> {
+  using scheme = Scheme;
+  using schemes = type_list<Scheme>;
+  using formats = type_list<>;
+  static constexpr void add(weight_exceptions&) {}
+  static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
+    if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
+    ++next;
+  }
+  static constexpr bool is_inside(std::int64_t layers) {
+    return ((-layers <= Layers && Layers < layers) && ...);
+  }
+};
+
+template <class Scheme, text... Names>
+struct exception_to_scheme<in_tensors<Scheme, Names...>> {
+  using scheme = Scheme;
+  using schemes = type_list<>;
+  using formats = weight_formats<Scheme>;
+  static constexpr void add(weight_exceptions& to) {
+    (to.push_back({text<47>{Names.view()}, {Scheme::types.weight, Scheme::types.block}}), ...);
+  }
+  static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
+  static constexpr bool is_inside(std::int64_t) { return true; }
+};
+
+template <class... Format>
+constexpr bool have_one_convention(type_list<Format...>) {
+  const auto same_as_others = []<class A>(std::type_identity<A>) {
+    return ((type_of_format<A>() != type_of_format<Format>() || std::is_same_v<A, Format>) && ...);
+  };
+  return (same_as_others(std::type_identity<Format>{}) && ...);
+}
+
+}  // namespace detail
+
+/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
+/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
+template <quantization_scheme Base, class... Exceptions>
+struct mixed : Base {
+  static constexpr weight_exceptions exceptions = [] {
+    weight_exceptions all;
+    (detail::exception_to_scheme<Exceptions>::add(all), ...);
+    return all;
+  }();
+  static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
+                                   exceptions.empty() ? nullptr : &exceptions};
+
+  using weight_formats = detail::join<qwq::weight_formats<Base>,
+                                      typename detail::exception_to_scheme<Exceptions>::formats...>;
+  using layer_schemes =
+      detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
+  static_assert(detail::have_one_convention(
+                    detail::join<weight_formats, qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
+                "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
+
+  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
+  static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
+    std::size_t index = 0, next = 1;
+    (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
+    return index;
+  }
+  /// Whether a model with so many layers has all that are named.
+  static constexpr bool fits(std::int64_t layers) {
+    return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
+  }
+};
+
+}  // namespace qwq
