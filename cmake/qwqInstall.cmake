@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Installs the headers, the targets, and the CMake package that finds them again.
+# Installs the headers, the targets, and the CMake package and pkg-config files that find them again; packs them for Debian.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -22,3 +22,29 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qwqConfig.cmake ${CMAKE_CURRENT_BINARY
               cmake/qwqDependencies.cmake cmake/qwqAddExporter.cmake cmake/exporter.cpp.in
               cmake/exporter_config.hpp.in cmake/exporter_part.cpp.in
         DESTINATION ${qwq_package_dir})
+
+# The same for pkg-config: qwq, and qwq-<component> with what it needs.
+foreach(module qwq qwq-text qwq-onnx qwq-circle)
+  configure_file(cmake/pkgconfig/${module}.pc.in ${module}.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${module}.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+endforeach()
+
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libqwq-dev RENAME copyright)
+
+# `cpack` writes libqwq-dev_<version>_all.deb. It depends on what headers alone need; what a component needs, and what
+# looks for packages, is recommended or suggested.
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_GENERATOR DEB)
+  set(CPACK_PACKAGE_NAME libqwq-dev)
+  set(CPACK_PACKAGE_CONTACT "The qwq authors")
+  set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION} (headers)")
+  set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
+  set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS "libboost-dev (>= 1.74), libxsimd-dev (>= 8.1), libxtensor-dev (>= 0.24)")
+  set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libicu-dev, nlohmann-json3-dev")
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS
+      "cmake (>= 3.25), pkg-config, libonnx-dev, libprotobuf-dev, libflatbuffers-dev, libcli11-dev")
+  include(CPack)
+endif()
