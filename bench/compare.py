@@ -5,7 +5,8 @@
 Writes compare.json, compare.txt (the table, which is also printed) and compare.svg into a folder:
   {"machine": ..., "rows": [{"kernel", "shape", "threads", "unit", "ours", "limit", "percent_of_limit", "peers": {...}}]}
 
-Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--node NODE --onnxruntime DIR] BENCHMARK...
+Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--node NODE --onnxruntime DIR [--models DIR]]
+                  BENCHMARK...
        compare.py --out DIR --readme README.md      (its table is made again from DIR/compare.json)
 """
 import argparse
@@ -65,6 +66,25 @@ def run_node(node, onnxruntime, rows, quick):
         for answer in json.loads(done.stdout):
             row = mine[key(answer)]
             row["peers"][answer["peer"]] = row["amount"] / answer["seconds"] * SCALE[row["unit"]]
+
+
+def run_models(node, onnxruntime, models, rows, quick):
+    """Adds what ONNX Runtime makes of the same models, which are in models/<model>_<type>."""
+    asked = {}
+    for row in rows:
+        match = re.fullmatch(r"model_(decode|prefill_(\d+))_([a-z0-9]+)", row["kernel"])
+        if match:
+            folder = models / f"{row['shape']}_{match[3]}"
+            asked.setdefault((folder, row["threads"]), {})[match[2] or "1"] = row
+    for (folder, threads), mine in asked.items():
+        if not folder.exists():
+            continue
+        done = subprocess.run([node, HERE / "peers" / "ort_model.mjs", onnxruntime, folder, str(threads)] + ["quick"] * quick,
+                              stdout=subprocess.PIPE, text=True, check=True,
+                              preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
+        answer = json.loads(done.stdout)
+        for tokens, row in mine.items():
+            row["peers"][answer["peer"]] = answer["tokens_per_second"][tokens]
 
 
 def figure(value):
@@ -149,6 +169,7 @@ def main():
     arguments.add_argument("--merge", action="store_true", help="keep the rows of an earlier run that this one lacks")
     arguments.add_argument("--node", help="times ONNX Runtime too")
     arguments.add_argument("--onnxruntime", help="a folder that has onnxruntime-node in its node_modules")
+    arguments.add_argument("--models", type=pathlib.Path, help="a folder of emitted models, for ONNX Runtime")
     arguments.add_argument("--readme", type=pathlib.Path)
     a = arguments.parse_args()
 
@@ -163,6 +184,8 @@ def main():
         machine = found_machine or machine
         if a.node and found:
             run_node(a.node, a.onnxruntime, found, a.quick)
+            if a.models:
+                run_models(a.node, a.onnxruntime, a.models, found, a.quick)
         rows += found
     if not rows:
         sys.exit(f"compare.py: no benchmark matches '{a.filter}'")

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole model, fused and not: the config of QWQ_BENCH_CONFIG in the scheme QWQ_BENCH_SCHEME.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include QWQ_BENCH_CONFIG
+#include "limits.hpp"
+#include "qwq/model/qwen3.hpp"
+#include "qwq/runtime/session.hpp"
+#include "qwq/target/onnx_genai.hpp"
+
+namespace qwq::bench {
+
+namespace {
+
+using model = qwen3<config>;
+using scheme = QWQ_BENCH_SCHEME;
+
+/// Matrices that a token goes through; of those in front of the head it reads one row at most.
+constexpr double layer_weights = [] {
+  const auto heads = config.head_dim * config.num_attention_heads, kv = config.head_dim * config.num_key_value_heads;
+  return static_cast<double>(config.num_hidden_layers * config.hidden_size *
+                             (2 * heads + 2 * kv + 3 * config.intermediate_size));
+}();
+constexpr double head_weights = static_cast<double>(config.hidden_size * config.vocab_size);
+
+/// Codes and an f32 scale for each block.
+constexpr double bytes_per_weight =
+    scheme::types.quantizes() ? bits(scheme::types.weight) / 8.0 + 4.0 / scheme::types.block : 4.0;
+constexpr double bytes_per_token = (layer_weights + head_weights) * bytes_per_weight;
+
+/// Multiplications and additions of a prompt of `tokens`, whose last one alone goes through the head.
+constexpr double prompt_flops(double tokens) {
+  const double attention = 4.0 * static_cast<double>(config.num_attention_heads * config.head_dim) * tokens / 2;
+  return tokens * (2 * layer_weights + static_cast<double>(config.num_hidden_layers) * attention) + 2 * head_weights;
+}
+
+/// Weights of one target at a time: those of two may be more than the memory.
+std::shared_ptr<const void> last_loaded;
+
+/// The weights, loaded once for the cases of a target that follow each other.
+template <class Target>
+struct loaded {
+  checkpoint from = checkpoint::open(QWQ_BENCH_CHECKPOINT);
+  bound_model<model, Target, scheme> weights{from, {.positions = 1024}};
+
+  static std::shared_ptr<const loaded> get() {
+    static std::weak_ptr<const loaded> known;
+    auto result = known.lock();
+    if (!result) {
+      last_loaded.reset();
+      known = result = std::make_shared<const loaded>();
+      last_loaded = result;
+    }
+    return result;
+  }
+};
+
+template <class Target>
+struct reader {
+  std::shared_ptr<const loaded<Target>> all = loaded<Target>::get();
+  session<model, Target, scheme> text;
+  std::vector<std::int32_t> ids;
+
+  explicit reader(executor& ex) : text(all->weights, nullptr, &ex), ids(512) {
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 7919 % config.vocab_size);
+  }
+};
+
+template <class Target>
+void add_target(const std::string& suffix) {
+  // Weights pass through the caches once for each token: as many of them as do not fit say how fast.
+  constexpr double pass = std::min(bytes_per_token, 0x1.8p28);
+  for (const std::size_t threads : {1, 2}) {
+    const std::string shape = QWQ_BENCH_MODEL;
+    add({.kernel = "model_decode_" QWQ_BENCH_TYPE + suffix,
+         .shape = shape,
+         .counts = unit::tokens,
+         .threads = threads,
+         .amount = 1,
+         .ours =
+             [](executor& ex) {
+               const auto r = std::make_shared<reader<Target>>(ex);
+               r->text.prefill(std::span(r->ids).first(64));
+               return [r] {
+                 if (r->text.position() == 128) r->text.truncate(64);
+                 keep(r->text.decode(17).data());
+               };
+             },
+         .limits = read_bandwidth(static_cast<std::size_t>(pass), pass / bytes_per_token),
+         .rounds = 7});
+    for (const std::size_t tokens : {64, 512})
+      add({.kernel = "model_prefill_" + std::to_string(tokens) + "_" QWQ_BENCH_TYPE + suffix,
+           .shape = shape,
+           .counts = unit::tokens,
+           .threads = threads,
+           .amount = static_cast<double>(tokens),
+           .ours =
+               [tokens](executor& ex) {
+                 const auto r = std::make_shared<reader<Target>>(ex);
+                 return [r, tokens] {
+                   r->text.truncate(0);
+                   keep(r->text.prefill(std::span(r->ids).first(tokens)).data());
+                 };
+               },
+           .limits = fma_peak(prompt_flops(static_cast<double>(tokens)) / static_cast<double>(tokens)),
+           .rounds = tokens == 64 ? 5 : 2});
+  }
+}
+
+}  // namespace
+
+void add_cases() {
+  add_target<onnx_genai>("");
+  add_target<unfused<onnx_genai>>("_unfused");
+}
+
+}  // namespace qwq::bench
