@@ -5,20 +5,14 @@
 #include <qwq/emit/onnx/genai.hpp>
 #include <qwq/io/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
-#include <qwq/quant/mixed.hpp>
 #include <qwq/report/metrics.hpp>
 #include <qwq/runtime/session.hpp>
+
+#include "careful.hpp"
 
 using namespace qwq;
 
 using model = qwen3<qwen3_config{1280, 128, 384, 6, 4, 2, 64, 1024, 1e-6, 1e6, true}>;
-
-// A scheme with exceptions: the table, the product at the end of each layer, and all of the first and the last layer. A
-// name that no weight has, or a layer that the model has not, does not compile.
-struct careful : mixed<w4_g32, in_tensors<w8_g32, "embed_tokens.weight", "mlp.down_proj.weight">,
-                       in_layers<w8_g32, 0, -1>> {
-  static constexpr std::string_view name = "careful";
-};
 
 // KL divergence from the float model of what a scheme makes of a text, in nats per token.
 template <class Scheme>
@@ -39,10 +33,10 @@ int main(int argc, char** argv) try {
   const bound_model<model> floats(weights, {.positions = 64});
   session<model> reference(floats);
   const double four = divergence<w4_g32>(weights, reference, text);
-  const double both = divergence<careful>(weights, reference, text);
+  const double both = divergence<my::careful>(weights, reference, text);
   const double eight = divergence<w8_g32>(weights, reference, text);
 
-  for (const written_file& file : emit<model, onnx_genai, careful>(weights, nullptr, {}, argv[2]))
+  for (const written_file& file : emit<model, onnx_genai, my::careful>(weights, nullptr, {}, argv[2]))
     std::cout << file.name << ", " << file.bytes << " bytes\n";
   return eight < both && both < four ? 0 : 1;
 } catch (const error& problem) {
