@@ -88,7 +88,7 @@ TEST_CASE("histogram edges are f32 steps from the lower end, the last is the upp
 TEST_CASE("histogram counts what lies between the edges") {
   const std::pair<float, float> ranges[] = {{-3.1f, 2.7f}, {0.0f, 1e-3f}, {1e6f, 1.001e6f}, {-1e30f, 1e30f}};
   for (const auto& [lo, hi] : ranges)
-    for (const std::size_t bins : {1u, 7u, 128u, 2048u}) {
+    for (const std::size_t bins : {1u, 7u, 128u, 2048u, 2049u, 3000u}) {
       CAPTURE(lo);
       CAPTURE(bins);
       std::vector<float> edges(bins + 1);
@@ -97,7 +97,7 @@ TEST_CASE("histogram counts what lies between the edges") {
       for (std::size_t i = 0; i < edges.size(); i += bins > 200 ? 31 : 1)  // on the edges and next to them
         for (const float v : {edges[i], std::nextafter(edges[i], -infinity), std::nextafter(edges[i], infinity)})
           values.push_back(v);
-      const auto spread = normal(999, 3);
+      const auto spread = normal(2999, 3);
       for (const float v : spread) values.push_back(lo + (v + 1) * (hi / 2 - lo / 2));
       const buffer<float> x(static_cast<std::int64_t>(values.size()), values);
       std::vector<std::int64_t> counts(bins), expected(bins);
@@ -107,6 +107,62 @@ TEST_CASE("histogram counts what lies between the edges") {
         CHECK(counts == expected);
       }
     }
+}
+
+TEST_CASE("histogram of edges that are not quite, or not at all, equidistant") {
+  for (const float bend : {0x1p-20f, 0.01f, 0.7f, 3.0f}) {
+    CAPTURE(bend);
+    std::vector<float> edges(101);
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      const float at = static_cast<float>(i) / 100;
+      edges[i] = at + bend * at * at;
+    }
+    std::vector<float> values = normal(999, 3);
+    for (const float edge : edges)
+      values.insert(values.end(), {edge, std::nextafter(edge, -infinity), std::nextafter(edge, infinity)});
+    std::vector<std::int64_t> counts(100), expected(100);
+    kernel::histogram(counts, edges, values);
+    kernel::reference::histogram(expected, edges, values);
+    CHECK(counts == expected);
+  }
+}
+
+TEST_CASE("extrema and finiteness in one pass, of every length and of more than the caches hold") {
+  for (const std::int64_t n : lengths) {
+    const buffer<float> x(n, normal(n, 4));
+    const auto seen = kernel::finite_min_max(x.span());
+    REQUIRE(seen.has_value());
+    const auto expected = kernel::reference::min_max(x.span());
+    CHECK((seen->min == expected.min && seen->max == expected.max));
+    for (std::int64_t i = 0; i < n; i += 7)
+      for (const float bad : {infinity, -infinity, quiet_nan}) {
+        buffer<float> broken = x;
+        broken[static_cast<std::size_t>(i)] = bad;
+        CHECK(!kernel::finite_min_max(broken.span()).has_value());
+      }
+  }
+  buffer<float> large(static_cast<std::int64_t>(kernel::streaming_bytes / sizeof(float)) + 5001, normal(1013, 2));
+  large[large.size() - 1] = -100;
+  large[4099] = 200;
+  const auto seen = kernel::finite_min_max(large.span());
+  REQUIRE(seen.has_value());
+  CHECK((seen->min == -100 && seen->max == 200));
+  CHECK(kernel::abs_max(large.span()) == 200);
+}
+
+TEST_CASE("sums of values and of squares, as xtensor has them in f64") {
+  for (const std::int64_t n : {0, 1, 17, 1000, 4096, 100000}) {
+    CAPTURE(n);
+    std::vector<float> x = normal(n, 6, 3);
+    x.resize(static_cast<std::size_t>(n));
+    for (float& v : x) v += 2;
+    const xt::xtensor<double, 1> wide = xt::cast<double>(xt::adapt(x, std::vector{x.size()}));
+    const double sum = xt::sum(wide)(), squares = xt::sum(wide * wide)();
+    const auto got = kernel::sums(x, {10, 20});
+    // Blocks of 4096 are summed in f32 by 16 lanes or more: an error of (4096 / 16) half ulps of the sum of magnitudes.
+    CHECK(std::abs(got.sum - 10 - sum) <= 256 * 0x1p-24 * xt::sum(xt::abs(wide))() + 1e-9);
+    CHECK(std::abs(got.squares - 20 - squares) <= 256 * 0x1p-24 * squares + 1e-9);
+  }
 }
 
 TEST_CASE("histogram of nothing, of one element and of elements outside") {

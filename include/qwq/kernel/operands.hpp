@@ -118,4 +118,9 @@ struct extrema {
   float max = -std::numeric_limits<float>::infinity();
 };
 
+/// Sum of values and of their squares.
+struct moments {
+  double sum = 0, squares = 0;
+};
+
 }  // namespace qwq::kernel

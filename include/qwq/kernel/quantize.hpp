@@ -12,7 +12,7 @@
 
 #include "qwq/kernel/operands.hpp"
 #include "qwq/kernel/simd.hpp"
-#include "qwq/kernel/simd_stream.hpp"
+#include "qwq/kernel/simd_walk.hpp"
 
 namespace qwq::kernel {
 

@@ -279,6 +279,21 @@ batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
   return xsimd::select(x < bound, x, bound);
 }
 
+/// p[i] for the integers in the lanes of `i`, as floats.
+template <class Arch>
+batch<Arch> gather(const float* p, batch<Arch> i) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_i32gather_ps(_mm512_cvttps_epi32(i), p, sizeof(float));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_i32gather_ps(p, _mm256_cvttps_epi32(i), sizeof(float));
+#endif
+  float lane[lanes<Arch>];
+  i.store_unaligned(lane);
+  for (float& x : lane) x = p[static_cast<std::int64_t>(x)];
+  return batch<Arch>::load_unaligned(lane);
+}
+
 template <class Arch>
 float reduce_add(batch<Arch> x) {
   return detail::sum_of_lanes(x);
@@ -286,6 +301,9 @@ float reduce_add(batch<Arch> x) {
 
 template <class Arch>
 float reduce_max(batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_max_ps(x);
+#endif
   float lane[lanes<Arch>];
   x.store_unaligned(lane);
   return *std::max_element(lane, lane + lanes<Arch>);
@@ -293,6 +311,9 @@ float reduce_max(batch<Arch> x) {
 
 template <class Arch>
 float reduce_min(batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_min_ps(x);
+#endif
   float lane[lanes<Arch>];
   x.store_unaligned(lane);
   return *std::min_element(lane, lane + lanes<Arch>);

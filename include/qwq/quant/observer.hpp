@@ -50,18 +50,19 @@ class extent {
       std::array<float, 4096> finite;
       auto piece = values.first(std::min(values.size(), finite.size()));
       values = values.subspan(piece.size());
-      if (!all_finite(piece)) {
+      auto seen = kernel::finite_min_max(piece);
+      if (!seen) {
         const auto end = std::copy_if(piece.begin(), piece.end(), finite.begin(),
                                       [](float x) { return magnitude_bits(x) < infinity_bits; });
         const auto kept = static_cast<std::size_t>(end - finite.begin());
         nonfinite_ += piece.size() - kept;
         piece = std::span(finite).first(kept);
         if (piece.empty()) continue;
+        seen = kernel::min_max(piece);
       }
       count_ += piece.size();
-      const kernel::extrema seen = kernel::min_max(piece);
-      include(seen_, seen);
-      f(piece, seen);
+      include(seen_, *seen);
+      f(piece, *seen);
     }
   }
 
