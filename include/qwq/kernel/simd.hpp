@@ -13,6 +13,8 @@
 /// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
 /// over it is unrolled, which GCC does not do by itself at -O2.
 #define QWQ_UNROLL _Pragma("GCC unroll 8")
+/// On a function or lambda that works on such an array of its caller: called, the array would have to be in memory.
+#define QWQ_INLINE __attribute__((always_inline))
 
 namespace qwq::kernel::simd {
 
@@ -321,7 +323,7 @@ float reduce_min(batch<Arch> x) {
 
 /// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left.
 template <class Arch, class F>
-void strips(std::int64_t n, F&& f) {
+QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   std::int64_t i = 0;
   for (; i + lanes<Arch> <= n; i += lanes<Arch>) f(i, whole{});
   if (i < n) f(i, n - i);

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several rows at a time: sums across lanes, and transposition.
+#pragma once
+
+#include "qwq/kernel/simd.hpp"
+
+namespace qwq::kernel::simd {
+
+/// out[0..3] = the sums of the lanes of a, b, c and d, each.
+template <class Arch>
+void store_sums(float* out, batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const __m512 abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd),
+                                      _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(abcd), 1)));
+    return _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  }
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) {
+    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const __m256 abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) {
+    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    return _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee)));
+  }
+#endif
+  out[0] = reduce_add<Arch>(a);
+  out[1] = reduce_add<Arch>(b);
+  out[2] = reduce_add<Arch>(c);
+  out[3] = reduce_add<Arch>(d);
+}
+
+/// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
+template <class Arch>
+void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,
+                      float factor) {
+  std::int64_t i = 0;
+#if defined(__SSE2__)
+  // Four elements of a quarter of the rows to each register, whose 128-bit parts are then transposed.
+  for (; i + 4 <= n; i += 4) {
+    const auto quarter = [&](std::int64_t r) {
+      const auto four = [&](std::int64_t part) { return _mm_loadu_ps(rows[4 * part + r] + i); };
+#if defined(__AVX512F__)
+      if constexpr (detail::lanes_512<Arch>)
+        return _mm512_mask_broadcast_f32x4(
+            _mm512_mask_broadcast_f32x4(_mm512_castps256_ps512(_mm256_set_m128(four(1), four(0))), 0xf00, four(2)),
+            0xf000, four(3));
+      else
+#endif
+#if defined(__AVX__)
+          if constexpr (detail::lanes_256<Arch>)
+        return _mm256_set_m128(four(1), four(0));
+      else
+#endif
+        return four(0);
+    };
+    const auto a = quarter(0), b = quarter(1), c = quarter(2), d = quarter(3);
+    const auto store_column = [&](std::int64_t k, batch<Arch> column) {
+      store<Arch>(out + (i + k) * stride, column * batch<Arch>(factor));
+    };
+#if defined(__AVX512F__)
+    if constexpr (detail::lanes_512<Arch>) {
+      const __m512 ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
+      const __m512 ab_high = _mm512_unpackhi_ps(a, b), cd_high = _mm512_unpackhi_ps(c, d);
+      store_column(0, _mm512_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm512_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm512_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm512_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+#endif
+#if defined(__AVX__)
+    if constexpr (detail::lanes_256<Arch>) {
+      const __m256 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+      const __m256 ab_high = _mm256_unpackhi_ps(a, b), cd_high = _mm256_unpackhi_ps(c, d);
+      store_column(0, _mm256_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm256_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm256_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm256_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+#endif
+    if constexpr (detail::lanes_128<Arch>) {
+      const __m128 ab = _mm_unpacklo_ps(a, b), cd = _mm_unpacklo_ps(c, d);
+      const __m128 ab_high = _mm_unpackhi_ps(a, b), cd_high = _mm_unpackhi_ps(c, d);
+      store_column(0, _mm_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+  }
+#endif
+  for (; i < n; ++i)
+    for (std::int64_t r = 0; r < lanes<Arch>; ++r) out[i * stride + r] = rows[r][i] * factor;
+}
+
+}  // namespace qwq::kernel::simd
