@@ -142,10 +142,10 @@ TEST_CASE("a truncated file is refused at every length") {
 }
 
 TEST_CASE("the header must be one JSON object without duplicate keys") {
-  CHECK(refusal(file_of("{\"a\":")).starts_with("f: header: invalid JSON at byte 6: syntax error"));
-  CHECK(refusal(file_of("{}x")).starts_with("f: header: invalid JSON at byte 3: syntax error"));
-  CHECK(refusal(file_of("{\"\xff\":1}")).starts_with("f: header: invalid JSON at byte 3:"));
-  CHECK(refusal(file_of("{\"a\":1e999}")).starts_with("f: header: invalid JSON: "));
+  CHECK(refusal(file_of("{\"a\":")) == "f: header: invalid JSON at byte 6: expected a value, found the end");
+  CHECK(refusal(file_of("{}x")) == "f: header: invalid JSON at byte 3: expected nothing more, found \"x\"");
+  CHECK(refusal(file_of("{\"\xff\":1}")) == "f: header: invalid JSON at byte 3: expected UTF-8, found \"\\xff\"");
+  CHECK(refusal(file_of("{\"a\":1e999}")) == "f: tensor \"a\": expected an object, found 1e999");
   const std::string a = tensor("a", "U8", "[1]", "[0,1]");
   CHECK(refusal(file_of('{' + a + ',' + a + '}', 1)) == "f: header: key \"a\": expected once, found twice");
   CHECK(refusal(file_of(R"({"a":{"shape":[1],"dtype":"U8","data_offsets":[0,1],"shape":[1]}})", 1)) ==

@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "qwq/core/error.hpp"
-#include "qwq/io/json.hpp"
-#include "qwq/io/json_place.hpp"
+#include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
 
 namespace qwq {
@@ -87,16 +87,32 @@ class checkpoint {
   void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
     const mapped_file text(index);
     const std::string where = index.string();
-    const detail::json parsed = detail::parse_object(text.text(), where);
-    const auto map = detail::json_place::root(parsed, where)["weight_map"];
-    if (map.object().empty()) throw error(map.where() + ": expected at least one tensor, found none");
     std::map<std::string, std::vector<std::string>> shards;  // file name: its tensors
-    for (const auto& [name, value] : map->items()) {
-      const auto file = map[name];
-      if (!file->is_string() || !plain_file_name(file.string()))
-        file.refuse("a plain file name ending in .safetensors");
-      shards[file.string()].push_back(name);
-    }
+    const auto refuse = [&](const std::string& field, const char* expected, const std::string& found) {
+      throw error(where + ": " + field + "expected " + expected + ", found " + found);
+    };
+    detail::json_reader reader(text.text(), where);
+    const auto read_map = [&] {
+      if (reader.peek() != '{') refuse("weight_map: ", "an object", reader.found());
+      reader.object([&](const std::string& name) {
+        const bool is_text = reader.peek() == '"';
+        const std::string file = is_text ? reader.string() : reader.found();
+        if (!is_text || !plain_file_name(file))
+          refuse("weight_map." + detail::printable(name) + ": ", "a plain file name ending in .safetensors",
+                 is_text ? detail::quote(file) : file);
+        shards[file].push_back(name);
+      });
+      if (shards.empty()) refuse("weight_map: ", "at least one tensor", "none");
+    };
+    if (reader.peek() != '{') refuse("", "a JSON object", reader.found());
+    reader.object([&](const std::string& key) {
+      if (key == "weight_map")
+        read_map();
+      else
+        reader.skip();
+    });
+    reader.end();
+    if (shards.empty()) refuse("weight_map: ", "an object", "null");
     files_.reserve(shards.size());
     for (const auto& [file, names] : shards) {
       const auto& shard = files_.emplace_back(folder / file);

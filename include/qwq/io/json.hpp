@@ -11,30 +11,11 @@
 #include <nlohmann/json.hpp>
 
 #include "qwq/core/error.hpp"
+#include "qwq/io/quote.hpp"
 
 namespace qwq::detail {
 
 using json = nlohmann::json;
-
-/// `s` in printable ASCII, so that a message stays one line whatever a file holds; cut after 160 characters.
-inline std::string printable(std::string_view s) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  std::string out;
-  for (const char c : s) {
-    if (out.size() > 160) return out + "...";
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f) {
-      out += c;
-    } else {
-      out += "\\x";
-      out += hex[byte >> 4];
-      out += hex[byte & 15];
-    }
-  }
-  return out;
-}
-
-inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
 
 /// What a value is, for "found ..." in a message.
 inline std::string describe(const json& value) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,9 +19,9 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
-#include "qwq/io/json.hpp"
-#include "qwq/io/json_place.hpp"
+#include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/quote.hpp"
 
 namespace qwq {
 
@@ -75,39 +76,61 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
 }
 
 /// One entry of the header. `data` is the byte buffer that the offsets count from.
-inline tensor_info parse_tensor(const std::string& name, const json& value, std::span<const std::byte> data,
+inline tensor_info parse_tensor(const std::string& name, json_reader& header, std::span<const std::byte> data,
                                 std::string_view file) {
-  const std::string where = std::string(file) + ": tensor " + quote(name);
-  if (!value.is_object()) throw error(where + ": expected an object, found " + describe(value));
-  const json_place entry = json_place::root(value, where);
+  const std::string where = std::string(file) + ": tensor " + quote(name) + ": ";
+  const auto refuse = [&](const char* field, const std::string& expected, const std::string& found) {
+    throw error(where + field + ": expected " + expected + ", found " + found);
+  };
+  constexpr const char* types = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
+  if (header.peek() != '{') throw error(where + "expected an object, found " + header.found());
+
   tensor_info tensor{.name = name, .shape = {}, .file = file};
-  const json_place type = entry["dtype"];
-  const auto known = std::ranges::find_if(safetensors_dtypes, [&](const auto& d) { return *type == d.name; });
-  if (known == std::ranges::end(safetensors_dtypes)) type.refuse("F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL");
-  tensor.type = known->type;
+  bool has_type = false, has_shape = false;
+  std::string_view range;  // the offsets as the file has them
+  std::vector<std::optional<std::uint64_t>> offsets;
+  header.object([&](const std::string& field) {
+    if (field == "dtype") {
+      if (header.peek() != '"') refuse("dtype", types, header.found());
+      const std::string type = header.string();
+      const auto known = std::ranges::find(safetensors_dtypes, type, &safetensors_dtype::name);
+      if (known == std::ranges::end(safetensors_dtypes)) refuse("dtype", types, quote(type));
+      tensor.type = known->type;
+      has_type = true;
+    } else if (field == "shape") {
+      if (header.peek() != '[') refuse("shape", "a list", header.found());
+      header.list([&] {
+        json_reader ahead = header;
+        const auto dim = unsigned_integer(header.skip());
+        if (!dim || *dim > INT64_MAX) refuse("shape", "dimensions >= 0", ahead.found());
+        tensor.shape.push_back(static_cast<std::int64_t>(*dim));
+      });
+      has_shape = true;
+    } else if (field == "data_offsets") {
+      if (header.peek() != '[') refuse("data_offsets", "a list", header.found());
+      json_reader ahead = header;
+      range = ahead.skip();
+      header.list([&] { offsets.push_back(unsigned_integer(header.skip())); });
+    } else {
+      header.skip();
+    }
+  });
+  if (!has_type) refuse("dtype", types, "null");
+  if (!has_shape) refuse("shape", "a list", "null");
+  if (range.empty()) refuse("data_offsets", "a list", "null");
 
-  const json_place shape = entry["shape"];
-  for (const json& dim : shape.list()) {
-    if (!dim.is_number_unsigned() || dim.get<std::uint64_t>() > INT64_MAX)
-      throw error(shape.where() + ": expected dimensions >= 0, found " + describe(dim));
-    tensor.shape.push_back(dim.get<std::int64_t>());
-  }
   if (!byte_count(tensor.type, tensor.shape, tensor.bytes))
-    throw error(shape.where() + ": expected a size that fits 64 bits, found " + printable(to_string(tensor.shape)));
-
-  const json_place offsets = entry["data_offsets"];
-  const json& range = offsets.list();
-  if (range.size() != 2 || !range[0].is_number_unsigned() || !range[1].is_number_unsigned())
-    throw error(offsets.where() + ": expected [begin, end], found " + printable(range.dump()));
-  const auto begin = range[0].get<std::uint64_t>();
-  const auto end = range[1].get<std::uint64_t>();
+    refuse("shape", "a size that fits 64 bits", printable(to_string(tensor.shape)));
+  if (offsets.size() != 2 || !offsets[0] || !offsets[1])
+    refuse("data_offsets", "[begin, end]", printable(range));
+  const std::uint64_t begin = *offsets[0], end = *offsets[1];
   if (begin > end || end > data.size())
-    throw error(offsets.where() + ": expected begin <= end <= " + std::to_string(data.size()) + ", found " +
-                range.dump());
+    refuse("data_offsets", "begin <= end <= " + std::to_string(data.size()), printable(range));
   if (end - begin != tensor.bytes)
-    throw error(offsets.where() + ": expected " + std::to_string(tensor.bytes) + " bytes for " +
-                std::string(qwq::name(tensor.type)) + ' ' + printable(to_string(tensor.shape)) + ", found " +
-                std::to_string(end - begin));
+    refuse("data_offsets",
+           std::to_string(tensor.bytes) + " bytes for " + std::string(qwq::name(tensor.type)) + ' ' +
+               printable(to_string(tensor.shape)),
+           std::to_string(end - begin));
   tensor.data = data.data() + begin;
   return tensor;
 }
@@ -133,20 +156,21 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
   const std::span data = bytes.subspan(sizeof length + length);
 
   safetensors_content content;
-  const detail::json header = detail::parse_object(text, where + ": header");
-  for (const auto& [name, entry] : header.items()) {  // sorted by name
+  detail::json_reader header(text, where + ": header");
+  header.object([&](const std::string& name) {
     if (name != "__metadata__") {
-      content.tensors.push_back(detail::parse_tensor(name, entry, data, file));
-      continue;
+      content.tensors.push_back(detail::parse_tensor(name, header, data, file));
+      return;
     }
-    if (!entry.is_object()) throw error(where + ": __metadata__: expected an object, found " + detail::describe(entry));
-    for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string())
-        throw error(where + ": __metadata__: " + detail::quote(key) + ": expected a string, found " +
-                    detail::describe(value));
-      content.metadata.emplace(key, value.get<std::string>());
-    }
-  }
+    if (header.peek() != '{') throw error(where + ": __metadata__: expected an object, found " + header.found());
+    header.object([&](const std::string& key) {
+      if (header.peek() != '"')
+        throw error(where + ": __metadata__: " + detail::quote(key) + ": expected a string, found " + header.found());
+      content.metadata.emplace(key, header.string());
+    });
+  });
+  header.end();
+  std::ranges::sort(content.tensors, {}, &tensor_info::name);
 
   std::vector<const tensor_info*> by_place;
   for (const auto& tensor : content.tensors) by_place.push_back(&tensor);

@@ -17,8 +17,9 @@
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
 #include "qwq/io/atomic_file.hpp"
-#include "qwq/io/json.hpp"
+#include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
+#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 
@@ -32,7 +33,11 @@ class safetensors_writer {
   explicit safetensors_writer(const std::filesystem::path& target,
                               const std::map<std::string, std::string>& metadata = {})
       : file_(target) {
-    if (!metadata.empty()) header_ = "\"__metadata__\":" + dump("__metadata__", metadata);
+    for (const auto& [key, value] : metadata) {
+      header_ += header_.empty() ? "\"__metadata__\":{" : ",";
+      header_ += json_string("__metadata__", key) + ':' + json_string("__metadata__", value);
+    }
+    if (!metadata.empty()) header_ += '}';
   }
 
   /// Announces a tensor. 4-bit codes have no dtype in the format: store them packed, as u8.
@@ -44,9 +49,11 @@ class safetensors_writer {
     std::size_t bytes = 0, end = 0;
     if (!detail::byte_count(type, shape, bytes) || __builtin_add_overflow(offset_, bytes, &end))
       throw fail(name, "expected dimensions >= 0 and a size that fits 64 bits, found " + detail::to_string(shape));
-    const std::string entry = dump(name, name) + ":{\"dtype\":\"" + std::string(known->name) +
-                              "\",\"shape\":" + dump(name, shape) + ",\"data_offsets\":[" + std::to_string(offset_) +
-                              ',' + std::to_string(end) + "]}";
+    std::string dims;
+    for (const std::int64_t dim : shape) dims += (dims.empty() ? "" : ",") + std::to_string(dim);
+    const std::string entry = json_string(name, name) + ":{\"dtype\":\"" + std::string(known->name) +
+                              "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(offset_) + ',' +
+                              std::to_string(end) + "]}";
     if (name == "__metadata__" || !names_.insert(name).second) throw fail(name, "expected a new name, found it in use");
     if (!header_.empty()) header_ += ',';
     header_ += entry;
@@ -84,13 +91,21 @@ class safetensors_writer {
     return error(file_.name() + ": tensor " + detail::quote(name) + ": " + what);
   }
 
-  /// `value` as JSON text, which must be UTF-8.
-  std::string dump(std::string_view name, const detail::json& value) const {
-    try {
-      return value.dump();
-    } catch (const detail::json::exception&) {
-      throw fail(name, "expected UTF-8 text, found something else");
+  /// `value`, which must be UTF-8, as JSON text. `name` is the tensor that it belongs to.
+  std::string json_string(std::string_view name, std::string_view value) const {
+    constexpr std::string_view hex = "0123456789abcdef";
+    std::string out = "\"";
+    for (std::size_t at = 0; at < value.size();) {
+      const std::string_view rest = value.substr(at);
+      const detail::utf8_step step = detail::read_utf8(rest);
+      if (!detail::is_well_formed(step, rest)) throw fail(name, "expected UTF-8 text, found something else");
+      if (step.code_point < 0x20)
+        out.append("\\u00").append(1, hex[step.code_point >> 4]).append(1, hex[step.code_point & 15]);
+      else
+        out.append(rest.front() == '"' || rest.front() == '\\' ? "\\" : "").append(rest.substr(0, step.length));
+      at += step.length;
     }
+    return out + '"';
   }
 
   void start() {

@@ -38,6 +38,11 @@ constexpr utf8_step read_utf8(std::string_view s) {
   return {code_point, length, false};
 }
 
+/// True when `step`, read from `s`, is a code point of `s` and does not stand for ill-formed bytes.
+constexpr bool is_well_formed(utf8_step step, std::string_view s) {
+  return step.code_point != replacement_character || s.starts_with("\xEF\xBF\xBD");
+}
+
 inline void append_utf8(std::string& out, char32_t c) {
   const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
   if (c < 0x80) return put(c);
