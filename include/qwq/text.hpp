@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, configs, sets of texts, reports as JSON.
+#pragma once
+
+#include "qwq/io/hf_config.hpp"
+#include "qwq/io/stream_decoder.hpp"
+#include "qwq/report/json.hpp"
+#include "qwq/runtime/text.hpp"
