@@ -299,7 +299,7 @@ TEST_CASE("4-bit codes pack two to a byte, low half first") {
   }
   const std::int8_t codes[] = {1, -2, 7};
   std::uint8_t bytes[2];
-  kernel::pack_int4<const std::int8_t>(bytes, codes);
+  kernel::pack_int4(bytes, std::span<const std::int8_t>(codes));
   CHECK(bytes[0] == 0xe1);
   CHECK(bytes[1] == 0x07);
 }

@@ -12,6 +12,7 @@
 
 #include "qwq/kernel/operands.hpp"
 #include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_int4.hpp"
 #include "qwq/kernel/simd_walk.hpp"
 
 namespace qwq::kernel {
@@ -75,6 +76,7 @@ struct lane_affine {
 
 inline constexpr auto to_code = [](const auto& a, auto x) { return a.code(x); };
 inline constexpr auto to_value = [](const auto& a, auto code) { return a.value(code); };
+inline constexpr auto unchanged = [](auto code, std::int64_t) { return code; };
 inline constexpr auto to_fake = [](const auto& a, auto x) { return a.fake(x); };
 
 /// Calls f with how to divide by all of `scales`, as a constant.
@@ -238,18 +240,26 @@ void with_group(std::int64_t n, F&& f) {
   f(n);
 }
 
+template <class T>
+plane<T*> rows_of(matrix_view<T> m) {
+  return {m.data, m.row_stride};
+}
+
+/// Calls f with whether to stream into y, which needs rows that begin at aligned elements.
+template <class Arch, class To, class From, class F>
+void with_writes(writes how, matrix_view<To> y, matrix_view<From> x, F&& f) {
+  const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
+  with_writes<Arch>(aligned ? how : writes::cached, y.data, x.data, static_cast<std::size_t>(x.rows * x.cols), f);
+}
+
 template <class Arch, class To, class From, class F>
 void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, writes how = writes::cached) {
-  const plane<To*> to{y.data, y.row_stride};
-  const plane<From*> from{x.data, x.row_stride};
-  const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
-  with_writes<Arch>(aligned ? how : writes::cached, y.data, x.data, static_cast<std::size_t>(x.rows * x.cols),
-                    [&](auto streaming) {
-                      if (p.axis == channel_axis::row)
-                        with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(to, from, x.rows, cols, p, f); });
-                      else
-                        map_columns<Arch, streaming>(to, from, x.rows, x.cols, p, f);
-                    });
+  with_writes<Arch>(how, y, x, [&](auto streaming) {
+    if (p.axis == channel_axis::row)
+      with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(rows_of(y), rows_of(x), x.rows, cols, p, f); });
+    else
+      map_columns<Arch, streaming>(rows_of(y), rows_of(x), x.rows, x.cols, p, f);
+  });
 }
 
 }  // namespace detail
@@ -290,22 +300,17 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const chann
 }
 
 /// Two 4-bit codes to a byte, the first in the low half; an odd last byte has 0 in its high half.
-template <class Code>
+template <class Arch = xsimd::default_arch, class Code>
 void pack_int4(std::span<std::uint8_t> bytes, std::span<Code> codes) {
-  for (std::size_t i = 0; i < codes.size(); i += 2) {
-    const unsigned low = static_cast<unsigned>(codes[i]) & 15u;
-    const unsigned high = i + 1 < codes.size() ? static_cast<unsigned>(codes[i + 1]) & 15u : 0u;
-    bytes[i / 2] = static_cast<std::uint8_t>(low | high << 4);
-  }
+  simd::transform<Arch>(simd::int4_at<std::uint8_t, true>{bytes.data()}, codes.data(),
+                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
 }
 
 /// The inverse; the codes are signed when `Code` is.
-template <class Code>
+template <class Arch = xsimd::default_arch, class Code>
 void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    const int half = bytes[i / 2] >> (i % 2 * 4) & 15;
-    codes[i] = static_cast<Code>(std::is_signed_v<Code> && half > 7 ? half - 16 : half);
-  }
+  simd::transform<Arch>(codes.data(), simd::int4_at<const std::uint8_t, std::is_signed_v<Code>>{bytes.data()},
+                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
 }
 
 }  // namespace qwq::kernel

@@ -103,6 +103,19 @@ batch<Arch> load(const std::int8_t* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+template <class Arch>
+batch<Arch> load(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
 template <class Arch, class T>
   requires std::is_integral_v<T>
 batch<Arch> load(const T* p) {
@@ -319,6 +332,29 @@ float reduce_min(batch<Arch> x) {
   float lane[lanes<Arch>];
   x.store_unaligned(lane);
   return *std::min_element(lane, lane + lanes<Arch>);
+}
+
+/// Lane i is the greatest of all lanes of x[i].
+template <class Arch>
+batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const auto pairs = [](__m512 a, __m512 b) {
+      return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    };
+    const auto fours = [&](const batch<Arch>* v) {  // of each, the greatest of each 128 bits
+      const __m512d a = _mm512_castps_pd(pairs(v[0], v[1])), b = _mm512_castps_pd(pairs(v[2], v[3]));
+      return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    };
+    const auto halves = [](__m512 a, __m512 b) {
+      return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    };
+    return halves(halves(fours(x), fours(x + 4)), halves(fours(x + 8), fours(x + 12)));
+  }
+#endif
+  float lane[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = reduce_max<Arch>(x[i]);
+  return batch<Arch>::load_unaligned(lane);
 }
 
 /// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left.
