@@ -11,8 +11,9 @@
 
 namespace qwq::kernel::detail {
 
-/// Keys that are scored before their values are added.
-inline constexpr std::int64_t stream_block = 64;
+/// Keys that are scored before their values are added. A block is read as four runs side by side: prefetchers follow
+/// each page of memory on its own.
+inline constexpr std::int64_t stream_block = 128;
 /// Query heads of one pass over the keys.
 inline constexpr std::int64_t stream_queries = 16;
 
@@ -26,12 +27,20 @@ struct stream_query {
 
 using stream_scores = float[stream_block];
 
-/// score[r][j .. j + 3] = q[r] . key, for four keys.
+/// Asks for what lies some rows further, once for each row: prefetchers stop at the end of a page, and start again on
+/// the next one in time.
+template <class T>
+void fetch_ahead(const T* row) {
+  __builtin_prefetch(reinterpret_cast<const char*>(row) + 1024, 0, 2);
+}
+
+/// Scores of four keys: score[r][at[n]] = q[r] . key[n].
 template <class Arch, int R, class T>
-void score_four(stream_scores* score, const stream_query* query, const T* const (&key)[4], std::int64_t head_dim,
-                std::int64_t j) {
+QWQ_INLINE inline void score_four(stream_scores* score, const stream_query* query, const T* const (&key)[4],
+                                  std::int64_t head_dim, const std::int64_t (&at)[4]) {
   simd::batch<Arch> sum[R][4];
   QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
+  QWQ_UNROLL for (int n = 0; n < 4; ++n) fetch_ahead(key[n]);
   simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
     simd::batch<Arch> k[4];
     QWQ_UNROLL for (int n = 0; n < 4; ++n) k[n] = simd::load<Arch>(key[n] + d, count);
@@ -40,8 +49,11 @@ void score_four(stream_scores* score, const stream_query* query, const T* const 
       QWQ_UNROLL for (int n = 0; n < 4; ++n) sum[r][n] = simd::fma<Arch>(q, k[n], sum[r][n]);
     }
   });
-  QWQ_UNROLL for (int r = 0; r < R; ++r)
-      simd::store_sums<Arch>(score[r] + j, sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+  QWQ_UNROLL for (int r = 0; r < R; ++r) {
+    float sums[4];
+    simd::store_sums<Arch>(sums, sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+    QWQ_UNROLL for (int n = 0; n < 4; ++n) score[r][at[n]] = sums[n];
+  }
 }
 
 /// Turns scores of a block into weights, and returns what earlier sums of the query are to be multiplied by. Scores are
@@ -98,10 +110,15 @@ void stream_one_block(stream_query* query, kv_view<T> keys, kv_view<T> values, s
   const std::int64_t head_dim = keys.head_dim;
   alignas(64) stream_scores score[R];
   const T* const key = keys.at(head, j0);
-  for (std::int64_t j = 0; j < count; j += 4) {
-    const auto row = [&](std::int64_t n) { return key + std::min(j + n, count - 1) * head_dim; };
-    score_four<Arch, R>(score, query, {row(0), row(1), row(2), row(3)}, head_dim, j);
-  }
+  const std::int64_t run = count / 4;
+  const auto score_at = [&](const std::int64_t(&at)[4]) QWQ_INLINE {
+    score_four<Arch, R>(
+        score, query, {key + at[0] * head_dim, key + at[1] * head_dim, key + at[2] * head_dim, key + at[3] * head_dim},
+        head_dim, at);
+  };
+  for (std::int64_t j = 0; j < run; ++j) score_at({j, j + run, j + 2 * run, j + 3 * run});
+  if (const std::int64_t last = count - 1; 4 * run < count)
+    score_at({4 * run, std::min(4 * run + 1, last), std::min(4 * run + 2, last), last});
   float keep[R];
   for (int r = 0; r < R; ++r)
     keep[r] = weigh<Arch>(query[r], score[r], count, scale, is_kv_code<T> ? keys.scale_at(head, j0) : nullptr,
