@@ -81,7 +81,7 @@ struct buffer {
   std::size_t size = 0;
 
   T* data() const { return first.get(); }
-  T& operator[](std::size_t i) const { return first[i]; }
+  T& operator[](std::size_t i) const { return data()[i]; }
   operator std::span<T>() const { return {data(), size}; }
   operator std::span<const T>() const { return {data(), size}; }
 };

@@ -12,7 +12,7 @@ void add_limits(const std::string& shape, unit counts, const std::vector<contend
   for (const contender& limit : limits) {
     std::string kernel = "limit_" + limit.name;
     std::ranges::replace(kernel, ' ', '_');
-    for (const std::size_t threads : {1, 2})
+    for (const std::size_t threads : {1u, 2u})
       add({.kernel = kernel,
            .shape = shape,
            .counts = counts,

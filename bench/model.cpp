@@ -73,7 +73,7 @@ template <class Target>
 void add_target(const std::string& suffix) {
   // Weights pass through the caches once for each token: as many of them as do not fit say how fast.
   constexpr double pass = std::min(bytes_per_token, 0x1.8p28);
-  for (const std::size_t threads : {1, 2}) {
+  for (const std::size_t threads : {1u, 2u}) {
     const std::string shape = QWQ_BENCH_MODEL;
     add({.kernel = "model_decode_" QWQ_BENCH_TYPE + suffix,
          .shape = shape,
@@ -91,7 +91,7 @@ void add_target(const std::string& suffix) {
              },
          .limits = read_bandwidth(static_cast<std::size_t>(pass), pass / bytes_per_token),
          .rounds = 7});
-    for (const std::size_t tokens : {64, 512})
+    for (const std::size_t tokens : {64u, 512u})
       add({.kernel = "model_prefill_" + std::to_string(tokens) + "_" QWQ_BENCH_TYPE + suffix,
            .shape = shape,
            .counts = unit::tokens,

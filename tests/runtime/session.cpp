@@ -93,14 +93,24 @@ TEST_CASE("a session forgets what it is told to forget") {
   CHECK(worst_difference(s.decode(ids[39]), expected) < 1e-3f);
 }
 
-TEST_CASE("the number of threads does not change a bit") {
+TEST_CASE("the number of threads does not change a bit, nor does an executor of one's own") {
+  struct backwards final : executor {
+    std::size_t runs = 0;
+    std::size_t threads() const override { return 5; }
+    void run(std::size_t count, task f, void* context) override {
+      ++runs;
+      while (count-- > 0) f(context, count);
+    }
+  } mine;
   const bound_model<tinyqwen> bound(weights(), {.positions = 192});
   thread_pool two(2), three(3);
-  session<tinyqwen> a(bound), b(bound, nullptr, &two), c(bound, nullptr, &three);
+  session<tinyqwen> a(bound), b(bound, nullptr, &two), c(bound, nullptr, &three), d(bound, nullptr, &mine);
   const auto ids = long_text();
-  const auto x = a.prefill(ids), y = b.prefill(ids), z = c.prefill(ids);
+  const auto x = a.prefill(ids), y = b.prefill(ids), z = c.prefill(ids), w = d.prefill(ids);
   CHECK(std::equal(x.begin(), x.end(), y.begin()));
   CHECK(std::equal(x.begin(), x.end(), z.begin()));
+  CHECK(std::equal(x.begin(), x.end(), w.begin()));
+  CHECK(mine.runs > 0);
 }
 
 TEST_CASE("narrow caches continue the prompts as the f32 cache does, and differ as their steps let them") {

@@ -28,8 +28,9 @@ class inline_executor final : public executor {
   }
 };
 
-/// Multiply-adds below which waking another thread takes longer than it saves: some 20 microseconds of one core.
-inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 19;
+/// Multiply-adds below which meeting another thread (half a microsecond) costs more than it saves: two microseconds of one
+/// core in registers, more where they wait for memory.
+inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 17;
 
 /// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing.
 /// `work`: multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.

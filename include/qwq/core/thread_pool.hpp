@@ -3,8 +3,9 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
+#include <chrono>
+#include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -12,21 +13,22 @@
 
 namespace qwq {
 
-/// A fixed number of threads, the caller included, that take tasks one by one. One run at a time; `run` allocates
-/// nothing. Tasks are independent and each is done by one thread, so results do not depend on the number of threads.
+/// A fixed number of threads, the caller included. Each begins with a part of the tasks of its own, the same one in
+/// every run of as many tasks, and then helps the others: a thread that the system holds back delays only the task that
+/// it is at. One run at a time; `run` allocates nothing. Tasks are independent and each is done by one thread, so
+/// results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
   /// `threads` = 0: as many as the machine runs at the same time.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
-    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    parts_ = std::make_unique<part[]>(threads == 0 ? 1 : threads);
+    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
   ~thread_pool() override {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_all();
+    stop_.store(true, std::memory_order_relaxed);
+    round_.fetch_add(1);
+    round_.notify_all();
     for (std::thread& t : workers_) t.join();
   }
   thread_pool(const thread_pool&) = delete;
@@ -39,61 +41,92 @@ class thread_pool final : public executor {
       for (std::size_t i = 0; i < count; ++i) f(context, i);
       return;
     }
-    {
-      const std::lock_guard lock(mutex_);
-      task_ = f;
-      context_ = context;
-      count_ = count;
-      next_.store(0, std::memory_order_relaxed);
-      busy_.store(workers_.size(), std::memory_order_relaxed);
-      round_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
-    take_tasks();
-    while (busy_.load(std::memory_order_acquire) != 0) pause();  // the last tasks are as short as the others
+    task_ = f;
+    context_ = context;
+    count_ = count;
+    left_.store(count, std::memory_order_relaxed);
+    const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
+    for (std::size_t i = 0; i < threads(); ++i)
+      parts_[i].state.store(state_of(round, begin_of(i + 1) - begin_of(i)), std::memory_order_release);
+    round_.store(round);  // in one order with what notify_all reads: nobody falls asleep unseen
+    round_.notify_all();
+    take_tasks(round, 0);
+    // Nobody is waited for but those who are at a task: a thread that slept through all of it finds nothing to take.
+    wait_until([&] { return left_.load(std::memory_order_acquire) == 0; }, [] { std::this_thread::yield(); });
   }
 
  private:
-  static constexpr int spins_before_sleep =
-      4000;  // some 50 us: shorter than the pauses between the products of a layer
+  /// The round that a part belongs to, and how many of its tasks nobody has taken: in one word, so that who comes late
+  /// takes none of another round.
+  struct alignas(64) part {
+    std::atomic<std::uint64_t> state{0};
+  };
+  static std::uint64_t state_of(std::uint32_t round, std::size_t untaken) {
+    return std::uint64_t{round} << 32 | static_cast<std::uint32_t>(untaken);
+  }
+  std::size_t begin_of(std::size_t part) const { return count_ * part / threads(); }
 
   static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
-#else
-    std::this_thread::yield();
+#elif defined(__aarch64__)
+    asm volatile("yield");
 #endif
   }
 
-  void take_tasks() {
-    for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_;
-         i = next_.fetch_add(1, std::memory_order_relaxed))
-      task_(context_, i);
+  /// Longer than the pauses between the parallel parts of a layer, so that those find everybody awake.
+  static constexpr std::chrono::microseconds patience{100};
+
+  /// Spins until `done`, and when that takes long calls `rest` in between.
+  template <class Done, class Rest>
+  static void wait_until(Done done, Rest rest) {
+    while (!done()) {
+      const auto end = std::chrono::steady_clock::now() + patience;
+      for (std::uint32_t i = 1; !done(); ++i) {
+        pause();
+        if (i % 64 == 0 && std::chrono::steady_clock::now() > end) {
+          rest();
+          break;
+        }
+      }
+    }
   }
 
-  void work() {
-    std::size_t seen = 0;
-    for (;;) {
-      for (int spin = 0; spin < spins_before_sleep && round_.load(std::memory_order_acquire) == seen; ++spin) pause();
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return stop_ || round_.load(std::memory_order_relaxed) != seen; });
-        if (stop_) return;
-        seen = round_.load(std::memory_order_relaxed);
+  void take_tasks(std::uint32_t round, std::size_t self) {
+    std::size_t finished = 0;
+    for (std::size_t k = 0; k < threads(); ++k) {
+      const std::size_t at = (self + k) % threads();
+      std::atomic<std::uint64_t>& state = parts_[at].state;
+      for (std::uint64_t seen = state.load(std::memory_order_acquire);
+           seen >> 32 == round && static_cast<std::uint32_t>(seen) != 0;) {
+        if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+        // From here on until it is finished the round cannot end, and these cannot change.
+        task_(context_, begin_of(at + 1) - static_cast<std::uint32_t>(seen));
+        ++finished;
+        --seen;
       }
-      take_tasks();
-      busy_.fetch_sub(1, std::memory_order_release);
+    }
+    if (finished != 0) left_.fetch_sub(finished, std::memory_order_release);
+  }
+
+  void work(std::size_t self) {
+    for (std::uint32_t seen = 0;;) {
+      wait_until([&] { return round_.load(std::memory_order_acquire) != seen; },
+                 [&] { round_.wait(seen, std::memory_order_acquire); });
+      if (stop_.load(std::memory_order_relaxed)) return;
+      seen = round_.load(std::memory_order_acquire);
+      take_tasks(seen, self);
     }
   }
 
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stop_ = false;
-  std::atomic<std::size_t> round_{0}, next_{0}, busy_{0};
+  std::unique_ptr<part[]> parts_;
+  alignas(64) std::atomic<std::uint32_t> round_{0};
+  std::atomic<bool> stop_{false};
   std::size_t count_ = 0;
   task task_ = nullptr;
   void* context_ = nullptr;
+  alignas(64) std::atomic<std::size_t> left_{0};
 };
 
 }  // namespace qwq
