@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCALE = {"GB/s": 1e-9, "GFLOP/s": 1e-9, "GOP/s": 1e-9, "tok/s": 1.0}
+SCALE = {"GB/s": 1e-9, "GFLOP/s": 1e-9, "GOP/s": 1e-9, "tok/s": 1.0, "k/s": 1e-3}
 KEY = ("kernel", "shape", "threads")
 
 

@@ -49,8 +49,9 @@ struct contender {
   double amount = 0;  ///< of one call; 0: as much as a call of ours
 };
 
-/// What is counted. Tables show bytes as GB/s, operations as GFLOP/s (integer ones as GOP/s), tokens as tok/s.
-enum class unit : std::uint8_t { bytes, flops, int_ops, tokens };
+/// What is counted. Tables show bytes as GB/s, operations as GFLOP/s (integer ones as GOP/s), tokens as tok/s, and rounds
+/// of a parallel loop in thousands a second.
+enum class unit : std::uint8_t { bytes, flops, int_ops, tokens, rounds };
 
 /// One line of the table.
 struct bench_case {

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 
-UNITS = {"GB/s", "GFLOP/s", "GOP/s", "tok/s"}
+UNITS = {"GB/s", "GFLOP/s", "GOP/s", "tok/s", "k/s"}
 FIELDS = ["kernel", "shape", "threads", "unit", "ours", "limit", "percent_of_limit", "peers"]
 
 
