@@ -84,6 +84,14 @@ static_assert(is(recorded([](builder& b) {
                    rope(input(b, {1, S, 2, 8}), input(b, {32, 4}), input(b, {32, 8}), position(b));
                  }),
                  why::last_dimension_must_match, op::rope, "[32,4]", "[32,8]"));
+static_assert(is(recorded([](builder& b) {
+                   norm_rope(input(b, {1, S, 2, 8}), input(b, {6}), input(b, {32, 4}), input(b, {32, 4}), position(b), 1);
+                 }),
+                 why::last_dimension_must_match, op::norm_rope, "[8]", "[6]"));
+static_assert(is(recorded([](builder& b) {
+                   norm_rope(input(b, {1, S, 2, 8}), input(b, {8}), input(b, {32, 4}), input(b, {32, 8}), position(b), 1);
+                 }),
+                 why::last_dimension_must_match, op::norm_rope, "[32,4]", "[32,8]"));
 static_assert(is(recorded([](builder& b) { kv_append(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b)); }),
                  why::last_dimension_must_match, op::kv_append, "[1,sequence_length,2,8]", "[1,sequence_length,3,8]"));
 static_assert(is(recorded([](builder& b) {

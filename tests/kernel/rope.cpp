@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rotary table and the rotation.
-#include "qwq/kernel/rope.hpp"
+#include "qwq/kernel/norm_rope.hpp"
 
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
@@ -55,4 +55,32 @@ TEST_CASE("NaN reaches its own pair only") {
   x[37] = quiet_nan;
   kernel::rope(y.matrix(1, 40), x.matrix(1, 40), cos.matrix(1, 20), sin.matrix(1, 20), 40);
   for (std::size_t i = 0; i < 40; ++i) CHECK(std::isnan(y[i]) == (i % 20 == 17));
+}
+
+TEST_CASE("norm_rope is rms_norm of each head, then rope") {
+  constexpr std::int64_t m = 3, heads = 5;
+  for (const std::int64_t half : {1, 3, 8, 16, 17, 32, 40, 64, 128})
+    for (const std::int64_t rest : {0, 7}) {
+      CAPTURE(half);
+      CAPTURE(rest);
+      const std::int64_t head_dim = 2 * half + rest, width = heads * head_dim;
+      buffer<float> cos(m * half), sin(m * half), normed(m * width), y(m * width), expected(m * width);
+      kernel::rope_table(cos.matrix(m, half), sin.matrix(m, half), std::vector<std::int64_t>{7, 8, 900}, 1e4f);
+      const buffer<float> gain(head_dim, normal(head_dim, 2));
+      buffer<float> x(m * width, normal(m * width, 1));
+      x[4] = quiet_nan;  // spoils its own head
+      kernel::reference::rms_norm(normed.matrix(m * heads, head_dim), x.matrix(m * heads, head_dim), gain.span(),
+                                  1e-6f);
+      kernel::reference::rope(expected.matrix(m, width), normed.matrix(m, width), cos.matrix(m, half),
+                              sin.matrix(m, half), head_dim);
+      kernel::norm_rope(y.matrix(m, width), x.matrix(m, width), gain.span(), 1e-6f, cos.matrix(m, half),
+                        sin.matrix(m, half));
+      // Normed elements are below 40; a few roundings each.
+      CHECK(first_difference(y, expected, [](float a, float b) { return close(a, b, 0, 40 * 8 * half_ulp); }) == -1);
+      CHECK(y.intact());
+      kernel::norm_rope(x.matrix(m, width), x.matrix(m, width), gain.span(), 1e-6f, cos.matrix(m, half),
+                        sin.matrix(m, half));
+      CHECK(first_difference(x, y, same) == -1);
+      CHECK(x.intact());
+    }
 }

@@ -33,6 +33,17 @@ float worst_difference(const calibration_result* tuned) {
   return worst / largest;
 }
 
+/// Steps of a kind in one decoder layer.
+template <class Target>
+constexpr std::size_t steps(op kind) {
+  std::size_t n = 0;
+  for (const node& s : compiled<tinyqwen::decoder_layer<1, Target::cache>, Target, placement{}>::executed::value.nodes)
+    n += s.kind == kind ? 1 : 0;
+  return n;
+}
+static_assert(steps<native<>>(op::norm_rope) == 2 && steps<native<>>(op::rope) == 0);
+static_assert(steps<without<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
+
 }  // namespace
 
 TEST_CASE("fusions change nothing but the order of sums") {

@@ -138,6 +138,9 @@ constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {},
 constexpr expr rope(expr x, expr cos, expr sin, expr last_position) {
   return apply(op::rope, {}, x, cos, sin, last_position);
 }
+constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, expr last_position, double eps) {
+  return apply(op::norm_rope, {.value = eps, .ints = {}, .type = {}}, x, w, cos, sin, last_position);
+}
 constexpr expr kv_append(expr past, expr x, expr last_position) {
   return apply(op::kv_append, {}, past, x, last_position);
 }

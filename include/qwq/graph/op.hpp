@@ -41,6 +41,7 @@ enum class op : std::uint8_t {
   // language model
   embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]
   rope,        // (x [1,S,heads,D], cos, sin, last_position): half-split rotation
+  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin, last_position): rope(rms_norm(x, w)); value = eps
   kv_append,   // (past [1,heads,max,D], x [1,S,heads,D], last_position) -> present, the cache with the new rows
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}

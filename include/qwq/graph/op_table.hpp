@@ -195,13 +195,21 @@ constexpr void infer_embedding(inference& in) {
   in.out = {dtype::f32, {in.dims(1)[0], in.dims(1)[1], in.dims(0)[1]}};
 }
 
-constexpr void infer_rope(inference& in) {
-  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
+// (x, the tables from argument `table` on, last_position)
+constexpr void infer_rotated(inference& in, std::size_t table) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(table + 2, dtype::i32)) return;
   const dim half{in.dims(0).last().extent / 2};
-  for (std::size_t i = 1; i <= 2; ++i)
+  for (std::size_t i = table; i < table + 2; ++i)
     if (!in.want_rank(i, 2) || !in.want_shape({in.dims(i)[0], half}, in.dims(i), why::last_dimension_must_match))
       return;
   in.out = in.args[0];
+}
+
+constexpr void infer_rope(inference& in) { infer_rotated(in, 1); }
+
+constexpr void infer_norm_rope(inference& in) {
+  infer_rms_norm(in);
+  if (in.error.ok()) infer_rotated(in, 2);
 }
 
 constexpr void infer_kv_append(inference& in) {
@@ -302,6 +310,7 @@ inline constexpr op_row op_table[] = {
     {op::cast, "cast", 1, 1, "", "", false, false, detail::infer_cast},
     {op::embedding, "embedding", 2, 2, "", "", false, false, detail::infer_embedding},
     {op::rope, "rope", 4, 4, "", "", false, false, detail::infer_rope},
+    {op::norm_rope, "norm_rope", 5, 5, "eps", "", false, false, detail::infer_norm_rope},
     {op::kv_append, "kv_append", 3, 3, "", "", false, false, detail::infer_kv_append},
     {op::attention, "attention", 4, 4, "scale", "", false, false, detail::infer_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", false, false, detail::infer_gqa},

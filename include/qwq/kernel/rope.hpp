@@ -24,6 +24,17 @@ inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span
   }
 }
 
+namespace detail {
+/// Element j of both halves of a head, rotated: a and b before.
+template <class Arch, class Count>
+void store_rotated(float* head, std::int64_t half, std::int64_t j, simd::batch<Arch> a, simd::batch<Arch> b,
+                   const float* cos, const float* sin, Count count) {
+  const auto cosine = simd::load<Arch>(cos + j, count), sine = simd::load<Arch>(sin + j, count);
+  simd::store<Arch>(head + j, simd::fnma<Arch>(b, sine, a * cosine), count);
+  simd::store<Arch>(head + half + j, simd::fma<Arch>(a, sine, b * cosine), count);
+}
+}  // namespace detail
+
 /// Rotates each head of x [m, heads * head_dim]: with n = cos.cols, elements j and j + n (j < n) become
 /// x[j] * cos[j] - x[j + n] * sin[j] and x[j + n] * cos[j] + x[j] * sin[j]; elements from 2n on are copied
 /// (partial rotary). cos and sin have a row per row of x. y may be x.
@@ -37,10 +48,8 @@ void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const fl
       const float* in = x.row(i) + first;
       float* out = y.row(i) + first;
       simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
-        const auto a = simd::load<Arch>(in + j, count), b = simd::load<Arch>(in + half + j, count);
-        const auto cosine = simd::load<Arch>(c + j, count), sine = simd::load<Arch>(s + j, count);
-        simd::store<Arch>(out + j, simd::fnma<Arch>(b, sine, a * cosine), count);
-        simd::store<Arch>(out + half + j, simd::fma<Arch>(a, sine, b * cosine), count);
+        detail::store_rotated<Arch>(out, half, j, simd::load<Arch>(in + j, count),
+                                    simd::load<Arch>(in + half + j, count), c, s, count);
       });
       if (out != in) std::copy_n(in + 2 * half, head_dim - 2 * half, out + 2 * half);
     }

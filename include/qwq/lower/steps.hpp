@@ -14,6 +14,7 @@
 #include "qwq/kernel/layout.hpp"
 #include "qwq/kernel/linear.hpp"
 #include "qwq/kernel/norm.hpp"
+#include "qwq/kernel/norm_rope.hpp"
 #include "qwq/kernel/quantize.hpp"
 #include "qwq/kernel/rope.hpp"
 #include "qwq/kernel/softmax.hpp"
@@ -345,21 +346,44 @@ struct kernel_of<op::embedding> {
         f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
   }
 };
+
+namespace detail {
+/// What a rotation reads and writes: one row per token, all heads side by side; the tables are arguments `Table` and
+/// the next.
+template <class S, std::size_t Table>
+struct rotation {
+  static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
+  matrix_view<float> y;
+  matrix_view<const float> x, cos, sin;
+
+  explicit rotation(const frame& f)
+      : y{S::out(f).data(), f.rows, heads * head_dim},
+        x{S::template in<0>(f).data(), f.rows, heads * head_dim},
+        cos{rows(f, S::template constant<Table>(f))},
+        sin{rows(f, S::template constant<Table + 1>(f))} {}
+
+ private:
+  static matrix_view<const float> rows(const frame& f, const operand& table) {
+    const matrix_view<const float> all{static_cast<const float*>(table.data), f.last_position + 1, head_dim / 2};
+    return all.rows_from(f.last_position + 1 - f.rows, f.rows);
+  }
+};
+}  // namespace detail
+
 template <>
 struct kernel_of<op::rope> {
   template <class S>
   static void run(frame& f) {
-    // One row per token, all heads side by side.
-    constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
-    const matrix_view<const float> x{S::template in<0>(f).data(), f.rows, heads * head_dim};
-    const auto table = [&]<std::size_t K>(std::integral_constant<std::size_t, K>) {
-      const matrix_view<const float> all{static_cast<const float*>(S::template constant<K>(f).data),
-                                         f.last_position + 1, head_dim / 2};
-      return all.rows_from(f.last_position + 1 - f.rows, f.rows);
-    };
-    kernel::rope(matrix_view<float>{S::out(f).data(), f.rows, heads * head_dim}, x,
-                 table(std::integral_constant<std::size_t, 1>{}), table(std::integral_constant<std::size_t, 2>{}),
-                 head_dim);
+    const detail::rotation<S, 1> of(f);
+    kernel::rope(of.y, of.x, of.cos, of.sin, of.head_dim);
+  }
+};
+template <>
+struct kernel_of<op::norm_rope> {
+  template <class S>
+  static void run(frame& f) {
+    const detail::rotation<S, 2> of(f);
+    kernel::norm_rope(of.y, of.x, S::template in<1>(f), static_cast<float>(S::self().attr.value), of.cos, of.sin);
   }
 };
 template <>

@@ -6,7 +6,15 @@
 
 namespace qwq::rules {
 
+/// The norm and the rotation of each head of queries or keys.
+inline constexpr rule fuse_qk_norm_rope{
+    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s'), var('p')),
+    [](match& m) {
+      return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m[var('p')], m(var('n')).attr.value);
+    },
+    [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
+
 /// Every fusion, each on unless a target is taken `without` it.
-inline constexpr rule fuse[] = {fuse_silu, fuse_swiglu};
+inline constexpr rule fuse[] = {fuse_silu, fuse_swiglu, fuse_qk_norm_rope};
 
 }  // namespace qwq::rules

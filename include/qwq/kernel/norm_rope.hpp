@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// RMSNorm of each head and its rotation, in one pass.
+#pragma once
+
+#include "qwq/kernel/norm.hpp"
+#include "qwq/kernel/rope.hpp"
+
+namespace qwq::kernel {
+
+/// rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and each head is a row of its own for the
+/// norm; `weight` has head_dim elements. y may be x.
+template <class Arch = xsimd::default_arch>
+void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
+               matrix_view<const float> cos, matrix_view<const float> sin) {
+  const auto head_dim = static_cast<std::int64_t>(weight.size());
+  const std::int64_t half = cos.cols;
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t first = 0; first < x.cols; first += head_dim) {
+      const float* in = x.row(i) + first;
+      float* out = y.row(i) + first;
+      const float mean = detail::sum_of_squares<Arch>(in, head_dim) / static_cast<float>(head_dim);
+      const simd::batch<Arch> factor(1.0f / std::sqrt(mean + eps));
+      const auto normed = [&](std::int64_t d, auto count) {
+        return simd::load<Arch>(in + d, count) * factor * simd::load<Arch>(weight.data() + d, count);
+      };
+      simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
+        detail::store_rotated<Arch>(out, half, j, normed(j, count), normed(half + j, count), cos.row(i), sin.row(i),
+                                    count);
+      });
+      simd::strips<Arch>(head_dim - 2 * half, [&](std::int64_t d, auto count) {
+        simd::store<Arch>(out + 2 * half + d, normed(2 * half + d, count), count);
+      });
+    }
+}
+
+}  // namespace qwq::kernel
