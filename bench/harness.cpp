@@ -83,7 +83,7 @@ class runner {
     return sample() / static_cast<double>(calls);
   }
   void find_calls() {
-    long_ = sample() > 0.1;
+    long_ = sample() > 0.01;
     while (!long_ && sample() < sample_seconds && calls < (std::int64_t{1} << 40)) calls *= 2;
     best = 0;
   }

@@ -64,10 +64,10 @@ const numbers = (shape) => shape.match(/^\d+(x\d+)*/)[0].split('x').map(Number);
 
 /// A chain of Q/DQ pairs, which stays in the cache that the shape fits into. With nothing between them pairs would be
 /// merged.
-const fakeQuant = (type, granularity) => (rows, columns) => {
+const fakeQuant = (type, granularity, block = 32) => (rows, columns) => {
   const count = rows * columns < 1 << 24 ? 8 : 1, nodes = [];
-  const dims = {tensor: [], row: [rows], column: [columns], group: [rows, columns / 32]}[granularity];
-  const attributes = {tensor: {}, row: {axis: 0}, column: {axis: 1}, group: {axis: 1, block_size: 32}}[granularity];
+  const dims = {tensor: [], row: [rows], column: [columns], group: [rows, columns / block]}[granularity];
+  const attributes = {tensor: {}, row: {axis: 0}, column: {axis: 1}, group: {axis: 1, block_size: block}}[granularity];
   const size = dims.reduce((a, b) => a * b, 1), four = type === 'int4';
   const zero = new Uint8Array(four ? size / 2 : size * (type.endsWith('16') ? 2 : 1)).fill(type[0] === 'u' ? 128 : 0);
   for (let i = 0; i < count; ++i)
@@ -129,7 +129,7 @@ const types = {u8: 'uint8', u16: 'uint16', i8: 'int8', i16: 'int16'}, floats = {
 const known = [
   [/^fake_quant_(u8|u16|i8|i16)$/, ([, type]) => [['', fakeQuant(types[type], 'tensor')]]],
   [/^fake_quant_(u8|u16|i8|i16)_(row|column)$/, ([, type, axis]) => [['', fakeQuant(types[type], axis)]]],
-  [/^group_int4$/, () => [['', fakeQuant('int4', 'group')]]],
+  [/^group_int4(_128)?$/, ([, block]) => [['', fakeQuant('int4', 'group', block ? 128 : 32)]]],
   [/^observer_minmax$/, () => [['', minMax]]],
   [/^attention_decode_(f32|f16)$/, ([, type]) => [['', attention(floats[type], false)]]],
   [/^attention_prefill_\d+_(f32|f16)$/, ([, type]) => [['', attention(floats[type], true)]]],
