@@ -27,7 +27,8 @@ function random(type, dims) {
   return new ort.Tensor(type, data, dims);
 }
 
-/// Seconds that one of each of the operators `ops` takes: by ONNX Runtime's own clock, as a call from JavaScript costs
+/// Seconds that one of each of the operators `ops` takes: by ONNX Runtime's own clock, which counts whole microseconds
+/// and with them what any node costs (some two of them), as a call from JavaScript costs
 /// more than some kernels. As ours: short samples of calls in a row, the best of them.
 async function seconds({graph, feeds, ops, share = {}}, threads) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'qwq-peer-'));
@@ -106,7 +107,7 @@ const attention = (type, prompt) => (total, heads, kvHeads, headDim) => {
 
 /// Products of one input with as many matrices as no cache holds; `level`: accuracy of MatMulNBits.
 const product = (bits, level) => (m, k, n) => {
-  const count = m > 1 ? 1 : Math.ceil((384 << 20) / (n * k * bits / 8)), nodes = [], constants = [], results = [];
+  const count = m > 1 || quick ? 1 : Math.ceil((384 << 20) / (n * k * bits / 8)), nodes = [], constants = [], results = [];
   const weights = bits === 32 ? random('float32', [k, n]).data : new Uint8Array(n * k * bits / 8).map((_, i) => i * 97);
   const scales = new Float32Array(n * k / 32).fill(0.01), op = bits === 32 ? 'MatMul' : 'MatMulNBits';
   for (let i = 0; i < count; ++i) {
