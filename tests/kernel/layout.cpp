@@ -79,7 +79,11 @@ TEST_CASE("embedding gathers rows of codes") {
   const buffer<float> scales(3 * blocks, normal(3 * blocks, 1));
   const kernel::block_weight<4> table{codes.data(), 3, n, block, scales.span()};
   buffer<float> y(3 * n), expected(3 * n);
-  kernel::embedding(y.matrix(3, n), table, ids);
+  kernel::packed_weight<4> packed = kernel::packed_shape(table);
+  std::vector<std::byte> bytes(packed.bytes());
+  kernel::pack(bytes.data(), table);
+  packed.data = bytes.data();
+  kernel::embedding(y.matrix(3, n), packed, ids);
   kernel::reference::embedding(expected.matrix(3, n), table, ids);
   CHECK(y.intact());
   CHECK(first_difference(y, expected, same) == -1);

@@ -17,10 +17,11 @@ namespace {
 struct shape {
   std::int64_t m, n, k;
 };
-// Around the tiles (3 x 4, 4 x 6), the task and row blocks (96), and the converted block (256).
-const std::vector<shape> shapes{{1, 1, 1},    {1, 5, 3},    {2, 6, 16},   {3, 7, 17},    {4, 12, 31},
-                                {5, 97, 33},  {7, 96, 64},  {1, 193, 65}, {13, 11, 257}, {64, 25, 300},
-                                {97, 13, 40}, {33, 6, 513}, {0, 4, 8},    {4, 0, 8},     {3, 5, 0}};
+// Around the tiles (4 and 8 rows), the panels (32 outputs, 256 deep), the pieces of outputs (128, 256) and of rows (128),
+// and the rows that are multiplied one by one (3).
+const std::vector<shape> shapes{{1, 1, 1},    {1, 5, 3},    {2, 6, 16},   {3, 7, 17},    {4, 12, 31},   {5, 97, 33},
+                                {7, 96, 64},  {1, 193, 65}, {13, 11, 257}, {64, 25, 300}, {130, 13, 40}, {33, 6, 513},
+                                {9, 300, 12}, {1, 257, 30}, {0, 4, 8},    {4, 0, 8},     {3, 5, 0},     {8, 5, 0}};
 
 buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t cols) {
   buffer<float> y(rows * cols);
@@ -28,9 +29,25 @@ buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t
   return y;
 }
 
-/// Both orders of y = x w^T against f64 sums, within the worst case of k roundings.
-template <class W, class Magnitude>
-void check_both(const shape& s, const W& w, const Magnitude& magnitude) {
+/// A packed weight and its bytes.
+template <int Bits>
+struct packed {
+  std::vector<std::byte> bytes;
+  kernel::packed_weight<Bits> weight;
+  template <class W>
+  explicit packed(const W& w) : weight(kernel::packed_shape(w)) {
+    bytes.resize(weight.bytes());
+    kernel::pack(bytes.data(), w);
+    weight.data = bytes.data();
+  }
+};
+template <class W>
+packed(const W& w) -> packed<decltype(kernel::packed_shape(w))::bits>;
+
+/// Both orders of y = x w^T against f64 sums over `plain`, within the worst case of k roundings: `roundings` of them for
+/// each element, where `magnitude` has the absolute values.
+template <class W, class Plain>
+void check_both(const shape& s, const W& w, const Plain& plain, const Plain& magnitude, int roundings = 1) {
   CAPTURE(s.m);
   CAPTURE(s.n);
   CAPTURE(s.k);
@@ -38,13 +55,13 @@ void check_both(const shape& s, const W& w, const Magnitude& magnitude) {
   const buffer<float> x(s.m * s.k, normal(s.m * s.k, 1));
   buffer<float> y(s.m * s.n), columns(s.m * s.n), again(s.m * s.n), expected(s.m * s.n), size(s.m * s.n), absolute = x;
   for (std::size_t i = 0; i < absolute.size(); ++i) absolute[i] = std::abs(absolute[i]);
-  kernel::reference::linear(expected.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
+  kernel::reference::linear(expected.matrix(s.m, s.n), x.matrix(s.m, s.k), plain);
   kernel::reference::linear(size.matrix(s.m, s.n), absolute.matrix(s.m, s.k), magnitude);
 
   const auto agrees = [&](const buffer<float>& got) {
     if (!got.intact()) return false;
     for (std::size_t i = 0; i < got.size(); ++i)
-      if (!(std::abs(got[i] - expected[i]) <= size[i] * static_cast<float>(s.k + 2) * half_ulp)) return false;
+      if (!(std::abs(got[i] - expected[i]) <= size[i] * static_cast<float>(roundings * (s.k + 2)) * half_ulp)) return false;
     return true;
   };
   kernel::linear(ex, y.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
@@ -69,7 +86,7 @@ TEST_CASE("linear is the product that xtensor computes") {
   constexpr std::size_t m = 5, n = 9, k = 37;
   const buffer<float> x(m * k, normal(m * k, 1)), w(n * k, normal(n * k, 2));
   buffer<float> y(m * n);
-  kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), w.matrix(n, k));
+  kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), matrix_view<const float>(w.matrix(n, k)));
   const xt::xtensor<double, 3> a = xt::adapt(x.data(), x.size(), xt::no_ownership(), std::vector<std::size_t>{m, 1, k});
   const xt::xtensor<double, 3> b = xt::adapt(w.data(), w.size(), xt::no_ownership(), std::vector<std::size_t>{1, n, k});
   const xt::xtensor<double, 3> products = a * b;
@@ -84,7 +101,8 @@ TEST_CASE("float weights") {
     for (const shape& s : shapes) {
       buffer<T> w(s.n * s.k, normal(s.n * s.k, 2)), magnitude = w;
       for (std::size_t i = 0; i < w.size(); ++i) magnitude[i] = T(std::abs(static_cast<float>(w[i])));
-      check_both(s, w.matrix(s.n, s.k), magnitude.matrix(s.n, s.k));
+      const matrix_view<const T> view = w.matrix(s.n, s.k);
+      check_both(s, view, view, matrix_view<const T>(magnitude.matrix(s.n, s.k)));
     }
   };
   check(float{});
@@ -101,8 +119,8 @@ TEST_CASE("int8 weights with a scale per tensor and per channel") {
       for (std::size_t i = 0; i < codes.size(); ++i) magnitude[i] = static_cast<std::int8_t>(std::abs(codes[i]));
       buffer<float> scale(scales, normal(scales, 3));
       for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = 0.001f + std::abs(scale[i]);
-      check_both(s, kernel::int8_weight{codes.data(), s.n, s.k, scale.span()},
-                 kernel::int8_weight{magnitude.data(), s.n, s.k, scale.span()});
+      const kernel::int8_weight w{codes.data(), s.n, s.k, scale.span()};
+      check_both(s, packed(w).weight, w, kernel::int8_weight{magnitude.data(), s.n, s.k, scale.span()});
     }
 }
 
@@ -111,7 +129,7 @@ TEST_CASE("weights in blocks of 4 and 8 bits") {
     for (const shape& s : shapes)
       for (const std::int64_t block : {16, 32, 128}) {
         const std::int64_t blocks = (s.k + block - 1) / block, bytes = s.n * blocks * block * Bits / 8;
-        buffer<std::uint8_t> codes(bytes), magnitude(bytes);
+        std::vector<std::uint8_t> codes(static_cast<std::size_t>(bytes)), magnitude(codes);
         for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i * 37 % 256);
         const int middle = 1 << (Bits - 1), low = Bits == 4 ? 15 : 255;
         const auto absolute = [&](int code) { return std::min(std::abs(code - middle) + middle, low); };
@@ -120,8 +138,8 @@ TEST_CASE("weights in blocks of 4 and 8 bits") {
               Bits == 4 ? absolute(codes[i] & 15) | absolute(codes[i] >> 4) << 4 : absolute(codes[i]));
         buffer<float> scale(s.n * blocks, normal(s.n * blocks, 3)), size = scale;
         for (std::size_t i = 0; i < scale.size(); ++i) size[i] = 1.2f * std::abs(scale[i]);  // -8 has no magnitude
-        check_both(s, kernel::block_weight<Bits>{codes.data(), s.n, s.k, block, scale.span()},
-                   kernel::block_weight<Bits>{magnitude.data(), s.n, s.k, block, size.span()});
+        const kernel::block_weight<Bits> w{codes.data(), s.n, s.k, block, scale.span()};
+        check_both(s, packed(w).weight, w, kernel::block_weight<Bits>{magnitude.data(), s.n, s.k, block, size.span()});
       }
   };
   check(std::integral_constant<int, 4>{});
@@ -134,8 +152,54 @@ TEST_CASE("an int8 weight element is exactly the f32 product of code and scale")
   for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::int8_t>(static_cast<int>(i) - 128);
   const float scale = 0.0123456f, one = 1.0f;
   buffer<float> y(256);
-  kernel::linear(ex, y.matrix(1, 256), {&one, 1, 1}, kernel::int8_weight{codes.data(), 256, 1, {&scale, 1}});
+  const packed w(kernel::int8_weight{codes.data(), 256, 1, {&scale, 1}});
+  kernel::linear(ex, y.matrix(1, 256), {&one, 1, 1}, w.weight);
   for (std::size_t i = 0; i < 256; ++i) CHECK(y[i] == static_cast<float>(codes[i]) * scale);
+}
+
+TEST_CASE("packed weights have the elements of what they were packed from") {
+  for (const std::int64_t rows : {1, 31, 32, 33, 70})
+    for (const std::int64_t cols : {1, 4, 7, 32, 41, 130}) {
+      CAPTURE(rows);
+      CAPTURE(cols);
+      const auto check = [&](const auto& plain) {
+        const packed p(plain);
+        bool same_elements = true;
+        for (std::int64_t i = 0; i < rows; ++i)
+          for (std::int64_t j = 0; j < cols; ++j)
+            same_elements = same_elements && p.weight.at(i, j) == kernel::reference::detail::element(plain, i, j);
+        CHECK(same_elements);
+      };
+      const buffer<float> scales(rows * 9, normal(rows * 9, 1));
+      std::vector<std::uint8_t> codes(static_cast<std::size_t>(rows * (cols + 32)));
+      for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i * 41 + i / 256);
+      check(kernel::int8_weight{reinterpret_cast<const std::int8_t*>(codes.data()), rows, cols,
+                                scales.span().first(static_cast<std::size_t>(rows))});
+      check(kernel::block_weight<4>{codes.data(), rows, cols, 16, scales.span()});
+      check(kernel::block_weight<4>{codes.data(), rows, cols, 32, scales.span()});
+      check(kernel::block_weight<8>{codes.data(), rows, cols, 32, scales.span()});
+    }
+}
+
+TEST_CASE("an epilogue sees every output once, when it is done") {
+  for (const std::int64_t m : {1, 3, 4, 130}) {
+    inline_executor ex;
+    constexpr std::int64_t n = 300, k = 40;
+    const buffer<float> x(m * k, normal(m * k, 1)), w(n * k, normal(n * k, 2));
+    buffer<float> y(m * n), plain(m * n);
+    kernel::linear(ex, plain.matrix(m, n), x.matrix(m, k), matrix_view<const float>(w.matrix(n, k)));
+    kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), matrix_view<const float>(w.matrix(n, k)),
+                   [](std::int64_t i, std::int64_t j, std::span<float> piece) {
+                     for (float& v : piece) v = 2 * v + static_cast<float>(i + 3 * j++);
+                   });
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        float& v = plain.matrix(m, n)(i, j);
+        v = 2 * v + static_cast<float>(i + 3 * j);
+      }
+    CHECK(y.intact());
+    CHECK(first_difference(y, plain, [](float a, float b) { return close(a, b, 1e-6f, 1e-4f); }) == -1);
+  }
 }
 
 TEST_CASE("rows that are not dense") {

@@ -2,7 +2,7 @@
 // Rows of weights, whatever they are stored as, read as batches of f32.
 #pragma once
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/packed_weight.hpp"
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel::detail {
@@ -17,13 +17,18 @@ struct float_row {
   }
 };
 
-/// Row of an int8 weight, each element code * scale.
-struct int8_row {
-  const std::int8_t* codes;
-  float scale;
+/// Row of a packed weight, which is far from dense: for single rows of a table.
+template <int Bits>
+struct packed_row {
+  packed_weight<Bits> weight;
+  std::int64_t row;
   template <class Arch, class Count>
   simd::batch<Arch> at(std::int64_t k, Count count) const {
-    return simd::load<Arch>(codes + k, count) * simd::batch<Arch>(scale);
+    float x[simd::lanes<Arch>] = {};
+    std::int64_t n = simd::lanes<Arch>;
+    if constexpr (std::is_same_v<Count, std::int64_t>) n = count;
+    for (std::int64_t i = 0; i < n; ++i) x[i] = weight.at(row, k + i);
+    return simd::load<Arch>(x);
   }
 };
 
@@ -31,33 +36,9 @@ template <class T>
 float_row<T> weight_row(const matrix_view<T>& w, std::int64_t j) {
   return {w.row(j)};
 }
-/// Row of a block_weight. A batch lies in one block: blocks are whole batches long, and padded.
 template <int Bits>
-struct block_row {
-  const std::uint8_t* codes;
-  const float* scales;
-  std::int64_t block;
-  template <class Arch, class Count>
-  simd::batch<Arch> at(std::int64_t k, Count) const {
-    constexpr float middle = 1 << (Bits - 1);
-    return (batch<Arch>(k) - simd::batch<Arch>(middle)) * simd::batch<Arch>(scales[k / block]);
-  }
-
- private:
-  template <class Arch>
-  simd::batch<Arch> batch(std::int64_t k) const {
-    if constexpr (Bits == 4)
-      return simd::load_int4<Arch>(codes + k / 2);
-    else
-      return simd::load<Arch>(codes + k);
-  }
-};
-
-inline int8_row weight_row(const int8_weight& w, std::int64_t j) { return {w.codes + j * w.cols, w.scale(j)}; }
-template <int Bits>
-block_row<Bits> weight_row(const block_weight<Bits>& w, std::int64_t j) {
-  const std::int64_t blocks = w.row_blocks();
-  return {w.codes + j * blocks * w.block * Bits / 8, w.scales.data() + j * blocks, w.block};
+packed_row<Bits> weight_row(const packed_weight<Bits>& w, std::int64_t j) {
+  return {w, j};
 }
 
 }  // namespace qwq::kernel::detail

@@ -12,12 +12,11 @@
 
 namespace qwq {
 
-/// A bound constant. Floats are in `type`. Integer codes come with scales: i8 with one, or one per row; u4 and u8, packed
-/// as in `kernel::block_weight`, with one per `block` elements of a row.
+/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
+/// elements each.
 struct operand {
   dtype type = dtype::f32;
   const void* data = nullptr;
-  std::span<const float> scales{};
   std::int64_t block = 0;
 };
 

@@ -136,15 +136,12 @@ void with_weight(const frame& f, F&& use) {
   constexpr std::int64_t rows = dims[0].extent, cols = dims[1].extent;
   constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
   const operand& w = S::template constant<K>(f);
-  const auto* bytes = static_cast<const std::uint8_t*>(w.data);
+  const auto* bytes = static_cast<const std::byte*>(w.data);
   if (w.type == dtype::f32) return use(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
   if (w.type == dtype::f16) return use(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
   if (w.type == dtype::bf16) return use(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
-  if constexpr (codes == dtype::i8)
-    use(kernel::int8_weight{static_cast<const std::int8_t*>(w.data), rows, cols, w.scales});
-  if constexpr (codes == dtype::u4 || codes == dtype::i4)
-    use(kernel::block_weight<4>{bytes, rows, cols, w.block, w.scales});
-  if constexpr (codes == dtype::u8) use(kernel::block_weight<8>{bytes, rows, cols, w.block, w.scales});
+  if constexpr (codes == dtype::u4 || codes == dtype::i4) use(kernel::packed_weight<4>{bytes, rows, cols, w.block});
+  if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
 }
 
 /// Key and value of the layer's cache, for a graph whose cache is of type T.

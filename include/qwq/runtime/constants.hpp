@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <span>
 #include <string>
@@ -59,10 +60,11 @@ inline const tensor_info& find_weight(const checkpoint& from, const node& n, con
   return t;
 }
 
-/// Rows of a matrix as floats, a block at a time. `f(first_row, block)`.
+/// Rows of a matrix as floats, a block of whole panels at a time. `f(first_row, block)`.
 template <class F>
 void for_each_block(const tensor_info& t, std::int64_t rows, std::int64_t cols, std::vector<float>& buffer, F&& f) {
-  const std::int64_t block_rows = std::max<std::int64_t>(1, std::min(rows, (std::int64_t{1} << 18) / cols));
+  const std::int64_t panels = std::max<std::int64_t>(1, (std::int64_t{1} << 18) / (cols * kernel::panel_n));
+  const std::int64_t block_rows = std::min(rows, panels * kernel::panel_n);
   buffer.resize(static_cast<std::size_t>(block_rows * cols));
   const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
   for (std::int64_t first = 0; first < rows; first += block_rows) {
@@ -178,7 +180,7 @@ class constant_store {
       });
       return bound;
     }
-    if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data, {}};
+    if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data};
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
     return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
       std::vector<float> x = read_constant(t, n.attr.value);
@@ -204,7 +206,7 @@ class constant_store {
   operand floats(const std::string& key, F&& make) {
     auto& stored = floats_[key];
     if (stored.empty()) stored = make();
-    return {dtype::f32, stored.data(), {}};
+    return {dtype::f32, stored.data()};
   }
 
   template <quantization_scheme Scheme>
@@ -221,11 +223,15 @@ class constant_store {
     return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 
-  /// Codes in memory: as kernels take them, or as the floats that they stand for where no kernel does.
-  struct stored_codes {
-    std::vector<std::uint8_t> bytes;
-    std::vector<float> scales;
+  /// Memory of packed weights.
+  struct free_packed {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
   };
+  using packed_bytes = std::unique_ptr<std::byte[], free_packed>;
+
+  static packed_bytes allocate(std::size_t bytes) {
+    return packed_bytes(new (std::align_val_t{arena_alignment}) std::byte[bytes]);
+  }
 
   template <class Format>
   static std::string code_key(const tensor_info& t) {
@@ -233,29 +239,48 @@ class constant_store {
     return (t.name + '#').append(qwq::name(type.type)) + std::to_string(type.block);
   }
 
+  /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
   template <class Format>
   operand codes(const tensor_info& t) {
+    const std::int64_t rows = t.shape[0], cols = t.shape[1];
     if constexpr (blockwise_format<Format>) {
-      stored_codes& q = codes_[code_key<Format>(t)];
-      if (q.scales.empty()) {
-        for_each_packed_block<Format>(t, [&q](auto packed, auto scales) {
-          q.bytes.insert(q.bytes.end(), packed.begin(), packed.end());
-          q.scales.insert(q.scales.end(), scales.begin(), scales.end());
+      const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
+      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      if (bytes == nullptr) {
+        bytes = allocate(shape.bytes());
+        std::byte* to = bytes.get();
+        std::vector<std::uint8_t> flipped;
+        for_each_packed_block<Format>(t, [&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
+          const std::int64_t count = static_cast<std::int64_t>(scales.size()) / shape.blocks();
+          const std::uint8_t* from = codes.data();
+          if (is_signed(Format::type)) {  // packed weights have codes around 8
+            flipped.assign(codes.begin(), codes.end());
+            for (std::uint8_t& two : flipped) two ^= 0x88;
+            from = flipped.data();
+          }
+          kernel::pack(to, kernel::block_weight<bits(Format::type)>{from, count, cols, Format::block, scales});
+          to += count / kernel::panel_n * shape.panel_bytes();
         });
-        if (is_signed(Format::type))  // kernels take codes around 8
-          for (std::uint8_t& two : q.bytes) two ^= 0x88;
       }
-      return {Format::type, q.bytes.data(), q.scales, Format::block};
+      return {Format::type, bytes.get(), shape.block};
     } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
-      stored_codes& q = codes_[code_key<Format>(t)];
-      if (q.scales.empty()) {
+      const kernel::packed_weight<8> shape{nullptr, rows, cols, kernel::packed_weight<8>::whole_row(cols)};
+      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      if (bytes == nullptr) {
+        bytes = allocate(shape.bytes());
+        std::byte* to = bytes.get();
         const auto params = measure_weight<Format>(t, shared_);
-        q.scales = params.scales;
-        q.bytes.reserve(t.size());
-        for_each_code_block<Format>(t, params,
-                                    [&q](auto codes) { q.bytes.insert(q.bytes.end(), codes.begin(), codes.end()); });
+        std::int64_t first = 0;
+        for_each_code_block<Format>(t, params, [&](std::span<const std::int8_t> codes) {
+          const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols;
+          const std::span<const float> scales = params.scales;
+          kernel::pack(to, kernel::int8_weight{codes.data(), count, cols,
+                                               scales.size() == 1 ? scales : scales.subspan(static_cast<std::size_t>(first))});
+          first += count;
+          to += count / kernel::panel_n * shape.panel_bytes();
+        });
       }
-      return {dtype::i8, q.bytes.data(), q.scales};
+      return {dtype::i8, bytes.get(), shape.block};
     } else {
       return floats(code_key<Format>(t), [&] {
         const auto params = measure_weight<Format>(t, shared_);
@@ -277,7 +302,7 @@ class constant_store {
   bool quantized_;
   granularity shared_;
   std::map<std::string, std::vector<float>> floats_;
-  std::map<std::string, stored_codes> codes_;
+  std::map<std::string, packed_bytes> packed_;
 };
 
 }  // namespace qwq

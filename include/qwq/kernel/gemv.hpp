@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of one row of f32 activations with weights, at the speed at which memory gives them.
+#pragma once
+
+#include "qwq/kernel/simd_codes.hpp"
+#include "qwq/kernel/weight_row.hpp"
+
+namespace qwq::kernel::detail {
+
+/// sums[j] = x . w[j0 + j] for N rows of a float weight.
+template <class Arch, int N, class T>
+void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0) {
+  simd::batch<Arch> sum[N];
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] = simd::batch<Arch>(0.0f);
+  const auto add = [&](std::int64_t k, auto count) QWQ_INLINE {
+    const auto v = simd::load<Arch>(x + k, count);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] =
+        simd::fma<Arch>(v, simd::load<Arch>(w.row(j0 + j) + k, count), sum[j]);
+  };
+  std::int64_t k = 0;
+  for (; k + simd::lanes<Arch> <= w.cols; k += simd::lanes<Arch>) add(k, simd::whole{});
+  if (k < w.cols) add(k, w.cols - k);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j] = simd::reduce_add<Arch>(sum[j]);
+}
+
+/// sums[j - j0] = x . w[j] for outputs [j0, j1).
+template <class Arch, class T>
+void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
+  std::int64_t j = j0;
+  for (; j + 4 <= j1; j += 4) dot_rows<Arch, 4>(sums + j - j0, x, w, j);
+  for (; j < j1; ++j) dot_rows<Arch, 1>(sums + j - j0, x, w, j);
+}
+
+/// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
+/// fetches too little.
+inline constexpr std::int64_t fetched_ahead = 4096;
+
+/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other.
+template <class Arch, int P, int V, int Bits>
+void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, const std::byte* panel,
+                     std::int64_t first) {
+  using packed = packed_weight<Bits>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  constexpr int chains = std::max(8 / (P * V), 1);  // so that latencies overlap
+  const std::int64_t panel_bytes = w.panel_bytes();
+  simd::batch<Arch> total[P][V];
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
+  for (std::int64_t k = 0; k < w.cols; k += w.block, panel += w.block_bytes()) {
+    simd::batch<Arch> sum[P][V][chains];
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+        QWQ_UNROLL for (int c = 0; c < chains; ++c) sum[p][v][c] = simd::batch<Arch>(0.0f);
+    const std::byte* codes = panel + packed::scale_bytes + first * 4;
+    const auto add_words = [&](const float* at) QWQ_INLINE {
+      QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
+        const std::byte* const from = codes + p * panel_bytes + v * width * 4;
+        const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(from));
+        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead, 0, 2);
+        [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
+          ((sum[p][v][I % chains] = simd::fma<Arch>(simd::batch<Arch>(at[I]),
+                                                    simd::code_at<Arch, Bits, packed::shift(I)>(word),
+                                                    sum[p][v][I % chains])), ...);
+        }(std::make_integer_sequence<int, int{packed::per_word}>{});
+      }
+      codes += panel_n * 4;
+    };
+    const std::int64_t end = std::min(k + w.block, w.cols);
+    std::int64_t i = k;
+    for (; i + packed::per_word <= end; i += packed::per_word) add_words(x + i);
+    if (i < end) {
+      float rest[packed::per_word] = {};
+      std::copy_n(x + i, end - i, rest);
+      add_words(rest);
+    }
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
+      QWQ_UNROLL for (int c = 1; c < chains; ++c) sum[p][v][0] = sum[p][v][0] + sum[p][v][c];
+      const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(panel + p * panel_bytes) + first + v * width);
+      total[p][v] = simd::fma<Arch>(sum[p][v][0], scale, total[p][v]);
+    }
+  }
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
+}
+
+/// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
+template <class Arch, int Bits>
+void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
+  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
+  const auto multiply = [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
+    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
+      multiply_panels<Arch, P, batches>(sums + j - j0 + v, x, w, w.panel(j / panel_n), v);
+  };
+  std::int64_t j = j0;
+  if constexpr (simd::detail::lanes_512<Arch>)  // the machine fetches more from several places at a time than from one
+    for (; j + 3 * panel_n < j1; j += 4 * panel_n) multiply(std::integral_constant<int, 4>{}, j);
+  for (; j < j1; j += panel_n) multiply(std::integral_constant<int, 1>{}, j);
+}
+
+}  // namespace qwq::kernel::detail
