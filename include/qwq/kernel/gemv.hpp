@@ -81,18 +81,24 @@ void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, 
       simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
 }
 
+/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P of them at a time: the machine fetches more
+/// from several places at a time than from one.
+template <class Arch, class F>
+void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
+  std::int64_t j = j0;
+  if constexpr (simd::detail::lanes_512<Arch>)
+    for (; j + 3 * panel_n < j1; j += 4 * panel_n) f(std::integral_constant<int, 4>{}, j);
+  for (; j < j1; j += panel_n) f(std::integral_constant<int, 1>{}, j);
+}
+
 /// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
 template <class Arch, int Bits>
 void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
   constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
-  const auto multiply = [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
+  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
     for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
       multiply_panels<Arch, P, batches>(sums + j - j0 + v, x, w, w.panel(j / panel_n), v);
-  };
-  std::int64_t j = j0;
-  if constexpr (simd::detail::lanes_512<Arch>)  // the machine fetches more from several places at a time than from one
-    for (; j + 3 * panel_n < j1; j += 4 * panel_n) multiply(std::integral_constant<int, 4>{}, j);
-  for (; j < j1; j += panel_n) multiply(std::integral_constant<int, 1>{}, j);
+  });
 }
 
 }  // namespace qwq::kernel::detail

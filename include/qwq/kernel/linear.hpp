@@ -71,22 +71,32 @@ struct keep_sums {
   void operator()(std::int64_t, std::int64_t, std::span<float>) const {}
 };
 
-/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or a packed_weight. When a piece of
-/// row i of y is done, from output j on, `epilogue(i, j, piece)` may change it. The result does not depend on the number
-/// of threads. y must not overlap x. Each thread takes half a megabyte of its stack.
-template <class Arch = xsimd::default_arch, class W, class Epilogue = keep_sums>
-void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w, Epilogue&& epilogue = {}) {
-  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
+namespace detail {
+
+/// `linear` for any activations and weights that have for_each_sums and for_each_row.
+template <class Arch, class X, class W, class Epilogue>
+void linear_to(executor& ex, matrix_view<float> y, const X& x, const W& w, Epilogue& epilogue) {
+  for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
     const auto finish = [&](std::int64_t i, std::int64_t j, std::span<float> sums) {
       const std::span<float> piece(y.row(i) + j, sums.size());
       std::copy(sums.begin(), sums.end(), piece.begin());
       epilogue(i, j, piece);
     };
-    if (x.rows < detail::few_rows)
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+    if (x.rows < few_rows)
+      for_each_row<Arch>(x, w, j0, j1, finish);
     else
-      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
+      for_each_sums<Arch>(x, w, j0, j1, finish);
   });
+}
+
+}  // namespace detail
+
+/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or a packed_weight. When a piece of
+/// row i of y is done, from output j on, `epilogue(i, j, piece)` may change it. The result does not depend on the number
+/// of threads. y must not overlap x. Each thread takes half a megabyte of its stack.
+template <class Arch = xsimd::default_arch, class W, class Epilogue = keep_sums>
+void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w, Epilogue&& epilogue = {}) {
+  detail::linear_to<Arch>(ex, y, x, w, epilogue);
 }
 
 /// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:
