@@ -36,11 +36,13 @@ constexpr bool is_signed(dtype t) {
 
 /// IEEE-754 binary16, stored as its bits. Conversion from f32 rounds half to even.
 struct float16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< As they are stored.
 
   constexpr float16() = default;
+  /// Rounds to nearest, ties to even; what is too large becomes infinite.
   constexpr explicit float16(float value) : bits(round(std::bit_cast<std::uint32_t>(value))) {}
 
+  /// The same number: every f16 is a float.
   constexpr explicit operator float() const {
     const std::uint32_t sign = (bits & 0x8000u) << 16;
     const std::uint32_t magnitude = bits & 0x7fffu;
@@ -72,14 +74,16 @@ struct float16 {
 
 /// bfloat16, stored as its bits. Conversion from f32 rounds half to even.
 struct bfloat16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< As they are stored.
 
   constexpr bfloat16() = default;
+  /// Rounds to nearest, ties to even.
   constexpr explicit bfloat16(float value) {
     const auto f = std::bit_cast<std::uint32_t>(value);
     bits = (f & 0x7fffffffu) > 0x7f800000u ? static_cast<std::uint16_t>((f >> 16) | 0x40u)
                                            : static_cast<std::uint16_t>((f + 0x7fffu + (f >> 16 & 1u)) >> 16);
   }
+  /// The same number: every bf16 is a float.
   constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 

@@ -12,6 +12,7 @@ namespace qwq {
 /// `run` returns when every task is done. Tasks must not throw.
 class executor {
  public:
+  /// What is run for each index; `context` is what the caller of run gave.
   using task = void (*)(void* context, std::size_t index);
   virtual ~executor() = default;
   /// Threads that work at the same time, the caller included.

@@ -15,7 +15,9 @@ struct text {
   char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
 
   constexpr text() = default;
+  /// The first N characters of a string.
   constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  /// The same of a literal.
   template <std::size_t M>
   constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
 
@@ -27,6 +29,7 @@ struct text {
     while (n < N && chars[n] != '\0') ++n;
     return {chars, n};
   }
+  /// The characters.
   constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
 
   constexpr text& append(std::string_view s) {
@@ -39,6 +42,7 @@ struct text {
     return *this;
   }
 
+  /// Appends a number in decimals.
   constexpr text& append(long long value) {
     char digits[24]{};
     std::size_t n = 0;

@@ -16,9 +16,9 @@ namespace qwq {
 
 /// Semantic version of these headers.
 struct version_number {
-  int major;
-  int minor;
-  int patch;
+  int major;  ///< Counts incompatible changes; 0 while there may be any.
+  int minor;  ///< Counts additions.
+  int patch;  ///< Counts corrections.
 };
 
 inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QWQ_VERSION_PATCH};

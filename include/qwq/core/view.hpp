@@ -18,11 +18,14 @@ struct matrix_view {
   /// Rows that follow each other without a gap.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
       : matrix_view(first, row_count, col_count, col_count) {}
+  /// Rows that begin `stride` elements apart.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
       : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
 
+  /// First element of a row.
   constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
   constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
+  /// Element j of row i.
   constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
   /// Rows [first, first + count).
   constexpr matrix_view rows_from(std::int64_t first, std::int64_t count) const {
@@ -33,6 +36,7 @@ struct matrix_view {
     return {data + first, rows, count, row_stride};
   }
 
+  /// The same elements, to read.
   constexpr operator matrix_view<const T>() const
     requires(!std::is_const_v<T>)
   {

@@ -58,6 +58,7 @@ class quantizer {
   quantized_source matrix(const slot& s, const tensor_info& t, granularity shared) const {
     return find(matrices_, weight_type{s.type, s.block})(t, shared);
   }
+  /// Codes of a constant of a slot.
   quantized_source constant(const slot& s, std::vector<float> x) const { return find(constants_, s.type)(std::move(x)); }
 
  private:
@@ -111,6 +112,7 @@ inline void write_floats(std::span<const float> x, dtype type, const byte_sink& 
 /// Constants of one export. Matrices are measured once, however many graphs read them.
 class tensor_source {
  public:
+  /// Reads `from`, which must outlive it; `how` and `shared` say what weights become.
   tensor_source(const checkpoint& from, quantizer how, granularity shared)
       : from_(from), how_(std::move(how)), shared_(shared) {}
 

@@ -13,17 +13,17 @@ namespace qwq::to_file {
 /// target cannot write it.
 template <class Writer>
 struct op_map {
-  using write_op = void (*)(Writer&);
+  using write_op = void (*)(Writer&);  ///< Writes the current node of a writer.
   std::array<write_op, op_count> rows{};
   /// Which rows there are: with sanitizers, g++ compares no function with null in a constant.
   std::array<bool, op_count> written{};
 
   /// Rows of operators from outside of the library.
   struct custom_row {
-    const op_row* which = nullptr;
+    const op_row* which = nullptr;  ///< The operator's row.
     write_op write = nullptr;
   };
-  fixed_vector<custom_row, 8> custom{};
+  fixed_vector<custom_row, 8> custom{};  ///< Those that were added.
 
   /// Whether there is a row for the operator of `n`, and the function in it.
   constexpr bool writes(const node& n) const {

@@ -9,6 +9,7 @@
 
 namespace qwq {
 
+/// What `emit` is told beside what is written.
 struct emit_options {
   /// What shares a scale in a weight of a scheme without blocks.
   granularity weights = granularity::tensor;

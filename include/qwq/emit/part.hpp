@@ -58,10 +58,12 @@ struct part {
 /// The parts of a program. Layers that are alike are one part.
 struct program_parts {
   part embedding, norm, head;
+  /// The layer, once for each way in which its weights are quantized.
   std::vector<part> layer_kinds;
-  std::vector<std::size_t> kind_of_layer;
+  std::vector<std::size_t> kind_of_layer;  ///< Which of them each layer is.
 
   std::int64_t layers() const { return static_cast<std::int64_t>(kind_of_layer.size()); }
+  /// The graph of layer i.
   const part& layer(std::int64_t i) const { return layer_kinds[kind_of_layer[static_cast<std::size_t>(i)]]; }
 
   /// Refuses to compile when an operator of the program has no row in `Map`.

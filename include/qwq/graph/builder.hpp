@@ -11,13 +11,14 @@ namespace qwq {
 /// Appends checked nodes to a graph. The first problem is kept in the graph's `error`, later ones follow from it.
 class builder {
  public:
-  constexpr explicit builder(graph_ref g) : graph_(g) {}
+  constexpr explicit builder(graph_ref g) : graph_(g) {}  ///< Appends to `g`.
 
   /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names.
   text<47> module{};
   /// Rule that new nodes are made by.
   text<31> rule{};
 
+  /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
     return add(row(kind), args, attr, name);
   }
@@ -52,6 +53,7 @@ class builder {
     return static_cast<node_id>(graph_.size() - 1);
   }
 
+  /// Hands out a value under a name.
   constexpr void output(std::string_view name, node_id id) {
     if (id != no_node) graph_.outputs->push_back({name, id});
   }
@@ -62,7 +64,7 @@ class builder {
       if (o.name == from) o.name = to;
   }
 
-  constexpr const graph_ref& target() const { return graph_; }
+  constexpr const graph_ref& target() const { return graph_; }  ///< The graph that is built.
   constexpr node& operator[](node_id id) const { return graph_[id]; }
 
  private:
@@ -76,16 +78,18 @@ class builder {
 
 /// A value in a graph under construction.
 struct expr {
-  builder* b = nullptr;
+  builder* b = nullptr;  ///< Who builds the graph.
   node_id id = no_node;
 
   constexpr bool ok() const { return id != no_node; }
   /// The node that computes the value; an empty one after a problem.
   constexpr node definition() const { return ok() ? (*b)[id] : node{}; }
+  /// Its shape; empty after a problem.
   constexpr shape dims() const { return definition().type.dims; }
 };
 
-/// Adds the node `operation(first, rest...)` to the graph of its arguments; the operator is given by its row or its kind.
+/// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
+/// kind.
 template <class... Rest>
 constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
   return {first.b, first.b->add(operation, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};

@@ -69,12 +69,14 @@ struct graph_ref {
   fixed_vector<graph_output, 6>* outputs;
   problem* error;
 
+  /// Any graph.
   template <std::size_t N>
   constexpr graph_ref(graph<N>& g)  // NOLINT(google-explicit-constructor)
       : nodes(g.nodes.begin()), count(&g.nodes.count), capacity(N), outputs(&g.outputs), error(&g.error) {}
 
   constexpr std::size_t size() const { return *count; }
   constexpr node& operator[](std::size_t id) const { return nodes[id]; }
+  /// Records a problem, unless there was one before.
   constexpr void fail(const problem& p) const {
     if (error->ok()) *error = p;
   }

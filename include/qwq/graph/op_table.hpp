@@ -16,7 +16,7 @@ namespace qwq {
 /// Attributes of a node. What `value` and `ints` mean is named in the operator's row.
 struct attributes {
   double value = 0;
-  fixed_vector<std::int32_t, 5> ints{};
+  fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
   /// Result type of leaves, `cast` and `reshape`, which no argument determines.
   tensor_type type{};
   friend constexpr bool operator==(const attributes& a, const attributes& b) {
@@ -24,8 +24,8 @@ struct attributes {
   }
 };
 
-/// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype reads,
-/// and where it puts the type of the result (`out`) or what is wrong (`fail`).
+/// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
+/// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
 struct inference {
   const attributes& attr;
   fixed_vector<tensor_type, 10> args{};
@@ -34,11 +34,13 @@ struct inference {
 
   constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
 
+  /// Says what is wrong; the graph then is an error.
   constexpr void fail(why what, text<31> expected, text<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
   }
+  /// Argument i holds floats.
   constexpr bool want_float(std::size_t i) {
     if (is_float(args[i].type)) return true;
     fail(why::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
@@ -46,11 +48,13 @@ struct inference {
   }
   /// Keys or values: floats, or codes with a scale for each head and position.
   constexpr bool want_cache(std::size_t i) { return args[i].type == dtype::i8 || want_float(i); }
+  /// Argument i has this element type.
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
     fail(why::element_types_differ, name(t), name(args[i].type));
     return false;
   }
+  /// Argument i has so many axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
     fail(why::rank_is_wrong, text<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
@@ -68,6 +72,7 @@ struct inference {
     fail(why::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
     return false;
   }
+  /// Two shapes are equal.
   constexpr bool want_shape(const shape& expected, const shape& found, why what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
@@ -271,12 +276,12 @@ constexpr void infer_custom(inference& in) {
 struct op_row {
   op kind;
   std::string_view name;
-  std::int8_t min_args;
-  std::int8_t max_args;
+  std::int8_t min_args;  ///< Fewest arguments.
+  std::int8_t max_args;  ///< Most arguments.
   /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
   std::string_view value_name;
-  std::string_view ints_name;
-  bool commutative;
+  std::string_view ints_name;  ///< The same for `attributes::ints`.
+  bool commutative;  ///< Two arguments may change places.
   /// The result holds the argument's values in another arrangement: it shares quantization parameters with it.
   bool layout_only;
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
@@ -333,8 +338,8 @@ static_assert(
 constexpr const op_row& row(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
 constexpr std::string_view name(op kind) { return row(kind).name; }
 
-/// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point to
-/// it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
+/// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
+/// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
 constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
                            std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, false, false, infer};

@@ -16,14 +16,16 @@ namespace qwq {
 /// One extent of a shape. A named dimension keeps its name to the emitted file; its extent is then the
 /// largest value that it may take at run time, and buffers are planned for it.
 struct dim {
-  std::int64_t extent = 1;
-  std::string_view symbol{};
+  std::int64_t extent = 1;  ///< Its length, or the largest that it can have.
+  std::string_view symbol{};  ///< Its name; empty where the extent is fixed.
 
   constexpr dim() = default;
+  /// A fixed extent.
   constexpr dim(std::int64_t e) : extent(e) {}  // NOLINT(google-explicit-constructor): shapes are written {1, S, 64}
+  /// A named one, of `bound` at most.
   constexpr dim(std::int64_t bound, std::string_view name) : extent(bound), symbol(name) {}
 
-  constexpr bool named() const { return !symbol.empty(); }
+  constexpr bool named() const { return !symbol.empty(); }  ///< Whether it has a name.
   friend constexpr bool operator==(const dim& a, const dim& b) { return a.extent == b.extent && a.symbol == b.symbol; }
 };
 
@@ -32,11 +34,12 @@ inline constexpr std::size_t max_rank = 5;
 /// Up to five dimensions, outermost first.
 struct shape : fixed_vector<dim, max_rank> {
   constexpr shape() = default;
+  /// {1, S, 64}: outermost first, five at most.
   constexpr shape(std::initializer_list<dim> dims) {
     for (const dim& d : dims) push_back(d);
   }
 
-  constexpr const dim& last() const { return back(); }
+  constexpr const dim& last() const { return back(); }  ///< The innermost extent.
   /// Number of elements; named dimensions count with their bound.
   constexpr std::int64_t elements() const {
     std::int64_t n = 1;

@@ -22,6 +22,7 @@ namespace qwq {
 
 /// One row. Only the fields of its kind are set; they are never empty (the content of a message may be).
 struct sample {
+  /// Which fields a row has.
   enum class kind { qa, text, messages, ids };
   kind type = kind::text;
   std::string question, answer;              ///< {"question", "answer"}

@@ -46,7 +46,9 @@ class mapped_file {
     bytes_ = {static_cast<const std::byte*>(at), at == nullptr ? 0 : size};
   }
 
+  /// The other one has no bytes afterwards.
   mapped_file(mapped_file&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  /// Unmaps what was mapped before.
   mapped_file& operator=(mapped_file&& other) noexcept {
     std::swap(bytes_, other.bytes_);
     return *this;

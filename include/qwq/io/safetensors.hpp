@@ -192,6 +192,7 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
 /// One mapped safetensors file.
 class safetensors_file {
  public:
+  /// Maps a file and checks its header. Throws `error` when it is no whole safetensors file.
   explicit safetensors_file(const std::filesystem::path& path)
       : name_(std::make_unique<const std::string>(path.string())),
         file_(path),

@@ -30,6 +30,7 @@ namespace qwq {
 /// disk refuses.
 class safetensors_writer {
  public:
+  /// Begins a file, which appears as `target` when it is finished.
   explicit safetensors_writer(const std::filesystem::path& target,
                               const std::map<std::string, std::string>& metadata = {})
       : file_(target) {

@@ -13,6 +13,7 @@ namespace qwq::kernel {
 /// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
 /// is repeated.
 struct broadcast_axis {
+  /// Its length, and how far apart its elements are in both operands: 0 where one is repeated.
   std::int64_t extent = 1, a = 0, b = 0;
 };
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;

@@ -34,6 +34,7 @@ struct block_weight {
   std::int64_t rows = 0, cols = 0, block = 32;
   std::span<const float> scales;  // [rows, blocks of a row]
 
+  /// Blocks of a row.
   constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
 };
 
@@ -44,6 +45,7 @@ template <class T> inline constexpr bool is_kv_code = std::is_same_v<std::remove
 /// its code times the scale of its head and position.
 template <class T>
 struct kv_view {
+  /// Scales are as writable as the elements.
   using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
 
   T* data = nullptr;
@@ -65,6 +67,7 @@ struct kv_view {
     else
       return x;
   }
+  /// The same elements, to read.
   constexpr operator kv_view<const T>() const
     requires(!std::is_const_v<T>)
   {
@@ -106,6 +109,7 @@ struct channel_affine {
   channel_axis axis = channel_axis::row;
   scaling by = scaling::divide;
 
+  /// Parameters of channel i.
   constexpr affine channel(std::int64_t i) const {
     const auto c = static_cast<std::size_t>(i);
     return {scales[c], zero_points.empty() ? 0 : zero_points[c], range, by};

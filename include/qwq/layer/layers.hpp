@@ -90,7 +90,7 @@ struct rope {
 template <dtype T>
 struct kv_cache {
   value<T> key;
-  value<T> value_;
+  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
   value<dtype::i32> last_position;
 };
 
@@ -99,7 +99,7 @@ template <dtype T>
 struct attention_result {
   value<dtype::f32> out;
   value<T> key;
-  value<T> value_;
+  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
 };
 
 /// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.

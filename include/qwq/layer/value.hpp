@@ -13,14 +13,14 @@ namespace qwq {
 template <dtype T>
 struct value : expr {
   static constexpr dtype type = T;
-  constexpr explicit value(expr e) : expr(e) {}
+  constexpr explicit value(expr e) : expr(e) {}  ///< A value that is known to be of this type.
 };
 
 /// A checkpoint tensor of `Rows` x `Cols` elements ([out, in]) stored as `T`.
 template <dtype T, std::int64_t Rows, std::int64_t Cols>
 struct parameter : expr {
   static constexpr dtype type = T;
-  constexpr explicit parameter(expr e) : expr(e) {}
+  constexpr explicit parameter(expr e) : expr(e) {}  ///< A value that is known to be of this type.
 };
 
 template <class V>
@@ -48,6 +48,7 @@ constexpr value<dtype::f32> dequantize(V codes) {
 /// Enters a module for the life of the object: nodes and weights made meanwhile carry its name.
 class in_module {
  public:
+  /// Enters `name` inside the builder's module.
   constexpr in_module(builder& b, std::string_view name) : b_(b), outer_(b.module) {
     if (!b.module.empty()) b.module.append(".");
     b.module.append(name);

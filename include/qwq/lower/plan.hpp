@@ -17,6 +17,7 @@ enum class place : std::uint8_t {
   parameter,  // the n-th constant, resolved when weights are bound
 };
 
+/// Where a value is.
 struct location {
   place where = place::nowhere;
   std::uint32_t at = 0;
@@ -27,8 +28,8 @@ inline constexpr std::size_t arena_alignment = 64;
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  location of[Capacity]{};
-  std::size_t arena_bytes = 0;
+  location of[Capacity]{};  ///< Where each node's value is.
+  std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
   fixed_vector<node_id, 48> parameters{};
   /// Activation inputs, in order; cache and position inputs are not among them.

@@ -45,17 +45,18 @@ struct kernel_of<op::custom> {
 /// A graph and its plan, as steps read them: `G::value` is the graph.
 template <class G>
 struct planned {
-  static constexpr auto& graph = G::value;
-  static constexpr auto layout = make_plan(G::value);
+  static constexpr auto& graph = G::value;  ///< The graph.
+  static constexpr auto layout = make_plan(G::value);  ///< Its plan.
 };
 
 /// Node `Id` of `G`, ready to run.
 template <class G, std::size_t Id>
 struct step {
-  static constexpr auto& g = planned<G>::graph;
+  static constexpr auto& g = planned<G>::graph;  ///< The graph.
   static constexpr const node& self() { return g[Id]; }
   static constexpr op kind = G::value[Id].kind;
-  static constexpr std::size_t arity = G::value[Id].args.size();
+  static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
+  /// The node that computes argument K.
   template <std::size_t K>
   static constexpr std::size_t arg_id = G::value[Id].args[K];
 
@@ -63,6 +64,7 @@ struct step {
   static constexpr std::int64_t extent(const dim& d, const frame& f) {
     return d.symbol == "sequence_length" ? f.rows : d.extent;
   }
+  /// Elements of a node's value in this run.
   template <std::size_t Node>
   static std::int64_t elements(const frame& f) {
     std::int64_t n = 1;
@@ -70,6 +72,7 @@ struct step {
     return n;
   }
 
+  /// Where a node's value is.
   template <std::size_t Node>
   static void* address(const frame& f) {
     constexpr location l = planned<G>::layout.of[Node];
@@ -86,6 +89,7 @@ struct step {
   static std::span<T> out(const frame& f) {
     return {static_cast<T*>(address<Id>(f)), static_cast<std::size_t>(elements<Id>(f))};
   }
+  /// Argument K.
   template <std::size_t K, class T = float>
   static std::span<const T> in(const frame& f) {
     constexpr std::size_t a = arg_id<K>;
@@ -106,8 +110,11 @@ struct step {
     for (std::size_t i = axis; i < g[Node].dims().size(); ++i) cols *= extent(g[Node].dims()[i], f);
     return {static_cast<T*>(address<Node>(f)), elements<Node>(f) / cols, cols};
   }
+  /// The result as a matrix with one row for each last axis.
   static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
+  /// The same with rows of everything from `axis` on.
   static matrix_view<float> out_matrix(const frame& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
+  /// Argument K as a matrix with one row for each last axis.
   template <std::size_t K>
   static matrix_view<const float> in_matrix(const frame& f) {
     return matrix<arg_id<K>, const float>(f);

@@ -33,6 +33,7 @@ struct qwen3 {
   static constexpr std::string_view model_type = "qwen3";
 
   static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
+  /// Hidden states of n tokens, f32 [1,n,H].
   static constexpr tensor_type hidden_type(std::int64_t n) { return {dtype::f32, {1, rows(n), C.hidden_size}}; }
 
   /// (input_ids [1,S]) -> hidden_states [1,S,H]

@@ -46,6 +46,7 @@ class block_quantizer {
   /// Scales of one row, and bytes of its codes: two 4-bit codes to a byte, the first in the low half; the last block is
   /// padded with zero bytes.
   std::size_t blocks() const { return (k_ + block - 1) / block; }
+  /// Bytes of the packed codes of a row.
   std::size_t packed_bytes() const { return byte_size(Format::type, blocks() * block); }
 
   /// Throws `error` at NaN and infinity.

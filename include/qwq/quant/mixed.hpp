@@ -141,6 +141,7 @@ constexpr bool have_one_convention(type_list<Format...>) {
 /// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
 template <quantization_scheme Base, class... Exceptions>
 struct mixed : Base {
+  /// The weights that become something else than in the base scheme.
   static constexpr weight_exceptions exceptions = [] {
     weight_exceptions all;
     (detail::exception_to_scheme<Exceptions>::add(all), ...);
@@ -149,8 +150,10 @@ struct mixed : Base {
   static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
                                    exceptions.empty() ? nullptr : &exceptions};
 
+  /// How weights become codes, in each of the ways that there are.
   using weight_formats = detail::join<qwq::weight_formats<Base>,
                                       typename detail::exception_to_scheme<Exceptions>::formats...>;
+  /// The schemes that layers have.
   using layer_schemes =
       detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
   static_assert(detail::have_one_convention(

@@ -21,6 +21,7 @@ namespace qwq {
 /// above, and (|x| - end)^2 outside. Ends are edges of bins (64 to an octave), up to 8 octaves below the extreme value.
 class mse_observer : public detail::observer_base {
  public:
+  /// `bits`: of the codes that the values are to become.
   explicit mse_observer(int bits = 8) : bits_(bits) {
     if (bits < 2 || bits > 16) throw error("mse: expected 2 to 16 bits, found " + std::to_string(bits));
   }
@@ -56,7 +57,7 @@ class mse_observer : public detail::observer_base {
     return best;
   }
 
-  int bits() const { return bits_; }
+  int bits() const { return bits_; }  ///< Bits of the codes.
 
  private:
   using histogram = detail::signed_histogram<detail::octave_axis>;

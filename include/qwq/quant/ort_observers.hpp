@@ -116,6 +116,7 @@ class ort_signed_histogram {
 /// extrema, of which every call after the first moves the range by `constant`.
 class ort_minmax {
  public:
+  /// As the calibrator's arguments of those names.
   explicit ort_minmax(bool symmetric = false, bool moving_average = false, float constant = 0.01f)
       : symmetric_(symmetric), moving_average_(moving_average), constant_(constant) {}
 
@@ -161,6 +162,7 @@ class ort_minmax {
 /// bins begin at the least |x| of the first call. Otherwise each side loses half of the rest.
 class ort_percentile {
  public:
+  /// As the calibrator's arguments of those names.
   explicit ort_percentile(double percent = 99.999, bool symmetric = true, std::size_t bins = 2048)
       : percent_(percent), symmetric_(symmetric), bins_(bins), signed_(bins) {
     if (!(percent >= 0 && percent <= 100))
@@ -244,6 +246,7 @@ class ort_percentile {
 /// call, the range of the data.
 class ort_entropy {
  public:
+  /// As the calibrator's arguments of those names.
   explicit ort_entropy(std::size_t bins = 128, std::size_t quantized_bins = 128)
       : quantized_bins_(quantized_bins), histogram_(bins) {
     if (quantized_bins < 2 || bins < quantized_bins)

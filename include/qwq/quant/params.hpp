@@ -100,9 +100,11 @@ struct int_format {
   using convention = Convention;
   /// Codes that a range is spread over.
   static constexpr std::int32_t qmin = Convention::scale_range({T, Symmetric}).min;
+  /// Largest code that weights take.
   static constexpr std::int32_t qmax = Convention::scale_range({T, Symmetric}).max;
   /// Codes that values are clipped to.
   static constexpr std::int32_t type_min = kernel::full_range(T).min;
+  /// Largest code of the type.
   static constexpr std::int32_t type_max = kernel::full_range(T).max;
 };
 

@@ -44,7 +44,7 @@ class percentile_observer : public detail::observer_base {
     return {std::clamp(value_at(cut), all.low, all.high), std::clamp(value_at(n - 1 - cut), all.low, all.high)};
   }
 
-  std::uint32_t kept() const { return kept_; }
+  std::uint32_t kept() const { return kept_; }  ///< Values that are kept of each tail.
 
  private:
   static constexpr std::uint32_t million = 1'000'000;

@@ -24,7 +24,7 @@ struct weight_type {
 /// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
 struct weight_exception {
   text<47> name{};
-  weight_type as{};
+  weight_type as{};  ///< What it becomes.
 };
 using weight_exceptions = fixed_vector<weight_exception, 16>;
 
@@ -37,6 +37,7 @@ struct placement {
   /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
   const weight_exceptions* others = nullptr;
 
+  /// Whether activations become integers.
   constexpr bool quantizes_activations() const { return activation != dtype::f32; }
   constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
   /// What a weight becomes.

@@ -67,15 +67,19 @@ struct weight_only_scheme {
   static constexpr placement types{dtype::f32, Weight, extent::products, Block};
 };
 
+/// 4 bits in blocks of 32.
 struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
   static constexpr std::string_view name = "w4_g32";
 };
+/// 4 bits in blocks of 128.
 struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
   static constexpr std::string_view name = "w4_g128";
 };
+/// 8 bits in blocks of 32.
 struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
   static constexpr std::string_view name = "w8_g32";
 };
+/// 8 bits in blocks of 128.
 struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
   static constexpr std::string_view name = "w8_g128";
 };

@@ -52,6 +52,7 @@ struct power_of_two {
   static constexpr kernel::scaling by = Convention::by;
   static constexpr kernel::code_range scale_range(int_spec f) { return Convention::scale_range(f); }
 
+  /// Scale and zero point of a range, as TICO computes them.
   static constexpr qparams compute_qparams(int_spec f, range r, float min_real_range = 0) {
     qparams p = Convention::compute_qparams(f, r, min_real_range);
     constexpr std::uint32_t mantissa = 0x7fffff;

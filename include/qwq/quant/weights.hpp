@@ -119,6 +119,7 @@ struct weight_params {
   std::vector<std::int32_t> zero_points;
 
   weight_params() = default;
+  /// Scales and zero points of the ranges that were measured.
   explicit weight_params(const weight_ranges& ranges, float min_real_range = 0, bool reduce_range = false)
       : shared(ranges.shared()) {
     for (const range r : ranges.result()) {

@@ -39,6 +39,7 @@ class progress {
     if (line_open_) std::fputc('\n', out_);
   }
 
+  /// Counts `count` items as done; any thread may call it.
   void tick(std::size_t count = 1) noexcept {
     done_ += count;
     if (done_ >= next_) show();

@@ -34,8 +34,8 @@ struct model_fidelity {
 /// The output of one layer against the float model's.
 struct layer_fidelity {
   std::string name;
-  double peir = detail::not_measured, mean_abs_diff = detail::not_measured, cosine = detail::not_measured,
-         sqnr_db = detail::not_measured;
+  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;
+  double cosine = detail::not_measured, sqnr_db = detail::not_measured;
 };
 
 /// Values of a graph that the scheme must quantize, and those that it did.
@@ -45,7 +45,7 @@ struct coverage_count {
 
 /// The same values of the float and of the quantized model.
 struct value_pairs {
-  std::vector<float> reference, quantized;
+  std::vector<float> reference, quantized;  ///< Values of both models, one pair for each point.
 };
 
 /// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
@@ -54,10 +54,10 @@ struct fidelity_report {
   model_fidelity fidelity;                     ///< over the prefill
   model_fidelity decode;                       ///< the same, token by token through the KV cache
   std::vector<layer_fidelity> layers;          ///< in the order of the model
-  coverage_count coverage;
+  coverage_count coverage;  ///< Edges that are quantized.
   std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
-  std::vector<written_file> files;
-  greedy_divergence divergence;
+  std::vector<written_file> files;  ///< What was written.
+  greedy_divergence divergence;  ///< How far texts are continued alike.
   value_pairs logits;                          ///< of the first tokens, for a scatter plot
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;

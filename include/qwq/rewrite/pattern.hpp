@@ -13,7 +13,7 @@ namespace qwq {
 struct pattern_node {
   op kind = op::input;
   char variable = 0;  // the name under which the rule reads what was matched; 0: none
-  bool anything = false;
+  bool anything = false;  ///< Matches any value.
   bool shared = false;
   fixed_vector<std::uint8_t, 10> args{};
   const op_row* operation = nullptr;  // null where the pattern matches anything
@@ -26,6 +26,7 @@ struct pattern_node {
 struct pattern {
   fixed_vector<pattern_node, 24> nodes{};
 
+  /// The name of the root's value in the rule; 0 when it has none.
   constexpr char variable() const { return nodes.back().variable; }
   /// Makes the value of this (sub-)pattern readable in the rule as `name`.
   constexpr pattern as(char name) const {
@@ -101,12 +102,14 @@ constexpr pattern attention(const pattern& q, const pattern& keys, const pattern
 
 /// Which value each variable of a pattern stands for.
 struct bindings {
+  /// A variable and its value.
   struct bound {
-    char variable;
+    char variable;  ///< Name of the variable.
     node_id id;
   };
   fixed_vector<bound, 16> values{};
 
+  /// The value of a variable; `no_node` when the pattern has no such variable.
   constexpr node_id find(char variable) const {
     for (const bound& v : values)
       if (v.variable == variable) return v.id;
@@ -116,9 +119,9 @@ struct bindings {
 
 /// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
 struct rewriting {
-  graph_ref g;
-  std::uint16_t* uses;
-  node_id* instead;
+  graph_ref g;  ///< The graph.
+  std::uint16_t* uses;  ///< Readers of each node.
+  node_id* instead;  ///< What is read in place of each node.
 
   /// The node that stands for `id` now.
   constexpr node_id resolve(node_id id) const {

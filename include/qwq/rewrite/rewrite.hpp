@@ -12,7 +12,7 @@ namespace qwq {
 
 /// One firing of a rule.
 struct firing {
-  std::string_view rule{};
+  std::string_view rule{};  ///< Name of the rule.
   text<47> where{};  // module of the node that was replaced
 };
 
@@ -20,7 +20,7 @@ inline constexpr std::size_t max_firings = 320;
 
 /// What a rewrite did, in order.
 struct trace {
-  fixed_vector<firing, max_firings> firings{};
+  fixed_vector<firing, max_firings> firings{};  ///< What fired, in order.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;

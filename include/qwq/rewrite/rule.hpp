@@ -11,14 +11,16 @@ namespace qwq {
 /// What a rule sees of the place where its pattern matched.
 class match {
  public:
+  /// `found` at the node `root` of the graph that `b` appends to.
   constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
       : b_(&b), state_(&state), found_(found), root_(root) {}
 
   /// The value that a variable stands for.
   constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
+  /// The node that computes it.
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
-  constexpr const node& root() const { return (*b_)[root_]; }
-  constexpr builder& graph() const { return *b_; }
+  constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
+  constexpr builder& graph() const { return *b_; }  ///< For leaves of the replacement.
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
@@ -28,10 +30,12 @@ class match {
     replaced_.push_back({found_.find(variable.variable()), by.id});
   }
 
+  /// One value that is read in place of another.
   struct replacement {
-    node_id old_id = no_node;
-    node_id new_id = no_node;
+    node_id old_id = no_node;  ///< The one that was matched.
+    node_id new_id = no_node;  ///< The one that is read instead.
   };
+  /// What `replace` was told.
   constexpr const fixed_vector<replacement, 4>& replaced() const { return replaced_; }
 
  private:
@@ -49,8 +53,8 @@ constexpr bool always(const match&) { return true; }
 /// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.
 struct rule {
   std::string_view name;
-  pattern from;
-  expr (*to)(match&);
+  pattern from;  ///< What is looked for.
+  expr (*to)(match&);  ///< Builds what is read instead.
   /// Condition on the match.
   bool (*when)(const match&) = always;
 };

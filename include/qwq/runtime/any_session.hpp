@@ -32,6 +32,7 @@ class any_session {
     std::int64_t kv_heads = 0, head_dim = 0;
     std::vector<float> data;
   };
+  /// A copy of a layer's keys, or values, as f32.
   virtual cached_rows cached(std::int64_t layer, bool keys) const = 0;
 };
 

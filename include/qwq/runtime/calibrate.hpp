@@ -143,6 +143,7 @@ class observer_bank final : public calibration_listener {
 
 }  // namespace detail
 
+/// How ranges are found.
 struct calibration_options {
   any_observer observer{};
   std::int64_t decode_steps = 32;       ///< Tokens that each prompt is continued by, at most.

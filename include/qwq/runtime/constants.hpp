@@ -164,7 +164,7 @@ class constant_store {
   constant_store(const checkpoint& from, bool quantized, granularity weights)
       : from_(from), quantized_(quantized), shared_(weights) {}
 
-  const checkpoint& source() const { return from_; }
+  const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
 
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>

@@ -17,6 +17,7 @@ namespace qwq {
 template <class T>
 class kv_cache {
  public:
+  /// Room for `capacity` tokens in each layer.
   kv_cache(std::int64_t layers, std::int64_t kv_heads, std::int64_t capacity, std::int64_t head_dim)
       : kv_heads_(kv_heads),
         capacity_(capacity),

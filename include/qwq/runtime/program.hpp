@@ -91,7 +91,9 @@ template <class Model, target Target, quantization_scheme Scheme, std::int64_t R
 struct program {
   using scheme = Scheme;
   static constexpr std::int64_t layer_count = Model::config.num_hidden_layers;
+  /// What embedding and head are compiled for.
   using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
+  /// How they are quantized.
   static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
 
   using embedding = compiled<typename Model::template embedding<Rows>, outer, outer_types>;
@@ -101,7 +103,9 @@ struct program {
     using scheme = LayerScheme;
   };
   using layer = layer_in<Scheme>;  ///< one without exceptions
+  /// The layer, compiled once for each way in which its weights are quantized.
   using layer_kinds = detail::map<layer_in, layer_schemes<Scheme>>;
+  /// Which of them layer i is.
   static constexpr std::size_t layer_kind(std::int64_t i) { return layer_scheme_index<Scheme>(i, layer_count); }
   /// Calls f with the kind of layer `i`, as a `std::type_identity`.
   template <class F>
@@ -124,9 +128,11 @@ struct model_parts {
 
 /// Where in a model a part is.
 struct part_place {
-  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;
+  /// Kinds of parts.
+  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;  ///< The part.
   std::size_t index = 0;  // of the layer
 
+  /// What the part has among those of all.
   template <class Parts>
   auto& of(Parts& all) const {
     return which == embedding ? all.embedding

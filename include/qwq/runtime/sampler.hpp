@@ -31,6 +31,7 @@ class sampler {
   /// `vocab_size` candidates are allocated here, none later.
   sampler(sampling how, std::size_t vocab_size) : how_(how), random_(how.seed) { order_.resize(vocab_size); }
 
+  /// Draws the next token.
   std::int32_t operator()(std::span<const float> logits) {
     if (how_.temperature <= 0) return argmax(logits);
     order_.resize(logits.size());

@@ -70,12 +70,14 @@ class bound_model {
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
 
+  /// How weights are bound.
   struct options {
     std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
     granularity weights = granularity::tensor;
     bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration
   };
 
+  /// Binds every weight. Throws `error` when one is missing or of another shape.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         store_(from, o.quantized, o.weights),
@@ -106,7 +108,9 @@ class bound_model {
 class layer_listener {
  public:
   virtual ~layer_listener() = default;
+  /// Input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
+  /// Result of the final norm, [tokens, H].
   virtual void final_norm(matrix_view<const float> rows) = 0;
 };
 
@@ -122,7 +126,7 @@ class calibration_listener {
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class session {
  public:
-  using bound = bound_model<Model, Target, Scheme>;
+  using bound = bound_model<Model, Target, Scheme>;  ///< What the session reads its weights from.
 
   /// `activations`: parameters of the slots; null runs the graph in float. `threads`: null runs on the calling thread.
   explicit session(const bound& weights, const calibration_result* activations = nullptr, executor* threads = nullptr)

@@ -46,7 +46,7 @@ constexpr auto cache_slots(std::string_view kind) {
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
 template <class Target, std::int64_t HeadDim>
 struct cache_host {
-  explicit cache_host(double) {}
+  explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
 };
 
 /// Inputs of the layer graphs that are the same for all layers of a run, for heads of `HeadDim` channels. A prompt with
@@ -55,11 +55,13 @@ struct cache_host {
 template <leaves_cache_to_host Target, std::int64_t HeadDim>
 class cache_host<Target, HeadDim> {
  public:
+  /// Tokens of the prefill graph, and of a text at most.
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
   /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
   static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
 
+  /// `theta`: base of the rotary embedding.
   explicit cache_host(double theta)
       : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),
         cos_(static_cast<std::size_t>((length + prompt) * HeadDim)),

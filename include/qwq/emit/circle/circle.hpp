@@ -26,9 +26,9 @@ namespace to_circle {
 
 /// Who reads a target's files, and what quantization is in them.
 struct file_kind {
-  flavour reader;
-  form quantized;
-  bool per_head;
+  flavour reader;  ///< Circle or TFLite.
+  form quantized;  ///< How quantized values are written.
+  bool per_head;  ///< Attention is written head by head.
 };
 
 template <class Target> inline constexpr bool kind_of = false;  // no target of ours
@@ -42,7 +42,7 @@ concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>
 /// One of the two graphs of a model: its parts, and the parameters of their activations (null: they stay in float).
 struct mode {
   std::string name;
-  program_parts parts;
+  program_parts parts;  ///< Its graphs.
   const activation_params* tuned = nullptr;
 
   /// Parameters of one part of it.

@@ -25,15 +25,16 @@ enum class form : std::uint8_t {
 /// Codes and parameters of a value.
 struct encoding {
   dtype type = dtype::f32;
-  quantization params;
+  quantization params;  ///< Scale and zero point, or one for each row.
   friend bool operator==(const encoding&, const encoding&) = default;
 };
 
 /// A value of a part: its tensor, and how that is encoded. A value [1,heads,rows,columns] can also be held head by
 /// head, as tensors [1,1,rows,columns]; then the tensor of the whole is there when somebody asked for it.
 struct written_value {
-  tensor_id tensor = no_tensor;
-  encoding how;
+  tensor_id tensor = no_tensor;  ///< Where it is in the file.
+  encoding how;  ///< What its elements stand for.
+  /// The same divided by heads, where attention is written head by head.
   std::vector<tensor_id> heads{};
 };
 
@@ -88,6 +89,7 @@ class graph_writer {
 
   /// Full name of the checkpoint tensor of a weight leaf.
   std::string tensor_of_leaf() const { return tensor_name(part_->prefix, layer_, self().name); }
+  /// The slot of the current leaf; null when it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
 
   /// Appends an operator that computes the current node's value from `inputs`.

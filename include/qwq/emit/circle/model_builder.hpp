@@ -127,7 +127,8 @@ class model_builder {
 
   schema::TensorT& at(tensor_id t) { return *graph_->tensors[static_cast<std::size_t>(t)]; }
   const schema::ModelT& model() const { return model_; }
-  flavour reader() const { return flavour_; }
+  flavour reader() const { return flavour_; }  ///< What the file is written for.
+  /// Whether the file leaves the extent open.
   bool is_dynamic(const dim& d) const { return dynamic_ && d.named(); }
 
   /// Writes the whole to `file`, which has `write`, `pad_to`, `position` and `name`: the tables, then the bytes of the

@@ -19,10 +19,11 @@ using namespace to_file;
 struct block_columns {
   const quantized_source& rows;
   dtype type;
-  std::int64_t n, k;
+  std::int64_t n, k;  ///< Extents of the matrix [N, K].
 
+  /// Type of the codes in the file.
   dtype written() const { return bits(type) == 4 ? dtype::i4 : dtype::i8; }
-  std::int64_t blocks() const { return (k + rows.block - 1) / rows.block; }
+  std::int64_t blocks() const { return (k + rows.block - 1) / rows.block; }  ///< Blocks of a row.
 
   /// Scales [blocks, N].
   std::vector<float> scales() const {

@@ -23,6 +23,7 @@ class export_folder {
 
   external_data& data() { return data_; }
 
+  /// Adds a model. Throws `error` when it has 2 GB or more without its data.
   void add(const std::string& name, const ::onnx::ModelProto& model) {
     std::string bytes;
     if (!model.SerializeToString(&bytes))
@@ -30,6 +31,7 @@ class export_folder {
                   " bytes");
     files_.add(name).write(bytes);
   }
+  /// Adds a text file.
   void add(const std::string& name, const std::string& text) { files_.add(name).write(text); }
 
   /// Copies those of the named files that are in `from`.

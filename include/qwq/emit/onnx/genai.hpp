@@ -106,6 +106,7 @@ inline constexpr op_map genai_ops = contrib_ops.with(op::rms_norm, write_simplif
                                         .with(op::linear, write_matmul_nbits)
                                         .with(op::embedding, write_gather_block_quantized);
 
+/// Opset 21 and contrib operators.
 template <>
 struct flavour<onnx_genai> {
   static constexpr dialect versions{21, 1, 10};

@@ -29,6 +29,7 @@ struct written_output {
 /// Writes parts into one model. The functions of the op map see it while it stands at a node.
 class graph_writer {
  public:
+  /// Writes to `model` by the functions of `ops`, with the bytes of `constants`; all must outlive it.
   graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops,
                const emit_options& options = {})
       : model_(model), constants_(constants), ops_(ops), options_(options) {}
@@ -72,6 +73,7 @@ class graph_writer {
     for (const node_id a : self().args) all.push_back(values_[a]);
     return all;
   }
+  /// Makes an existing value that of the current node.
   void set_value(std::string name) { values_[id_] = std::move(name); }
 
   /// The name that the value of an input has outside of the part.

@@ -25,6 +25,7 @@ namespace qwq::to_onnx {
 
 /// Versions that a file declares. ir 10 is the lowest that opset 21 allows.
 struct dialect {
+  /// Versions of the operator sets and of the file format.
   std::int64_t ai_onnx = 21, com_microsoft = 1, ir = 10;
 };
 
@@ -74,6 +75,7 @@ class model_builder {
   model_builder(const model_builder&) = delete;
   model_builder& operator=(const model_builder&) = delete;
 
+  /// Whether the file leaves the extent open, under its name.
   bool is_symbolic(const dim& d) const { return d.named() && std::ranges::find(fixed_, d.symbol) == fixed_.end(); }
 
   /// `base`, or `base_1`, `base_2`, ... when it is taken.
@@ -89,6 +91,7 @@ class model_builder {
     return stored;
   }
 
+  /// Whether there is a value of that name.
   bool has_value(const std::string& name) const { return values_.contains(name); }
   void input(const std::string& name, const tensor_type& type) { describe(*graph().add_input(), name, type); }
   void output(const std::string& name, const tensor_type& type) { describe(*graph().add_output(), name, type); }
@@ -186,6 +189,7 @@ class model_builder {
     return initializer(name, name, dtype::i64, {},
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(&value, 1))); });
   }
+  /// The same in f32.
   std::string scalar(double value) {
     char name[32];
     std::snprintf(name, sizeof name, "float_%.9g", value);

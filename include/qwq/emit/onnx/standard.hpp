@@ -46,6 +46,7 @@ inline value_names write_positions_and_mask(model_builder& m) {
   return names;
 }
 
+/// Opset 23: operators for norm, rotation and attention.
 template <>
 struct flavour<onnx_standard> {
   static constexpr dialect versions{23, 1, 11};
@@ -54,6 +55,7 @@ struct flavour<onnx_standard> {
   static constexpr auto prelude = write_positions;
 };
 
+/// Opset 21: the same in smaller operators.
 template <>
 struct flavour<onnx_standard_21> {
   static constexpr dialect versions{21, 1, 10};

@@ -28,6 +28,7 @@ struct writing {
   /// Writes what all layers read beside the cache, and names it by the inputs of a layer.
   value_names (*prelude)(model_builder&);
 
+  /// That of a target.
   template <class Target>
   static constexpr writing of() {
     using f = flavour<Target>;
@@ -37,8 +38,12 @@ struct writing {
 
 /// Names of the model's inputs and outputs, as both runtimes expect them.
 namespace whole_names {
-inline const std::string ids = "input_ids", mask = "attention_mask", logits = "logits";
+inline const std::string ids = "input_ids";        ///< Token ids.
+inline const std::string mask = "attention_mask";  ///< 1 for each token, cached ones included.
+inline const std::string logits = "logits";        ///< Logits.
+/// A layer's cache as the model gets it.
 inline std::string past(const std::string& layer, const char* kind) { return "past_key_values." + layer + '.' + kind; }
+/// The same as it is given back.
 inline std::string present(const std::string& layer, const char* kind) { return "present." + layer + '.' + kind; }
 }  // namespace whole_names
 

@@ -22,8 +22,13 @@ namespace to_onnx {
 
 /// Names of the values between the stages, as winml-cli has them.
 namespace winml_names {
-inline const std::string ids = "input_ids", embedded = "input_hidden_states", transformed = "output_hidden_states",
-                         logits = "logits", last_position = "past_seq_len", total = "total_seq_len";
+inline const std::string ids = "input_ids";                     ///< Token ids.
+inline const std::string embedded = "input_hidden_states";      ///< Hidden states in front of the layers.
+inline const std::string transformed = "output_hidden_states";  ///< Hidden states behind the final norm.
+inline const std::string logits = "logits";                     ///< Logits.
+inline const std::string last_position = "past_seq_len";        ///< Position of the last token of a run.
+inline const std::string total = "total_seq_len";               ///< Number of tokens, cached ones included.
+/// A layer's cache, past or present.
 inline std::string cache(const std::string& kind, std::int64_t layer) { return kind + '_' + std::to_string(layer); }
 }  // namespace winml_names
 
