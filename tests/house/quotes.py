@@ -51,8 +51,9 @@ def check(root):
         problems += found[0]
         sources += found[1]
     for example in sorted((root / "examples").glob("*/main.cpp")):
-        if str(example.relative_to(root)) not in sources:
-            problems.append(f"{example.relative_to(root)}: no page quotes it")
+        folder = str(example.parent.relative_to(root)) + "/"
+        if not any(source.startswith(folder) for source in sources):
+            problems.append(f"{folder}: no page quotes it")
     return problems, sources
 
 

@@ -27,6 +27,7 @@ struct int8_rows {
   static constexpr std::size_t bytes(std::int64_t rows, std::int64_t cols, std::int64_t block) {
     return static_cast<std::size_t>(rows * (row_size(cols, block) + (cols + block - 1) / block * 8));
   }
+  /// Rows in `bytes(...)` of the caller's memory.
   int8_rows(std::byte* memory, std::int64_t row_count, std::int64_t col_count, std::int64_t block_size)
       : rows(row_count),
         cols(col_count),

@@ -13,6 +13,7 @@ namespace qwq::kernel::simd {
 template <class Byte, bool Signed>
 struct int4_at {
   Byte* bytes;
+  /// The code `even` places further.
   int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
 };
 
