@@ -200,7 +200,7 @@ void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels
 /// With one set for each column. The sets of a block of columns are made once for many rows.
 template <class Arch, bool Streaming, class To, class From, class F>
 void map_columns(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols, const channel_affine& p, F f) {
-  constexpr std::int64_t many = 64, block = 512;
+  constexpr std::int64_t many = 64, block = 1024;
   constexpr int tile = 2;
   for (std::int64_t i = 0; i < rows; i += many)
     for (std::int64_t j = 0; j < cols; j += block) {

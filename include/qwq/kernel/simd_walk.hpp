@@ -64,23 +64,25 @@ void put(To y, batch<Arch> x, Count count) {
     store<Arch>(y, x, count);
 }
 
-/// Calls f(k, i) for every whole batch of [0, n), k < Lines from one to the next so that each can have its own
-/// accumulator; returns where what is left begins. Prefetchers follow each page on its own: of memory that is in no cache,
-/// four pages in turn come up to half again as fast as one after the other.
+/// Calls f(k, i) for every whole batch of [0, n), k < Lines in turn so that each can have its own accumulator (a loop that
+/// needs none has one line); returns where what is left begins. Prefetchers follow each page on its own: of memory that
+/// is in no cache, four pages in turn come up to half again as fast as one after the other.
 template <class Arch, int Lines, class F>
 [[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, F&& f) {
-  constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4, per_page = Lines / pages;
-  static_assert(Lines % pages == 0 && Lines <= 8);
+  constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
+  constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
+  static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
   std::int64_t i = 0;
   if (n * static_cast<std::int64_t>(sizeof(float)) >= static_cast<std::int64_t>(streaming_bytes))
     for (; i + pages * page <= n; i += pages * page)
       for (std::int64_t first = i; first < i + page; first += per_page * width) {
-        QWQ_UNROLL for (int k = 0; k < Lines; ++k) f(k, first + k / per_page * page + k % per_page * width);
+        QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
       }
-  for (; i + Lines * width <= n; i += Lines * width) {
+  for (const std::int64_t end = n - (n - i) % (Lines * width); i < end; i += Lines * width) {
     QWQ_UNROLL for (int k = 0; k < Lines; ++k) f(k, i + k * width);
   }
-  for (; i + width <= n; i += width) f(0, i);
+  if constexpr (Lines > 1)
+    for (const std::int64_t end = n - (n - i) % width; i < end; i += width) f(0, i);
   return i;
 }
 
@@ -90,7 +92,7 @@ template <class Arch, int Lines, class F>
 template <class Arch, bool Streaming = false, class To, class From, class F>
 void transform(To y, From x, std::int64_t n, F f) {
   const auto i =
-      walk<Arch, 4>(n, [&](int, std::int64_t k) { put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{}); });
+      walk<Arch, 1>(n, [&](int, std::int64_t k) { put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{}); });
   if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
 }
 /// The same for a few batches, unrolled.
