@@ -25,7 +25,8 @@ struct node {
   text<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
   text<31> made_by{};
-  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point.
+  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot whose
+  /// grid the result is put on by the step itself, as fake_quant would (`has_epilogue`).
   std::int16_t slot = -1;
   /// op::custom: the row of the operator.
   const op_row* custom = nullptr;
@@ -41,6 +42,11 @@ constexpr text<47> where(const node& n) {
   text<47> out = n.name;
   if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
   return out;
+}
+
+/// Whether a step does to its result what a fake_quant behind it would.
+constexpr bool has_epilogue(const node& n) {
+  return n.slot >= 0 && n.kind != op::quantize && n.kind != op::dequantize && n.kind != op::fake_quant;
 }
 
 /// A value that the graph hands out, under a name.

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "qwq/core/fixed_vector.hpp"
+#include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel {
@@ -74,16 +75,16 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 
 }  // namespace detail
 
-/// y = a + b along `axes`; y is dense.
-template <class Arch = xsimd::default_arch>
-void add(float* y, const float* a, const float* b, const broadcast_axes& axes) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [](auto u, auto v) { return u + v; });
+/// y = finish(a + b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u + v); });
 }
 
-/// y = a * b along `axes`; y is dense.
-template <class Arch = xsimd::default_arch>
-void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [](auto u, auto v) { return u * v; });
+/// y = finish(a * b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u * v); });
 }
 
 }  // namespace qwq::kernel

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "qwq/core/view.hpp"
+#include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel {
@@ -10,7 +11,7 @@ namespace qwq::kernel {
 namespace detail {
 
 template <class Arch, class F>
-void map(std::span<float> y, F&& f) {
+[[gnu::always_inline]] inline void map(std::span<float> y, F&& f) {
   simd::strips<Arch>(static_cast<std::int64_t>(y.size()),
                      [&](std::int64_t i, auto count) { simd::store<Arch>(y.data() + i, f(i, count), count); });
 }
@@ -54,12 +55,12 @@ void silu(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = silu(gate) * up
-template <class Arch = xsimd::default_arch>
-void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up) {
+/// y = silu(gate) * up, each result through `finish`
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue finish = {}) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
     const auto v = simd::load<Arch>(gate.data() + i, count);
-    return v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count);
+    return finish(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
   });
 }
 

@@ -92,19 +92,19 @@ template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_affine& p,
                    writes how = writes::automatic) {
   detail::with_writes<Arch>(how, y, x, [&](auto streaming) {
-    detail::map_groups<Arch, streaming>(detail::rows_of(y), detail::rows_of(x), x.rows, x.cols, p, detail::to_fake);
+    detail::map_groups<Arch, streaming>(detail::plane_of(y), detail::plane_of(x), x.rows, x.cols, p, detail::to_fake);
   });
 }
 
 /// codes = clip(round(x / scale) + zero_point), in an 8- or 16-bit integer each.
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(matrix_view<Code> codes, matrix_view<const float> x, const group_affine& p) {
-  detail::map_groups<Arch, false>(detail::rows_of(codes), detail::rows_of(x), x.rows, x.cols, p, detail::to_code);
+  detail::map_groups<Arch, false>(detail::plane_of(codes), detail::plane_of(x), x.rows, x.cols, p, detail::to_code);
 }
 /// y = (code - zero_point) * scale
 template <class Arch = xsimd::default_arch, class Code>
 void dequantize(matrix_view<float> y, matrix_view<Code> codes, const group_affine& p) {
-  detail::map_groups<Arch, false>(detail::rows_of(y), detail::rows_of(codes), y.rows, y.cols, p, detail::to_value);
+  detail::map_groups<Arch, false>(detail::plane_of(y), detail::plane_of(codes), y.rows, y.cols, p, detail::to_value);
 }
 
 /// 4-bit codes, two to a byte, the first in the low half, rows one after the other: an even number of columns, in groups
@@ -112,14 +112,14 @@ void dequantize(matrix_view<float> y, matrix_view<Code> codes, const group_affin
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
-    detail::map_groups<Arch, false>(detail::plane<decltype(codes)>{codes, x.cols}, detail::rows_of(x), x.rows, x.cols,
+    detail::map_groups<Arch, false>(detail::plane<decltype(codes)>{codes, x.cols}, detail::plane_of(x), x.rows, x.cols,
                                     p, detail::to_code);
   });
 }
 template <class Arch = xsimd::default_arch>
 void dequantize_int4(matrix_view<float> y, std::span<const std::uint8_t> bytes, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
-    detail::map_groups<Arch, false>(detail::rows_of(y), detail::plane<decltype(codes)>{codes, y.cols}, y.rows, y.cols,
+    detail::map_groups<Arch, false>(detail::plane_of(y), detail::plane<decltype(codes)>{codes, y.cols}, y.rows, y.cols,
                                     p, detail::to_value);
   });
 }
@@ -199,8 +199,9 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group
                    writes how = writes::automatic) {
   detail::with_writes<Arch>(how, y, x, [&](auto streaming) {
     detail::with_group_scales<Arch>(x, p, [&](std::int64_t i, std::int64_t rows, const group_affine& groups) {
-      detail::map_groups<Arch, streaming>(detail::rows_of(y.rows_from(i, rows)), detail::rows_of(x.rows_from(i, rows)),
-                                          rows, x.cols, groups, detail::to_fake);
+      detail::map_groups<Arch, streaming>(detail::plane_of(y.rows_from(i, rows)),
+                                          detail::plane_of(x.rows_from(i, rows)), rows, x.cols, groups,
+                                          detail::to_fake);
     });
   });
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "qwq/core/view.hpp"
+#include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel {
@@ -32,17 +33,19 @@ void mean(std::span<float> y, matrix_view<const float> x) {
         static_cast<float>(x.cols);
 }
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row. `weight` has x.cols elements. y may be x.
-template <class Arch = xsimd::default_arch>
-void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps) {
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `finish`. `weight` has x.cols elements. y may
+/// be x.
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
+              Epilogue finish = {}) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const float* in = x.row(i);
     float* out = y.row(i);
     const float mean = detail::sum_of_squares<Arch>(in, x.cols) / static_cast<float>(x.cols);
     const simd::batch<Arch> factor(1.0f / std::sqrt(mean + eps));
     simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      simd::store<Arch>(out + j, simd::load<Arch>(in + j, count) * factor * simd::load<Arch>(weight.data() + j, count),
-                        count);
+      const auto scaled = simd::load<Arch>(in + j, count) * factor * simd::load<Arch>(weight.data() + j, count);
+      simd::store<Arch>(out + j, finish(scaled), count);
     });
   }
 }

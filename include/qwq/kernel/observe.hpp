@@ -98,14 +98,15 @@ struct moment_lanes {
   }
 };
 
-/// One pass over x for all of `parts`.
+/// One pass over x for all of `parts`; `far` as in `simd::walk`.
 template <class Arch, class... Parts>
-[[gnu::always_inline]] inline void observe(std::span<const float> x, Parts&... parts) {
+[[gnu::always_inline]] inline void observe(std::span<const float> x, bool far, Parts&... parts) {
   const auto n = static_cast<std::int64_t>(x.size());
-  const auto i = simd::walk<Arch, observed_lines<Arch>>(n, [&](int k, std::int64_t at) __attribute__((always_inline)) {
-    const auto v = simd::load<Arch>(x.data() + at);
-    (parts.take(k, v), ...);
-  });
+  const auto i =
+      simd::walk<Arch, observed_lines<Arch>>(n, far, [&](int k, std::int64_t at) __attribute__((always_inline)) {
+        const auto v = simd::load<Arch>(x.data() + at);
+        (parts.take(k, v), ...);
+      });
   if (i < n) (parts.take(1, simd::load_or<Arch>(x.data() + i, n - i, Parts::neutral)), ...);
 }
 
@@ -115,7 +116,7 @@ template <class Arch, class... Parts>
 template <class Arch = xsimd::default_arch>
 extrema min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
-  detail::observe<Arch>(x, lanes);
+  detail::observe<Arch>(x, simd::is_far(x.size()), lanes);
   return lanes.result();
 }
 
@@ -124,7 +125,7 @@ template <class Arch = xsimd::default_arch>
 std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
   detail::finite_lanes<Arch> finite;
-  detail::observe<Arch>(x, lanes, finite);
+  detail::observe<Arch>(x, simd::is_far(x.size()), lanes, finite);
   if (!finite.result()) return std::nullopt;
   return lanes.result();
 }
@@ -133,7 +134,7 @@ std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {
 template <class Arch = xsimd::default_arch>
 float abs_max(std::span<const float> x) {
   detail::magnitude_lanes<Arch> lanes;
-  detail::observe<Arch>(x, lanes);
+  detail::observe<Arch>(x, simd::is_far(x.size()), lanes);
   return lanes.result();
 }
 
@@ -143,7 +144,7 @@ moments sums(std::span<const float> x, moments seen = {}) {
   constexpr std::size_t block = 4096;
   for (std::size_t i = 0; i < x.size(); i += block) {
     detail::moment_lanes<Arch> lanes;
-    detail::observe<Arch>(x.subspan(i, std::min(block, x.size() - i)), lanes);
+    detail::observe<Arch>(x.subspan(i, std::min(block, x.size() - i)), simd::is_far(x.size()), lanes);
     const moments more = lanes.result();
     seen.sum += more.sum;
     seen.squares += more.squares;

@@ -157,13 +157,20 @@ struct plane {
   Pointer row(std::int64_t i) const { return first + i * stride; }
 };
 
+/// Calls f(parameters) with one set in all lanes.
+template <class Arch, class F>
+void with_lanes(const affine& p, F&& f) {
+  using batch = simd::batch<Arch>;
+  with_quotient<Arch>({&p.scale, 1}, p.by, [&](auto kind) {
+    f(lane_affine<Arch, kind.value>(batch(p.scale), batch(static_cast<float>(p.zero_point)), p.range));
+  });
+}
+
 /// y = f(parameters, x) with one set of parameters.
 template <class Arch, bool Streaming, class To, class From, class F>
 void map_affine(To y, From x, std::int64_t n, const affine& p, F f) {
-  using batch = simd::batch<Arch>;
-  with_quotient<Arch>({&p.scale, 1}, p.by, [&](auto kind) {
-    const lane_affine<Arch, kind.value> a(batch(p.scale), batch(static_cast<float>(p.zero_point)), p.range);
-    simd::transform<Arch, Streaming>(y, x, n, [a, f](batch v, std::int64_t) { return f(a, v); });
+  with_lanes<Arch>(p, [&](const auto& a) {
+    simd::transform<Arch, Streaming>(y, x, n, [a, f](simd::batch<Arch> v, std::int64_t) { return f(a, v); });
   });
 }
 
@@ -241,7 +248,7 @@ void with_group(std::int64_t n, F&& f) {
 }
 
 template <class T>
-plane<T*> rows_of(matrix_view<T> m) {
+plane<T*> plane_of(matrix_view<T> m) {
   return {m.data, m.row_stride};
 }
 
@@ -256,9 +263,9 @@ template <class Arch, class To, class From, class F>
 void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, writes how = writes::cached) {
   with_writes<Arch>(how, y, x, [&](auto streaming) {
     if (p.axis == channel_axis::row)
-      with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(rows_of(y), rows_of(x), x.rows, cols, p, f); });
+      with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(plane_of(y), plane_of(x), x.rows, cols, p, f); });
     else
-      map_columns<Arch, streaming>(rows_of(y), rows_of(x), x.rows, x.cols, p, f);
+      map_columns<Arch, streaming>(plane_of(y), plane_of(x), x.rows, x.cols, p, f);
   });
 }
 

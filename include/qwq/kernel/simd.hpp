@@ -357,7 +357,8 @@ batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
   return batch<Arch>::load_unaligned(lane);
 }
 
-/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left.
+/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left. (Inlined, so that what f refers to
+/// stays in registers: behind a reference it would be read again after every store.)
 template <class Arch, class F>
 QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   std::int64_t i = 0;

@@ -64,16 +64,19 @@ void put(To y, batch<Arch> x, Count count) {
     store<Arch>(y, x, count);
 }
 
+/// Whether `n` floats are more than the caches hold.
+constexpr bool is_far(std::size_t n) { return n * sizeof(float) >= streaming_bytes; }
+
 /// Calls f(k, i) for every whole batch of [0, n), k < Lines in turn so that each can have its own accumulator (a loop that
 /// needs none has one line); returns where what is left begins. Prefetchers follow each page on its own: of memory that
-/// is in no cache, four pages in turn come up to half again as fast as one after the other.
+/// is `far`, in no cache, four pages in turn come up to half again as fast as one after the other.
 template <class Arch, int Lines, class F>
-[[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, F&& f) {
+[[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, bool far, F&& f) {
   constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
   constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
   static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
   std::int64_t i = 0;
-  if (n * static_cast<std::int64_t>(sizeof(float)) >= static_cast<std::int64_t>(streaming_bytes))
+  if (far)
     for (; i + pages * page <= n; i += pages * page)
       for (std::int64_t first = i; first < i + page; first += per_page * width) {
         QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
@@ -91,8 +94,9 @@ template <class Arch, int Lines, class F>
 /// reference.
 template <class Arch, bool Streaming = false, class To, class From, class F>
 void transform(To y, From x, std::int64_t n, F f) {
-  const auto i =
-      walk<Arch, 1>(n, [&](int, std::int64_t k) { put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{}); });
+  const auto i = walk<Arch, 1>(n, is_far(static_cast<std::size_t>(n)), [&](int, std::int64_t k) {
+    put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{});
+  });
   if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
 }
 /// The same for a few batches, unrolled.
@@ -111,8 +115,7 @@ namespace detail {
 template <class Arch, class To, class F>
 void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
   if constexpr (simd::streams<Arch> && std::is_same_v<To, float*>)
-    if (y != x &&
-        (how == writes::streaming || (how == writes::automatic && count * sizeof(float) >= streaming_bytes))) {
+    if (y != x && (how == writes::streaming || (how == writes::automatic && simd::is_far(count)))) {
       f(std::true_type{});
       return simd::end_of_stream();
     }

@@ -35,15 +35,15 @@ float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
 
 }  // namespace detail
 
-/// y = exp(x - max(x)) / sum, row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
+/// y = exp(x - max(x)) * (1 / sum), row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
 template <class Arch = xsimd::default_arch>
 void softmax(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     float* out = y.row(i);
     const float max = detail::row_max<Arch>(x.row(i), x.cols);
-    const simd::batch<Arch> total(detail::exp_shifted<Arch>(out, x.row(i), x.cols, max));
+    const simd::batch<Arch> share(1 / detail::exp_shifted<Arch>(out, x.row(i), x.cols, max));
     simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      simd::store<Arch>(out + j, simd::load<Arch>(out + j, count) / total, count);
+      simd::store<Arch>(out + j, simd::load<Arch>(out + j, count) * share, count);
     });
   }
 }

@@ -11,6 +11,7 @@
 #include "qwq/kernel/broadcast.hpp"
 #include "qwq/kernel/elementwise.hpp"
 #include "qwq/kernel/embedding.hpp"
+#include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/layout.hpp"
 #include "qwq/kernel/linear.hpp"
 #include "qwq/kernel/norm.hpp"
@@ -183,6 +184,20 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
   (f(std::integral_constant<std::size_t, K>{}), ...);
 }
 
+/// Calls use(finish), once, with what the step does to each element of its result before it stores it. A step with a
+/// slot puts its result on the slot's grid in quantized runs, and shows it in calibration.
+template <class S, class F>
+void with_epilogue(frame& f, F&& use) {
+  constexpr std::int16_t slot = S::self().slot;
+  if constexpr (slot < 0) {
+    use(kernel::as_is{});
+  } else {
+    if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
+    use(kernel::as_is{});
+    if (f.listener != nullptr) f.listener->observe(static_cast<std::size_t>(slot), S::out(f));
+  }
+}
+
 }  // namespace detail
 
 // One specialisation per operator. Leaves, views and results of several have no step (see has_step).
@@ -191,16 +206,20 @@ template <>
 struct kernel_of<op::add> {
   template <class S>
   static void run(frame& f) {
-    kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                detail::broadcast_operands<S>(f));
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                  detail::broadcast_operands<S>(f), finish);
+    });
   }
 };
 template <>
 struct kernel_of<op::mul> {
   template <class S>
   static void run(frame& f) {
-    kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                     detail::broadcast_operands<S>(f));
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                       detail::broadcast_operands<S>(f), finish);
+    });
   }
 };
 template <>
@@ -235,7 +254,8 @@ template <>
 struct kernel_of<op::swiglu> {
   template <class S>
   static void run(frame& f) {
-    kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f));
+    detail::with_epilogue<S>(
+        f, [&](auto finish) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), finish); });
   }
 };
 template <>
@@ -256,8 +276,10 @@ template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
   static void run(frame& f) {
-    kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                     static_cast<float>(S::self().attr.value));
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
+                       static_cast<float>(S::self().attr.value), finish);
+    });
   }
 };
 template <>

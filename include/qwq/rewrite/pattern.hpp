@@ -22,7 +22,8 @@ struct pattern_node {
 /// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
 ///     var('x') * sigmoid(var('x'))
 /// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
-/// either order. What lies between root and variables may have no other reader, unless it is `shared()`.
+/// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
+/// epilogue computes more than its operator, and only a variable matches it.
 struct pattern {
   fixed_vector<pattern_node, 24> nodes{};
 
@@ -145,7 +146,7 @@ struct attempt {
     const pattern_node& want = p.nodes[at];
     const node& n = g[id];
     if (!want.anything) {
-      if (&row(n) != want.operation || n.args.size() != want.args.size()) return false;
+      if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
       if (want.operation->commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;

@@ -2,6 +2,7 @@
 // Fusions: rules that a session applies last, for the same values in fewer passes over memory.
 #pragma once
 
+#include "qwq/rules/epilogue.hpp"
 #include "qwq/rules/mlp.hpp"
 
 namespace qwq::rules {
@@ -15,6 +16,8 @@ inline constexpr rule fuse_qk_norm_rope{
     [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
 
 /// Every fusion, each on unless a target is taken `without` it.
-inline constexpr rule fuse[] = {fuse_silu, fuse_swiglu, fuse_qk_norm_rope};
+inline constexpr rule fuse[] = {
+    fuse_silu,           fuse_swiglu,        fuse_qk_norm_rope, fuse_norm_fake_quant, fuse_swiglu_fake_quant,
+    fuse_add_fake_quant, fuse_mul_fake_quant};
 
 }  // namespace qwq::rules
