@@ -11,8 +11,7 @@
 
 namespace qwq::kernel::detail {
 
-/// Keys that are scored before their values are added. A block is read as four runs side by side: prefetchers follow
-/// each page of memory on its own.
+/// Keys that are scored before their values are added.
 inline constexpr std::int64_t stream_block = 128;
 /// Query heads of one pass over the keys.
 inline constexpr std::int64_t stream_queries = 16;
@@ -34,11 +33,18 @@ void fetch_ahead(const T* row) {
   __builtin_prefetch(reinterpret_cast<const char*>(row) + 1024, 0, 2);
 }
 
-/// Scores of four keys: score[r][at[n]] = q[r] . key[n].
+/// The order in which a block of `count` keys is read: key `(*this)(i)` is the i-th. Four runs take turns, since
+/// prefetchers follow each page of memory on its own.
+struct stream_order {
+  std::int64_t count, run = count / 4;
+
+  std::int64_t operator()(std::int64_t i) const { return i < 4 * run ? i / 4 + i % 4 * run : std::min(i, count - 1); }
+};
+
+/// Adds to sum[r][n] the lanes of the products of q[r] and key[n].
 template <class Arch, int R, class T>
-QWQ_INLINE inline void score_four(stream_scores* score, const stream_query* query, const T* const (&key)[4],
-                                  std::int64_t head_dim, const std::int64_t (&at)[4]) {
-  simd::batch<Arch> sum[R][4];
+QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][4], const stream_query* query,
+                                     const T* const (&key)[4], std::int64_t head_dim) {
   QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
   QWQ_UNROLL for (int n = 0; n < 4; ++n) fetch_ahead(key[n]);
   simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
@@ -49,10 +55,26 @@ QWQ_INLINE inline void score_four(stream_scores* score, const stream_query* quer
       QWQ_UNROLL for (int n = 0; n < 4; ++n) sum[r][n] = simd::fma<Arch>(q, k[n], sum[r][n]);
     }
   });
-  QWQ_UNROLL for (int r = 0; r < R; ++r) {
-    float sums[4];
-    simd::store_sums<Arch>(sums, sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
-    QWQ_UNROLL for (int n = 0; n < 4; ++n) score[r][at[n]] = sums[n];
+}
+
+/// score[r][i] = q[r] . key of the i-th key of a block, for i up to the next multiple of the lanes.
+template <class Arch, int R, class T>
+void score_block(stream_scores* score, const stream_query* query, const T* key, std::int64_t head_dim,
+                 stream_order order) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  for (std::int64_t i = 0; i < order.count; i += width) {
+    simd::batch<Arch> quads[R][width / 4];
+    QWQ_UNROLL for (int n = 0; n < width / 4; ++n) {
+      const std::int64_t at = i + 4 * n;
+      simd::batch<Arch> sum[R][4];
+      multiply_keys<Arch, R>(sum, query,
+                             {key + order(at) * head_dim, key + order(at + 1) * head_dim,
+                              key + order(at + 2) * head_dim, key + order(at + 3) * head_dim},
+                             head_dim);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) quads[r][n] =
+          simd::add_quads<Arch>(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+    }
+    QWQ_UNROLL for (int r = 0; r < R; ++r) simd::store<Arch>(score[r] + i, simd::add_parts<Arch>(quads[r]));
   }
 }
 
@@ -93,10 +115,17 @@ void stream_value_tile(const stream_query* query, const stream_scores* weight, c
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
       first ? simd::batch<Arch>(0.0f)
             : simd::load<Arch>(query[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
-  for (std::int64_t j = 0; j < keys; ++j) QWQ_UNROLL for (int c = 0; c < C; ++c) {
-      const auto v = simd::load<Arch>(value + j * head_dim + d + c * width, count);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][j]), sum[r][c]);
+  const auto add = [&](std::int64_t i, std::int64_t j) QWQ_INLINE {
+    const T* row = value + j * head_dim + d;
+    fetch_ahead(row);
+    QWQ_UNROLL for (int c = 0; c < C; ++c) {
+      const auto v = simd::load<Arch>(row + c * width, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][i]), sum[r][c]);
     }
+  };
+  const std::int64_t run = keys / 4;  // as in stream_order
+  for (std::int64_t j = 0; j < run; ++j) QWQ_UNROLL for (int n = 0; n < 4; ++n) add(4 * j + n, j + n * run);
+  for (std::int64_t j = 4 * run; j < keys; ++j) add(j, j);
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
       simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
 }
@@ -110,19 +139,18 @@ void stream_one_block(stream_query* query, kv_view<T> keys, kv_view<T> values, s
   const std::int64_t head_dim = keys.head_dim;
   alignas(64) stream_scores score[R];
   const T* const key = keys.at(head, j0);
-  const std::int64_t run = count / 4;
-  const auto score_at = [&](const std::int64_t(&at)[4]) QWQ_INLINE {
-    score_four<Arch, R>(
-        score, query, {key + at[0] * head_dim, key + at[1] * head_dim, key + at[2] * head_dim, key + at[3] * head_dim},
-        head_dim, at);
-  };
-  for (std::int64_t j = 0; j < run; ++j) score_at({j, j + run, j + 2 * run, j + 3 * run});
-  if (const std::int64_t last = count - 1; 4 * run < count)
-    score_at({4 * run, std::min(4 * run + 1, last), std::min(4 * run + 2, last), last});
+  const stream_order order{count};
+  score_block<Arch, R>(score, query, key, head_dim, order);
+  float key_scales[stream_block], value_scales[stream_block];
+  if constexpr (is_kv_code<T>)
+    for (std::int64_t i = 0; i < count; ++i) {
+      key_scales[i] = keys.scale_at(head, j0)[order(i)];
+      value_scales[i] = values.scale_at(head, j0)[order(i)];
+    }
   float keep[R];
   for (int r = 0; r < R; ++r)
-    keep[r] = weigh<Arch>(query[r], score[r], count, scale, is_kv_code<T> ? keys.scale_at(head, j0) : nullptr,
-                          is_kv_code<T> ? values.scale_at(head, j0) : nullptr);
+    keep[r] = weigh<Arch>(query[r], score[r], count, scale, is_kv_code<T> ? key_scales : nullptr,
+                          is_kv_code<T> ? value_scales : nullptr);
   constexpr std::int64_t width = simd::lanes<Arch>;
   const T* const value = values.at(head, j0);
   std::int64_t d = 0;

@@ -6,38 +6,64 @@
 
 namespace qwq::kernel::simd {
 
-/// out[0..3] = the sums of the lanes of a, b, c and d, each.
+/// Lanes of a, b, c and d on the way to their sums: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the
+/// k-th of them.
 template <class Arch>
-void store_sums(float* out, batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
+batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) {
     const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    const __m512 abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd),
-                                      _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(abcd), 1)));
-    return _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
   }
 #endif
 #if defined(__AVX__)
   if constexpr (detail::lanes_256<Arch>) {
     const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    const __m256 abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-    return _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
   }
 #endif
 #if defined(__SSE2__)
   if constexpr (detail::lanes_128<Arch>) {
     const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
     const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee)));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee));
   }
 #endif
-  out[0] = reduce_add<Arch>(a);
-  out[1] = reduce_add<Arch>(b);
-  out[2] = reduce_add<Arch>(c);
-  out[3] = reduce_add<Arch>(d);
+  const batch<Arch> rows[4] = {a, b, c, d};
+  float lane[lanes<Arch>], out[lanes<Arch>];
+  for (std::int64_t k = 0; k < 4; ++k) {
+    store<Arch>(lane, rows[k]);
+    for (std::int64_t i = 0; i < lanes<Arch>; i += 4)
+      out[i + k] = (lane[i] + lane[i + 1]) + (lane[i + 2] + lane[i + 3]);
+  }
+  return load<Arch>(out);
+}
+
+/// Results of `add_quads` to sums: lane 4k + i is the sum of the lanes of the i-th that made the k-th.
+template <class Arch>
+batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m512 a = quads[0], b = quads[1], c = quads[2], d = quads[3];
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  }
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_add_ps(_mm256_permute2f128_ps(quads[0], quads[1], 0x20),
+                         _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
+#endif
+  if constexpr (detail::lanes_128<Arch>) return quads[0];
+  float lane[lanes<Arch>], out[lanes<Arch>] = {};
+  for (std::int64_t k = 0; k < lanes<Arch> / 4; ++k) {
+    store<Arch>(lane, quads[k]);
+    for (std::int64_t i = 0; i < lanes<Arch>; ++i) out[4 * k + i % 4] += lane[i];
+  }
+  return load<Arch>(out);
 }
 
 /// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
