@@ -6,7 +6,7 @@ Writes compare.json, compare.txt (the table, which is also printed) and compare.
   {"machine": ..., "rows": [{"kernel", "shape", "threads", "unit", "ours", "limit", "percent_of_limit", "peers": {...}}]}
 
 Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--node NODE --onnxruntime DIR [--models DIR]]
-                  BENCHMARK...
+                  [--torch PYTHON] BENCHMARK...
        compare.py --out DIR --readme README.md      (its table is made again from DIR/compare.json)
 """
 import argparse
@@ -56,13 +56,13 @@ def processors(threads):
     return sorted(os.sched_getaffinity(0))[-threads:]
 
 
-def run_node(node, onnxruntime, rows, quick):
-    """Adds what ONNX Runtime needs for the same work."""
+def run_peer(command, rows, quick):
+    """Adds what a peer needs for the same work: it reads rows, and writes those that it knows with its seconds."""
     for threads in sorted({row["threads"] for row in rows}):
         mine = {key(row): row for row in rows if row["threads"] == threads}
         question = json.dumps({"quick": quick, "rows": [dict(zip(KEY, k)) for k in mine]})
-        done = subprocess.run([node, HERE / "peers" / "ort.mjs", onnxruntime], input=question, stdout=subprocess.PIPE,
-                              text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
+        done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=True,
+                              preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
         for answer in json.loads(done.stdout):
             row = mine[key(answer)]
             row["peers"][answer["peer"]] = row["amount"] / answer["seconds"] * SCALE[row["unit"]]
@@ -175,6 +175,7 @@ def main():
     arguments.add_argument("--node", help="times ONNX Runtime too")
     arguments.add_argument("--onnxruntime", help="a folder that has onnxruntime-node in its node_modules")
     arguments.add_argument("--models", type=pathlib.Path, help="a folder of emitted models, for ONNX Runtime")
+    arguments.add_argument("--torch", help="a Python that has torch")
     arguments.add_argument("--readme", type=pathlib.Path)
     a = arguments.parse_args()
 
@@ -188,9 +189,11 @@ def main():
         found_machine, found = run_family(program, flags)
         machine = found_machine or machine
         if a.node and found:
-            run_node(a.node, a.onnxruntime, found, a.quick)
+            run_peer([a.node, HERE / "peers" / "ort.mjs", a.onnxruntime], found, a.quick)
             if a.models:
                 run_models(a.node, a.onnxruntime, a.models, found, a.quick)
+        if a.torch and found:
+            run_peer([a.torch, HERE / "peers" / "torch_peer.py"], found, a.quick)
         rows += found
     if not rows:
         sys.exit(f"compare.py: no benchmark matches '{a.filter}'")

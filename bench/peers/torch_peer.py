@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Times in torch what our kernels were timed on.
+
+Usage: torch_peer.py < {"quick": bool, "rows": [{"kernel", "shape", "threads"}]} > the same rows with {"peer", "seconds"}
+Rows that torch has nothing for are left out.
+"""
+import itertools
+import json
+import re
+import sys
+import time
+
+import torch
+
+TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+CODES = {"u8": (0, 255, 128), "i8": (-128, 127, 0), "u16": (0, 65535, 32768), "i16": (-32768, 32767, 0)}
+
+
+def best_seconds(f, quick):
+    """Short samples of calls in a row, the best of them, as for ours."""
+    f()
+    start = time.perf_counter()
+    f()
+    once = max(time.perf_counter() - start, 1e-7)
+    calls, samples = max(1, round(2e-3 / once)), 2 if quick else 15
+    best = float("inf")
+    for _ in range(samples):
+        start = time.perf_counter()
+        for _ in range(calls):
+            f()
+        best = min(best, (time.perf_counter() - start) / calls)
+    return best
+
+
+def fake_quant(code, axis, rows, columns):
+    x, (low, high, zero) = torch.randn(rows, columns), CODES[code]
+    if axis is None:
+        return lambda: torch.fake_quantize_per_tensor_affine(x, 0.01, zero, low, high)
+    count, dim = (rows, 0) if axis == "row" else (columns, 1)
+    scales, zeros = torch.full((count,), 0.01), torch.full((count,), zero, dtype=torch.int32)
+    return lambda: torch.fake_quantize_per_channel_affine(x, scales, zeros, dim, low, high)
+
+
+def group_int4(rows, columns):
+    x = torch.randn(rows * columns // 32, 32)
+    scales, zeros = torch.full((len(x),), 0.1), torch.zeros(len(x), dtype=torch.int32)
+    return lambda: torch.fake_quantize_per_channel_affine(x, scales, zeros, 0, -8, 7)
+
+
+def attention(kind, prompt, total, heads, kv_heads, dim):
+    q = torch.randn(1, heads, total if prompt else 1, dim).to(TYPES[kind])
+    k, v = (torch.randn(1, kv_heads, total, dim).to(TYPES[kind]) for _ in range(2))
+    return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=prompt, enable_gqa=True)
+
+
+def linear(m, k, n):
+    # As many matrices as no cache holds, where each is read for one row alone.
+    count = 1 if m > 1 else 1 + (384 << 20) // (4 * n * k)
+    x, weights = torch.randn(m, k), [torch.randn(n, k) for _ in range(count)]
+    turns = itertools.cycle(weights)
+    return lambda: torch.nn.functional.linear(x, next(turns))
+
+
+def call_of(kernel, n):
+    """The same work on the numbers of a shape, or None."""
+    if match := re.fullmatch(r"fake_quant_(u8|u16|i8|i16)(?:_(row|column))?", kernel):
+        return fake_quant(*match.groups(), *n)
+    if kernel == "group_int4":
+        return group_int4(*n)
+    if kernel in ("observer_minmax", "observer_histogram"):
+        x = torch.randn(*n)
+        return (lambda: torch.aminmax(x)) if kernel == "observer_minmax" else (lambda: torch.histc(x, 2048, -4, 4))
+    if match := re.fullmatch(r"attention_(decode|prefill_\d+)_(f32|f16|bf16)", kernel):
+        return attention(match[2], match[1] != "decode", *n)
+    if re.fullmatch(r"gem[mv]_f32", kernel):
+        return linear(*n)
+    return None
+
+
+def main():
+    question, found = json.load(sys.stdin), []
+    with torch.inference_mode():
+        for row in question["rows"]:
+            torch.set_num_threads(row["threads"])
+            shape = re.match(r"\d+(x\d+)*", row["shape"])
+            f = call_of(row["kernel"], [int(n) for n in shape[0].split("x")]) if shape else None
+            if f is not None:
+                fields = {name: row[name] for name in ("kernel", "shape", "threads")}
+                found.append({**fields, "peer": f"torch {torch.__version__}",
+                              "seconds": best_seconds(f, question["quick"])})
+    print(json.dumps(found))
+
+
+main()
