@@ -44,7 +44,9 @@ std::shared_ptr<const void> last_loaded;
 template <class Target>
 struct loaded {
   checkpoint from = checkpoint::open(QWQ_BENCH_CHECKPOINT);
-  bound_model<model, Target, scheme> weights{from, {.positions = 1024}};
+  bound_model<model, Target, scheme> weights;
+
+  loaded() : weights(from, {.positions = 1024}) {}
 
   static std::shared_ptr<const loaded> get() {
     static std::weak_ptr<const loaded> known;
