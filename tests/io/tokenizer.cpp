@@ -58,7 +58,7 @@ std::string streamed(const ids& tokens, bool skip_special) {
   qwq::stream_decoder decoder(tiny(), skip_special);
   std::string all;
   for (const auto id : tokens) {
-    const std::string text = decoder.push(id);
+    const std::string text(decoder.push(id));
     std::string checked;
     CHECK(qwq::detail::append_repaired(checked, text) == 0);
     CHECK(checked == text);

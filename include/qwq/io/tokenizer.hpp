@@ -2,6 +2,7 @@
 // Qwen's tokenizer, from tokenizer.json: text to ids and back, as Hugging Face's tokenizers do it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -103,6 +104,9 @@ class tokenizer {
     if (id < 0 || id >= vocab_size() || (skip_special && is_special(id))) return {};
     return bytes_[static_cast<std::size_t>(id)];
   }
+
+  /// Bytes of the longest token.
+  std::size_t longest_token() const { return longest_; }
 
   /// True for added tokens that are marked special, such as <|im_end|>.
   bool is_special(std::int32_t id) const {
@@ -235,6 +239,7 @@ class tokenizer {
     }
     if (!bytes_[index].empty()) place.refuse("an id of its own");
     bytes_[index] = detail::unspell(token);
+    longest_ = std::max(longest_, bytes_[index].size());
     ids_.emplace(token, id);
     return id;
   }
@@ -242,6 +247,7 @@ class tokenizer {
   std::unordered_map<std::string, std::int32_t, detail::string_hash, std::equal_to<>> ids_;  // by spelling
   std::vector<std::string> bytes_;  // by id
   std::vector<bool> special_;  // by id
+  std::size_t longest_ = 0;
   detail::bpe bpe_;
   detail::splitter splitter_;
   detail::added_tokens<char> raw_tokens_;

@@ -175,7 +175,7 @@ class exporter {
     const auto s = open_for(ids.size(), a_.max_new);
     sampler choose(a_.sample, static_cast<std::size_t>(model_.vocab_size));
     stream_decoder text(*tokenizer_, true);
-    const auto show = [](const std::string& piece) {
+    const auto show = [](std::string_view piece) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);
     };
@@ -183,7 +183,8 @@ class exporter {
       show(text.push(id));
       return true;
     });
-    show(text.finish() + "\n");
+    show(text.finish());
+    show("\n");
   }
 
   /// Hidden states of every chunk, one after the other.
