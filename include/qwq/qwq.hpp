@@ -7,6 +7,8 @@
 #include "qwq/io/chat_template.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/safetensors_writer.hpp"
+#include "qwq/kernel/group.hpp"
+#include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
 #include "qwq/lower/trace.hpp"
 #include "qwq/model/qwen3.hpp"
