@@ -6,8 +6,9 @@ include(GNUInstallDirs)
 set(qwq_package_dir ${CMAKE_INSTALL_DATADIR}/cmake/qwq)
 
 # One export set per component, so that a core-only user needs neither ICU nor ONNX to be installed.
-install(DIRECTORY include/qwq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
-install(FILES single_include/qwq.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+# To copy into a project. Where qwq is installed, <qwq.hpp> includes the headers, so that a program may use others beside it.
+install(FILES single_include/qwq.hpp DESTINATION ${CMAKE_INSTALL_DATADIR}/qwq/single_include)
 install(FILES ${qwq_circle_header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/qwq/emit/circle)
 install(TARGETS qwq EXPORT qwq-core)
 install(EXPORT qwq-core NAMESPACE qwq:: FILE qwq-coreTargets.cmake DESTINATION ${qwq_package_dir})

@@ -31,7 +31,8 @@ if(WAY STREQUAL "deb")  # unpacked, as apt would into /
   run(dpkg-deb --extract ${deb} ${SCRATCH}/root)
   set(prefix ${SCRATCH}/root/usr)
   set(installed -DCMAKE_PREFIX_PATH=${prefix} -DQWQ_VERSION=${VERSION})
-  foreach(file share/doc/libqwq-dev/copyright include/qwq/emit/circle/circle_schema.hpp)
+  foreach(file include/qwq.hpp include/qwq/emit/circle/circle_schema.hpp share/doc/libqwq-dev/copyright
+               share/qwq/single_include/qwq.hpp)
     if(NOT EXISTS ${prefix}/${file})
       message(FATAL_ERROR "${deb} has no ${file}")
     endif()

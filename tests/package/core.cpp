@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A graph is rewritten while this compiles and runs on the kernels; nothing but headers is linked.
-#include <qwq/core/version.hpp>
-#include <qwq/lower/steps.hpp>
-#include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/mlp.hpp>
+#include <qwq.hpp>
+#include <qwq/emit/op_map.hpp>
 
 #include <boost/hana/tuple.hpp>
 #include <xsimd/xsimd.hpp>
