@@ -104,13 +104,14 @@ int main(int argc, char** argv) try {
   session.prefill(text.ids);
   const auto tuned = qwq::calibrate<model, target, scheme>(weights, std::span(&text, 1), {}, [](std::size_t) {});
   const qwq::kernel::affine params = tuned.prefill.layers[0][slot];
-  std::printf("Of the first token:\n");
+  std::printf("Its first elements, in steps of %.3g:\n", params.scale);
   for (const float x : seen.x) {
     std::uint16_t code = 0;
     qwq::kernel::quantize(std::span(&code, 1), std::span(&x, 1), params);
-    std::printf("  %6.3f is code %d, which stands for %6.3f\n", x, code,
+    std::printf("  %6.3f becomes a code that stands for %6.3f\n", x,
                 params.scale * static_cast<float>(code - params.zero_point));
   }
+  std::fflush(stdout);
 
   // emit
   qwq::emit<model, target, scheme>(weights, &tuned, {}, argv[2]);
