@@ -61,7 +61,8 @@ def run_peer(command, rows, quick):
     for threads in sorted({row["threads"] for row in rows}):
         mine = {key(row): row for row in rows if row["threads"] == threads}
         question = json.dumps({"quick": quick, "rows": [dict(zip(KEY, k)) for k in mine]})
-        done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=True,
+        limited = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=True, env=limited,
                               preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
         for answer in json.loads(done.stdout):
             row = mine[key(answer)]
@@ -72,7 +73,7 @@ def run_models(node, onnxruntime, models, rows, quick):
     """Adds what ONNX Runtime makes of the same models, which are in models/<model>_<type>."""
     asked = {}
     for row in rows:
-        match = re.fullmatch(r"model_(decode|prefill_(\d+))_([a-z0-9]+)", row["kernel"])
+        match = re.fullmatch(r"model_(decode|prefill_(\d+))_([a-z0-9]+)(_a8)?", row["kernel"])
         if match:
             folder = models / f"{row['shape']}_{match[3]}"
             asked.setdefault((folder, row["threads"]), {})[match[2] or "1"] = row
@@ -141,7 +142,7 @@ def as_svg(machine, rows):
 
 # Limits of the machine, variants and smaller kernels are left to compare.txt.
 IN_README = re.compile(r"fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)|attention_.*|gem[mv]_.*|"
-                       r"model_(decode|prefill_\d+)_[a-z0-9]+")
+                       r"model_(decode|prefill_\d+)_[a-z0-9]+(_a8)?")
 BEGIN, END = "<!-- bench/compare.py: begin -->\n", "<!-- bench/compare.py: end -->"
 
 
