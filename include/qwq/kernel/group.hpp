@@ -67,15 +67,19 @@ void with_int4(Byte* bytes, code_range range, F&& f) {
   f(simd::int4_at<Byte, false>{bytes});
 }
 
-/// The greatest |x| of as many groups as there are lanes.
+/// The greatest |x| of as many groups as there are lanes. What lies two pages further is fetched meanwhile: while these
+/// groups are quantized, nothing else would ask for it.
 template <class Arch, class Size>
 simd::batch<Arch> group_abs_max(const float* x, Size size) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> most[width];
   for (std::int64_t g = 0; g < width; ++g) {
     most[g] = simd::batch<Arch>(0.0f);
-    for (std::int64_t i = 0; i < size; i += width)
-      most[g] = simd::at_least<Arch>(xsimd::abs(simd::load<Arch>(x + g * size + i)), most[g]);
+    for (std::int64_t i = 0; i < size; i += width) {
+      const float* const at = x + g * size + i;
+      __builtin_prefetch(at + 2048, 0, 3);
+      most[g] = simd::at_least<Arch>(xsimd::abs(simd::load<Arch>(at)), most[g]);
+    }
   }
   return simd::reduce_max_each<Arch>(most);
 }
@@ -176,18 +180,41 @@ struct group_of_abs_max {
 
 namespace detail {
 
-/// Calls f(first_row, rows, groups) for parts of x small enough for the cache, their scales made just before.
-template <class Arch, class F>
-void with_group_scales(matrix_view<const float> x, const group_of_abs_max& p, F&& f) {
-  constexpr std::int64_t near = 4096;
+/// y = f(x) with the scales of the groups themselves, which are made for a part of x just before it is used: for as many
+/// groups as there are lanes where groups follow each other in memory, for some rows elsewhere.
+template <class Arch, bool Streaming, class To, class F>
+void map_groups_of_abs_max(plane<To> y, matrix_view<const float> x, const group_of_abs_max& p, F f) {
+  constexpr std::int64_t width = simd::lanes<Arch>, near = 4096;
+  const float highest = static_cast<float>(p.range.max);
+  const std::int64_t groups = group_count(x.cols, p.size);
+  const auto map_part = [&](plane<To> to, matrix_view<const float> part, std::size_t first, std::int64_t count) {
+    const auto scales = p.scales.subspan(first, static_cast<std::size_t>(count));
+    group_scales<Arch>(scales, part, p.size, highest, p.along);
+    map_groups<Arch, Streaming>(to, plane_of(part), part.rows, part.cols,
+                                group_affine{scales, {}, p.size, p.range, p.along, p.by}, f);
+  };
+  if (p.along == channel_axis::row && x.cols % p.size == 0 && x.row_stride == x.cols && y.stride == x.cols &&
+      p.size % width == 0) {
+    const plane<To> to{y.first, p.size};
+    const matrix_view<const float> all{x.data, x.rows * groups, p.size};
+    std::int64_t g = 0;
+    with_group(p.size, [&](auto size) {
+      for (; g + width <= all.rows; g += width) {
+        const std::span<float> scales(p.scales.data() + g, static_cast<std::size_t>(width));
+        simd::store<Arch>(scales.data(), scale_of<Arch>(group_abs_max<Arch>(all.row(g), size), highest));
+        map_rows<Arch, Streaming>(plane<To>{to.row(g), p.size}, plane_of(all.rows_from(g, width)), width, size,
+                                  channel_affine{scales, {}, p.range, channel_axis::row, p.by}, f);
+      }
+    });
+    return map_part(plane<To>{to.row(g), p.size}, all.rows_from(g, all.rows - g), static_cast<std::size_t>(g),
+                    all.rows - g);
+  }
   const bool down = p.along == channel_axis::column;
   const std::int64_t step = down ? p.size : std::max<std::int64_t>(1, near / std::max<std::int64_t>(1, x.cols));
   for (std::int64_t i = 0; i < x.rows; i += step) {
-    const std::int64_t rows = std::min(step, x.rows - i), groups = group_count(x.cols, p.size);
-    const auto first = static_cast<std::size_t>(down ? i / p.size * x.cols : i * groups);
-    const auto scales = p.scales.subspan(first, static_cast<std::size_t>(down ? x.cols : rows * groups));
-    group_scales<Arch>(scales, x.rows_from(i, rows), p.size, static_cast<float>(p.range.max), p.along);
-    f(i, rows, group_affine{scales, {}, p.size, p.range, p.along, p.by});
+    const std::int64_t rows = std::min(step, x.rows - i);
+    map_part(plane<To>{y.row(i), y.stride}, x.rows_from(i, rows),
+             static_cast<std::size_t>(down ? i / p.size * x.cols : i * groups), down ? x.cols : rows * groups);
   }
 }
 
@@ -198,17 +225,13 @@ template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_of_abs_max& p,
                    writes how = writes::automatic) {
   detail::with_writes<Arch>(how, y, x, [&](auto streaming) {
-    detail::with_group_scales<Arch>(x, p, [&](std::int64_t i, std::int64_t rows, const group_affine& groups) {
-      detail::map_groups<Arch, streaming>(detail::plane_of(y.rows_from(i, rows)),
-                                          detail::plane_of(x.rows_from(i, rows)), rows, x.cols, groups,
-                                          detail::to_fake);
-    });
+    detail::map_groups_of_abs_max<Arch, streaming>(detail::plane_of(y), x, p, detail::to_fake);
   });
 }
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_of_abs_max& p) {
-  detail::with_group_scales<Arch>(x, p, [&](std::int64_t i, std::int64_t rows, const group_affine& groups) {
-    quantize_int4<Arch>(bytes.subspan(static_cast<std::size_t>(i * x.cols / 2)), x.rows_from(i, rows), groups);
+  detail::with_int4(bytes.data(), p.range, [&](auto codes) {
+    detail::map_groups_of_abs_max<Arch, false>(detail::plane<decltype(codes)>{codes, x.cols}, x, p, detail::to_code);
   });
 }
 

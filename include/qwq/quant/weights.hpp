@@ -2,6 +2,7 @@
 // Round-to-nearest quantization of weight matrices, in two passes over rows that may come piecewise.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,7 +16,6 @@
 #include "qwq/core/view.hpp"
 #include "qwq/kernel/observe.hpp"
 #include "qwq/kernel/quantize.hpp"
-#include "qwq/quant/finite.hpp"
 #include "qwq/quant/params.hpp"
 
 namespace qwq {
@@ -71,7 +71,8 @@ class weight_ranges {
                   " from row " + std::to_string(first_row));
     for (std::int64_t i = 0; i < block.rows; ++i) {
       const auto row = block.span(i);
-      if (!detail::all_finite(row))
+      const auto seen = kernel::finite_min_max(row);
+      if (!seen)
         throw error(tensor_ + ": expected finite values, found NaN or infinity in row " +
                     std::to_string(first_row + i));
       if (shared_ == granularity::column) {
@@ -80,8 +81,8 @@ class weight_ranges {
           seen_[j].max = row[j] > seen_[j].max ? row[j] : seen_[j].max;
         }
       } else {
-        auto& seen = seen_[shared_ == granularity::row ? static_cast<std::size_t>(first_row + i) : 0];
-        seen = kernel::min_max(row, seen);
+        auto& all = seen_[shared_ == granularity::row ? static_cast<std::size_t>(first_row + i) : 0];
+        all = {std::min(all.min, seen->min), std::max(all.max, seen->max)};
       }
     }
     rows_seen_ += block.rows;
