@@ -204,33 +204,25 @@ TEST_CASE("circle file: flatc reads it with the schema") {
 namespace {
 
 /// A file that leaves holes where zeros are written.
-class sparse_file {
+class sparse_file final : public output_file {
  public:
   explicit sparse_file(const std::filesystem::path& path)
-      : name_(path.string()), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600)) {
+      : output_file(path.string()), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600)) {
     REQUIRE(fd_ >= 0);
   }
-  ~sparse_file() { ::close(fd_); }
-  void write(std::span<const std::byte> piece) {
+  ~sparse_file() override { ::close(fd_); }
+
+ private:
+  void put(std::span<const std::byte> piece) override {
     static constexpr std::byte zeros[1 << 16]{};
     const bool hole = piece.size() <= sizeof(zeros) && std::memcmp(piece.data(), zeros, piece.size()) == 0;
     if (!hole)
-      REQUIRE(::pwrite(fd_, piece.data(), piece.size(), static_cast<off_t>(position_)) ==
+      REQUIRE(::pwrite(fd_, piece.data(), piece.size(), static_cast<off_t>(position())) ==
               static_cast<ssize_t>(piece.size()));
-    position_ += piece.size();
-    REQUIRE(::ftruncate(fd_, static_cast<off_t>(position_)) == 0);
+    REQUIRE(::ftruncate(fd_, static_cast<off_t>(position() + piece.size())) == 0);
   }
-  void pad_to(std::size_t alignment) {
-    position_ = (position_ + alignment - 1) / alignment * alignment;
-    REQUIRE(::ftruncate(fd_, static_cast<off_t>(position_)) == 0);
-  }
-  std::uint64_t position() const { return position_; }
-  const std::string& name() const { return name_; }
 
- private:
-  std::string name_;
   int fd_;
-  std::uint64_t position_ = 0;
 };
 
 }  // namespace

@@ -157,13 +157,17 @@ TEST_CASE("onnx_genai: a tied table is stored once, packed as MatMulNBits packs 
         std::vector<std::int64_t>{64, 1, 16});
   CHECK(std::vector<std::int64_t>(rows->dims().begin(), rows->dims().end()) == std::vector<std::int64_t>{64, 16});
 
-  std::string codes, wanted_scales;
-  for_each_packed_block<w4_g32::weight_format>(e.weights.at("model.embed_tokens.weight"), [&](auto packed, auto s) {
-    codes.append(reinterpret_cast<const char*>(packed.data()), packed.size());
-    wanted_scales.append(reinterpret_cast<const char*>(s.data()), s.size_bytes());
+  inline_executor here;
+  weight_codes<w4_g32::weight_format> wanted(e.weights, e.weights.at("model.embed_tokens.weight"), granularity::row,
+                                             here);
+  std::string codes;
+  wanted.codes([&](std::span<const std::byte> piece) {
+    codes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
   });
+  const auto wanted_scales = std::as_bytes(std::span(wanted.scales()));
   CHECK(e.file.bytes(*product) == codes);
-  CHECK(e.file.bytes(*scales) == wanted_scales);
+  CHECK(e.file.bytes(*scales) ==
+        std::string_view(reinterpret_cast<const char*>(wanted_scales.data()), wanted_scales.size()));
   const auto described = nlohmann::json::parse(slurp(e.out / "config.json"));
   CHECK(described.at("transformers.js_config").at("dtype") == "q4");
 }
@@ -203,12 +207,13 @@ TEST_CASE("onnx_standard: matrices in blocks are stored as MatMul reads them") {
   CHECK(std::vector<std::int64_t>(codes->dims().begin(), codes->dims().end()) == std::vector<std::int64_t>{k, n});
   CHECK(std::vector<std::int64_t>(scale->dims().begin(), scale->dims().end()) == std::vector<std::int64_t>{blocks, n});
 
+  inline_executor here;
+  weight_codes<w4_g32::weight_format> wanted(e.weights, e.weights.at(name), granularity::row, here);
   std::vector<std::uint8_t> packed;
-  std::vector<float> scales;
-  for_each_packed_block<w4_g32::weight_format>(e.weights.at(name), [&](auto p, auto s) {
-    packed.insert(packed.end(), p.begin(), p.end());
-    scales.insert(scales.end(), s.begin(), s.end());
+  wanted.codes([&](std::span<const std::byte> piece) {
+    for (const std::byte b : piece) packed.push_back(std::to_integer<std::uint8_t>(b));
   });
+  const std::vector<float>& scales = wanted.scales();
   const std::string found = e.file.bytes(*codes), found_scales = e.file.bytes(*scale);
   int wrong = 0;
   for (std::size_t i = 0; i < n; ++i)

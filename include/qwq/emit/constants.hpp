@@ -8,12 +8,15 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "qwq/emit/options.hpp"
 #include "qwq/runtime/constants.hpp"
 
 namespace qwq::to_file {
@@ -28,14 +31,95 @@ inline std::string leaf_key(const std::string& what, double value) {
   return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
 }
 
-/// A quantized constant: scales and zero points (one, or one per row), and its codes whenever they are asked for. With
-/// `block` > 0 there is a scale for so many elements of a row, and codes are packed as `block_quantizer` does.
-struct quantized_source {
-  std::vector<float> scales;
-  std::vector<std::int32_t> zero_points;
-  byte_source codes;
-  std::int32_t block = 0;
+/// A quantized constant: codes, and scales and zero points for the tensor, for each row, or for each `block` elements of a
+/// row. What it costs to find them is paid when they are asked for.
+class quantized_source {
+ public:
+  virtual ~quantized_source() = default;
+  virtual std::size_t scale_count() const = 0;
+  virtual std::span<const float> scales() = 0;
+  /// As many as scales; none for blocks.
+  virtual std::span<const std::int32_t> zero_points() = 0;
+  /// One to a byte or wider, or in blocks as `block_quantizer` packs them.
+  virtual void codes(const byte_sink& sink) = 0;
+  /// Lets go of what can be found again.
+  virtual void forget() {}
+  std::int32_t block() const { return block_; }
+
+ protected:
+  explicit quantized_source(std::int32_t block = 0) : block_(block) {}
+
+ private:
+  std::int32_t block_;
 };
+
+/// How matrices of a checkpoint are read.
+struct matrix_reading {
+  const checkpoint& from;
+  granularity shared;
+  executor& threads;
+  bool only_sizes;  ///< all scales are 1, and nothing is read for them
+};
+
+namespace detail {
+
+template <class Format>
+constexpr std::int32_t block_of() {
+  if constexpr (blockwise_format<Format>) return Format::block;
+  return 0;
+}
+
+template <class Format>
+class quantized_matrix final : public quantized_source {
+ public:
+  quantized_matrix(const tensor_info& t, const matrix_reading& how)
+      : quantized_source(block_of<Format>()),
+        codes_(how.from, t, how.shared, how.threads),
+        only_sizes_(how.only_sizes) {}
+  std::size_t scale_count() const override { return codes_.scale_count(); }
+  std::span<const float> scales() override {
+    if (only_sizes_) ones_.assign(scale_count(), 1.0f);
+    return only_sizes_ ? ones_ : codes_.scales();
+  }
+  std::span<const std::int32_t> zero_points() override {
+    if (only_sizes_) zeros_.assign(block() > 0 ? 0 : scale_count(), 0);
+    return only_sizes_ ? zeros_ : codes_.zero_points();
+  }
+  void codes(const byte_sink& sink) override { codes_.codes(sink); }
+  void forget() override {
+    codes_.forget();
+    ones_ = {};
+    zeros_ = {};
+  }
+
+ private:
+  weight_codes<Format> codes_;
+  bool only_sizes_;
+  std::vector<float> ones_;
+  std::vector<std::int32_t> zeros_;
+};
+
+template <class Format>
+class quantized_vector final : public quantized_source {
+ public:
+  explicit quantized_vector(std::span<const float> x) : codes_(x.size()) {
+    const qparams p = constant_params<Format>(x);
+    scale_ = p.scale;
+    zero_point_ = p.zero_point;
+    kernel::quantize(std::span(codes_), x, to_affine<Format>(p));
+  }
+  std::size_t scale_count() const override { return 1; }
+  std::span<const float> scales() override { return {&scale_, 1}; }
+  std::span<const std::int32_t> zero_points() override { return {&zero_point_, 1}; }
+  void codes(const byte_sink& sink) override { sink(std::as_bytes(std::span(codes_))); }
+
+ private:
+  float scale_;
+  std::int32_t zero_point_;
+  std::vector<code_t<Format::type>> codes_;
+};
+
+}  // namespace detail
 
 /// What a scheme does to constants, behind pointers: emitters compile once for all schemes.
 class quantizer {
@@ -45,49 +129,32 @@ class quantizer {
   static quantizer of() {
     quantizer q;
     qwq::detail::for_each_type(all_weight_formats<Scheme>{}, [&]<class Format>(std::type_identity<Format>) {
-      q.matrices_.push_back({type_of_format<Format>(), &quantize_matrix<Format>});
+      q.matrices_.push_back({type_of_format<Format>(), &make_matrix<Format>});
     });
     qwq::detail::for_each_type(layer_schemes<Scheme>{}, [&]<class Layer>(std::type_identity<Layer>) {
       if constexpr (Layer::types.quantizes_activations())
-        q.constants_.push_back({Layer::types.activation, &quantize_constant<typename Layer::activation_format>});
+        q.constants_.push_back({Layer::types.activation, &make_vector<typename Layer::activation_format>});
     });
     return q;
   }
 
   /// Codes of a matrix, and of any other constant, for slot `s`.
-  quantized_source matrix(const slot& s, const tensor_info& t, granularity shared) const {
-    return find(matrices_, weight_type{s.type, s.block})(t, shared);
+  std::shared_ptr<quantized_source> matrix(const slot& s, const tensor_info& t, const matrix_reading& how) const {
+    return find(matrices_, weight_type{s.type, s.block})(t, how);
   }
   /// Codes of a constant of a slot.
-  quantized_source constant(const slot& s, std::vector<float> x) const { return find(constants_, s.type)(std::move(x)); }
+  std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
+    return find(constants_, s.type)(x);
+  }
 
  private:
   template <class Format>
-  static quantized_source quantize_matrix(const tensor_info& t, [[maybe_unused]] granularity shared) {
-    if constexpr (blockwise_format<Format>) {
-      quantized_source q{{}, {}, [&t](const byte_sink& sink) {
-                           for_each_packed_block<Format>(t, [&](auto packed, auto) { sink(std::as_bytes(packed)); });
-                         },
-                         Format::block};
-      for_each_packed_block<Format>(
-          t, [&](auto, auto scales) { q.scales.insert(q.scales.end(), scales.begin(), scales.end()); });
-      return q;
-    } else {
-      weight_params<Format> params = measure_weight<Format>(t, shared);
-      return {params.scales, params.zero_points, [&t, params](const byte_sink& sink) {
-                for_each_code_block(t, params, [&](auto codes) { sink(std::as_bytes(codes)); });
-              }};
-    }
+  static std::shared_ptr<quantized_source> make_matrix(const tensor_info& t, const matrix_reading& how) {
+    return std::make_shared<detail::quantized_matrix<Format>>(t, how);
   }
-
   template <class Format>
-  static quantized_source quantize_constant(std::vector<float> x) {
-    const qparams p = constant_params<Format>(x);
-    std::vector<code_t<Format::type>> codes(x.size());
-    kernel::quantize(std::span(codes), std::span<const float>(x), to_affine<Format>(p));
-    return {{p.scale}, {p.zero_point}, [codes = std::move(codes)](const byte_sink& sink) {
-              sink(std::as_bytes(std::span(codes)));
-            }};
+  static std::shared_ptr<quantized_source> make_vector(std::span<const float> x) {
+    return std::make_shared<detail::quantized_vector<Format>>(x);
   }
 
   template <class Key, class F>
@@ -95,28 +162,43 @@ class quantizer {
     return std::ranges::find(in, key, &std::pair<Key, F>::first)->second;
   }
 
-  std::vector<std::pair<weight_type, quantized_source (*)(const tensor_info&, granularity)>> matrices_;
-  std::vector<std::pair<dtype, quantized_source (*)(std::vector<float>)>> constants_;
+  using shared_source = std::shared_ptr<quantized_source>;
+  std::vector<std::pair<weight_type, shared_source (*)(const tensor_info&, const matrix_reading&)>> matrices_;
+  std::vector<std::pair<dtype, shared_source (*)(std::span<const float>)>> constants_;
 };
 
-/// Floats as elements of `type`, f32 or f16.
-inline void write_floats(std::span<const float> x, dtype type, const byte_sink& sink) {
-  if (type == dtype::f32) return sink(std::as_bytes(x));
-  if (type != dtype::f16) throw error("emit: expected f32 or f16 constants, found " + std::string(name(type)));
-  std::vector<float16> narrow;
-  narrow.reserve(x.size());
-  for (const float v : x) narrow.emplace_back(v);
-  sink(std::as_bytes(std::span(narrow)));
+/// Calls f(T{}) with the C++ type of constants of `type`, f32 or f16.
+template <class F>
+void with_float_type(dtype type, F&& f) {
+  if (type == dtype::f32) return f(float{});
+  if (type == dtype::f16) return f(float16{});
+  throw error("emit: expected f32 or f16 constants, found " + std::string(name(type)));
 }
 
-/// Constants of one export. Matrices are measured once, however many graphs read them.
+/// Floats as elements of `type`.
+inline void write_floats(std::span<const float> x, dtype type, const byte_sink& sink) {
+  with_float_type(type, [&]<class T>(T) {
+    if constexpr (std::is_same_v<T, float>) return sink(std::as_bytes(x));
+    const std::vector<T> narrow(x.begin(), x.end());
+    sink(std::as_bytes(std::span(narrow)));
+  });
+}
+
+/// Constants of one export. A matrix is read when its bytes are asked for, in slabs.
 class tensor_source {
  public:
-  /// Reads `from`, which must outlive it; `how` and `shared` say what weights become.
-  tensor_source(const checkpoint& from, quantizer how, granularity shared)
-      : from_(from), how_(std::move(how)), shared_(shared) {}
+  /// `keep_scales`: of all matrices, because the file has them in its tables; else only those of the matrix that was
+  /// looked at last, and where they are few.
+  tensor_source(const checkpoint& from, quantizer how, const emit_options& options, bool keep_scales = false)
+      : from_(from),
+        how_(std::move(how)),
+        keep_scales_(keep_scales),
+        reading_{from, options.weights, options.threads != nullptr ? *options.threads : here_,
+                 options.files.use == file_use::count} {}
+  tensor_source(const tensor_source&) = delete;
+  tensor_source& operator=(const tensor_source&) = delete;
 
-  granularity shared() const { return shared_; }
+  granularity shared() const { return reading_.shared; }
 
   /// The checkpoint tensor behind a weight leaf.
   const tensor_info& find(const node& n, const std::string& name) const { return find_weight(from_, n, name); }
@@ -125,33 +207,34 @@ class tensor_source {
   byte_source floats(const tensor_info& t, double multiplier, dtype type) const {
     return [this, &t, multiplier, type](const byte_sink& sink) {
       const bool matrix = t.shape.size() == 2;
-      const auto size = static_cast<std::int64_t>(t.size());
-      std::vector<float> block;
-      from_.sequential(t);
-      for_each_block(t, matrix ? t.shape[0] : 1, matrix ? t.shape[1] : size, block, [&](std::int64_t, auto rows) {
-        const auto x = std::span(block).first(static_cast<std::size_t>(rows.rows * rows.cols));
-        multiply(x, multiplier);
-        write_floats(x, type, sink);
+      const std::int64_t rows = matrix ? t.shape[0] : 1, cols = static_cast<std::int64_t>(t.size()) / rows;
+      with_float_type(type, [&]<class T>(T) {
+        std::vector<T> slab_values;
+        const auto begin = [&](std::int64_t count) { slab_values.resize(static_cast<std::size_t>(count * cols)); };
+        const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
+          T* to = slab_values.data() + (first - slab) * cols;
+          for (std::int64_t i = 0; i < block.rows * cols; ++i)
+            to[i] = static_cast<T>(block.data[i] * static_cast<float>(multiplier));
+        };
+        for_each_slab(from_, t, rows, cols, reading_.threads, begin, task,
+                      [&] { sink(std::as_bytes(std::span(slab_values))); });
       });
-      from_.release(t);
     };
   }
 
   /// Codes of the matrix of a product, for slot `s`.
-  const quantized_source& matrix(const slot& s, const tensor_info& t) {
-    const auto [at, added] = matrices_.try_emplace({t.name, s.type, s.block});
-    if (added) {
-      at->second = how_.matrix(s, t, shared_);
-      at->second.codes = [this, &t, codes = std::move(at->second.codes)](const byte_sink& sink) {
-        codes(sink);
-        from_.release(t);
-      };
-    }
-    return at->second;
+  std::shared_ptr<quantized_source> matrix(const slot& s, const tensor_info& t) {
+    constexpr std::size_t few = 256;
+    std::shared_ptr<quantized_source>& q = matrices_[{t.name, s.type, s.block}];
+    if (q == nullptr) q = how_.matrix(s, t, reading_);
+    if (!keep_scales_ && last_ != nullptr && last_ != q && last_->scale_count() > few) last_->forget();
+    return last_ = q;
   }
 
   /// Codes of any other constant.
-  quantized_source constant(const slot& s, std::vector<float> x) const { return how_.constant(s, std::move(x)); }
+  std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
+    return how_.constant(s, x);
+  }
 
   /// A RoPE table, all rows that its leaf declares.
   static byte_source table(const node& n) {
@@ -173,8 +256,11 @@ class tensor_source {
  private:
   const checkpoint& from_;
   quantizer how_;
-  granularity shared_;
-  std::map<std::tuple<std::string, dtype, std::int32_t>, quantized_source> matrices_;
+  bool keep_scales_;
+  inline_executor here_;
+  matrix_reading reading_;
+  std::map<std::tuple<std::string, dtype, std::int32_t>, std::shared_ptr<quantized_source>> matrices_;
+  std::shared_ptr<quantized_source> last_;
 };
 
 }  // namespace qwq::to_file

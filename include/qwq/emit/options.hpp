@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <iosfwd>
 
+#include "qwq/core/parallel.hpp"
+#include "qwq/io/file_set.hpp"
 #include "qwq/quant/weights.hpp"
 
 namespace qwq {
@@ -18,6 +20,11 @@ struct emit_options {
   std::int64_t max_length = 2048;
   /// Of MatMulNBits: 0 or 1 computes with float activations, 4 lets the runtime round them to int8.
   std::int64_t accuracy_level = 4;
+  /// What reads and quantizes the weights; null: the calling thread.
+  executor* threads = nullptr;
+  /// Whether files are written, only counted (then weights are not read, and what calibration would find may be missing),
+  /// or compared with those in the folder.
+  file_handling files{};
   /// Where to say what was checked about the files; null: nowhere.
   std::ostream* notes = nullptr;
 };

@@ -2,14 +2,13 @@
 // Writing a file that is complete or absent, never half there.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,10 +17,13 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "qwq/core/error.hpp"
 #include "qwq/io/io_error.hpp"
+#include "qwq/io/output_file.hpp"
 
 namespace qwq {
 
@@ -39,85 +41,98 @@ inline void write_all(int fd, std::span<const std::byte> bytes, const std::strin
 }  // namespace detail
 
 /// Writes a file under a temporary name in the folder of `target`; `commit` gives it its name. Without `commit`, and
-/// after any error, `target` is as it was before and nothing else stays behind. Every error throws `error` naming the
-/// file and the reason.
-class atomic_file {
+/// after any error, `target` is as it was before and nothing else stays behind; what a killed process left behind goes
+/// when the same file is written again. Every error throws `error` naming the file and the reason.
+class atomic_file final : public output_file {
  public:
   /// Creates the temporary file. An existing `target` must be a regular file: `commit` replaces it.
-  explicit atomic_file(std::filesystem::path target) : target_(std::move(target)), name_(target_.string()) {
+  explicit atomic_file(std::filesystem::path target) : output_file(target.string()), target_(std::move(target)) {
     std::error_code ignored;
     const auto status = std::filesystem::status(target_, ignored);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-      throw error(name_ + ": expected a regular file or nothing, found something else");
-    int attempt = 0;
-    do {
+      throw error(name() + ": expected a regular file or nothing, found something else");
+    remove_left_behind();
+    for (int attempt = 0; fd_ < 0; ++attempt) {
       temporary_ = target_;
-      temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt++) + ".tmp";
+      temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt) + std::string(suffix);
       fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (fd_ < 0 && errno == EEXIST);
-    if (fd_ < 0) throw detail::io_error(name_, "create", errno);
-  }
-
-  atomic_file(const atomic_file&) = delete;
-  atomic_file& operator=(const atomic_file&) = delete;
-
-  ~atomic_file() { discard(); }
-
-  void write(std::span<const std::byte> bytes) {
-    position_ += bytes.size();
-    if (bytes.size() > capacity - filled_) flush();
-    if (bytes.size() >= capacity) return put(bytes);
-    if (!bytes.empty()) std::memcpy(buffer_.get() + filled_, bytes.data(), bytes.size());
-    filled_ += bytes.size();
-  }
-  void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
-
-  /// Appends zero bytes until `position()` is a multiple of `alignment`.
-  void pad_to(std::size_t alignment) {
-    constexpr std::array<std::byte, 64> zeros{};
-    for (std::size_t rest = (alignment - position_ % alignment) % alignment; rest > 0;) {
-      const std::size_t count = std::min(rest, zeros.size());
-      write(std::span{zeros}.first(count));
-      rest -= count;
+      if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
+      if (fd_ >= 0 && !lock()) ::close(std::exchange(fd_, -1));
     }
   }
-
-  /// Bytes written so far.
-  std::uint64_t position() const { return position_; }
-  /// The target, for messages.
-  const std::string& name() const { return name_; }
+  ~atomic_file() override { discard(); }
 
   /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
   void sync() {
     flush();
-    if (::fsync(fd_) != 0) throw detail::io_error(name_, "flush to disk", errno);
+    if (::fsync(fd_) != 0) throw detail::io_error(name(), "flush to disk", errno);
   }
-  /// Where everything is between `sync` and `commit`.
-  const std::filesystem::path& temporary() const { return temporary_; }
+  std::optional<mapped_file> whole() override {
+    sync();
+    return mapped_file(temporary_);
+  }
   /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
   void commit() {
     sync();
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw detail::io_error(name_, "rename to", errno);
-    ::close(fd_);
-    fd_ = -1;
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw detail::io_error(name(), "rename to", errno);
+    ::close(std::exchange(fd_, -1));
   }
 
  private:
   static constexpr std::size_t capacity = std::size_t{1} << 20;
+  static constexpr std::string_view suffix = ".tmp";
+
+  /// Marks the temporary file as one that is being written: the mark goes with the process. False when another process
+  /// took the file for one left behind in the moment before.
+  bool lock() const {
+    struct stat info{};
+    return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd_, &info) == 0 && info.st_nlink > 0;
+  }
+
+  /// Removes temporary files of this target that no process is writing.
+  void remove_left_behind() const {
+    const std::string start = target_.filename().string() + '.';
+    const auto folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
+    std::error_code ignored;
+    for (auto at = std::filesystem::directory_iterator(folder, ignored); at != std::filesystem::directory_iterator();
+         at.increment(ignored)) {
+      const std::string file = at->path().filename().string();
+      if (!file.starts_with(start) || !file.ends_with(suffix) || file.size() < start.size() + suffix.size() ||
+          file.find_first_not_of("0123456789.", start.size()) != file.size() - suffix.size() + 1)
+        continue;
+      const int fd = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      if (fd < 0) continue;
+      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
+      ::close(fd);
+    }
+  }
+
+  void put(std::span<const std::byte> bytes) override {
+    if (bytes.size() > capacity - filled_) flush();
+    if (bytes.size() >= capacity) return append(bytes);
+    if (!bytes.empty()) std::memcpy(buffer_.get() + filled_, bytes.data(), bytes.size());
+    filled_ += bytes.size();
+  }
 
   void flush() {
-    put({buffer_.get(), filled_});
+    append({buffer_.get(), filled_});
     filled_ = 0;
   }
 
   /// After an error the file cannot be continued: later calls fail too.
-  void put(std::span<const std::byte> bytes) {
+  void append(std::span<const std::byte> bytes) {
     try {
-      detail::write_all(fd_, bytes, name_);
+      detail::write_all(fd_, bytes, name());
     } catch (const error&) {
       discard();
       throw;
     }
+    appended_ += bytes.size();
+#ifdef SYNC_FILE_RANGE_WRITE  // the disk starts now, so that `sync` has less to wait for
+    constexpr std::uint64_t worth_starting = std::uint64_t{8} << 20;
+    if (appended_ - started_ >= worth_starting)
+      ::sync_file_range(fd_, static_cast<off_t>(std::exchange(started_, appended_)), 0, SYNC_FILE_RANGE_WRITE);
+#endif
   }
 
   void discard() {
@@ -128,11 +143,10 @@ class atomic_file {
   }
 
   std::filesystem::path target_, temporary_;
-  std::string name_;
   int fd_ = -1;
-  std::uint64_t position_ = 0;
   std::unique_ptr<std::byte[]> buffer_ = std::make_unique<std::byte[]>(capacity);
   std::size_t filled_ = 0;
+  std::uint64_t appended_ = 0, started_ = 0;
 };
 
 /// Writes `text` as the whole of `target`, complete or not at all.

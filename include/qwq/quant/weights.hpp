@@ -53,6 +53,15 @@ template <> struct code<dtype::u4> {
 /// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
 template <dtype T> using code_t = typename detail::code<T>::type;
 
+namespace detail {
+/// Range of row `index` of a weight, whose name is `tensor` in messages. Throws `error` at NaN and infinity.
+inline kernel::extrema finite_range(std::span<const float> row, const std::string& tensor, std::int64_t index) {
+  const auto seen = kernel::finite_min_max(row);
+  if (!seen) throw error(tensor + ": expected finite values, found NaN or infinity in row " + std::to_string(index));
+  return *seen;
+}
+}  // namespace detail
+
 /// First pass: the range of everything that shares a scale.
 class weight_ranges {
  public:
@@ -71,10 +80,7 @@ class weight_ranges {
                   " from row " + std::to_string(first_row));
     for (std::int64_t i = 0; i < block.rows; ++i) {
       const auto row = block.span(i);
-      const auto seen = kernel::finite_min_max(row);
-      if (!seen)
-        throw error(tensor_ + ": expected finite values, found NaN or infinity in row " +
-                    std::to_string(first_row + i));
+      const kernel::extrema seen = detail::finite_range(row, tensor_, first_row + i);
       if (shared_ == granularity::column) {
         for (std::size_t j = 0; j < row.size(); ++j) {
           seen_[j].min = row[j] < seen_[j].min ? row[j] : seen_[j].min;
@@ -82,7 +88,7 @@ class weight_ranges {
         }
       } else {
         auto& all = seen_[shared_ == granularity::row ? static_cast<std::size_t>(first_row + i) : 0];
-        all = {std::min(all.min, seen->min), std::max(all.max, seen->max)};
+        all = {std::min(all.min, seen.min), std::max(all.max, seen.max)};
       }
     }
     rows_seen_ += block.rows;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <string>
@@ -18,14 +19,18 @@
 
 namespace qwq {
 
+/// What is counted.
+enum class progress_unit : std::uint8_t { items, bytes };
+
 /// Counts ticks towards `total`, from one thread. On a terminal one line is redrawn, about ten times a second or a
 /// hundred times in all, whichever is more; elsewhere a line is printed at every tenth of the way. Quiet, or with
 /// nothing to do, it prints nothing. Never throws; a tick that shows nothing costs an addition and a comparison.
 class progress {
  public:
   /// `label` is cut to 40 characters.
-  progress(std::string_view label, std::size_t total, bool quiet = false, std::FILE* out = stderr) noexcept
-      : label_(label), total_(total), out_(out), terminal_(isatty(fileno(out)) == 1) {
+  progress(std::string_view label, std::size_t total, bool quiet = false, std::FILE* out = stderr,
+           progress_unit unit = progress_unit::items) noexcept
+      : label_(label), total_(total), unit_(unit), out_(out), terminal_(isatty(fileno(out)) == 1) {
     if (quiet || total == 0) return;
     if (terminal_)
       show();
@@ -62,8 +67,13 @@ class progress {
     line head, tail;  // strings below are shorter than std::string's own buffer: nothing is allocated
     head.append(label_).append(" ").append(detail::right(std::to_string(std::min(done_, total_) * 100 / total_), 3));
     head.append("%");
-    tail.append(" ").append(static_cast<long long>(done_)).append("/").append(static_cast<long long>(total_));
-    if (rate > 0) tail.append("  ").append(detail::fixed(rate, rate < 1 ? 3 : rate < 100 ? 1 : 0)).append("/s");
+    if (unit_ == progress_unit::bytes) {
+      tail.append(" ").append(detail::byte_text(done_)).append("/").append(detail::byte_text(total_));
+      if (rate > 0) tail.append("  ").append(detail::byte_text(static_cast<std::uint64_t>(rate))).append("/s");
+    } else {
+      tail.append(" ").append(static_cast<long long>(done_)).append("/").append(static_cast<long long>(total_));
+      if (rate > 0) tail.append("  ").append(detail::fixed(rate, rate < 1 ? 3 : rate < 100 ? 1 : 0)).append("/s");
+    }
     if (finished)
       tail.append("  took ").append(detail::time_text(seconds));
     else if (rate > 0)
@@ -106,6 +116,7 @@ class progress {
 
   text<40> label_;
   std::size_t total_, done_ = 0, next_ = never, last_done_ = 0, drawn_ = 0;
+  progress_unit unit_;
   std::FILE* out_;
   bool terminal_, line_open_ = false;
   clock::time_point start_ = clock::now(), last_time_ = start_;

@@ -16,10 +16,9 @@
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/kernel/rope.hpp"
 #include "qwq/lower/compiled.hpp"
-#include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/mixed.hpp"
-#include "qwq/quant/weights.hpp"
+#include "qwq/runtime/weight_codes.hpp"
 
 namespace qwq {
 
@@ -58,65 +57,6 @@ inline const tensor_info& find_weight(const checkpoint& from, const node& n, con
                     .append("': expected f32, f16 or bf16, found ")
                     .append(qwq::name(t.type)));
   return t;
-}
-
-/// Rows of a matrix as floats, a block of whole panels at a time. `f(first_row, block)`.
-template <class F>
-void for_each_block(const tensor_info& t, std::int64_t rows, std::int64_t cols, std::vector<float>& buffer, F&& f) {
-  const std::int64_t panels = std::max<std::int64_t>(1, (std::int64_t{1} << 18) / (cols * kernel::panel_n));
-  const std::int64_t block_rows = std::min(rows, panels * kernel::panel_n);
-  buffer.resize(static_cast<std::size_t>(block_rows * cols));
-  const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
-  for (std::int64_t first = 0; first < rows; first += block_rows) {
-    const std::int64_t n = std::min(block_rows, rows - first);
-    tensor_info part = t;
-    part.data += static_cast<std::size_t>(first) * width;
-    part.bytes = static_cast<std::size_t>(n) * width;
-    to_f32(part, std::span(buffer).first(static_cast<std::size_t>(n * cols)));
-    f(first, matrix_view<const float>{buffer.data(), n, cols});
-  }
-}
-
-/// Scales and zero points of a checkpoint matrix, which is read in blocks.
-template <class Format>
-weight_params<Format> measure_weight(const tensor_info& t, granularity shared) {
-  const std::int64_t rows = t.shape[0], cols = t.shape[1];
-  std::vector<float> buffer;
-  weight_ranges ranges(std::string(t.file) + ": tensor '" + t.name + "'", shared_in<Format>(shared), rows, cols);
-  for_each_block(t, rows, cols, buffer, [&](std::int64_t first, auto block) { ranges.observe(first, block); });
-  return weight_params<Format>(ranges);
-}
-
-/// Codes of a checkpoint matrix by round-to-nearest, in blocks of rows: `f(codes)`, first row first.
-template <class Format, class F>
-void for_each_code_block(const tensor_info& t, const weight_params<Format>& params, F&& f) {
-  using code = code_t<Format::type>;
-  std::vector<float> buffer;
-  std::vector<code> codes;
-  for_each_block(t, t.shape[0], t.shape[1], buffer, [&](std::int64_t first, auto block) {
-    codes.resize(static_cast<std::size_t>(block.rows * block.cols));
-    quantize_rows<Format>(matrix_view<code>{codes.data(), block.rows, block.cols}, block, params, first);
-    f(std::span<const code>(codes));
-  });
-}
-
-/// Codes and scales of a checkpoint matrix in blocks, a few rows at a time: `f(packed, scales)`, first row first.
-template <blockwise_format Format, class F>
-void for_each_packed_block(const tensor_info& t, F&& f) {
-  const block_quantizer<Format> quantizer(std::string(t.file) + ": tensor '" + t.name + "'",
-                                          static_cast<std::size_t>(t.shape[1]));
-  std::vector<float> buffer, scales;
-  std::vector<std::uint8_t> packed;
-  for_each_block(t, t.shape[0], t.shape[1], buffer, [&](std::int64_t, auto rows) {
-    const auto count = static_cast<std::size_t>(rows.rows);
-    packed.resize(count * quantizer.packed_bytes());
-    scales.resize(count * quantizer.blocks());
-    for (std::size_t i = 0; i < count; ++i)
-      quantizer.quantize_row(rows.span(static_cast<std::int64_t>(i)),
-                             std::span(packed).subspan(i * quantizer.packed_bytes(), quantizer.packed_bytes()),
-                             std::span(scales).subspan(i * quantizer.blocks(), quantizer.blocks()));
-    f(std::span<const std::uint8_t>(packed), std::span<const float>(scales));
-  });
 }
 
 /// x *= multiplier, as every reader of a weight leaf applies its multiplier.
@@ -175,9 +115,8 @@ class constant_store {
     const bool matrix = t.shape.size() == 2;
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
       operand bound;
-      with_weight_format<Scheme>({s->type, s->block}, [&]<class Format>(std::type_identity<Format>) {
-        bound = codes<Format>(t);
-      });
+      with_weight_format<Scheme>({s->type, s->block},
+                                 [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(t); });
       return bound;
     }
     if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data};
@@ -243,6 +182,8 @@ class constant_store {
   template <class Format>
   operand codes(const tensor_info& t) {
     const std::int64_t rows = t.shape[0], cols = t.shape[1];
+    inline_executor here;
+    weight_codes<Format> made(from_, t, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
       packed_bytes& bytes = packed_[code_key<Format>(t)];
@@ -250,7 +191,7 @@ class constant_store {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
         std::vector<std::uint8_t> flipped;
-        for_each_packed_block<Format>(t, [&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
+        made.slabs([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(scales.size()) / shape.blocks();
           const std::uint8_t* from = codes.data();
           if (is_signed(Format::type)) {  // packed weights have codes around 8
@@ -269,30 +210,18 @@ class constant_store {
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
-        const auto params = measure_weight<Format>(t, shared_);
-        std::int64_t first = 0;
-        for_each_code_block<Format>(t, params, [&](std::span<const std::int8_t> codes) {
+        made.slabs([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols;
-          const std::span<const float> scales = params.scales;
-          kernel::pack(to, kernel::int8_weight{codes.data(), count, cols,
-                                               scales.size() == 1 ? scales : scales.subspan(static_cast<std::size_t>(first))});
-          first += count;
+          kernel::pack(to, kernel::int8_weight{codes.data(), count, cols, scales});
           to += count / kernel::panel_n * shape.panel_bytes();
         });
       }
       return {dtype::i8, bytes.get(), shape.block};
     } else {
       return floats(code_key<Format>(t), [&] {
-        const auto params = measure_weight<Format>(t, shared_);
         std::vector<float> x;
         x.reserve(t.size());
-        for_each_code_block<Format>(t, params, [&](auto codes) {
-          const std::size_t first = x.size();
-          x.resize(first + codes.size());
-          dequantize_rows<Format>({x.data() + first, static_cast<std::int64_t>(codes.size()) / t.shape[1], t.shape[1]},
-                                  {codes.data(), static_cast<std::int64_t>(codes.size()) / t.shape[1], t.shape[1]},
-                                  params, static_cast<std::int64_t>(first) / t.shape[1]);
-        });
+        made.values([&x](std::span<const float> rows) { x.insert(x.end(), rows.begin(), rows.end()); });
         return x;
       });
     }

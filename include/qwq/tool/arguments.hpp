@@ -22,7 +22,7 @@ struct exporter_arguments {
   std::string command;
   std::string checkpoint, calibration, eval, json, scatter_svg, out, dump, prompt, ids, text;
   std::string scheme, target, observer = "minmax";
-  bool per_channel = false, chat = false, quiet = false, scatter = false;
+  bool per_channel = false, chat = false, quiet = false, scatter = false, dry_run = false, verify = false;
   std::int64_t decode = 0, max_new = 64, decode_steps = 32, accuracy_level = emit_options{}.accuracy_level;
   std::size_t threads = 0;
   sampling sample{};
@@ -121,6 +121,12 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   common(e, true);
   quantization(e);
   e->add_option("--out", a.out, "folder for the files")->required();
+  e->add_flag("--dry-run", a.dry_run,
+              "say which files would be written, with their bytes, and what memory that takes; reads no weights and "
+              "needs no --calibration");
+  e->add_flag("--verify", a.verify,
+              "afterwards read the files back from the disk, check each model's structure, and compare every byte with "
+              "what the checkpoint, quantized a second time, says it must be");
   e->add_option("--accuracy-level", a.accuracy_level, "of MatMulNBits: 0 for float activations, 4 for int8")
       ->check(CLI::IsMember({0, 1, 4}));
   e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on");

@@ -28,6 +28,7 @@
 #include "qwq/runtime/text.hpp"
 #include "qwq/tool/arguments.hpp"
 #include "qwq/tool/ids.hpp"
+#include "qwq/tool/interruption.hpp"
 #include "qwq/tool/part.hpp"
 
 namespace qwq {
@@ -73,10 +74,10 @@ class exporter {
     report.model = "qwen3 " + folder_.string();
     report.scheme = part_.scheme;
     report.target = part_.target;
-    std::optional<atomic_file> json;  // opened before the work, unless in a folder that the work creates
-    if (!a_.json.empty() && !in_out(a_.json)) json.emplace(a_.json);
-    std::optional<atomic_file> plot;
-    if (!a_.scatter_svg.empty() && !in_out(a_.scatter_svg)) plot.emplace(a_.scatter_svg);
+    if (a_.dry_run) return dry_run(report);
+    if (a_.command == "export") try_to_write(planned_files());
+    for (const std::string& file : {a_.json, a_.scatter_svg})  // what cannot be written is noticed before the work
+      if (!file.empty() && !in_out(file)) atomic_file{file};
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
     tune();
     if (tuned_) report.observer = a_.observer;
@@ -84,23 +85,14 @@ class exporter {
     const program_summary program = part_.summarize();
     report.coverage = {program.edges.covered, program.edges.total};
     report.rules = program.rules;
-    if (a_.command == "export")
-      report.files = part_.emit(
-          weights_, tuned(), {.weights = shared(), .accuracy_level = a_.accuracy_level, .notes = &std::cout}, a_.out);
+    if (a_.command == "export") report.files = write_files();
     if (!eval.empty()) measure(report, eval);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.peak_rss_bytes = peak_rss_bytes();
-    if (!a_.json.empty()) {
-      if (!json) json.emplace(a_.json);
-      json->write(to_json(report).dump(2) + "\n");
-      json->commit();
-    }
-    if (!a_.scatter_svg.empty()) {
-      if (!plot) plot.emplace(a_.scatter_svg);
-      plot->write(
-          scatter_svg(report.logits.reference, report.logits.quantized, "logits, " + report.scheme + " over float"));
-      plot->commit();
-    }
+    if (!a_.json.empty()) write_file(a_.json, to_json(report).dump(2) + "\n");
+    if (!a_.scatter_svg.empty())
+      write_file(a_.scatter_svg, scatter_svg(report.logits.reference, report.logits.quantized,
+                                             "logits, " + report.scheme + " over float"));
     std::cout << report;
     if (a_.scatter)
       std::cout << "\nlogits, " << report.scheme << " over float\n"
@@ -108,7 +100,75 @@ class exporter {
   }
 
  private:
+  /// What an export takes beside what a dry run does: a slab of codes, and the buffers of files and threads.
+  static constexpr std::uint64_t writing_memory = std::uint64_t{24} << 20;
+
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
+
+  std::vector<written_file> emit(const calibration_result* tuned, const file_handling& how,
+                                 std::ostream* notes = nullptr) {
+    emit_options o;
+    o.weights = shared();
+    o.accuracy_level = a_.accuracy_level;
+    o.threads = &threads_;
+    o.files = how;
+    o.notes = notes;
+    return part_.emit(weights_, tuned, o, a_.out);
+  }
+
+  /// What an export would write: the same walk, in which bytes are only counted.
+  std::vector<written_file> planned_files() {
+    std::optional<calibration_result> any;
+    if (part_.uncalibrated != nullptr) any = part_.uncalibrated();
+    return emit(any ? &*any : nullptr, {file_use::count});
+  }
+
+  static std::uint64_t total(const std::vector<written_file>& files) {
+    std::uint64_t bytes = 0;
+    for (const written_file& f : files) bytes += f.bytes;
+    return bytes;
+  }
+
+  /// Throws `error` when the folder takes no files, or there is no room for them. Leaves nothing behind.
+  void try_to_write(const std::vector<written_file>& files) const {
+    file_set set(a_.out);
+    for (const written_file& f : files) set.add(f.name);
+    const std::uint64_t needed = total(files), free = std::filesystem::space(a_.out).available;
+    if (needed > free)
+      throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
+                  std::to_string(free));
+  }
+
+  std::vector<written_file> write_files() {
+    const interruption guard;
+    const std::uint64_t bytes = total(planned_files());
+    const auto go_through = [&](const char* label, file_use use, std::ostream* notes) {
+      progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
+      return emit(tuned(),
+                  {use,
+                   [&](std::uint64_t count) {
+                     interruption::check();
+                     bar.tick(count);
+                   }},
+                  notes);
+    };
+    auto files = go_through("writing", file_use::write, &std::cout);
+    if (a_.verify) go_through("verifying", file_use::compare, nullptr);
+    return files;
+  }
+
+  /// Prints what an export would write, and to --json the report of one that has happened but not measured anything.
+  void dry_run(fidelity_report& report) {
+    report.files = planned_files();
+    if (part_.weights != nullptr) report.weights = part_.weights(shared());
+    report.peak_rss_bytes = peak_rss_bytes() + writing_memory;
+    for (const written_file& f : report.files)
+      std::cout << detail::right(std::to_string(f.bytes), 14) << "  " << f.name << '\n';
+    std::cout << detail::right(std::to_string(total(report.files)), 14) << "  in all, with about "
+              << detail::byte_text(report.peak_rss_bytes)
+              << " of memory beside the mapped weights; calibration takes more\n";
+    if (!a_.json.empty()) write_file(a_.json, to_json(report).dump(2) + "\n");
+  }
 
   /// Whether a file of the report goes into the folder of the export, which is not there yet.
   bool in_out(const std::filesystem::path& file) const {

@@ -2,6 +2,7 @@
 // The main program of an exporter: reads the command line and calls the part that was compiled for scheme and target.
 #pragma once
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -12,6 +13,7 @@
 #include "qwq/tool/arguments.hpp"
 #include "qwq/tool/exporter.hpp"
 #include "qwq/tool/ids.hpp"
+#include "qwq/tool/interruption.hpp"
 
 namespace qwq {
 
@@ -31,6 +33,10 @@ inline int exporter_main(const exporter_model& model, int argc, char** argv, std
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error("standard output: cannot write");
     return 0;
+  } catch (const interrupted& problem) {
+    std::cerr << problem.what() << '\n';
+    std::signal(problem.signal(), SIG_DFL);  // the caller sees what ended the program
+    return std::raise(problem.signal());
   } catch (const std::exception& problem) {
     std::cerr << problem.what() << '\n';
     return 1;

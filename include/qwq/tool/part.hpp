@@ -36,7 +36,8 @@ struct exporter_model {
   session_opener open = nullptr;
 };
 
-/// A scheme and target that an exporter was built for. `calibrate` is null when there is nothing to calibrate, `open`
+/// A scheme and target that an exporter was built for. Both `calibrate` and `uncalibrated` are null when there is
+/// nothing to calibrate, `open`
 /// and `weights` when nothing is quantized: the target's graph then computes what the model's own does.
 struct exporter_part {
   std::string_view scheme, target;
@@ -47,6 +48,8 @@ struct exporter_part {
   std::string (*weights)(granularity chosen) = nullptr;
   calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
+  /// As if every activation had the same range: with it, files have the sizes that they will have.
+  calibration_result (*uncalibrated)() = nullptr;
   session_opener open = nullptr;
   std::vector<written_file> (*emit)(const checkpoint&, const calibration_result*, const emit_options&,
                                     const std::filesystem::path&) = nullptr;
@@ -85,6 +88,22 @@ program_summary summarize_program() {
   return out;
 }
 
+template <class Program>
+activation_params default_params() {
+  const auto of = [](const auto& slots) { return std::vector<kernel::affine>(slots.size()); };
+  activation_params out{of(Program::embedding::slots), {}, of(Program::norm::slots), of(Program::head::slots)};
+  for (std::int64_t i = 0; i < Program::layer_count; ++i)
+    Program::with_layer(
+        i, [&]<class Layer>(std::type_identity<Layer>) { out.layers.push_back(of(Layer::slots)); });
+  return out;
+}
+
+template <class Model, target Target, quantization_scheme Scheme>
+calibration_result uncalibrated() {
+  return {default_params<program<Model, Target, Scheme, prompt_rows<Target>()>>(),
+          default_params<program<Model, Target, Scheme, 1>>()};
+}
+
 }  // namespace detail
 
 template <qwen3_config C>
@@ -97,11 +116,13 @@ template <qwen3_config C, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part() {
   using model = qwen3<C>;
   exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
-  if constexpr (quantizes_activations<Scheme>())
+  if constexpr (quantizes_activations<Scheme>()) {
+    part.uncalibrated = &detail::uncalibrated<model, Target, Scheme>;
     part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
                         const std::function<void(std::size_t)>& done) {
       return calibrate<model, Target, Scheme>(from, texts, o, done);
     };
+  }
   if constexpr (quantizes<Scheme>()) {
     part.open = &open_session<model, Target, Scheme>;
     part.weights = [](granularity chosen) -> std::string {

@@ -120,7 +120,7 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
     to_file::tensor_source constants(from, to_file::quantizer::of<f32>(), granularity::row);
     to_circle::model_builder m(to_circle::flavour::tflite);
     write<f32>(m, constants, nullptr, form::qdq);
-    folder(out / "external", "model.f32.tflite", from, [&](atomic_file& file) { m.write(file, true); });
+    folder(out / "external", "model.f32.tflite", from, [&](output_file& file) { m.write(file, true); });
   }
   const safetensors_file golden(std::filesystem::path(from_folder) / "golden.safetensors");
   const tensor_info& ids = golden.at("base.input_ids");
@@ -138,11 +138,11 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   {
     to_circle::model_builder m(to_circle::flavour::tflite);
     write<qdq_w8a16>(m, constants, &tuned, form::qdq, true);
-    folder(out / "heads", "model.q.tflite", from, [&](atomic_file& file) { m.write(file); });
+    folder(out / "heads", "model.q.tflite", from, [&](output_file& file) { m.write(file); });
   }
   to_circle::model_builder m(to_circle::flavour::tflite);
   write<qdq_w8a16>(m, constants, &tuned, form::integer);
-  folder(out / "integer", "model.q.tflite", from, [&](atomic_file& file) {
+  folder(out / "integer", "model.q.tflite", from, [&](output_file& file) {
     {
       atomic_file plain(out / "plain");
       m.write(plain);

@@ -15,7 +15,6 @@
 #include "qwq/emit/companions.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/io/file_set.hpp"
-#include "qwq/io/mapped_file.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/runtime/session.hpp"
 #include "qwq/target/circle.hpp"
@@ -84,8 +83,9 @@ inline void write_model(graph_writer& w, const mode& m) {
 inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill,
                                               const mode& decode, file_kind kind,
                                               const op_map<graph_writer>& ops, const std::string& suffix,
-                                              std::int64_t* missing, const std::filesystem::path& out) {
-  file_set files(out);
+                                              std::int64_t* missing, const file_handling& how,
+                                              const std::filesystem::path& out) {
+  file_set files(out, how);
   const auto add_graph = [&](model_builder& m, const std::string& name, auto&& write) {
     m.begin(name);
     graph_writer w(m, constants, ops, kind.quantized, kind.per_head);
@@ -93,12 +93,12 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
     w.finish();
   };
   const auto save = [&](model_builder& m, const std::string& name) {
-    atomic_file& file = files.add(name + suffix);
+    output_file& file = files.add(name + suffix);
     m.write(file);
-    file.sync();
-    const mapped_file whole(file.temporary());
-    check_file(whole.bytes(), kind.reader, file.name());
-    if (missing != nullptr) *missing += count_missing_qparams(whole.bytes());
+    const auto whole = file.whole();
+    if (!whole) return;
+    check_file(whole->bytes(), kind.reader, file.name());
+    if (missing != nullptr) *missing += count_missing_qparams(whole->bytes());
   };
   const auto add_stage = [&](const std::string& name, bool dynamic, auto&& write) {
     model_builder m(kind.reader, dynamic);
@@ -142,7 +142,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
     return mode{std::move(name), program_parts::of<Program, ops>(), params};
   };
-  tensor_source constants(from, quantizer::of<Scheme>(), options.weights);
+  tensor_source constants(from, quantizer::of<Scheme>(), options, true);
   const std::string type = quantizes<Scheme>() ? ".q" : ".f32";
   const bool only_integers = quantizes<Scheme>() && kind.quantized == form::integer;
   std::int64_t missing = 0;
@@ -153,7 +153,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
                                     static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
                               kind, ops,
                               type + (kind.reader == flavour::circle ? ".circle" : ".tflite"),
-                              only_integers ? &missing : nullptr, out);
+                              only_integers ? &missing : nullptr, options.files, out);
   if (only_integers && options.notes != nullptr)
     *options.notes << "[QuantCheck] " << missing << " nodes without qparam detected.\n";
   return written;

@@ -146,12 +146,16 @@ class graph_writer {
                     {}};
   }
   /// A constant of codes in the format of its slot.
-  void emit_codes(const std::string& name, const std::string& key, const slot& s, const quantized_source& q) {
-    if (q.block > 0) throw error("emit: " + name + ": Circle has no weights with a scale for each block of a row");
-    const encoding how{s.type, {q.scales, q.zero_points}};
+  void emit_codes(const std::string& name, const std::string& key, const slot& s,
+                  const std::shared_ptr<quantized_source>& q) {
+    if (q->block() > 0) throw error("emit: " + name + ": Circle has no weights with a scale for each block of a row");
+    const auto scales = q->scales();
+    const auto zero_points = q->zero_points();
+    const encoding how{s.type, {{scales.begin(), scales.end()}, {zero_points.begin(), zero_points.end()}}};
+    const byte_source codes = [q](const byte_sink& sink) { q->codes(sink); };
     const std::string type(qwq::name(s.type));
     values_[id_] = {model_.constant(name, key + ":" + type, {s.type, self().dims()},
-                                    bits(s.type) == 4 ? packed(q.codes) : q.codes, how.params),
+                                    bits(s.type) == 4 ? packed(codes) : codes, how.params),
                     how};
   }
 

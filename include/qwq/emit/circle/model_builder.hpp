@@ -131,11 +131,9 @@ class model_builder {
   /// Whether the file leaves the extent open.
   bool is_dynamic(const dim& d) const { return dynamic_ && d.named(); }
 
-  /// Writes the whole to `file`, which has `write`, `pad_to`, `position` and `name`: the tables, then the bytes of the
-  /// big constants, each at a multiple of 16. Tables find them by FlatBuffers' own offsets, which reach 2 GB; when that
+  /// Writes the whole: the tables, then the bytes of the big constants, each at a multiple of 16. Tables find them by FlatBuffers' own offsets, which reach 2 GB; when that
   /// is too near, or `external` is asked for, by Buffer.offset and .size.
-  template <class File>
-  void write(File& file, bool external = false) {
+  void write(output_file& file, bool external = false) {
     if (!external && !lay_out(false)) external = true;
     if (external) lay_out(true);
     file.write(head());
@@ -145,12 +143,14 @@ class model_builder {
         const std::array<std::uint32_t, alignment / 4> length{0, 0, 0, static_cast<std::uint32_t>(b.bytes)};
         file.write(std::as_bytes(std::span(length)));
       }
-      std::uint64_t count = 0;
-      b.source([&](std::span<const std::byte> piece) {
-        file.write(piece);
-        count += piece.size();
-      });
-      if (count != b.bytes)
+      const std::uint64_t begin = file.position();
+      file.begin(b.key);
+      if (file.takes_bytes())
+        b.source([&](std::span<const std::byte> piece) { file.write(piece); });
+      else
+        file.skip(b.bytes);
+      file.begin("");
+      if (const std::uint64_t count = file.position() - begin; count != b.bytes)
         throw error(file.name() + ": tensor '" + b.key + "': expected " + std::to_string(b.bytes) + " bytes, found " +
                     std::to_string(count));
     }

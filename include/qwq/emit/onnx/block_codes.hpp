@@ -17,20 +17,21 @@ using namespace to_file;
 /// Columns of a matrix that was quantized row by row. `type` is that of its codes; those of unsigned types, which stand
 /// for code - 2^(bits-1), are written as signed ones, so that no zero point is needed.
 struct block_columns {
-  const quantized_source& rows;
+  quantized_source& rows;
   dtype type;
   std::int64_t n, k;  ///< Extents of the matrix [N, K].
 
   /// Type of the codes in the file.
   dtype written() const { return bits(type) == 4 ? dtype::i4 : dtype::i8; }
-  std::int64_t blocks() const { return (k + rows.block - 1) / rows.block; }  ///< Blocks of a row.
+  std::int64_t blocks() const { return (k + rows.block() - 1) / rows.block(); }  ///< Blocks of a row.
 
   /// Scales [blocks, N].
   std::vector<float> scales() const {
     std::vector<float> out;
-    out.reserve(rows.scales.size());
+    const std::span<const float> scales = rows.scales();
+    out.reserve(scales.size());
     for (std::int64_t b = 0; b < blocks(); ++b)
-      for (std::int64_t i = 0; i < n; ++i) out.push_back(rows.scales[static_cast<std::size_t>(i * blocks() + b)]);
+      for (std::int64_t i = 0; i < n; ++i) out.push_back(scales[static_cast<std::size_t>(i * blocks() + b)]);
     return out;
   }
 
@@ -75,7 +76,7 @@ struct block_columns {
   }
 
  private:
-  std::int64_t row_bytes() const { return blocks() * rows.block * bits(type) / 8; }
+  std::int64_t row_bytes() const { return blocks() * rows.block() * bits(type) / 8; }
 };
 
 }  // namespace qwq::to_onnx

@@ -18,8 +18,8 @@ namespace qwq::to_onnx {
 class export_folder {
  public:
   /// `data_name`: "name" or "folder/name"; the models that read it lie beside it.
-  explicit export_folder(const std::filesystem::path& folder, const std::string& data_name)
-      : files_(folder), data_(files_.add(data_name), std::filesystem::path(data_name).filename().string()) {}
+  export_folder(const std::filesystem::path& folder, const file_handling& how, const std::string& data_name)
+      : files_(folder, how), data_(files_.add(data_name), std::filesystem::path(data_name).filename().string()) {}
 
   external_data& data() { return data_; }
 

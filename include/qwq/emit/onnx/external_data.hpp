@@ -11,7 +11,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/emit/constants.hpp"
-#include "qwq/io/atomic_file.hpp"
+#include "qwq/io/output_file.hpp"
 
 namespace qwq::to_onnx {
 
@@ -26,7 +26,7 @@ struct data_range {
 class external_data {
  public:
   /// `location`: name of the file as the models beside it write it.
-  external_data(atomic_file& file, std::string location) : file_(file), location_(std::move(location)) {}
+  external_data(output_file& file, std::string location) : file_(file), location_(std::move(location)) {}
 
   const std::string& location() const { return location_; }
 
@@ -37,7 +37,12 @@ class external_data {
     if (added) {
       file_.pad_to(bytes > (1u << 20) ? 4096 : 64);
       at->second.offset = file_.position();
-      source([this](std::span<const std::byte> piece) { file_.write(piece); });
+      file_.begin(key);
+      if (file_.takes_bytes())
+        source([this](std::span<const std::byte> piece) { file_.write(piece); });
+      else
+        file_.skip(bytes);
+      file_.begin("");
       at->second.bytes = file_.position() - at->second.offset;
     }
     if (at->second.bytes != bytes)
@@ -47,7 +52,7 @@ class external_data {
   }
 
  private:
-  atomic_file& file_;
+  output_file& file_;
   std::string location_;
   std::map<std::string, data_range> stored_;
 };

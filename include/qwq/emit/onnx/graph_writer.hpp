@@ -155,39 +155,42 @@ class graph_writer {
   const slot& slot_at(std::int16_t index) const { return part_->slots[static_cast<std::size_t>(index)]; }
 
   /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
-  void emit_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+  void emit_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims,
+                                 [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = parameters(base, key, s.type, q.scales, q.zero_points);
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] =
+        parameters(base, key, s.type, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
   }
 
   /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
-  void emit_block_codes(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+  void emit_block_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     const block_columns columns{q, s.type, self().dims()[0].extent, self().dims()[1].extent};
     set_value(model_.initializer(base + "_quantized", key + ":columns", columns.written(), {columns.k, columns.n},
                                  [&](const byte_sink& sink) { columns.write(sink); }));
     bases_[values_[id_]] = base;
-    const std::vector<float> scales = columns.scales();
-    const std::string scale =
-        model_.initializer(base + "_scale", key + ":column_scales", dtype::f32, {columns.blocks(), columns.n},
-                           [&](const byte_sink& sink) { sink(std::as_bytes(std::span(scales))); });
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 0, q.block, true};
+    const std::string scale = model_.initializer(base + "_scale", key + ":column_scales", dtype::f32,
+                                                 {columns.blocks(), columns.n}, [&](const byte_sink& sink) {
+                                                   const std::vector<float> scales = columns.scales();
+                                                   sink(std::as_bytes(std::span(scales)));
+                                                 });
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 0, q.block(), true};
   }
 
   /// The same for the kernel [N, K, 1, 1] of a convolution, in its own order.
-  void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, const quantized_source& q) {
+  void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
-    if (!is_signed(s.type) || dims[1] % q.block != 0)
-      throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block) +
+    if (!is_signed(s.type) || dims[1] % q.block() != 0)
+      throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block()) +
                   ", found " + std::string(name(s.type)) + " in rows of " + std::to_string(dims[1]));
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims, q.codes));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims,
+                                 [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
-    dims[1] /= q.block;
-    const std::string scale =
-        model_.initializer(base + "_scale", key + ":block_scales", dtype::f32, dims,
-                           [&](const byte_sink& sink) { sink(std::as_bytes(std::span(q.scales))); });
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 1, q.block};
+    dims[1] /= q.block();
+    const std::string scale = model_.initializer(base + "_scale", key + ":block_scales", dtype::f32, dims,
+                                                 [&](const byte_sink& sink) { sink(std::as_bytes(q.scales())); });
+    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 1, q.block()};
   }
 
   /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
@@ -201,7 +204,10 @@ class graph_writer {
       names = known->second.names;
       return set_value(known->second.codes);
     }
-    if (names.scale.empty()) names = parameters(x, x, self().type.type, {&p.scale, 1}, {&p.zero_point, 1});
+    if (names.scale.empty())
+      names = parameters(
+          x, x, self().type.type, 1, [&] { return std::span(&p.scale, 1); },
+          [&] { return std::span(&p.zero_point, 1); });
     ::onnx::NodeProto& n =
         model_.node("QuantizeLinear", x + "_QuantizeLinear", std::vector{x, names.scale, names.zero_point});
     set_value(model_.result(n, x + "_QuantizeLinear_Output", self().type));
@@ -239,23 +245,22 @@ class graph_writer {
     dtype type = dtype::f32;
   };
 
-  const kernel::affine& activation(std::int16_t slot) const {
-    return part_->params_of(slot, params_);
-  }
+  const kernel::affine& activation(std::int16_t slot) const { return part_->params_of(slot, params_); }
 
-  /// Scale and zero point, scalars or one per row.
-  slot_names parameters(const std::string& base, const std::string& key, dtype type, std::span<const float> scales,
-                        std::span<const std::int32_t> zero_points) {
-    const bool per_channel = scales.size() > 1;
+  /// Scale and zero point, scalars or one per row; `scales` and `zero_points` give them when they are stored.
+  template <class Scales, class ZeroPoints>
+  slot_names parameters(const std::string& base, const std::string& key, dtype type, std::size_t count, Scales&& scales,
+                        ZeroPoints&& zero_points) {
+    const bool per_channel = count > 1;
     std::vector<std::int64_t> dims;
-    if (per_channel) dims.push_back(static_cast<std::int64_t>(scales.size()));
+    if (per_channel) dims.push_back(static_cast<std::int64_t>(count));
     const auto bytes_each = static_cast<std::size_t>(bits(type) / 8);
     return {model_.initializer(base + "_scale", key + ":scale", dtype::f32, dims,
-                               [&](const byte_sink& sink) { sink(std::as_bytes(scales)); }),
+                               [&](const byte_sink& sink) { sink(std::as_bytes(scales())); }),
             model_.initializer(base + "_zero_point", key + ":zero_point", type, dims,
                                [&](const byte_sink& sink) {
                                  // little-endian: the first bytes of an integer are the integer of fewer bits
-                                 for (const std::int32_t& z : zero_points)
+                                 for (const std::int32_t& z : zero_points())
                                    sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
                                }),
             per_channel ? std::optional<std::int64_t>(0) : std::nullopt};

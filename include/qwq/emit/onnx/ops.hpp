@@ -33,12 +33,12 @@ inline void write_weight(graph_writer& w) {
     w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
                                       extents(n.dims()), w.constants().floats(t, n.attr.value, n.type.type)));
   else if (s->kind == slot_kind::weight && s->block > 0)
-    n.dims().size() == 2 ? w.emit_block_codes(base, key, *s, w.constants().matrix(*s, t))
-                         : w.emit_block_kernel(base, key, *s, w.constants().matrix(*s, t));
+    n.dims().size() == 2 ? w.emit_block_codes(base, key, *s, *w.constants().matrix(*s, t))
+                         : w.emit_block_kernel(base, key, *s, *w.constants().matrix(*s, t));
   else if (s->kind == slot_kind::weight)
-    w.emit_codes(base, key, *s, w.constants().matrix(*s, t));
+    w.emit_codes(base, key, *s, *w.constants().matrix(*s, t));
   else
-    w.emit_codes(base, key, *s, w.constants().constant(*s, read_constant(t, n.attr.value)));
+    w.emit_codes(base, key, *s, *w.constants().constant(*s, read_constant(t, n.attr.value)));
 }
 
 /// A constant of the whole shape: operators that read fills do not broadcast.
@@ -54,7 +54,7 @@ inline void write_fill(graph_writer& w) {
   if (const slot* s = w.leaf_slot())
     w.emit_codes(
         base, key, *s,
-        w.constants().constant(*s, std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
+        *w.constants().constant(*s, std::vector(static_cast<std::size_t>(count), static_cast<float>(n.attr.value))));
   else
     w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
                                       extents(n.dims()), tensor_source::fill(n.attr.value, count, n.type.type)));

@@ -110,8 +110,8 @@ inline std::vector<written_file> write_whole_folder(const checkpoint& from, cons
                                                     const std::filesystem::path& out) {
   using namespace whole_names;
   const std::string file = "onnx/model" + std::string(file_suffix(weight)) + ".onnx";
-  export_folder folder(out, file + "_data");
-  tensor_source constants(from, codes, options.weights);
+  export_folder folder(out, options.files, file + "_data");
+  tensor_source constants(from, codes, options);
   model_builder model("model", folder.data(), how.versions);
   write_whole(model, constants, how, parts, tuned, options);
   const ::onnx::ModelProto& whole = model.finish();

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoint matrices by round-to-nearest: read a slab of rows at a time, by all threads, and let go of again.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "qwq/core/parallel.hpp"
+#include "qwq/io/checkpoint.hpp"
+#include "qwq/quant/block_weight.hpp"
+#include "qwq/quant/weights.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// Runs f(i) for i in [0, count) on `threads`. Of what tasks throw, what the first of them threw is thrown here.
+template <class F>
+void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
+  std::mutex lock;
+  std::exception_ptr problem;
+  std::size_t where = count;
+  parallel_for(threads, count, work, [&](std::size_t i) {
+    try {
+      f(i);
+    } catch (...) {
+      const std::lock_guard guard(lock);
+      if (i < where) {
+        where = i;
+        problem = std::current_exception();
+      }
+    }
+  });
+  if (problem) std::rethrow_exception(problem);
+}
+
+/// Rows [first, first + count) of a matrix with `rows` of them.
+inline tensor_info slice_rows(const tensor_info& t, std::int64_t rows, std::int64_t first, std::int64_t count) {
+  const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
+  tensor_info part = t;
+  part.data += static_cast<std::size_t>(first) * width;
+  part.bytes = static_cast<std::size_t>(count) * width;
+  return part;
+}
+
+}  // namespace detail
+
+/// Reads a tensor as a matrix [rows, cols] of f32, a slab of some millions of elements at a time. Of the slab that
+/// begins at row `slab`, `begin(count)` hears the number of rows, `task(slab, first_row, block)` gets parts that fit a
+/// core's cache, on all threads, and `done()` follows. Then the slab's pages leave memory.
+template <class Begin, class Task, class Done>
+void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t rows, std::int64_t cols,
+                   executor& threads, Begin&& begin, Task&& task, Done&& done) {
+  constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
+  const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
+  const std::int64_t slab_rows = std::max(std::int64_t{1}, slab_elements / cols / task_rows) * task_rows;
+  from.sequential(t);
+  for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
+    const std::int64_t count = std::min(slab_rows, rows - slab);
+    begin(count);
+    const auto tasks = static_cast<std::size_t>((count + task_rows - 1) / task_rows);
+    detail::run_tasks(threads, tasks, count * cols, [&](std::size_t i) {
+      thread_local std::vector<float> buffer;
+      const std::int64_t first = slab + static_cast<std::int64_t>(i) * task_rows;
+      const std::int64_t n = std::min(task_rows, slab + count - first);
+      buffer.resize(static_cast<std::size_t>(task_rows * cols));
+      const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
+      to_f32(detail::slice_rows(t, rows, first, n), x);
+      task(slab, first, matrix_view<const float>{x.data(), n, cols});
+    });
+    done();
+    from.release(detail::slice_rows(t, rows, slab, count));
+  }
+}
+
+/// The codes of one matrix. What is not known yet is read when somebody asks for it.
+template <class Format>
+class weight_codes {
+  static constexpr bool in_blocks = blockwise_format<Format>;
+
+ public:
+  using byte_sink = std::function<void(std::span<const std::byte>)>;
+
+  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. What is passed must outlive
+  /// the object.
+  weight_codes(const checkpoint& from, const tensor_info& t, granularity chosen, executor& threads)
+      : from_(from), t_(t), where_(std::string(t.file) + ": tensor '" + t.name + "'"), threads_(threads) {
+    if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
+    if (shared_ == granularity::column)
+      throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
+  }
+
+  /// How many scales there are: one, one for each row, or one for each block of a row.
+  std::size_t scale_count() const {
+    return shared_ == granularity::tensor ? 1 : static_cast<std::size_t>(rows()) * row_scales();
+  }
+
+  const std::vector<float>& scales() {
+    measure();
+    return params_.scales;
+  }
+  /// As many as scales; none for blocks.
+  const std::vector<std::int32_t>& zero_points() {
+    measure();
+    return params_.zero_points;
+  }
+  /// Lets go of scales and zero points.
+  void forget() { params_ = {}; }
+
+  /// Calls sink(bytes) with the codes of one slab of rows after the other: one to a byte, or in blocks as
+  /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
+  void codes(const byte_sink& sink) {
+    if (shared_ == granularity::tensor) measure();
+    read(&sink);
+  }
+
+  /// Bytes of all codes.
+  std::size_t code_bytes() const { return static_cast<std::size_t>(rows()) * row_codes() * sizeof(code); }
+
+  /// Calls f(floats) with what the codes of one slab of rows after the other stand for.
+  template <class F>
+    requires(!in_blocks)
+  void values(F&& f) {
+    measure();
+    std::vector<float> x;
+    std::int64_t first = 0;
+    codes([&](std::span<const std::byte> bytes) {
+      const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(code)) / cols();
+      x.resize(static_cast<std::size_t>(count * cols()));
+      dequantize_rows<Format>({x.data(), count, cols()}, {reinterpret_cast<const code*>(bytes.data()), count, cols()},
+                              params_, first);
+      first += count;
+      f(std::span<const float>(x));
+    });
+  }
+
+ private:
+  using code =
+      typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
+
+  std::int64_t rows() const { return t_.shape[0]; }
+  std::int64_t cols() const { return t_.shape[1]; }
+  /// Scales and codes of one row.
+  std::size_t row_scales() const {
+    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
+    return 1;
+  }
+  std::size_t row_codes() const {
+    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).packed_bytes();
+    return static_cast<std::size_t>(cols());
+  }
+
+  void measure() {
+    if (params_.scales.empty()) read(nullptr);
+  }
+
+  /// One pass: finds the scales unless they are known, and makes codes for a sink.
+  void read(const byte_sink* sink) {
+    const bool unknown = params_.scales.empty();
+    weight_params<Format> found;
+    found.shared = shared_;
+    if (unknown) {
+      found.scales.resize(scale_count());
+      if (!in_blocks) found.zero_points.resize(scale_count());
+    }
+    weight_params<Format>& p = unknown ? found : params_;
+    kernel::extrema whole;
+    std::mutex lock;
+    std::vector<code> codes;
+    const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
+      if constexpr (in_blocks) {
+        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - slab) * row_codes()), first, block,
+                        p.scales);
+      } else {
+        if (unknown) {
+          const kernel::extrema seen = measure_rows(first, block, found);
+          const std::lock_guard guard(lock);
+          whole = {std::min(whole.min, seen.min), std::max(whole.max, seen.max)};
+        }
+        if (sink != nullptr)
+          quantize_rows<Format>({codes.data() + (first - slab) * cols(), block.rows, cols()}, block, p, first);
+      }
+    };
+    const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
+    for_each_slab(from_, t_, rows(), cols(), threads_, begin, task, [&] {
+      if (sink != nullptr) (*sink)(std::as_bytes(std::span(codes)));
+    });
+    if (!unknown) return;
+    if constexpr (!in_blocks)
+      if (shared_ == granularity::tensor) put(found, 0, whole);
+    params_ = std::move(found);
+  }
+
+  /// Finds the parameters of rows that have their own; returns the range of all.
+  kernel::extrema measure_rows(std::int64_t first, matrix_view<const float> block, weight_params<Format>& found) const {
+    kernel::extrema all;
+    for (std::int64_t i = 0; i < block.rows; ++i) {
+      const kernel::extrema seen = detail::finite_range(block.span(i), where_, first + i);
+      if (shared_ == granularity::row) put(found, static_cast<std::size_t>(first + i), seen);
+      all = {std::min(all.min, seen.min), std::max(all.max, seen.max)};
+    }
+    return all;
+  }
+  void put(weight_params<Format>& found, std::size_t at, kernel::extrema seen) const {
+    const qparams q = compute_qparams<Format>({seen.min, seen.max}, 0, false, shared_ != granularity::tensor);
+    found.scales[at] = q.scale;
+    found.zero_points[at] = q.zero_point;
+  }
+
+  void quantize_blocks(std::span<code> codes, std::int64_t first, matrix_view<const float> block,
+                       std::span<float> scales) const {
+    const block_quantizer<Format> quantizer(where_, static_cast<std::size_t>(cols()));
+    const std::size_t bytes = quantizer.packed_bytes(), blocks = quantizer.blocks();
+    for (std::int64_t i = 0; i < block.rows; ++i)
+      quantizer.quantize_row(block.span(i), codes.subspan(static_cast<std::size_t>(i) * bytes, bytes),
+                             scales.subspan(static_cast<std::size_t>(first + i) * blocks, blocks));
+  }
+
+  const checkpoint& from_;
+  const tensor_info& t_;
+  std::string where_;
+  executor& threads_;
+  granularity shared_ = granularity::row;
+  weight_params<Format> params_;
+};
+
+}  // namespace qwq

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIGINT, SIGTERM and SIGHUP while files are written: those go first, then the signal has its effect.
+#pragma once
+
+#include <array>
+#include <csignal>
+#include <cstddef>
+#include <stdexcept>
+
+#include <signal.h>
+
+namespace qwq {
+
+/// Thrown at the place that asks; the files that are being written go with it.
+class interrupted : public std::runtime_error {
+ public:
+  explicit interrupted(int signal) : std::runtime_error("interrupted: nothing was written"), signal_(signal) {}
+  int signal() const { return signal_; }
+
+ private:
+  int signal_;
+};
+
+/// While one lives, signals that end a program are remembered, and `check` throws. A second one ends it at once. Those
+/// that the caller ignores stay ignored.
+class interruption {
+ public:
+  interruption() {
+    seen() = 0;
+    for (std::size_t i = 0; i < signals.size(); ++i) {
+      struct sigaction action{};
+      action.sa_handler = [](int signal) { seen() = signal; };
+      action.sa_flags = static_cast<int>(SA_RESETHAND);
+      ::sigaction(signals[i], nullptr, &before_[i]);
+      if (before_[i].sa_handler != SIG_IGN) ::sigaction(signals[i], &action, nullptr);
+    }
+  }
+  ~interruption() {
+    for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
+  }
+  interruption(const interruption&) = delete;
+  interruption& operator=(const interruption&) = delete;
+
+  static void check() {
+    if (const int signal = seen(); signal != 0) throw interrupted(signal);
+  }
+
+ private:
+  static constexpr std::array signals{SIGINT, SIGTERM, SIGHUP};
+  static volatile std::sig_atomic_t& seen() {
+    static volatile std::sig_atomic_t signal = 0;
+    return signal;
+  }
+  std::array<struct sigaction, signals.size()> before_{};
+};
+
+}  // namespace qwq
