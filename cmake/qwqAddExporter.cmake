@@ -120,6 +120,7 @@ function(qwq_add_exporter name)
   endforeach()
 
   add_executable(${name} ${sources})
+  set_target_properties(${name} PROPERTIES QWQ_PAIRS "${pairs}")
   list(REMOVE_DUPLICATES components)
   list(TRANSFORM components PREPEND qwq::)
   target_link_libraries(${name} PRIVATE qwq::exporter ${components})

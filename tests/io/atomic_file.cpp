@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "scratch.hpp"
@@ -106,6 +107,31 @@ TEST_CASE("two writers of one target do not meet") {
   a.commit();
   CHECK(slurp(temp / "out") == "a");
   CHECK(temp.count() == 1);
+}
+
+TEST_CASE("what a killed process left behind goes when its file is written again, and nothing else") {
+  const scratch temp;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto* const file = new qwq::atomic_file(temp / "out");
+    ::raise(SIGKILL);
+    delete file;
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(temp.count() == 1);
+  for (const char* other : {"out.tmp", "out.7.tmp.gz", "out.a.0.tmp", "outer.1.0.tmp", "out2.1.0.tmp"})
+    temp.put(other, "someone else's");
+  {
+    qwq::atomic_file first(temp / "out");
+    CHECK(temp.count() == 6);  // the old one went, a new one is there
+    qwq::atomic_file second(temp / "out");
+    CHECK(temp.count() == 7);  // that of a living writer stays
+    second.write("new");
+    second.commit();
+  }
+  CHECK(slurp(temp / "out") == "new");
+  CHECK(temp.count() == 6);
 }
 
 TEST_CASE("a target that cannot be created is named with the reason") {

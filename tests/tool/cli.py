@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 EXPORTER, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -619,9 +620,9 @@ class Disk(Case):
     def outputs(self, folder):
         """Each command with its output below `folder`."""
         rows = self.rows(2)
-        return [("export", "out", {"checkpoint": TINY, "scheme": "f32", "out": folder / "out"}),
-                ("export", "report.json", {"checkpoint": TINY, "scheme": "f32", "out": self.scratch / "other",
-                                           "json": folder / "report.json"}),
+        return [("export", "out", {"checkpoint": TINY, "scheme": "f32", "quiet": None, "out": folder / "out"}),
+                ("export", "report.json", {"checkpoint": TINY, "scheme": "f32", "quiet": None,
+                                           "out": self.scratch / "other", "json": folder / "report.json"}),
                 ("evaluate", "report.json", {"checkpoint": TINY, "scheme": "f32", "eval": rows, "quiet": None,
                                              "json": folder / "report.json"}),
                 ("run", "dump.safetensors", {"checkpoint": TINY, "ids": "5,17,3", "dump": folder / "dump.safetensors"})]
@@ -672,15 +673,81 @@ class Disk(Case):
                     with self.subTest(command=command, output=name, limit=limit, before=before):
                         self.refused([self.scratch / name], command, preexec_fn=self.limited(limit), **options)
 
+    def test_noticed_before_calibration(self):
+        # With progress on standard error, one line there means that nothing was calibrated.
+        file = self.scratch / "file"
+        file.write_text("a regular file")
+        options = {"checkpoint": TINY, "scheme": "w8a16", "calibration": self.rows(8)}
+        self.refused([file / "out"], "export", out=file / "out", **options)
+        self.refused([file / "r.json"], "export", out=self.scratch / "out", json=file / "r.json", **options)
+        self.refused([file / "r.svg"], "export", out=self.scratch / "out", scatter_svg=file / "r.svg",
+                     eval=self.rows(2, "eval.jsonl"), **options)
+
+    def test_too_small_disk(self):
+        disk = self.scratch / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("needs to mount a file system")
+        try:
+            self.refused([disk / "a" / "b", "bytes of free space"], "export", checkpoint=TINY, scheme="w8a16",
+                         calibration=self.rows(8), out=disk / "a" / "b")
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
     def test_full_standard_output(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
         for command, options in [("generate", {"prompt": "2 + 2 ="}), ("tokens", {"text": "2 + 2 ="}),
-                                 ("export", {"scheme": "f32", "out": self.scratch / "out"})]:
+                                 ("export", {"scheme": "f32", "quiet": None, "out": self.scratch / "out"})]:
             with self.subTest(command=command), open("/dev/full", "w") as full:
                 result = self.call(command, checkpoint=TINY, stdout=full, **options)
                 self.assertEqual(result.returncode, 1)
                 self.assertRegex(result.stderr, r"\Astandard output: [^\n]+\n\Z")
+
+
+class Interrupt(Case):
+    """Exports that are ended on the way: each file is there as a whole or not at all, and what is there belongs together."""
+
+    def export(self, out, *options):
+        return [EXPORTER, "export", "--quiet", "--checkpoint", TINY, "--scheme", "f32", "--out", out, *options]
+
+    def files(self, folder):
+        return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.exists() else {}
+
+    def test_signals(self):
+        whole, other = self.scratch / "whole", self.scratch / "other"
+        began = time.monotonic()
+        subprocess.run(self.export(whole, "--verify"), check=True, stdout=subprocess.DEVNULL)
+        seconds = time.monotonic() - began
+        self.done("export", "--quiet", checkpoint=OUTLIER, scheme="f32", out=other)
+        new, old = self.files(whole), self.files(other)
+        ended = 0
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGKILL:
+            for before in {}, old:
+                for step in range(24):
+                    out = self.scratch / "a" / "b"
+                    shutil.rmtree(out.parent, ignore_errors=True)
+                    if before:
+                        shutil.copytree(other, out)
+                    process = subprocess.Popen(self.export(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                    time.sleep(seconds * step / 24)
+                    process.send_signal(number)
+                    message = process.communicate(timeout=60)[1].decode()
+                    found = self.files(out)
+                    with self.subTest(signal=number, step=step, before=bool(before)):
+                        self.assertIn(process.returncode, (0, -number))
+                        ended += process.returncode != 0
+                        named = {name: data for name, data in found.items() if not name.endswith(".tmp")}
+                        of_new = all(new.get(name) == data for name, data in named.items())
+                        of_old = all(before.get(name) == data for name, data in named.items())
+                        self.assertTrue(of_new or of_old, sorted(named))
+                        if process.returncode and number != signal.SIGKILL:
+                            self.assertIn(message, ("", "interrupted: nothing was written\n"))
+                            self.assertEqual(found, before)
+                            self.assertEqual(out.parent.exists(), bool(before))
+                    subprocess.run(self.export(out), check=True, stdout=subprocess.DEVNULL)
+                    self.assertEqual(self.files(out), new)
+        self.assertGreater(ended, 24)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@
 #include <onnx/onnx_pb.h>
 
 #include "qwq/emit/companions.hpp"
+#include "qwq/emit/onnx/check.hpp"
 #include "qwq/emit/onnx/external_data.hpp"
 #include "qwq/io/file_set.hpp"
 
 namespace qwq::to_onnx {
 
-/// Collects the files of an export. They appear together, at `commit`: the data first, then in the order of the calls.
+/// Collects the files of an export, and looks at each model as a whole. They appear together, at `commit`: the data first, then in the order of the calls.
 class export_folder {
  public:
   /// `data_name`: "name" or "folder/name"; the models that read it lie beside it.
@@ -29,7 +30,9 @@ class export_folder {
     if (!model.SerializeToString(&bytes))
       throw error(name + ": expected a model of less than 2 GB, found " + std::to_string(model.ByteSizeLong()) +
                   " bytes");
-    files_.add(name).write(bytes);
+    output_file& file = files_.add(name);
+    file.write(bytes);
+    if (const auto whole = file.whole()) check_file(whole->bytes(), file.name(), data_.location(), data_.size());
   }
   /// Adds a text file.
   void add(const std::string& name, const std::string& text) { files_.add(name).write(text); }

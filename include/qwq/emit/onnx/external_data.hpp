@@ -29,6 +29,8 @@ class external_data {
   external_data(output_file& file, std::string location) : file_(file), location_(std::move(location)) {}
 
   const std::string& location() const { return location_; }
+  /// Bytes so far.
+  std::uint64_t size() const { return file_.position(); }
 
   /// Where the tensor `key` lies; the first time, `source` is asked for its bytes. Equal keys mean equal bytes. Tensors
   /// of more than 1 MB begin at a page, so that runtimes map them; others at 64 bytes, a cache line.
