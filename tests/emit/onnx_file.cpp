@@ -59,8 +59,9 @@ TEST_CASE("onnx file: a sound one is taken, and what is damaged is named") {
         "m.onnx: initializer 'w': expected its data in the file beside the model");
   CHECK(damaged([&](auto& m) { graph(m)->mutable_initializer(0)->set_dims(1, 1023); }) ==
         "m.onnx: initializer 'w': expected as many bytes as the shape says");
-  CHECK(damaged([&](auto& m) { graph(m)->mutable_initializer(1)->mutable_raw_data()->push_back('x'); })
-            .ends_with("expected as many bytes as the shape says"));
+  CHECK(damaged([&](auto& m) {
+          graph(m)->mutable_initializer(1)->mutable_raw_data()->push_back('x');
+        }).ends_with("expected as many bytes as the shape says"));
   CHECK(damaged([&](auto& m) { graph(m)->mutable_initializer(0)->set_data_type(::onnx::TensorProto::STRING); }) ==
         "m.onnx: initializer 'w': expected an element type that is written here");
   CHECK(damaged([&](auto& m) { graph(m)->mutable_node(0)->set_input(0, "z"); }) ==
@@ -73,9 +74,8 @@ TEST_CASE("onnx file: a sound one is taken, and what is damaged is named") {
         "m.onnx: expected every output to be made");
   CHECK(damaged([&](auto& m) { graph(m)->clear_output(); }) == "m.onnx: expected an output");
   CHECK(damaged([&](auto& m) { m.clear_opset_import(); }) == "m.onnx: node 'add': expected its opset to be imported");
-  CHECK(damaged([&](auto& m) {
-          m.add_opset_import()->set_domain("other");
-        }) == "m.onnx: expected no opset to be imported that nodes do not use");
+  CHECK(damaged([&](auto& m) { m.add_opset_import()->set_domain("other"); }) ==
+        "m.onnx: expected no opset to be imported that nodes do not use");
 
   // Two constants over one range are one; over a part of it they are a mistake.
   const auto twin = [&](const char* offset) {

@@ -227,19 +227,33 @@ TEST_CASE("onnx_standard: matrices in blocks are stored as MatMul reads them") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("block_columns: odd columns share bytes across rows, tiles meet") {
-  constexpr std::int64_t n = 3, k = 65, block = 16, row_bytes = 40;
-  to_onnx::quantized_source q;
-  q.block = block;
-  for (int i = 0; i < 15; ++i) q.scales.push_back(static_cast<float>(i));
-  q.codes = [](const to_onnx::byte_sink& sink) {
-    for (int i = 0; i < n; ++i) {
-      std::vector<std::byte> row(row_bytes);
-      for (int j = 0; j < k; ++j)
+namespace {
+
+/// Three rows of 65 4-bit codes, (5 row + column) mod 16, in blocks of 16, whose scales count up.
+class known_codes final : public to_onnx::quantized_source {
+ public:
+  known_codes() : quantized_source(16) {}
+  std::size_t scale_count() const override { return scales_.size(); }
+  std::span<const float> scales() override { return scales_; }
+  std::span<const std::int32_t> zero_points() override { return {}; }
+  void codes(const to_onnx::byte_sink& sink) override {
+    for (int i = 0; i < 3; ++i) {
+      std::vector<std::byte> row(40);
+      for (int j = 0; j < 65; ++j)
         row[static_cast<std::size_t>(j / 2)] |= static_cast<std::byte>((i * 5 + j) % 16 << (j % 2 * 4));
       sink(row);
     }
-  };
+  }
+
+ private:
+  std::vector<float> scales_{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+};
+
+}  // namespace
+
+TEST_CASE("block_columns: odd columns share bytes across rows, tiles meet") {
+  constexpr std::int64_t n = 3, k = 65;
+  known_codes q;
   const to_onnx::block_columns columns{q, dtype::u4, n, k};
   std::vector<std::byte> out;
   columns.write([&](std::span<const std::byte> piece) { out.insert(out.end(), piece.begin(), piece.end()); });

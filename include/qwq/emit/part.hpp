@@ -72,8 +72,11 @@ struct program_parts {
     static_assert(require_rows<typename Program::embedding::emitted, Map>());
     static_assert(require_rows<typename Program::norm::emitted, Map>());
     static_assert(require_rows<typename Program::head::emitted, Map>());
-    program_parts all{part::of<typename Program::embedding>(), part::of<typename Program::norm>(),
-                      part::of<typename Program::head>(), {}, {}};
+    program_parts all{part::of<typename Program::embedding>(),
+                      part::of<typename Program::norm>(),
+                      part::of<typename Program::head>(),
+                      {},
+                      {}};
     qwq::detail::for_each_type(typename Program::layer_kinds{}, [&]<class Layer>(std::type_identity<Layer>) {
       static_assert(require_rows<typename Layer::emitted, Map>());
       all.layer_kinds.push_back(part::of<Layer>());

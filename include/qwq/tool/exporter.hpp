@@ -75,9 +75,7 @@ class exporter {
     report.scheme = part_.scheme;
     report.target = part_.target;
     if (a_.dry_run) return dry_run(report);
-    if (a_.command == "export") try_to_write(planned_files());
-    for (const std::string& file : {a_.json, a_.scatter_svg})  // what cannot be written is noticed before the work
-      if (!file.empty() && !in_out(file)) atomic_file{file};
+    try_to_write();
     const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
     tune();
     if (tuned_) report.observer = a_.observer;
@@ -100,6 +98,8 @@ class exporter {
   }
 
  private:
+  static constexpr const char* nothing_written = "interrupted: nothing was written";
+  static constexpr const char* all_written = "interrupted after the files were written";
   /// What an export takes beside what a dry run does: a slab of codes, and the buffers of files and threads.
   static constexpr std::uint64_t writing_memory = std::uint64_t{24} << 20;
 
@@ -129,31 +129,37 @@ class exporter {
     return bytes;
   }
 
-  /// Throws `error` when the folder takes no files, or there is no room for them. Leaves nothing behind.
-  void try_to_write(const std::vector<written_file>& files) const {
-    file_set set(a_.out);
-    for (const written_file& f : files) set.add(f.name);
-    const std::uint64_t needed = total(files), free = std::filesystem::space(a_.out).available;
-    if (needed > free)
-      throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
-                  std::to_string(free));
+  /// Notices before the work what cannot be written, or for what there is no room. Leaves nothing behind.
+  void try_to_write() {
+    const interruption guard;
+    for (const std::string& file : {a_.json, a_.scatter_svg})
+      if (!file.empty() && !in_out(file)) atomic_file{file};
+    if (a_.command == "export") {
+      const std::vector<written_file> files = planned_files();
+      file_set set(a_.out);
+      for (const written_file& f : files) set.add(f.name);
+      const std::uint64_t needed = total(files), free = std::filesystem::space(a_.out).available;
+      if (needed > free)
+        throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
+                    std::to_string(free));
+    }
+    interruption::check(nothing_written);
   }
 
   std::vector<written_file> write_files() {
     const interruption guard;
     const std::uint64_t bytes = total(planned_files());
-    const auto go_through = [&](const char* label, file_use use, std::ostream* notes) {
+    const auto go_through = [&](const char* label, const char* if_ended, file_use use, std::ostream* notes) {
       progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
-      return emit(tuned(),
-                  {use,
-                   [&](std::uint64_t count) {
-                     interruption::check();
-                     bar.tick(count);
-                   }},
-                  notes);
+      const auto watcher = [&](std::uint64_t count) {
+        interruption::check(if_ended);
+        bar.tick(count);
+      };
+      return emit(tuned(), {use, watcher}, notes);
     };
-    auto files = go_through("writing", file_use::write, &std::cout);
-    if (a_.verify) go_through("verifying", file_use::compare, nullptr);
+    auto files = go_through("writing", nothing_written, file_use::write, &std::cout);
+    interruption::check(all_written);
+    if (a_.verify) go_through("verifying", all_written, file_use::compare, nullptr);
     return files;
   }
 

@@ -14,7 +14,7 @@ namespace qwq {
 /// Thrown at the place that asks; the files that are being written go with it.
 class interrupted : public std::runtime_error {
  public:
-  explicit interrupted(int signal) : std::runtime_error("interrupted: nothing was written"), signal_(signal) {}
+  interrupted(int signal, const char* what) : std::runtime_error(what), signal_(signal) {}
   int signal() const { return signal_; }
 
  private:
@@ -41,8 +41,8 @@ class interruption {
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
-  static void check() {
-    if (const int signal = seen(); signal != 0) throw interrupted(signal);
+  static void check(const char* what) {
+    if (const int signal = seen(); signal != 0) throw interrupted(signal, what);
   }
 
  private:

@@ -93,8 +93,7 @@ activation_params default_params() {
   const auto of = [](const auto& slots) { return std::vector<kernel::affine>(slots.size()); };
   activation_params out{of(Program::embedding::slots), {}, of(Program::norm::slots), of(Program::head::slots)};
   for (std::int64_t i = 0; i < Program::layer_count; ++i)
-    Program::with_layer(
-        i, [&]<class Layer>(std::type_identity<Layer>) { out.layers.push_back(of(Layer::slots)); });
+    Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) { out.layers.push_back(of(Layer::slots)); });
   return out;
 }
 

@@ -30,7 +30,8 @@ constexpr std::uint64_t element_bits(std::int32_t type) {
 /// One look at one file. Every problem throws `error` with the place where it is.
 class file_check {
  public:
-  file_check(const ::onnx::ModelProto& model, const std::string& name, const std::string& data, std::uint64_t data_bytes)
+  file_check(const ::onnx::ModelProto& model, const std::string& name, const std::string& data,
+             std::uint64_t data_bytes)
       : model_(model), name_(name), data_(data), data_bytes_(data_bytes), place_(name) {}
 
   void run() {
@@ -86,7 +87,8 @@ class file_check {
     expect(offset % 64 == 0 && length <= data_bytes_ && offset <= data_bytes_ - length,
            "its data at a multiple of 64 inside of the file");
     const auto after = placed_.lower_bound(offset);
-    expect(after == placed_.end() || after->first == offset || offset + length <= after->first, "no data that overlaps");
+    expect(after == placed_.end() || after->first == offset || offset + length <= after->first,
+           "no data that overlaps");
     expect(after == placed_.begin() || std::prev(after)->second <= offset, "no data that overlaps");
     placed_[offset] = offset + length;
   }

@@ -89,9 +89,10 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
     inputs["past_key"] = past(at, "key");
     inputs["past_value"] = past(at, "value");
     const value_names outputs{{"present_key", present(at, "key")}, {"present_value", present(at, "value")}};
-    hidden = writer.write(parts.layer(i), i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
-                 .at("hidden_states")
-                 .name;
+    hidden =
+        writer.write(parts.layer(i), i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
+            .at("hidden_states")
+            .name;
   }
   const auto normed = writer.write(parts.norm, -1, {{"hidden_states", hidden}}, {}, params_of({part_place::norm}));
   const auto head = writer.write(parts.head, -1, {{"hidden_states", normed.at("hidden_states").name}},
@@ -104,10 +105,9 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
 /// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the
 /// matrices.
 inline std::vector<written_file> write_whole_folder(const checkpoint& from, const program_parts& parts,
-                                                    const writing& how, const quantizer& codes,
-                                                    dtype weight, const activation_params* tuned,
-                                                    const emit_options& options, json config,
-                                                    const std::filesystem::path& out) {
+                                                    const writing& how, const quantizer& codes, dtype weight,
+                                                    const activation_params* tuned, const emit_options& options,
+                                                    json config, const std::filesystem::path& out) {
   using namespace whole_names;
   const std::string file = "onnx/model" + std::string(file_suffix(weight)) + ".onnx";
   export_folder folder(out, options.files, file + "_data");
@@ -153,8 +153,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   using whole = program<Model, Target, Scheme, prefill_rows>;
   return to_onnx::write_whole_folder(
       from, to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(), to_onnx::writing::of<Target>(),
-      to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
-      tuned != nullptr ? &tuned->prefill : nullptr, options,
+      to_onnx::quantizer::of<Scheme>(), Scheme::types.weight, tuned != nullptr ? &tuned->prefill : nullptr, options,
       to_onnx::genai_config(config, read_config(from.folder()), std::string(Model::model_type),
                             std::min(options.max_length, config.max_position_embeddings)),
       out);

@@ -103,9 +103,8 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
   add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
     write_transformer(m, constants, prefill, tuned != nullptr ? &tuned->prefill : nullptr);
   });
-  add("decode", false, true, {"sequence_length"}, [&](model_builder& m) {
-    write_transformer(m, constants, decode, tuned != nullptr ? &tuned->decode : nullptr);
-  });
+  add("decode", false, true, {"sequence_length"},
+      [&](model_builder& m) { write_transformer(m, constants, decode, tuned != nullptr ? &tuned->decode : nullptr); });
   add("lm_head", true, true, {}, [&](model_builder& m) {
     write_single(m, constants, prefill.head, "hidden_states", transformed, "logits", logits);
   });
@@ -128,11 +127,10 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   constexpr auto& config = Model::config;
   const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
   using to_onnx::contrib_ops, to_onnx::program_parts;
-  return to_onnx::write_winml(from, program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
-                              program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(),
-                              to_onnx::quantizer::of<Scheme>(), options, tuned,
-                              to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length),
-                              out);
+  return to_onnx::write_winml(
+      from, program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
+      program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(), to_onnx::quantizer::of<Scheme>(), options,
+      tuned, to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length), out);
 }
 
 }  // namespace qwq
