@@ -16,6 +16,7 @@
 
 #include "qwq/core/parallel.hpp"
 #include "qwq/io/checkpoint.hpp"
+#include "qwq/kernel/packed_weight.hpp"
 #include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/weights.hpp"
 
@@ -62,7 +63,7 @@ void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t ro
                    executor& threads, Begin&& begin, Task&& task, Done&& done) {
   constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
-  const std::int64_t slab_rows = std::max(std::int64_t{1}, slab_elements / cols / task_rows) * task_rows;
+  const std::int64_t slab_rows = std::max<std::int64_t>(1, slab_elements / cols / kernel::panel_n) * kernel::panel_n;
   from.sequential(t);
   for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
     const std::int64_t count = std::min(slab_rows, rows - slab);
@@ -88,6 +89,8 @@ class weight_codes {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
+  using code =
+      typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
   /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. What is passed must outlive
@@ -119,12 +122,15 @@ class weight_codes {
   /// Calls sink(bytes) with the codes of one slab of rows after the other: one to a byte, or in blocks as
   /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
   void codes(const byte_sink& sink) {
+    slabs([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
+  }
+  /// Calls f(codes, scales) with those of one slab after the other: whole panels of rows, but for the last ones.
+  template <class F>
+  void slabs(F&& f) {
     if (shared_ == granularity::tensor) measure();
+    const slab_sink sink = std::ref(f);
     read(&sink);
   }
-
-  /// Bytes of all codes.
-  std::size_t code_bytes() const { return static_cast<std::size_t>(rows()) * row_codes() * sizeof(code); }
 
   /// Calls f(floats) with what the codes of one slab of rows after the other stand for.
   template <class F>
@@ -133,19 +139,17 @@ class weight_codes {
     measure();
     std::vector<float> x;
     std::int64_t first = 0;
-    codes([&](std::span<const std::byte> bytes) {
-      const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(code)) / cols();
-      x.resize(static_cast<std::size_t>(count * cols()));
-      dequantize_rows<Format>({x.data(), count, cols()}, {reinterpret_cast<const code*>(bytes.data()), count, cols()},
-                              params_, first);
+    slabs([&](std::span<const code> codes, std::span<const float>) {
+      const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols();
+      x.resize(codes.size());
+      dequantize_rows<Format>({x.data(), count, cols()}, {codes.data(), count, cols()}, params_, first);
       first += count;
       f(std::span<const float>(x));
     });
   }
 
  private:
-  using code =
-      typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
+  using slab_sink = std::function<void(std::span<const code>, std::span<const float>)>;
 
   std::int64_t rows() const { return t_.shape[0]; }
   std::int64_t cols() const { return t_.shape[1]; }
@@ -164,7 +168,7 @@ class weight_codes {
   }
 
   /// One pass: finds the scales unless they are known, and makes codes for a sink.
-  void read(const byte_sink* sink) {
+  void read(const slab_sink* sink) {
     const bool unknown = params_.scales.empty();
     weight_params<Format> found;
     found.shared = shared_;
@@ -191,8 +195,11 @@ class weight_codes {
       }
     };
     const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
+    std::size_t done = 0;
     for_each_slab(from_, t_, rows(), cols(), threads_, begin, task, [&] {
-      if (sink != nullptr) (*sink)(std::as_bytes(std::span(codes)));
+      const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
+      if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
+      if (shared_ != granularity::tensor) done += count;
     });
     if (!unknown) return;
     if constexpr (!in_blocks)
