@@ -2,13 +2,9 @@
 // Grouped-query attention over a cache.
 #include "qwq/kernel/attention.hpp"
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmath.hpp>
-#include <xtensor/xtensor.hpp>
-#include <xtensor/xview.hpp>
-
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

@@ -4,13 +4,10 @@
 
 #include <array>
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmath.hpp>
-#include <xtensor/xtensor.hpp>
-
 #include "qwq/kernel/reference.hpp"
 #include "qwq/kernel/softmax.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

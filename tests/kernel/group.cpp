@@ -2,12 +2,9 @@
 // Groups: every bit equals the scalar arithmetic with the group's scale.
 #include "qwq/kernel/group.hpp"
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmath.hpp>
-#include <xtensor/xtensor.hpp>
-
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

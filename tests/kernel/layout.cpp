@@ -6,13 +6,10 @@
 #include <array>
 #include <numeric>
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmanipulation.hpp>
-#include <xtensor/xtensor.hpp>
-
 #include "qwq/kernel/embedding.hpp"
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

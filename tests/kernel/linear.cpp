@@ -2,12 +2,9 @@
 // Products with every kind of weight, row- and column-major, and of activations.
 #include "qwq/kernel/linear.hpp"
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmath.hpp>
-#include <xtensor/xtensor.hpp>
-
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

@@ -2,12 +2,9 @@
 // RMSNorm, L2 normalization and means.
 #include "qwq/kernel/norm.hpp"
 
-#include <xtensor/xadapt.hpp>
-#include <xtensor/xmath.hpp>
-#include <xtensor/xtensor.hpp>
-
 #include "qwq/kernel/reference.hpp"
 #include "support.hpp"
+#include "xtensor.hpp"
 
 using namespace qwq;
 using namespace test;

@@ -5,7 +5,11 @@
 
 #include <boost/hana/tuple.hpp>
 #include <xsimd/xsimd.hpp>
+#if __has_include(<xtensor/containers/xtensor.hpp>)  // from 0.26 on
+#include <xtensor/containers/xtensor.hpp>
+#else
 #include <xtensor/xtensor.hpp>
+#endif
 
 #include <array>
 #include <cmath>

@@ -206,7 +206,8 @@ class tokenizer {
     if (added->is_null()) return;
     for (std::size_t i = 0; i < added.list().size(); ++i) {
       const auto token = added[i];
-      const std::string& content = token["content"].string();
+      const auto content_place = token["content"];
+      const std::string& content = content_place.string();
       for (const char* flag : {"single_word", "lstrip", "rstrip"}) token[flag].must_be(false, false);
       const auto known = token_to_id(content);
       const std::int32_t id = known ? *known : add(content, token["id"]);
