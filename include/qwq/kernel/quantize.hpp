@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -34,6 +35,8 @@ template <class Arch, quotient Of>
 struct lane_affine {
   using batch = simd::batch<Arch>;
   static constexpr bool corrects = Of == quotient::corrected;
+  /// From here on the f32 grid is the integers; halves go to the even one.
+  static constexpr float shift = 0x1.8p23f;
   batch scale, zero_point, inverse, low, high;
 
   lane_affine(batch s, batch zp, batch r, batch lowest, batch highest)
@@ -50,8 +53,8 @@ struct lane_affine {
     }
   }
 
-  /// round(x / scale), in the range less the zero point.
-  batch steps(batch x) const {
+  /// round(x / scale), in the range less the zero point, plus `shift`.
+  batch shifted_steps(batch x) const {
     // Clipping x to the values of the outermost codes leaves these codes, and is no different from clipping them. NaN
     // becomes the smallest. (The multiplication by `inverse` and the sum with `shift` must not meet, or g++ makes one
     // operation of both.)
@@ -66,12 +69,14 @@ struct lane_affine {
     } else {
       q = clip(Of == quotient::divided ? x / scale : x * inverse);
     }
-    const batch shift(0x1.8p23f);  // from here on the f32 grid is the integers, halves go to the even one
-    return (q + shift) - shift;
+    return q + batch(shift);
   }
-  batch code(batch x) const { return steps(x) + zero_point; }
+  simd::integers<Arch> code(batch x) const {
+    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are counted from there
+    return simd::detail::reinterpret<Arch, std::int32_t>(shifted_steps(x)) + (xsimd::to_int(zero_point) - zero);
+  }
   batch value(batch code) const { return (code - zero_point) * scale; }
-  batch fake(batch x) const { return steps(x) * scale; }
+  batch fake(batch x) const { return (shifted_steps(x) - batch(shift)) * scale; }
 };
 
 inline constexpr auto to_code = [](const auto& a, auto x) { return a.code(x); };

@@ -23,6 +23,9 @@ namespace qwq::kernel::simd {
 template <class Arch> using batch = xsimd::batch<float, Arch>;
 template <class Arch> inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
 
+/// As many integers.
+template <class Arch> using integers = xsimd::batch<std::int32_t, Arch>;
+
 /// Stands for "all lanes" where a count of lanes is asked for.
 struct whole {};
 
@@ -204,33 +207,37 @@ void store(bfloat16* p, batch<Arch> x) {
 
 template <class Arch, class T>
   requires std::is_integral_v<T>
-void store(T* p, batch<Arch> x) {
-  const auto code = xsimd::to_int(x);
+void store(T* p, integers<Arch> x) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch> && sizeof(T) == 1)
-    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(code));
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
   if constexpr (detail::lanes_512<Arch> && sizeof(T) == 2)
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(code));
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
 #endif
   alignas(64) std::int32_t wide[lanes<Arch>];
-  code.store_aligned(wide);
+  x.store_aligned(wide);
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
 }
-
 template <class Arch, class T>
-void store(T* p, batch<Arch> x, whole) {
-  store<Arch>(p, x);
+  requires std::is_integral_v<T>
+void store(T* p, batch<Arch> x) {
+  simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
+}
+
+template <class Arch, class T, class Lanes>
+void store(T* p, Lanes x, whole) {
+  simd::store<Arch>(p, x);
 }
 
 /// Stores the first `count` lanes only.
-template <class Arch, class T>
-void store(T* p, batch<Arch> x, std::int64_t count) {
+template <class Arch, class T, class Lanes>
+void store(T* p, Lanes x, std::int64_t count) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
     return _mm512_mask_storeu_ps(p, detail::first_lanes(count), x);
 #endif
   T part[lanes<Arch>];
-  store<Arch>(part, x);
+  simd::store<Arch>(part, x);
   std::copy_n(part, count, p);
 }
 

@@ -34,29 +34,33 @@ batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   return load<Arch>(int4_at<const std::uint8_t, Signed>{part});
 }
 
-/// Takes integral lanes, of which it keeps the low four bits.
+/// Keeps the low four bits of each lane.
 template <class Arch, bool Signed>
-void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
+void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) {
     // In each 64 bits an even code and the odd one after it, which comes down beside it.
-    const __m512i code = _mm512_and_si512(_mm512_cvttps_epi32(x), _mm512_set1_epi32(15));
+    const __m512i code = _mm512_and_si512(x, _mm512_set1_epi32(15));
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p.bytes),
                             _mm512_cvtepi64_epi8(_mm512_or_si512(code, _mm512_srli_epi64(code, 28))));
   }
 #endif
   alignas(64) std::int32_t code[lanes<Arch>];
-  xsimd::to_int(x).store_aligned(code);
+  x.store_aligned(code);
   for (std::int64_t i = 0; i < lanes<Arch>; i += 2)
     p.bytes[i / 2] = static_cast<std::uint8_t>((code[i] & 15) | (code[i + 1] & 15) << 4);
 }
 template <class Arch, bool Signed>
-void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x, whole) {
+void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
+  store<Arch>(p, xsimd::to_int(x));
+}
+template <class Arch, bool Signed, class Lanes>
+void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
   store<Arch>(p, x);
 }
 /// The first `count` codes; after an odd count the high half of the last byte is 0.
-template <class Arch, bool Signed>
-void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x, std::int64_t count) {
+template <class Arch, bool Signed, class Lanes>
+void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2];
   store<Arch>(int4_at<std::uint8_t, Signed>{part}, x);
   if (count % 2 != 0) part[count / 2] &= 15;

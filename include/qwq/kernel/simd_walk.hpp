@@ -56,8 +56,8 @@ std::int64_t to_aligned(const T* p) {
 
 /// Stores a batch, or the first `count` lanes of one, as a kernel that may stream does; what is streamed is whole and
 /// aligned.
-template <class Arch, bool Streaming, class To, class Count>
-void put(To y, batch<Arch> x, Count count) {
+template <class Arch, bool Streaming, class To, class Lanes, class Count>
+void put(To y, Lanes x, Count count) {
   if constexpr (Streaming && std::is_same_v<Count, whole>)
     stream<Arch>(y, x);
   else
