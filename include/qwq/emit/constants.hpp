@@ -36,7 +36,7 @@ inline std::string leaf_key(const std::string& what, double value) {
 class quantized_source {
  public:
   virtual ~quantized_source() = default;
-  virtual std::size_t scale_count() const = 0;
+  virtual std::size_t scale_count() const = 0;  ///< Number of scales, known before they are found.
   virtual std::span<const float> scales() = 0;
   /// As many as scales; none for blocks.
   virtual std::span<const std::int32_t> zero_points() = 0;
@@ -47,6 +47,7 @@ class quantized_source {
   std::int32_t block() const { return block_; }
 
  protected:
+  /// `block`: elements of a row that share a scale, or 0.
   explicit quantized_source(std::int32_t block = 0) : block_(block) {}
 
  private:
@@ -55,7 +56,7 @@ class quantized_source {
 
 /// How matrices of a checkpoint are read.
 struct matrix_reading {
-  const checkpoint& from;
+  const checkpoint& from;  ///< Where they are.
   granularity shared;
   executor& threads;
   bool only_sizes;  ///< all scales are 1, and nothing is read for them

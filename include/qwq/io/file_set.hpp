@@ -26,7 +26,8 @@ enum class file_use : std::uint8_t {
 
 /// The same, and who hears of every byte.
 struct file_handling {
-  file_use use = file_use::write;
+  file_use use = file_use::write;  ///< What becomes of the files.
+  /// Is told of every number of bytes that was taken; may be empty.
   std::function<void(std::uint64_t)> watcher{};
 };
 

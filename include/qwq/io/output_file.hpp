@@ -48,6 +48,7 @@ class output_file {
 
   /// Whether bytes matter. Where only their number does, `skip` stands for `write`.
   virtual bool takes_bytes() const { return true; }
+  /// Counts bytes that need not be handed over.
   void skip(std::uint64_t bytes) {
     position_ += bytes;
     if (watcher_ != nullptr && *watcher_) (*watcher_)(bytes);
@@ -66,8 +67,9 @@ class output_file {
   virtual std::optional<mapped_file> whole() { return std::nullopt; }
 
  protected:
+  /// `name`: of the file, for messages.
   explicit output_file(std::string name) : name_(std::move(name)) {}
-  const std::string& part() const { return part_; }
+  const std::string& part() const { return part_; }  ///< What `begin` said last.
 
  private:
   virtual void put(std::span<const std::byte> bytes) = 0;
@@ -80,6 +82,7 @@ class output_file {
 /// Only counts.
 class counted_file final : public output_file {
  public:
+  /// `target` is not touched.
   explicit counted_file(const std::filesystem::path& target) : output_file(target.string()) {}
   bool takes_bytes() const override { return false; }
 
@@ -90,6 +93,7 @@ class counted_file final : public output_file {
 /// Throws `error` at the first byte that the file on the disk has not.
 class compared_file final : public output_file {
  public:
+  /// Throws `error` when there is no such file.
   explicit compared_file(const std::filesystem::path& target)
       : output_file(target.string()), target_(uncached(target)), file_(target) {}
 

@@ -89,8 +89,10 @@ class weight_codes {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
+  /// Type of a code, or of the bytes that hold packed ones.
   using code =
       typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
+  /// Takes bytes, front to back.
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
   /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. What is passed must outlive

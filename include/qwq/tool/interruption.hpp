@@ -14,8 +14,9 @@ namespace qwq {
 /// Thrown at the place that asks; the files that are being written go with it.
 class interrupted : public std::runtime_error {
  public:
+  /// `what`: what was interrupted.
   interrupted(int signal, const char* what) : std::runtime_error(what), signal_(signal) {}
-  int signal() const { return signal_; }
+  int signal() const { return signal_; }  ///< Number of the signal.
 
  private:
   int signal_;
@@ -41,6 +42,7 @@ class interruption {
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
+  /// Throws `interrupted` when a signal has come.
   static void check(const char* what) {
     if (const int signal = seen(); signal != 0) throw interrupted(signal, what);
   }
