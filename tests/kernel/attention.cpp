@@ -69,7 +69,7 @@ const std::vector<shape> shapes{{1, 1, 1, 1, 0},     {2, 1, 8, 1, 0},    {4, 2, 
 }  // namespace
 
 TEST_CASE("attention equals the two-pass softmax, for every cache type") {
-  const auto check = [&]<class T>(T) {
+  const auto check = [&]<class T>(T, float bound) {
     for (const shape& s : shapes) {
       CAPTURE(s.heads);
       CAPTURE(s.head_dim);
@@ -80,14 +80,59 @@ TEST_CASE("attention equals the two-pass softmax, for every cache type") {
       p.run(y, 0, s.m);
       kernel::reference::attention(expected.matrix(s.m, s.width()), p.q.matrix(s.m, s.width()), p.keys.view,
                                    p.values.view, s.past, s.scale());
-      // Scores below 8 are off by (head_dim + 2) half ulps at worst and by much less in practice.
-      CHECK(first_difference(y, expected, [](float a, float b) { return close(a, b, 0, 2e-6f); }) == -1);
+      CHECK(first_difference(y, expected, [&](float a, float b) { return close(a, b, 0, bound); }) == -1);
       CHECK((y.intact() && p.keys.store.intact() && p.values.store.intact()));
+    }
+  };
+  // Scores below 8 are off by (head_dim + 2) half ulps at worst and by much less in practice.
+  check(float{}, 2e-6f);
+  check(float16{}, 2e-6f);
+  check(bfloat16{}, 2e-6f);
+  // Queries and weights may be integers of 16 bits: half a step of elements up to 4 is 6e-5.
+  check(std::int8_t{}, 1e-4f);
+}
+
+TEST_CASE("a NaN spoils the heads that read it, and no other, for int8 too") {
+  const auto check = [&]<class T>(T) {
+    for (const std::int64_t head_dim : {16, 40, 64, 128}) {
+      const shape s{6, 2, head_dim, 1, 200};
+      buffer<float> clean(s.width()), y(s.width());
+      problem<T> p(s);
+      p.run(clean, 0, 1);
+      const auto expect_nan = [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t h = 0; h < s.heads; ++h)
+          for (std::int64_t d = 0; d < head_dim; ++d) {
+            const auto at = static_cast<std::size_t>(h * head_dim + d);
+            CHECK(same(y[at], first <= h && h <= last ? quiet_nan : clean[at]));
+          }
+      };
+      problem<T> query(s);
+      query.q[static_cast<std::size_t>(4 * head_dim + 3)] = quiet_nan;
+      query.run(y, 0, 1);
+      expect_nan(4, 4);
+      for (const bool key : {true, false}) {
+        problem<T> spoiled(s);
+        auto& cache = key ? spoiled.keys : spoiled.values;
+        const std::vector<float> nan(static_cast<std::size_t>(s.kv_width()), quiet_nan);
+        const std::vector<float> zero(nan.size());
+        kernel::append_kv(cache.view, {nan.data(), 1, s.kv_width()}, 77);
+        cache.view.kv_heads = 1;
+        kernel::append_kv(cache.view, {zero.data(), 1, head_dim}, 77);  // head 1 keeps its NaN
+        cache.view.kv_heads = 2;
+        problem<T> zeroed(s);
+        auto& other = key ? zeroed.keys : zeroed.values;
+        other.view.kv_heads = 1;
+        kernel::append_kv(other.view, {zero.data(), 1, head_dim}, 77);
+        other.view.kv_heads = 2;
+        zeroed.run(clean, 0, 1);
+        spoiled.run(y, 0, 1);
+        expect_nan(3, 5);
+        p.run(clean, 0, 1);
+      }
     }
   };
   check(float{});
   check(float16{});
-  check(bfloat16{});
   check(std::int8_t{});
 }
 

@@ -13,11 +13,12 @@ namespace detail {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Symmetric int8 codes of x[0, n), rounded half to even, and their scale: the greatest magnitude / 127. A vector with
-/// NaN or infinity gets the scale NaN.
-template <class Arch>
-void store_codes(std::int8_t* codes, float* scale, const float* x, std::int64_t n) {
+/// Symmetric codes of x[0, n), rounded half to even; returns their scale: the greatest magnitude over the greatest code.
+/// A vector with NaN or infinity gets the scale NaN.
+template <class Arch, class Code>
+float store_codes(Code* codes, const float* x, std::int64_t n) {
   using batch = simd::batch<Arch>;
+  constexpr auto greatest = static_cast<float>(std::numeric_limits<Code>::max());
   const batch largest(std::numeric_limits<float>::max());
   const batch magnitude = simd::fold<Arch>(
       n, batch(0.0f),
@@ -26,14 +27,18 @@ void store_codes(std::int8_t* codes, float* scale, const float* x, std::int64_t 
         return xsimd::max(a, xsimd::select(v <= largest, v, batch(infinity)));
       },
       [](batch a, batch b) { return xsimd::max(a, b); });
-  const float step = simd::reduce_max<Arch>(magnitude) / 127.0f;
-  *scale = step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
-  if (!(step > 0 && step < infinity)) return static_cast<void>(std::fill_n(codes, n, std::int8_t{0}));
+  const float step = simd::reduce_max<Arch>(magnitude) / greatest;
+  if (!(step > 0 && step < infinity)) {
+    std::fill_n(codes, n, Code{0});
+    return step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
+  }
   simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
-    // A subnormal scale is so coarse that the quotient may be more than 127.
+    // A subnormal scale is so coarse that the quotient may be more than the greatest code.
     const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
-    simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-127.0f)), batch(127.0f)), count);
+    simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-greatest)), batch(greatest)),
+                      count);
   });
+  return step;
 }
 
 /// Writes x[0, head_dim) to a head and position of the cache, in its type.
@@ -41,7 +46,7 @@ template <class Arch, class T>
 void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
   T* out = cache.at(head, position);
   if constexpr (is_kv_code<T>)
-    store_codes<Arch>(out, cache.scale_at(head, position), x, cache.head_dim);
+    *cache.scale_at(head, position) = store_codes<Arch>(out, x, cache.head_dim);
   else
     simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
       simd::store<Arch>(out + d, simd::load<Arch>(x + d, count), count);

@@ -112,7 +112,8 @@ void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> 
 /// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
 /// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
 /// does not depend on the number of threads, nor on how rows are cut into chunks of more than one; a single row is
-/// summed in another order. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
+/// summed in another order, and where int8 codes are multiplied as integers, its queries and weights are rounded to 16
+/// bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {

@@ -28,7 +28,7 @@ class attention_tile {
   static constexpr std::int64_t most_queries = most_groups * width;
   /// Floats of a buffer that stays in the first-level cache.
   static constexpr std::int64_t buffer_floats = 8192;
-  static constexpr std::int64_t most_head_dim = buffer_floats / width;
+  static_assert(most_head_dim * width <= buffer_floats);
 
   /// Queries that a tile takes, for heads of `head_dim` elements.
   static std::int64_t queries(std::int64_t head_dim) {

@@ -429,6 +429,7 @@ struct kernel_of<op::attention> {
   template <class S>
   static void run(frame& f) {
     constexpr shape cache = S::g[S::template arg_id<1>].dims();
+    static_assert(cache[3].extent <= kernel::detail::most_head_dim, "qwq: attention takes heads of at most 512 channels");
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
     using element = storage_t<S::g[S::template arg_id<1>].type.type>;
     const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
