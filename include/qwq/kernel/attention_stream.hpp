@@ -150,7 +150,7 @@ float weigh(stream_query& query, float* score, std::int64_t keys, float scale, c
 /// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
 template <class Arch, int R, int C, class T, class Count>
 void stream_value_tile(const stream_query* query, const stream_scores* weight, const float* keep, const T* value,
-                       std::int64_t head_dim, std::int64_t keys, bool first, std::int64_t d, Count count) {
+                       std::int64_t head_dim, stream_order order, bool first, std::int64_t d, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[R][C];
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
@@ -164,9 +164,9 @@ void stream_value_tile(const stream_query* query, const stream_scores* weight, c
       QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][i]), sum[r][c]);
     }
   };
-  const std::int64_t run = keys / 4;  // as in stream_order
+  const std::int64_t run = order.run;
   for (std::int64_t j = 0; j < run; ++j) QWQ_UNROLL for (int n = 0; n < 4; ++n) add(4 * j + n, j + n * run);
-  for (std::int64_t j = 4 * run; j < keys; ++j) add(j, j);
+  for (std::int64_t j = 4 * run; j < order.count; ++j) add(j, j);
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
       simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
 }
@@ -251,9 +251,9 @@ void stream_values(const stream_query* query, const stream_scores* weight, const
   } else {
     constexpr int batches = R == 1 || (wide && R < 4) ? 8 : 4;
     for (; d + batches * width <= head_dim; d += batches * width)
-      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, order.count, first, d, simd::whole{});
+      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, order, first, d, simd::whole{});
     simd::strips<Arch>(head_dim - d, [&](std::int64_t rest, auto lanes) {
-      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, order.count, first, d + rest, lanes);
+      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, order, first, d + rest, lanes);
     });
   }
 }
