@@ -11,11 +11,11 @@
 
 namespace {
 
-/// Puts a Slice of the last token in front of the node that computes the logits.
+/// Puts a Slice of the last token in front of the nodes of the head.
 void take_last_token(onnx::GraphProto& graph) {
   auto& nodes = *graph.mutable_node();
   int head = 0;
-  while (nodes[head].output(0) != "logits") ++head;
+  while (nodes[head].name().find("/lm_head/") == std::string::npos) ++head;
   const auto constant = [&](const std::string& name, std::int64_t value) {
     onnx::TensorProto& t = *graph.add_initializer();
     t.set_name(name);
