@@ -76,7 +76,7 @@ template <class Arch, int Lines, class F>
   constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
   static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
   std::int64_t i = 0;
-  if (far)
+  if (far) [[unlikely]]  // so that compilers lay out the other loop well, which has the less time for each line
     for (; i + pages * page <= n; i += pages * page)
       for (std::int64_t first = i; first < i + page; first += per_page * width) {
         QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
@@ -93,7 +93,7 @@ template <class Arch, int Lines, class F>
 /// be in it by value: a compiler keeps that in registers, but must read it again after every store when it is behind a
 /// reference.
 template <class Arch, bool Streaming = false, class To, class From, class F>
-void transform(To y, From x, std::int64_t n, F f) {
+[[gnu::always_inline]] inline void transform(To y, From x, std::int64_t n, F f) {
   const auto i = walk<Arch, 1>(n, is_far(static_cast<std::size_t>(n)), [&](int, std::int64_t k) {
     put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{});
   });
