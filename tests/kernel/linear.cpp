@@ -178,24 +178,30 @@ TEST_CASE("packed weights have the elements of what they were packed from") {
     }
 }
 
-TEST_CASE("an epilogue sees every output once, when it is done") {
+TEST_CASE("sums are handed on once each, and finished as they would be afterwards") {
   for (const std::int64_t m : {1, 3, 4, 130}) {
-    inline_executor ex;
+    CAPTURE(m);
+    backward_executor ex;
     constexpr std::int64_t n = 300, k = 40;
-    const buffer<float> x(m * k, normal(m * k, 1)), w(n * k, normal(n * k, 2));
-    buffer<float> y(m * n), plain(m * n);
-    kernel::linear(ex, plain.matrix(m, n), x.matrix(m, k), matrix_view<const float>(w.matrix(n, k)));
-    kernel::linear(ex, y.matrix(m, n), x.matrix(m, k), matrix_view<const float>(w.matrix(n, k)),
-                   [](std::int64_t i, std::int64_t j, std::span<float> piece) {
-                     for (float& v : piece) v = 2 * v + static_cast<float>(i + 3 * j++);
-                   });
-    for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t j = 0; j < n; ++j) {
-        float& v = plain.matrix(m, n)(i, j);
-        v = 2 * v + static_cast<float>(i + 3 * j);
-      }
+    const buffer<float> x(m * k, normal(m * k, 1)), w(n * k, normal(n * k, 2)), r(m * n, normal(m * n, 3));
+    const matrix_view<const float> wv = w.matrix(n, k);
+    buffer<float> plain(m * n), y(m * n), times(m * n), expected = r;
+    kernel::linear(ex, plain.matrix(m, n), x.matrix(m, k), wv);
+    kernel::product(ex, x.matrix(m, k), wv, [&](std::int64_t i, std::int64_t j, std::span<float> sums) {
+      for (std::size_t c = 0; c < sums.size(); ++c) times.matrix(m, n)(i, j + static_cast<std::int64_t>(c)) += 1;
+    });
+    CHECK(std::all_of(times.span().begin(), times.span().end(), [](float t) { return t == 1; }));
+
+    kernel::product(ex, x.matrix(m, k), wv, kernel::add_sums<>{y.matrix(m, n), r.matrix(m, n)});
+    for (std::size_t i = 0; i < y.size(); ++i) expected[i] = r[i] + plain[i];
     CHECK(y.intact());
-    CHECK(first_difference(y, plain, [](float a, float b) { return close(a, b, 1e-6f, 1e-4f); }) == -1);
+    CHECK(first_difference(y, expected, same) == -1);
+
+    y = r;
+    kernel::product(ex, x.matrix(m, k), wv, kernel::gate_sums<>{y.matrix(m, n)});
+    kernel::swiglu(expected.span(), r.span(), plain.span());
+    CHECK(y.intact());
+    CHECK(first_difference(y, expected, [](float a, float b) { return close(a, b, 1e-6f); }) == -1);
   }
 }
 

@@ -31,6 +31,17 @@ struct mul_form {
   static constexpr expr step(builder& b) { return input(b, "x") * vector(b, "w"); }
 };
 
+struct linear_form {
+  static constexpr auto& rule = rules::fuse_linear_fake_quant;
+  static constexpr expr step(builder& b) { return linear(input(b, "x"), matrix(b, "w", channels, channels)); }
+};
+struct gated_form {
+  static constexpr auto& rule = rules::fuse_gated_fake_quant;
+  static constexpr expr step(builder& b) {
+    return gated_linear(input(b, "x"), matrix(b, "g", channels, channels), matrix(b, "u", channels, channels));
+  }
+};
+
 /// The step on the grid of slot 1, read by another.
 template <class Form>
 struct unfused_form {
@@ -54,7 +65,7 @@ constexpr bool fires_alone() {
                })) == 0;
 }
 static_assert(fires_alone<norm_form>() && fires_alone<swiglu_form>() && fires_alone<add_form>() &&
-              fires_alone<mul_form>());
+              fires_alone<mul_form>() && fires_alone<linear_form>() && fires_alone<gated_form>());
 
 // A step with an epilogue is more than its operator: other rules leave it.
 static_assert(fires(rules::fuse_swiglu, around([](builder& b) {
@@ -94,4 +105,6 @@ TEST_CASE("a step that puts its result on a grid gives the bits of two steps, fl
   check_same_bits<swiglu_form>();
   check_same_bits<add_form>();
   check_same_bits<mul_form>();
+  check_same_bits<linear_form>();
+  check_same_bits<gated_form>();
 }

@@ -44,6 +44,8 @@ constexpr std::size_t steps(op kind) {
 }
 static_assert(steps<native<>>(op::norm_rope) == 2 && steps<native<>>(op::rope) == 0);
 static_assert(steps<without<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
+static_assert(steps<native<>>(op::gated_linear) == 1 && steps<native<>>(op::linear_add) == 2);
+static_assert(steps<native<>>(op::linear) == 3 && steps<unfused<native<>>>(op::linear) == 7);
 
 /// What puts values on grids is a step of its own.
 using separate_grids =

@@ -121,6 +121,8 @@ constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
 constexpr expr matmul(expr x, expr y) { return apply(op::matmul, {}, x, y); }
 constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
 constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
+constexpr expr linear_add(expr x, expr w, expr residual) { return apply(op::linear_add, {}, x, w, residual); }
+constexpr expr gated_linear(expr x, expr gate, expr up) { return apply(op::gated_linear, {}, x, gate, up); }
 constexpr expr reshape(expr x, const shape& dims) {
   return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
 }

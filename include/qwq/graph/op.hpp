@@ -32,6 +32,8 @@ enum class op : std::uint8_t {
   matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
   conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
   swiglu,      // (gate, up): silu(gate) * up
+  linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
+  gated_linear,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
   // layout: the values stay, their places change
   reshape,
   transpose,   // ints = permutation

@@ -127,6 +127,16 @@ constexpr void infer_linear(inference& in) {
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
 }
 
+constexpr void infer_linear_add(inference& in) {
+  infer_linear(in);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), why::shapes_do_not_broadcast);
+}
+
+constexpr void infer_gated_linear(inference& in) {
+  infer_linear(in);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
+}
+
 constexpr void infer_matmul(inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
@@ -308,6 +318,8 @@ inline constexpr op_row op_table[] = {
     {op::matmul, "matmul", 2, 2, "", "", false, false, detail::infer_matmul},
     {op::conv1x1, "conv1x1", 2, 2, "", "", false, false, detail::infer_conv1x1},
     {op::swiglu, "swiglu", 2, 2, "", "", false, false, detail::infer_swiglu},
+    {op::linear_add, "linear_add", 3, 3, "", "", false, false, detail::infer_linear_add},
+    {op::gated_linear, "gated_linear", 3, 3, "", "", false, false, detail::infer_gated_linear},
     {op::reshape, "reshape", 1, 1, "", "", false, true, detail::infer_reshape},
     {op::transpose, "transpose", 1, 1, "", "perm", false, true, detail::infer_transpose},
     {op::concat, "concat", 2, 4, "", "axis", false, false, detail::infer_concat},

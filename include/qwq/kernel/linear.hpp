@@ -3,6 +3,7 @@
 #pragma once
 
 #include "qwq/core/parallel.hpp"
+#include "qwq/kernel/elementwise.hpp"
 #include "qwq/kernel/gemv.hpp"
 #include "qwq/kernel/tile.hpp"
 
@@ -66,37 +67,75 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
 
 }  // namespace detail
 
-/// Epilogue of `linear` that leaves the sums as they are.
-struct keep_sums {
-  void operator()(std::int64_t, std::int64_t, std::span<float>) const {}
+/// What becomes of sums: called with a row, the first output, and the sums of some outputs from there on, which it may
+/// change. A reference: what it was made from must outlive it.
+class sums_sink {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>)
+  sums_sink(F&& f)
+      : context_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
+          (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
+        }) {}
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const { call_(context_, i, j, sums); }
+
+ private:
+  void* context_;
+  void (*call_)(void*, std::int64_t, std::int64_t, std::span<float>);
 };
 
-namespace detail {
-
-/// `linear` for any activations and weights that have for_each_sums and for_each_row.
-template <class Arch, class X, class W, class Epilogue>
-void linear_to(executor& ex, matrix_view<float> y, const X& x, const W& w, Epilogue& epilogue) {
-  for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-    const auto finish = [&](std::int64_t i, std::int64_t j, std::span<float> sums) {
-      const std::span<float> piece(y.row(i) + j, sums.size());
-      std::copy(sums.begin(), sums.end(), piece.begin());
-      epilogue(i, j, piece);
-    };
-    if (x.rows < few_rows)
-      for_each_row<Arch>(x, w, j0, j1, finish);
+/// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
+/// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
+/// megabyte of its stack.
+template <class Arch = xsimd::default_arch, class W>
+void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
+  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
+    if (x.rows < detail::few_rows)
+      detail::for_each_row<Arch>(x, w, j0, j1, finish);
     else
-      for_each_sums<Arch>(x, w, j0, j1, finish);
+      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
   });
 }
 
-}  // namespace detail
+/// Stores sums: y = sums, after an epilogue (epilogue.hpp).
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+struct store_sums {
+  matrix_view<float> y;
+  Epilogue finish = {};
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
+      return finish(simd::load<Arch>(sums.data() + k, count));
+    });
+  }
+};
+/// Adds sums to a residual stream: y = r + sums. y may be r.
+template <class Arch = xsimd::default_arch>
+struct add_sums {
+  matrix_view<float> y;
+  matrix_view<const float> r;
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    const float* const to = r.row(i) + j;
+    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
+      return simd::load<Arch>(to + k, count) + simd::load<Arch>(sums.data() + k, count);
+    });
+  }
+};
+/// Gates sums: y = silu(y) * sums, after an epilogue.
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+struct gate_sums {
+  matrix_view<float> y;
+  Epilogue finish = {};
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    const std::span<float> piece(y.row(i) + j, sums.size());
+    swiglu<Arch>(piece, piece, sums, finish);
+  }
+};
 
-/// y[m, n] = x[m, k] . w[n, k]^T. `W` is a matrix_view of float, float16 or bfloat16, or a packed_weight. When a piece of
-/// row i of y is done, from output j on, `epilogue(i, j, piece)` may change it. The result does not depend on the number
-/// of threads. y must not overlap x. Each thread takes half a megabyte of its stack.
-template <class Arch = xsimd::default_arch, class W, class Epilogue = keep_sums>
-void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w, Epilogue&& epilogue = {}) {
-  detail::linear_to<Arch>(ex, y, x, w, epilogue);
+/// y[m, n] = x[m, k] . w[n, k]^T, with `w` as `product` takes it. y must not overlap x.
+template <class Arch = xsimd::default_arch, class W>
+void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
+  product<Arch>(ex, x, w, store_sums<Arch>{y});
 }
 
 /// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:

@@ -186,12 +186,20 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 
 }  // namespace detail
 
-/// y[m, n] = x[m, k] . w[n, k]^T, with activations that were quantized in the blocks of `w`: sums of products of
-/// integers are exact, and scaled by the product of both scales. `epilogue` as in `linear` of f32 activations.
-template <class Arch = xsimd::default_arch, int Bits, class Epilogue = keep_sums>
-void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w,
-            Epilogue&& epilogue = {}) {
-  detail::linear_to<Arch>(ex, y, x, w, epilogue);
+/// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
+/// scaled by the product of both scales.
+template <class Arch = xsimd::default_arch, int Bits>
+void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& finish) {
+  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
+    if (x.rows < detail::few_rows)
+      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+    else
+      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
+  });
+}
+template <class Arch = xsimd::default_arch, int Bits>
+void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w) {
+  product<Arch>(ex, x, w, store_sums<Arch>{y});
 }
 
 }  // namespace qwq::kernel

@@ -41,6 +41,10 @@ struct block_weight {
 /// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
 template <class T> inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
 
+/// In what products with packed weights take their activations: as they are, or quantized to int8 by rows and blocks
+/// while the model runs, which is faster and changes results.
+enum class activation_mode : std::uint8_t { f32, int8 };
+
 /// Keys or values [kv_heads, capacity, head_dim], dense. `T` is float, float16, bfloat16, or int8_t: then an element is
 /// its code times the scale of its head and position.
 template <class T>

@@ -45,6 +45,8 @@ struct frame {
   std::int64_t last_position = 0;   // position of the last of them
   const operand* parameters = nullptr;
   void* const* inputs = nullptr;
+  /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
+  std::byte* scratch = nullptr;
   layer_cache cache{};
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;

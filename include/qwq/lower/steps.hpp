@@ -13,7 +13,7 @@
 #include "qwq/kernel/embedding.hpp"
 #include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/layout.hpp"
-#include "qwq/kernel/linear.hpp"
+#include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/norm_rope.hpp"
 #include "qwq/kernel/quantize.hpp"
@@ -150,6 +150,27 @@ void with_weight(const frame& f, F&& use) {
   if (w.type == dtype::bf16) return use(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
   if constexpr (codes == dtype::u4 || codes == dtype::i4) use(kernel::packed_weight<4>{bytes, rows, cols, w.block});
   if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
+}
+
+/// Multiplies the first argument with the weights that are arguments `W` of a step, `finish` after each product, on
+/// activations in the form that the run asks for.
+template <class S, std::size_t... W, class... Finish>
+void multiply(const frame& f, Finish&&... finish) {
+  const matrix_view<const float> x = S::template in_matrix<0>(f);
+  std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
+  const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
+    with_weight<S, K>(f, [&](const auto& w) {
+      if constexpr (requires { w.per_word; })
+        if (f.scratch != nullptr) {
+          const kernel::int8_rows codes(f.scratch, x.rows, x.cols, w.block);
+          if (w.block != quantized_in) kernel::quantize_rows(*f.threads, codes, x);
+          quantized_in = w.block;
+          return kernel::product(*f.threads, codes, w, to);
+        }
+      kernel::product(*f.threads, x, w, to);
+    });
+  };
+  (one(std::integral_constant<std::size_t, W>{}, finish), ...);
 }
 
 /// Key and value of the layer's cache, for a graph whose cache is of type T.
@@ -293,8 +314,26 @@ template <>
 struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
-    detail::with_weight<S, 1>(
-        f, [&](const auto& view) { kernel::linear(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view); });
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      detail::multiply<S, 1>(f, kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+    });
+  }
+};
+template <>
+struct kernel_of<op::linear_add> {
+  template <class S>
+  static void run(frame& f) {
+    detail::multiply<S, 1>(f, kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
+  }
+};
+template <>
+struct kernel_of<op::gated_linear> {
+  template <class S>
+  static void run(frame& f) {
+    const matrix_view<float> y = S::out_matrix(f);
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      detail::multiply<S, 1, 2>(f, kernel::store_sums<>{y}, kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+    });
   }
 };
 template <>
@@ -487,6 +526,20 @@ constexpr auto make_steps() {
 }
 
 }  // namespace detail
+
+/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
+template <class G>
+constexpr std::size_t int8_scratch() {
+  constexpr std::int64_t smallest_block = 16;
+  std::size_t most = 0;
+  for (const node& n : G::value.nodes)
+    if (n.kind == op::linear || n.kind == op::linear_add || n.kind == op::gated_linear) {
+      const shape x = G::value[n.args[0]].dims();
+      const std::int64_t cols = x.last().extent;
+      most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
+    }
+  return most;
+}
 
 /// Which output of the graph has a name; the number of outputs when none has.
 template <class G>

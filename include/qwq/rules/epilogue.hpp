@@ -33,4 +33,15 @@ inline constexpr rule fuse_mul_fake_quant{
     "fuse_mul_fake_quant", match_op(op::fake_quant, (var('a') * var('b')).as('n')),
     [](match& m) { return detail::with_root_slot(m, m[var('a')] * m[var('b')]); }};
 
+/// fake_quant(linear(x, w)) in one step.
+inline constexpr rule fuse_linear_fake_quant{
+    "fuse_linear_fake_quant", match_op(op::fake_quant, linear(var('x'), var('w')).as('n')),
+    [](match& m) { return detail::with_root_slot(m, linear(m[var('x')], m[var('w')])); }};
+
+/// fake_quant(gated_linear(x, gate, up)) in one step.
+inline constexpr rule fuse_gated_fake_quant{
+    "fuse_gated_fake_quant",
+    match_op(op::fake_quant, match_op(op::gated_linear, var('x'), var('g'), var('u')).as('n')),
+    [](match& m) { return detail::with_root_slot(m, gated_linear(m[var('x')], m[var('g')], m[var('u')])); }};
+
 }  // namespace qwq::rules

@@ -49,14 +49,17 @@ struct bound_program : model_parts<std::vector<operand>> {
   }
 };
 
-template <class Program>
-constexpr std::size_t arena_bytes() {
-  std::size_t most = std::max({planned<typename Program::embedding::executed>::layout.arena_bytes,
-                               planned<typename Program::norm::executed>::layout.arena_bytes,
-                               planned<typename Program::head::executed>::layout.arena_bytes});
-  for_each_type(typename Program::layer_kinds{}, [&]<class Layer>(std::type_identity<Layer>) {
-    most = std::max(most, planned<typename Layer::executed>::layout.arena_bytes);
-  });
+/// The largest of `bytes(std::type_identity<graph>)` over the graphs of a program.
+template <class Program, class Bytes>
+constexpr std::size_t most_bytes(Bytes bytes) {
+  std::size_t most = 0;
+  const auto see = [&]<class Part>(std::type_identity<Part>) {
+    most = std::max(most, bytes(std::type_identity<typename Part::executed>{}));
+  };
+  see(std::type_identity<typename Program::embedding>{});
+  see(std::type_identity<typename Program::norm>{});
+  see(std::type_identity<typename Program::head>{});
+  for_each_type(typename Program::layer_kinds{}, see);
   return most;
 }
 
@@ -75,11 +78,15 @@ class bound_model {
     std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
     granularity weights = granularity::tensor;
     bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration
+    /// How products with quantized weights take activations. int8 (accuracy level 4 of MatMulNBits) is faster, and
+    /// computes other numbers than an exported model does.
+    kernel::activation_mode activations = kernel::activation_mode::f32;
   };
 
   /// Binds every weight. Throws `error` when one is missing or of another shape.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
+        activations_(o.activations),
         store_(from, o.quantized, o.weights),
         prefill_(store_, positions_),
         decode_(store_, positions_) {}
@@ -87,6 +94,7 @@ class bound_model {
   bound_model& operator=(const bound_model&) = delete;
 
   std::int64_t positions() const { return positions_; }
+  kernel::activation_mode activations() const { return activations_; }
   /// Of `prefill` or `decode`.
   template <class Program>
   const detail::bound_program<Program>& constants() const {
@@ -98,6 +106,7 @@ class bound_model {
 
  private:
   std::int64_t positions_;
+  kernel::activation_mode activations_;
   constant_store store_;
   detail::bound_program<prefill> prefill_;
   detail::bound_program<decode> decode_;
@@ -134,6 +143,7 @@ class session {
         activations_(activations),
         threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
+        scratch_(weights.activations() == kernel::activation_mode::int8 ? scratch_size : 0),
         cache_(config.num_hidden_layers, config.num_key_value_heads, cache_rows(), config.head_dim),
         hidden_(static_cast<std::size_t>(prompt * Model::config.hidden_size)),
         ids_(static_cast<std::size_t>(prompt)),
@@ -184,8 +194,13 @@ class session {
  private:
   static constexpr auto& config = Model::config;
   static constexpr std::int64_t prompt = prompt_rows<Target>();
-  static constexpr std::size_t arena_size =
-      std::max(detail::arena_bytes<typename bound::prefill>(), detail::arena_bytes<typename bound::decode>());
+  template <class Bytes>
+  static constexpr std::size_t most_bytes(Bytes bytes) {
+    return std::max(detail::most_bytes<typename bound::prefill>(bytes), detail::most_bytes<typename bound::decode>(bytes));
+  }
+  static constexpr std::size_t arena_size = most_bytes(
+      []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
+  static constexpr std::size_t scratch_size = most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
 
   struct free_aligned {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
@@ -243,6 +258,7 @@ class session {
     f.last_position = position_ + rows - 1;
     f.parameters = parameters.data();
     f.inputs = inputs;
+    f.scratch = scratch_.empty() ? nullptr : scratch_.data();
     return f;
   }
 
@@ -338,6 +354,7 @@ class session {
   layer_listener* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
   std::unique_ptr<std::byte[], free_aligned> arena_;
+  std::vector<std::byte> scratch_;
   kv_cache<cache_element> cache_;
   std::vector<float> hidden_;
   std::vector<std::int64_t> ids_;
