@@ -71,6 +71,7 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
 /// change. A reference: what it was made from must outlive it.
 class sums_sink {
  public:
+  /// Refers to `f`, which is called as f(row, output, sums).
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>)
   sums_sink(F&& f)
