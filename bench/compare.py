@@ -141,7 +141,7 @@ def as_svg(machine, rows):
 
 
 # Limits of the machine, variants and smaller kernels are left to compare.txt.
-IN_README = re.compile(r"fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)|attention_.*|gem[mv]_.*|"
+IN_README = re.compile(r"fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)|attention_.*|gem[mv]_(f32|int8|int4_g32)(_m\d+|_int8_activations)?|"
                        r"model_(decode|prefill_\d+)_[a-z0-9]+(_a8)?")
 BEGIN, END = "<!-- bench/compare.py: begin -->\n", "<!-- bench/compare.py: end -->"
 

@@ -41,12 +41,12 @@ constexpr double prompt_flops(double tokens) {
 std::shared_ptr<const void> last_loaded;
 
 /// The weights, loaded once for the cases of a target that follow each other.
-template <class Target>
+template <class Target, kernel::activation_mode Activations>
 struct loaded {
   checkpoint from = checkpoint::open(QWQ_BENCH_CHECKPOINT);
   bound_model<model, Target, scheme> weights;
 
-  loaded() : weights(from, {.positions = 1024}) {}
+  loaded() : weights(from, {.positions = 1024, .activations = Activations}) {}
 
   static std::shared_ptr<const loaded> get() {
     static std::weak_ptr<const loaded> known;
@@ -60,9 +60,10 @@ struct loaded {
   }
 };
 
-template <class Target>
+template <class Target, kernel::activation_mode Activations>
 struct reader {
-  std::shared_ptr<const loaded<Target>> all = loaded<Target>::get();
+  using weights = loaded<Target, Activations>;
+  std::shared_ptr<const weights> all = weights::get();
   session<model, Target, scheme> text;
   std::vector<std::int32_t> ids;
 
@@ -71,8 +72,10 @@ struct reader {
   }
 };
 
-template <class Target>
-void add_target(const std::string& suffix) {
+template <class Target, kernel::activation_mode Activations = kernel::activation_mode::f32>
+void add_target(const std::string& suffix, std::span<const std::size_t> prompts) {
+  using reader = bench::reader<Target, Activations>;
+  constexpr auto peak = Activations == kernel::activation_mode::f32 ? fma_peak : vnni_peak;
   // Weights pass through the caches once for each token: as many of them as do not fit say how fast.
   constexpr double pass = std::min(bytes_per_token, 0x1.8p28);
   for (const std::size_t threads : {1u, 2u}) {
@@ -84,7 +87,7 @@ void add_target(const std::string& suffix) {
          .amount = 1,
          .ours =
              [](executor& ex) {
-               const auto r = std::make_shared<reader<Target>>(ex);
+               const auto r = std::make_shared<reader>(ex);
                r->text.prefill(std::span(r->ids).first(64));
                return [r] {
                  if (r->text.position() == 128) r->text.truncate(64);
@@ -93,7 +96,7 @@ void add_target(const std::string& suffix) {
              },
          .limits = read_bandwidth(static_cast<std::size_t>(pass), pass / bytes_per_token),
          .rounds = 7});
-    for (const std::size_t tokens : {64u, 512u})
+    for (const std::size_t tokens : prompts)
       add({.kernel = "model_prefill_" + std::to_string(tokens) + "_" QWQ_BENCH_TYPE + suffix,
            .shape = shape,
            .counts = unit::tokens,
@@ -101,13 +104,13 @@ void add_target(const std::string& suffix) {
            .amount = static_cast<double>(tokens),
            .ours =
                [tokens](executor& ex) {
-                 const auto r = std::make_shared<reader<Target>>(ex);
+                 const auto r = std::make_shared<reader>(ex);
                  return [r, tokens] {
                    r->text.truncate(0);
                    keep(r->text.prefill(std::span(r->ids).first(tokens)).data());
                  };
                },
-           .limits = fma_peak(prompt_flops(static_cast<double>(tokens)) / static_cast<double>(tokens)),
+           .limits = peak(prompt_flops(static_cast<double>(tokens)) / static_cast<double>(tokens)),
            .rounds = tokens == 64 ? 5 : 2});
   }
 }
@@ -115,8 +118,11 @@ void add_target(const std::string& suffix) {
 }  // namespace
 
 void add_cases() {
-  add_target<onnx_genai>("");
-  add_target<unfused<onnx_genai>>("_unfused");
+  static constexpr std::size_t prompts[] = {64, 512};
+  add_target<onnx_genai>("", prompts);
+  // Activations in int8, as MatMulNBits has them at accuracy level 4.
+  if constexpr (scheme::types.quantizes()) add_target<onnx_genai, kernel::activation_mode::int8>("_a8", prompts);
+  add_target<unfused<onnx_genai>>("_unfused", std::span(prompts).first(1));
 }
 
 }  // namespace qwq::bench

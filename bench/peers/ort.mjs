@@ -61,7 +61,11 @@ async function seconds({graph, feeds, ops, share = {}}, threads) {
   }
 }
 
-const numbers = (shape) => shape.match(/^\d+(x\d+)*/)[0].split('x').map(Number);
+/// The numbers of a shape; of a product without its rows these are in the name of the kernel (gemm_f32_m64), or one.
+function numbers(kernel, shape) {
+  const found = shape.match(/^\d+(x\d+)*/)[0].split('x').map(Number);
+  return /^gem[mv]_/.test(kernel) && found.length === 2 ? [Number(kernel.match(/_m(\d+)$/)?.[1] ?? 1), ...found] : found;
+}
 
 /// A chain of Q/DQ pairs, which stays in the cache that the shape fits into. With nothing between them pairs would be
 /// merged.
@@ -134,8 +138,8 @@ const known = [
   [/^observer_minmax$/, () => [['', minMax]]],
   [/^attention_decode_(f32|f16)$/, ([, type]) => [['', attention(floats[type], false)]]],
   [/^attention_prefill_\d+_(f32|f16)$/, ([, type]) => [['', attention(floats[type], true)]]],
-  [/^gem[mv]_f32$/, () => [['', product(32)]]],
-  [/^gem[mv]_int([48])$/, ([, bits]) => [[' (f32)', product(Number(bits), 0)], [' (int8)', product(Number(bits), 4)]]],
+  [/^gem[mv]_f32(_m\d+)?$/, () => [['', product(32)]]],
+  [/^gem[mv]_(?:f32_)?int([48])(?:_g32)?(?:_int8_activations)?(?:_m\d+)?$/, ([, bits]) => [[' (f32)', product(Number(bits), 0)], [' (int8)', product(Number(bits), 4)]]],
 ];
 
 const found = [];
@@ -143,6 +147,6 @@ for (const {kernel, shape, threads} of rows)
   for (const [pattern, peers] of known) {
     const match = kernel.match(pattern);
     for (const [how, build] of match ? peers(match) : [])
-      found.push({kernel, shape, threads, peer: name + how, seconds: await seconds(build(...numbers(shape)), threads)});
+      found.push({kernel, shape, threads, peer: name + how, seconds: await seconds(build(...numbers(kernel, shape)), threads)});
   }
 console.log(JSON.stringify(found));
