@@ -14,6 +14,10 @@ endif()
 if("onnx" IN_LIST qwq_components)
   find_dependency(Protobuf)
   find_dependency(ONNX)
+  if(NOT TARGET onnx)  # from 1.17 on its targets are in a namespace
+    add_library(onnx INTERFACE IMPORTED)
+    target_link_libraries(onnx INTERFACE ONNX::onnx)
+  endif()
 endif()
 if("circle" IN_LIST qwq_components)
   find_dependency(FlatBuffers)  # its headers
