@@ -117,7 +117,7 @@ void give_float_edges(schema::ModelT& m, std::size_t graph) {
 void write_all(const char* from_folder, const std::filesystem::path& out) {
   const checkpoint from = checkpoint::open(from_folder);
   {
-    to_file::tensor_source constants(from, to_file::quantizer::of<f32>(), granularity::row);
+    to_file::tensor_source constants(from, to_file::quantizer::of<f32>(), emit_options{.weights = granularity::row});
     to_circle::model_builder m(to_circle::flavour::tflite);
     write<f32>(m, constants, nullptr, form::qdq);
     folder(out / "external", "model.f32.tflite", from, [&](output_file& file) { m.write(file, true); });
@@ -134,7 +134,7 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   fix_unit_ranges<program<model, circle<options>, qdq_w8a16, options.prompt>::layer>(tuned.prefill);
   fix_unit_ranges<program<model, circle<options>, qdq_w8a16, 1>::layer>(tuned.decode);
   emit<model, tflite<options>, qdq_w8a16>(from, &tuned, {}, out / "qdq");
-  to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), granularity::row);
+  to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), emit_options{.weights = granularity::row});
   {
     to_circle::model_builder m(to_circle::flavour::tflite);
     write<qdq_w8a16>(m, constants, &tuned, form::qdq, true);
