@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/type_list.hpp"
 #include "qwq/emit/op_map.hpp"
 #include "qwq/graph/graph.hpp"
 #include "qwq/kernel/operands.hpp"
