@@ -13,7 +13,8 @@ import unittest
 
 EXPORTER, CHECKPOINT, CALIBRATION = sys.argv[1:4]
 ROWS = pathlib.Path(CALIBRATION).read_text().splitlines(keepends=True)[:2]
-PAIRS = [pair.split("/") for pair in sys.argv[4:]]
+# A scheme from outside of the library is chosen by its name, which is that of its type without the namespace.
+PAIRS = [pair.split("::")[-1].split("/") for pair in sys.argv[4:]]
 
 
 def call(*words):
