@@ -34,6 +34,12 @@ export const constant = (name, type, dims, data) =>
     message(5, ...dims.map((extent) => number(1, extent)), number(2, types[type]), text(8, name),
             bytes(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)));
 
+/// A constant whose bytes are those of `file`, which is beside the model, from `offset` on.
+export const external = (name, type, dims, file, offset, size) =>
+    message(5, ...dims.map((extent) => number(1, extent)), number(2, types[type]), text(8, name),
+            ...Object.entries({location: file, offset, length: size})
+                .map(([field, v]) => message(13, text(1, field), text(2, String(v)))), number(14, 1));
+
 const value = (field, [name, type, dims]) =>
     message(field, text(1, name),
             message(2, message(1, number(1, types[type]), message(2, ...dims.map((d) => message(1, number(1, d)))))));

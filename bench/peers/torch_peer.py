@@ -55,10 +55,11 @@ def attention(kind, prompt, total, heads, kv_heads, dim):
     return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=prompt)
 
 
-def linear(m, k, n):
+def linear(kind, m, k, n):
     # As many matrices as no cache holds, where each is read for one row alone.
-    count = 1 if m > 1 else 1 + (384 << 20) // (4 * n * k)
-    x, weights = torch.randn(m, k), [torch.randn(n, k) for _ in range(count)]
+    x, weights = torch.randn(m, k).to(TYPES[kind]), [torch.randn(n, k).to(TYPES[kind])]
+    if m == 1:
+        weights += [weights[0].clone() for _ in range((384 << 20) // (weights[0].element_size() * n * k))]
     turns = itertools.cycle(weights)
     return lambda: torch.nn.functional.linear(x, next(turns))
 
@@ -74,8 +75,8 @@ def call_of(kernel, n):
         return (lambda: torch.aminmax(x)) if kernel == "observer_minmax" else (lambda: torch.histc(x, 2048, -4, 4))
     if match := re.fullmatch(r"attention_(decode|prefill_\d+)_(f32|f16|bf16)", kernel):
         return attention(match[2], match[1] != "decode", *n)
-    if re.fullmatch(r"gem[mv]_f32", kernel):
-        return linear(*n)
+    if match := re.fullmatch(r"gem[mv]_(f32|bf16)(?:_m(\d+))?", kernel):
+        return linear(match[1], int(match[2] or 1), *n)
     return None
 
 

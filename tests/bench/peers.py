@@ -13,7 +13,7 @@ ROWS = {
     "fake_quant_u8": "8x64, 2 KB", "fake_quant_u16": "8x64, 2 KB", "fake_quant_i8_row": "8x64, 2 KB",
     "fake_quant_i16_column": "8x64, 2 KB", "group_int4": "8x64, 2 KB", "group_int4_128": "8x128, 4 KB",
     "observer_minmax": "8x64, 2 KB", "attention_decode_f32": "16x4x2x64", "attention_decode_f16": "16x4x2x64",
-    "attention_prefill_16_f32": "16x4x2x64", "gemm_f32": "8x64x96", "gemv_int8": "1x64x96", "gemm_int4": "8x64x96",
+    "attention_prefill_16_f32": "16x4x2x64", "gemm_f32_m8": "64x96", "gemv_int8": "64x96", "gemm_int4_g32_m8": "64x96",
 }
 
 
@@ -29,7 +29,7 @@ def main():
         assert answer["shape"] == ROWS[answer["kernel"]] and answer["seconds"] > 0, answer
         assert answer["peer"].startswith("ONNX Runtime "), answer
     # With float and with int8 activations.
-    expected = sorted([*ROWS, "gemv_int8", "gemm_int4"])
+    expected = sorted([*ROWS, "gemv_int8", "gemm_int4_g32_m8"])
     assert sorted(answer["kernel"] for answer in found) == expected, found
 
 
