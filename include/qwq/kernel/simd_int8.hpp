@@ -8,13 +8,26 @@ namespace qwq::kernel::simd {
 
 template <class Arch> using ints = xsimd::batch<std::int32_t, Arch>;
 
+#if defined(__AVX512VNNI__)
+namespace detail {
+
+/// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
+template <class Vector>
+Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+  return sum;
+}
+
+}  // namespace detail
+#endif
+
 /// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
 template <class Arch>
 ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
 #if defined(__AVX512VNNI__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_dpbusd_epi32(sum, w, x);
+  if constexpr (detail::lanes_512<Arch>) return detail::add_dot_vnni<__m512i>(sum, w, x);
 #if defined(__AVX512VL__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_dpbusd_epi32(sum, w, x);
+  if constexpr (detail::lanes_256<Arch>) return detail::add_dot_vnni<__m256i>(sum, w, x);
 #endif
 #elif defined(__AVXVNNI__)
   if constexpr (detail::lanes_256<Arch>) return _mm256_dpbusd_avx_epi32(sum, w, x);
