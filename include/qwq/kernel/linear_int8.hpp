@@ -28,106 +28,169 @@ simd::words<Arch> high_codes(simd::words<Arch> w) {
   return w >> 4 & simd::words<Arch>(0x0f0f0f0fu);
 }
 
-/// Some blocks of a panel as unsigned bytes, four to a word: what tiles take.
-struct byte_panel {
+/// The bytes of a block of 4-bit codes.
+template <class Arch>
+void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
+  for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
+    for (std::int64_t j = 0; j < panel_n; j += simd::lanes<Arch>) {
+      const auto word = simd::load_words<Arch>(from + j * 4);
+      low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
+      high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
+    }
+}
+
+/// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
+/// for each block then overlaps with the next one.
+template <class Arch> inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
+template <class Arch> inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
+/// Outputs of a tile, and of the panels that it is a part of or has side by side.
+template <class Arch> inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch> * simd::lanes<Arch>;
+template <class Arch> inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
+
+/// From row to row of sums: not a power of two, and room for a panel that is there twice.
+inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
+
+/// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
+struct byte_panels {
   const std::byte* codes;   // [block / 4, panel_n] words of each block
   const std::byte* scales;  // [panel_n] of each block
-  std::int64_t code_stride, scale_stride, blocks;
+  std::int64_t code_stride, scale_stride;          // from block to block
+  std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
+  std::int64_t blocks;
   int middle;
+  // Of panels `scale_panel_stride` apart, the part that is multiplied next. It is fetched meanwhile, so many bytes with
+  // each step along K.
+  const std::byte* next;
+  std::int64_t next_bytes, fetched_per_step = 0;
 };
 
 /// sums[i, j] (+)= x[i0 + i] . panel[j], over its blocks, of which the first is `block0` of x.
 template <class Arch, int M>
-void multiply_int8_tile(float* sums, std::int64_t stride, const int8_rows& x, std::int64_t i0, const byte_panel& panel,
-                        std::int64_t block0) {
+void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w, std::int64_t block0) {
+  constexpr int batches = int8_tile_batches<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
+  // Where a batch of the tile begins among words or scales of panels.
+  const auto place = [](int v, std::int64_t panel_stride) QWQ_INLINE {
+    return v * width / panel_n * panel_stride + v * width % panel_n * 4;
+  };
   const std::int64_t blocks = x.blocks();
-  const std::int8_t* const codes = x.codes + i0 * x.row_bytes + block0 * x.block;
-  for (std::int64_t b = 0; b < panel.blocks; ++b) {
-    simd::ints<Arch> sum[M][tile_batches];
-    const std::int64_t first = i0 * blocks + block0 + b;
-    QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) sum[i][v] =
-        simd::ints<Arch>(-panel.middle * x.sums[first + i * blocks]);
-    const std::byte* w = panel.codes + b * panel.code_stride;
-    const std::int8_t* at = codes + b * x.block;
-    for (std::int64_t k = 0; k < x.block; k += 4, w += panel_n * 4, at += 4) {
-      simd::words<Arch> word[tile_batches];
-      QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) word[v] = simd::load_words<Arch>(w + v * width * 4);
+  const std::int8_t* at = x.codes + i0 * x.row_bytes + block0 * x.block;
+  const std::int32_t* x_sums = x.sums + i0 * blocks + block0;
+  const float* x_scales = x.scales + i0 * blocks + block0;
+  for (std::int64_t b = 0; b < w.blocks; ++b, ++x_sums, ++x_scales) {
+    simd::ints<Arch> sum[M][batches];
+    QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] =
+        simd::ints<Arch>(-w.middle * x_sums[i * blocks]);
+    const std::byte* words = w.codes + b * w.code_stride;
+    const std::int8_t* const end = at + x.block;
+    do {
+      simd::words<Arch> word[batches];
+      QWQ_UNROLL for (int v = 0; v < batches; ++v) word[v] =
+          simd::load_words<Arch>(words + place(v, w.code_panel_stride));
       QWQ_UNROLL for (int i = 0; i < M; ++i) {
         const auto four = broadcast_word<Arch>(at + i * x.row_bytes);
-        QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) sum[i][v] = simd::add_dot<Arch>(sum[i][v], word[v], four);
+        QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] = simd::add_dot<Arch>(sum[i][v], word[v], four);
       }
-    }
-    simd::batch<Arch> scale[tile_batches];
-    QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) scale[v] = simd::load<Arch>(
-        reinterpret_cast<const float*>(panel.scales + b * panel.scale_stride) + v * width);
-    QWQ_UNROLL for (int i = 0; i < M; ++i) {
-      const simd::batch<Arch> of_row(x.scales[first + i * blocks]);
-      QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) {
-        float* const to = sums + i * stride + v * width;
-        const auto product = xsimd::to_float(sum[i][v]) * (scale[v] * of_row);
-        simd::store<Arch>(to, block0 + b == 0 ? product : simd::load<Arch>(to) + product);
+      QWQ_UNROLL for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
+          __builtin_prefetch(w.next + q * w.scale_panel_stride, 0, 2);
+      w.next += w.fetched_per_step;
+      words += panel_n * 4;
+      at += 4;
+    } while (at < end);
+    const auto finish = [&](auto add) QWQ_INLINE {
+      QWQ_UNROLL for (int v = 0; v < batches; ++v) {
+        const auto scale = simd::load<Arch>(
+            reinterpret_cast<const float*>(w.scales + b * w.scale_stride + place(v, w.scale_panel_stride)));
+        QWQ_UNROLL for (int i = 0; i < M; ++i) {
+          float* const to = sums + i * int8_sums_stride + v * width;
+          const simd::batch<Arch> of_row(x_scales[i * blocks]);
+          simd::store<Arch>(to, add(xsimd::to_float(sum[i][v]), scale * of_row, to));
+        }
       }
-    }
+    };
+    if (block0 + b == 0)
+      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
+    else
+      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
+        return simd::fma<Arch>(dot, by, simd::load<Arch>(to));
+      });
   }
 }
 
-template <class Arch, int M = tile_m<Arch>>
-void multiply_int8_rows(float* sums, std::int64_t stride, const int8_rows& x, std::int64_t i0, std::int64_t i1,
-                        const byte_panel& panel, std::int64_t block0) {
-  std::int64_t i = i0;
-  for (; i + M <= i1; i += M) multiply_int8_tile<Arch, M>(sums + (i - i0) * stride, stride, x, i, panel, block0);
-  if constexpr (M > 1)
-    if (i < i1) multiply_int8_rows<Arch, M / 2>(sums + (i - i0) * stride, stride, x, i, i1, panel, block0);
+/// The same for rows [i0, i1), in tiles that are as high as each other, or nearly.
+template <class Arch>
+void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::int64_t i1, byte_panels w,
+                        std::int64_t block0) {
+  constexpr int most = int8_tile_m<Arch>;
+  std::int64_t tiles = (i1 - i0 + most - 1) / most;
+  const std::int64_t steps = w.blocks * x.block / 4;
+  w.fetched_per_step = (w.next_bytes + tiles * steps - 1) / (tiles * steps);
+  for (; tiles > 0; --tiles, w.next += steps * w.fetched_per_step) {
+    const std::int64_t rows = (i1 - i0 + tiles - 1) / tiles;
+    [&]<int... M>(std::integer_sequence<int, M...>) {
+      ((rows == M + 1 ? multiply_int8_tile<Arch, M + 1>(sums, x, i0, w, block0) : void()), ...);
+    }(std::make_integer_sequence<int, most>{});
+    sums += rows * int8_sums_stride;
+    i0 += rows;
+  }
 }
 
-/// Calls f with byte panels for all blocks of panel p of w. `memory` holds panel_k * panel_n floats.
+/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: f takes some blocks at a time,
+/// of which b0 is the first. Where w has no other panel beside p, that is there twice. `memory` holds
+/// panel_k * panel_n floats.
 template <class Arch, int Bits, class F>
-void for_each_byte_panel(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
+void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
   using packed = packed_weight<Bits>;
   const std::byte* const panel = w.panel(p);
-  const std::byte* const codes = panel + packed::scale_bytes;
-  if constexpr (Bits == 8) {
-    f(byte_panel{codes, panel, w.block_bytes(), w.block_bytes(), w.blocks(), packed::middle}, 0);
-  } else {
-    const std::int64_t bytes = w.block * panel_n;
-    const std::int64_t at_a_time = std::max<std::int64_t>(panel_k * panel_n * 4 / bytes, 1);
-    for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
-      const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
-      for (std::int64_t b = 0; b < count; ++b) {
-        const std::byte* from = codes + (b0 + b) * w.block_bytes();
-        std::byte* to = memory + b * bytes;
-        for (std::int64_t k = 0; k < w.block; k += 8, from += panel_n * 4, to += panel_n * 8)
-          for (std::int64_t j = 0; j < panel_n; j += simd::lanes<Arch>) {
-            const auto word = simd::load_words<Arch>(from + j * 4);
-            low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
-            high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
-          }
-      }
-      f(byte_panel{memory, panel + b0 * w.block_bytes(), bytes, w.block_bytes(), count, packed::middle}, b0);
+  const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
+  const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
+  const std::int64_t at_a_time = std::max<std::int64_t>(panel_k * panel_n * 4 / (bytes * panels_n<Arch> / panel_n), 1);
+  for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
+    const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
+    const std::byte* const first = panel + b0 * w.block_bytes();
+    const std::byte* const codes = first + packed::scale_bytes;
+    const std::int64_t after = std::min(at_a_time, w.blocks() - b0 - count);
+    const bool last = after == 0;
+    byte_panels to{.codes = codes,
+                   .scales = first,
+                   .code_stride = w.block_bytes(),
+                   .scale_stride = w.block_bytes(),
+                   .code_panel_stride = panel_bytes,
+                   .scale_panel_stride = panel_bytes,
+                   .blocks = count,
+                   .middle = packed::middle,
+                   .next = last ? panel + panels_n<Arch> / panel_n * panel_bytes : first + count * w.block_bytes(),
+                   .next_bytes = (last ? std::min(at_a_time, w.blocks()) : after) * w.block_bytes()};
+    if constexpr (Bits == 4) {
+      to.codes = memory;
+      to.code_stride = bytes;
+      to.code_panel_stride = count * bytes;
+      for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
+        for (std::int64_t b = 0; b < count; ++b)
+          spread_codes<Arch>(memory + (q * count + b) * bytes, codes + q * panel_bytes + b * w.block_bytes(), w.block);
     }
+    f(to, b0);
   }
 }
 
 /// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them.
 template <class Arch, int Bits, class F>
 void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  constexpr std::int64_t tile_n = tile_batches * simd::lanes<Arch>;
-  alignas(64) float sums[block_rows * block_n];
+  alignas(64) float sums[block_rows * int8_sums_stride];
   alignas(64) std::byte memory[panel_k * panel_n * 4];
   for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
     const std::int64_t i1 = std::min(i0 + block_rows, x.rows);
-    if (w.cols == 0) std::fill_n(sums, block_rows * block_n, 0.0f);
-    for (std::int64_t j = j0; j < j1; j += panel_n)
-      for_each_byte_panel<Arch>(w, j / panel_n, memory, [&](byte_panel panel, std::int64_t block0) {
-        for (std::int64_t v = 0; v < panel_n; v += tile_n) {
-          multiply_int8_rows<Arch>(sums + j - j0 + v, block_n, x, i0, i1, panel, block0);
-          panel.codes += tile_n * 4;
-          panel.scales += tile_n * 4;
+    if (w.cols == 0) std::fill_n(sums, block_rows * int8_sums_stride, 0.0f);
+    for (std::int64_t j = j0; j < j1; j += panels_n<Arch>)
+      for_each_byte_panels<Arch>(w, j / panel_n, memory, [&](byte_panels panels, std::int64_t block0) {
+        for (std::int64_t v = 0; v < panels_n<Arch>; v += int8_tile_n<Arch>) {
+          multiply_int8_rows<Arch>(sums + j - j0 + v, x, i0, i1, panels, block0);
+          panels.codes += int8_tile_n<Arch> * 4;
+          panels.scales += int8_tile_n<Arch> * 4;
         }
       });
     for (std::int64_t i = i0; i < i1; ++i)
-      f(i, j0, std::span<float>(sums + (i - i0) * block_n, static_cast<std::size_t>(j1 - j0)));
+      f(i, j0, std::span<float>(sums + (i - i0) * int8_sums_stride, static_cast<std::size_t>(j1 - j0)));
   }
 }
 
