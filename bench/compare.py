@@ -3,7 +3,8 @@
 """Runs the benchmarks beside the limits of the machine and beside peers, and says how they compare.
 
 Writes compare.json, compare.txt (the table, which is also printed) and compare.svg into a folder:
-  {"machine": ..., "rows": [{"kernel", "shape", "threads", "unit", "ours", "limit", "percent_of_limit", "peers": {...}}]}
+  {"machine": ..., "rows": [{"kernel", "shape", "threads", "unit", "ours", "limit", "limited_by", "percent_of_limit",
+                             "peers": {...}}]}
 
 Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--node NODE --onnxruntime DIR [--models DIR]]
                   [--torch PYTHON] BENCHMARK...
@@ -44,8 +45,10 @@ def run_family(program, flags):
         kernel, shape, threads = re.match(r"([^/]+)/(.*)/threads:(\d+)/", one["name"]).groups()
         if "error_occurred" in one:
             sys.exit(f"compare.py: {one['name']}: {one['error_message']}")
-        rows.append({"kernel": kernel, "shape": shape, "threads": int(threads), "unit": one["label"].split(",")[0],
-                     "ours": one["ours"], "limit": one.get("limit"), "percent_of_limit": one.get("percent_of_limit"),
+        unit, _, limited_by = one["label"].partition(", limit: ")
+        rows.append({"kernel": kernel, "shape": shape, "threads": int(threads), "unit": unit, "ours": one["ours"],
+                     "limit": one.get("limit"), "limited_by": limited_by or None,
+                     "percent_of_limit": one.get("percent_of_limit"),
                      "peers": {name[len("peer "):]: value for name, value in one.items() if name.startswith("peer ")},
                      "amount": one["amount"]})
     return report["context"]["machine"], rows
@@ -76,15 +79,16 @@ def run_models(node, onnxruntime, models, rows, quick):
         match = re.fullmatch(r"model_(decode|prefill_(\d+))_([a-z0-9]+)(_a8)?", row["kernel"])
         if match:
             folder = models / f"{row['shape']}_{match[3]}"
-            asked.setdefault((folder, row["threads"]), {})[match[2] or "1"] = row
+            asked.setdefault((folder, row["threads"]), []).append((match[2] or "1", row))
     for (folder, threads), mine in asked.items():
         if not folder.exists():
             continue
-        done = subprocess.run([node, HERE / "peers" / "ort_model.mjs", onnxruntime, folder, str(threads)] + ["quick"] * quick,
+        prompts = ",".join(sorted({tokens for tokens, _ in mine}, key=int))
+        done = subprocess.run([node, HERE / "peers" / "ort_model.mjs", onnxruntime, folder, str(threads), prompts] + ["quick"] * quick,
                               stdout=subprocess.PIPE, text=True, check=True,
                               preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
         answer = json.loads(done.stdout)
-        for tokens, row in mine.items():
+        for tokens, row in mine:
             row["peers"][answer["peer"]] = answer["tokens_per_second"][tokens]
 
 
@@ -92,7 +96,7 @@ def figure(value):
     return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-# "limit" is in the unit of ours.
+# The limit and the peer are in the unit of ours.
 HEADER = ("kernel", "shape", "threads", "ours", "limit", "percent", "best peer", "ours / peer")
 
 
@@ -103,7 +107,7 @@ def table(rows):
         others = [peer for peer in row["peers"].items() if not peer[0].startswith("by hand")]
         best = max(others, key=lambda peer: peer[1], default=None)
         yield (row["kernel"], row["shape"], str(row["threads"]), f"{figure(row['ours'])} {row['unit']}",
-               figure(row["limit"]), "-" if row["percent_of_limit"] is None else f"{row['percent_of_limit']:.0f} %",
+               "-" if row["limit"] is None else f"{figure(row['limit'])} ({row['limited_by']})", "-" if row["percent_of_limit"] is None else f"{row['percent_of_limit']:.0f} %",
                f"{figure(best[1])} ({best[0]})" if best else "-", f"{row['ours'] / best[1]:.2f}" if best else "-")
 
 
@@ -140,9 +144,12 @@ def as_svg(machine, rows):
             f'{"".join(parts)}<line x1="{left + width}" y1="36" x2="{left + width}" y2="{height - 8}" stroke="black"/></svg>\n')
 
 
-# Limits of the machine, variants and smaller kernels are left to compare.txt.
-IN_README = re.compile(r"fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)|attention_.*|gem[mv]_(f32|int8|int4_g32)(_m\d+|_int8_activations)?|"
-                       r"model_(decode|prefill_\d+)_[a-z0-9]+(_a8)?")
+# What the README shows, as kernel, shape and threads; all else is in compare.txt.
+IN_README = re.compile(r"(fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)) .*, (64 KB|256 MB) 1|"
+                       r"attention_decode_(f32|f16|int8) .* 1|attention_prefill_\d+_f32 .* 1|"
+                       r"gemm_(f32|int8|int4_g32)_m\d+ 1024x3072 1|gemv_(f32|int8|int4_g32)(_int8_activations)? 1024x3072 \d|"
+                       r"model_(decode|prefill_\d+)_(f32|int[48](_a8)?) qwen3-0.6b 2|model_decode_(f32|int[48]_a8) qwen3-0.6b 1|"
+                       r"model_(decode|prefill_64)_(f32|int8_a8)_unfused qwen3-0.6b 2|model_decode_int[48]_a8 qwen3-(1.7b|4b) 2")
 BEGIN, END = "<!-- bench/compare.py: begin -->\n", "<!-- bench/compare.py: end -->"
 
 
@@ -150,7 +157,7 @@ def refresh(readme, machine, rows):
     text = readme.read_text()
     if BEGIN not in text or END not in text:
         sys.exit(f"compare.py: {readme}: expected the lines {BEGIN.strip()} and {END}")
-    shown = [row for row in rows if IN_README.fullmatch(row["kernel"])]
+    shown = [row for row in rows if IN_README.fullmatch(" ".join(map(str, key(row))))]
     lines = [HEADER, ("---",) * len(HEADER), *table(shown)]
     body = f"\nMeasured on: {machine}.\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
     readme.write_text(text[:text.index(BEGIN) + len(BEGIN)] + body + text[text.index(END):])

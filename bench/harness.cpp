@@ -62,12 +62,13 @@ class pinned_threads {
 /// A contender while its case runs.
 class runner {
  public:
-  runner(std::string n, double a, call c) : name(std::move(n)), amount(a), f(std::move(c)) {}
+  runner(std::string n, double a, call c, std::int64_t turns)
+      : name(std::move(n)), amount(a), f(std::move(c)), calls(turns) {}
 
   std::string name;
   double amount;
   call f;
-  std::int64_t calls = 1;  // of one sample
+  std::int64_t calls;      // of one sample
   double best = 0;         // amount per second
 
   double sample() {
@@ -85,7 +86,7 @@ class runner {
   void find_calls() {
     long_ = sample() > 0.01;
     while (!long_ && sample() < sample_seconds && calls < (std::int64_t{1} << 40)) calls *= 2;
-    best = 0;
+    if (!long_) best = 0;
   }
 
  private:
@@ -114,13 +115,13 @@ unit_text text_of(unit u) {
 void run(benchmark::State& state, const bench_case& one) {
   pinned_threads threads(one.threads);
   std::vector<runner> all;
-  const auto start = [&](const std::string& name, const maker& make, double amount) {
-    all.emplace_back(name, amount == 0 ? one.amount : amount, make(threads.get()));
+  const auto start = [&](const std::string& name, const maker& make, double amount, std::int64_t turns = 1) {
+    all.emplace_back(name, amount == 0 ? one.amount : amount, make(threads.get()), turns);
     all.back().find_calls();
   };
-  start("ours", one.ours, one.amount);
-  for (const contender& c : one.limits) start(c.name, c.make, c.amount);
-  for (const contender& c : one.peers) start(c.name, c.make, c.amount);
+  start("ours", one.ours, one.amount, one.turns);
+  for (const auto* contenders : {&one.limits, &one.also_limits, &one.peers})
+    for (const contender& c : *contenders) start(c.name, c.make, c.amount);
 
   // Threads of peers may wait for more work for a while, on the processors that others need.
   const std::chrono::milliseconds rest(one.threads > 1 && !one.peers.empty() ? 20 : 0);
@@ -137,16 +138,19 @@ void run(benchmark::State& state, const bench_case& one) {
   const unit_text unit = text_of(one.counts);
   state.counters["amount"] = one.amount;
   state.counters["ours"] = all.front().best * unit.scale;
-  const auto limits = std::span(all).subspan(1, one.limits.size());
   std::string label = unit.name;
+  const std::span<const runner> limits = std::span(all).subspan(1, one.limits.size());
+  const std::span<const runner> also = std::span(all).subspan(1 + limits.size(), one.also_limits.size());
   if (!limits.empty()) {
-    const runner& limit = *std::ranges::max_element(limits, {}, &runner::best);
-    state.counters["limit"] = limit.best * unit.scale;
-    state.counters["percent_of_limit"] = 100 * all.front().best / limit.best;
-    label += ", limit: " + limit.name;
+    const runner* limit = &*std::ranges::max_element(limits, {}, &runner::best);
+    if (!also.empty())
+      limit = &std::ranges::min(*limit, *std::ranges::max_element(also, {}, &runner::best), {}, &runner::best);
+    state.counters["limit"] = limit->best * unit.scale;
+    state.counters["percent_of_limit"] = 100 * all.front().best / limit->best;
+    label += ", limit: " + limit->name;
   }
   state.SetLabel(label);
-  for (const runner& peer : std::span(all).subspan(1 + one.limits.size()))
+  for (const runner& peer : std::span(all).subspan(1 + limits.size() + also.size()))
     state.counters["peer " + peer.name] = peer.best * unit.scale;
 }
 
@@ -175,11 +179,12 @@ void add(bench_case one) { cases().push_back(std::move(one)); }
 
 void* allocate(std::size_t bytes) {
   constexpr std::size_t huge_page = std::size_t{2} << 20;
-  const std::size_t alignment = bytes < huge_page ? 64 : huge_page;
+  const bool large = bytes >= 2 * huge_page;
+  const std::size_t alignment = large ? huge_page : 64;
   const std::size_t rounded = (bytes + alignment) / alignment * alignment;
   void* const p = std::aligned_alloc(alignment, rounded);
   if (p == nullptr) throw error("expected " + std::to_string(rounded) + " bytes of memory for a benchmark");
-  if (bytes >= huge_page) madvise(p, rounded, MADV_HUGEPAGE);
+  if (large) madvise(p, rounded, MADV_HUGEPAGE);
   std::memset(p, 0, rounded);
   return p;
 }

@@ -12,14 +12,15 @@
 //             },
 //             .limits = memory_bandwidth({.reads = 2, .writes = 1}, 3 * 4 * 3072)});
 //      A limit is a bandwidth or a peak of limits.hpp, or a hand-written loop of the same arithmetic:
-//      `{{"by hand", [](executor&) {...}}}`; where there are several the best counts. `.peers` are timed beside them.
+//      `{{"by hand", [](executor&) {...}}}`; where there are several the best counts. What must be done besides is
+//      `.also_limits`: the lower of the two is the limit. `.peers` are timed beside them.
 //   3. bench/CMakeLists.txt: `qwq_bench(<family> [LIBRARIES ...])`. The names in tables are those of `.kernel`.
 //   4. Peers in other processes (peers/) are found by the names and the dimensions in front of the shape:
 //        fake_quant_<u8|u16|i8|i16>, fake_quant_<type>_<row|column>   "<rows>x<columns>, <set>"
 //        group_int4, observer_minmax, observer_histogram     "<rows>x<columns>, <set>"
 //        attention_decode_<f32|f16|...>         "<KV>x<query heads>x<kv heads>x<head dim>"
 //        attention_prefill_<tokens>_<f32|...>   "<tokens>x<query heads>x<kv heads>x<head dim>"
-//        gemm_f32, gemm_int8, gemm_int4, gemv_f32, gemv_int8, gemv_int4   "<M>x<K>x<N>"
+//        gemm_<f32|int8|int4_g32>_m<M>, gemv_<f32|int8|int4_g32>   "<K>x<N>"
 // Ours, limits and peers take turns, a short sample of each, and the best sample of each counts: what disturbs a
 // machine for a while disturbs them all, and what disturbs it for a moment none.
 #pragma once
@@ -60,7 +61,8 @@ struct bench_case {
   std::size_t threads = 1;
   double amount = 0;  ///< of one call
   maker ours = {};
-  std::vector<contender> limits = {}, peers = {};
+  std::vector<contender> limits = {}, also_limits = {}, peers = {};
+  std::int64_t turns = 1;  ///< calls after which data comes again: a sample has no fewer
   int rounds = 15;  ///< samples of each; fewer for calls of a second
 };
 
@@ -75,7 +77,8 @@ void keep(const T& x) {
   asm volatile("" : : "r,m"(x) : "memory");
 }
 
-/// An array that copies share, aligned to a huge page so that large ones are made of them.
+/// An array that copies share; large ones are made of huge pages, and what may fit a second-level cache of ordinary ones,
+/// as in programs: those share its sets by chance.
 template <class T>
 struct buffer {
   std::shared_ptr<T[]> first;

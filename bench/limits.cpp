@@ -102,6 +102,14 @@ mover mover_of(int reads) {
   }
 }
 
+/// Memory of the loops, which take turns: hundreds of megabytes are made once.
+buffer<float> loop_memory(std::size_t floats) {
+  if (floats < (std::size_t{1} << 20)) return make_buffer<float>(floats);
+  static buffer<float> all;
+  if (all.size < floats) all = make_buffer<float>(floats);
+  return all;
+}
+
 /// Each thread works for some 100 us before it meets the others.
 constexpr std::int64_t bytes_between_meetings = 4 << 20;
 
@@ -122,7 +130,7 @@ contender bandwidth(std::string name, std::size_t bytes, double amount, traffic 
     // Floats of one part and thread: whole steps of the loops above.
     const auto n = static_cast<std::int64_t>(bytes / sizeof(float) / static_cast<std::size_t>(parts) / threads) /
                    (4 * page) * (4 * page);
-    const auto memory = make_buffer<float>(static_cast<std::size_t>(n) * threads * static_cast<std::size_t>(parts));
+    const auto memory = loop_memory(static_cast<std::size_t>(n) * threads * static_cast<std::size_t>(parts));
     return [=, &ex] {
       on_all_threads(ex, [&](std::size_t thread) {
         float* const in = memory.data() + static_cast<std::int64_t>(thread) * n * parts;
@@ -191,6 +199,36 @@ std::vector<contender> fma_peak(double per_unit) {
   return {peak("f32 multiply-add", lane(1e-3f), 2.0 * width, per_unit,
                [](lane sum, lane x) { return kernel::simd::fma<arch>(x, x, sum); })};
 }
+
+template <class T>
+std::vector<contender> widened_peak() {
+  constexpr std::int64_t size = 8192 / sizeof(T);
+  const auto make = [](executor& ex) -> call {
+    const auto numbers = make_buffer<T>(size);
+    return [=, &ex] {
+      on_all_threads(
+          ex, [&, passes = bytes_between_meetings / 8192 / static_cast<std::int64_t>(ex.threads())](std::size_t) {
+            lane sum[2][lines_at_once];
+            for (auto& row : sum)
+              for (lane& s : row) s = lane(0.0f);
+            const lane x[2] = {lane(1.0f), lane(2.0f)};
+            for (std::int64_t pass = 0; pass < passes; ++pass) {
+              walk<1>(size, [&](int k, std::int64_t i) {
+                const lane number = kernel::simd::load<arch>(numbers.data() + i);
+                for (int row = 0; row < 2; ++row) sum[row][k] = kernel::simd::fma<arch>(number, x[row], sum[row][k]);
+              });
+              keep(numbers.data());
+            }
+            for (const auto& row : sum)
+              for (const lane& s : row) keep(s);
+          });
+    };
+  };
+  return {{"widening and multiply-adds", make, static_cast<double>(bytes_between_meetings)}};
+}
+template std::vector<contender> widened_peak<float>();
+template std::vector<contender> widened_peak<float16>();
+template std::vector<contender> widened_peak<bfloat16>();
 
 std::vector<contender> vnni_peak(double per_unit) {
 #if defined(__AVX512VNNI__)

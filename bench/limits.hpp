@@ -26,6 +26,10 @@ inline std::vector<contender> copy_bandwidth(std::size_t bytes, double amount = 
 /// Multiply-adds in registers: two operations each. `per_unit`: operations that a unit of the case stands for (1 for
 /// cases in operations; operations per token for those in tokens).
 std::vector<contender> fma_peak(double per_unit = 1);
+/// Multiply-adds, two for each number that is read from the first-level cache and widened to f32: bytes of such numbers.
+/// `T`: float, float16 or bfloat16.
+template <class T>
+std::vector<contender> widened_peak();
 /// u8 x s8 dot products, in integer operations; without VNNI the f32 peak.
 std::vector<contender> vnni_peak(double per_unit = 1);
 /// bf16 dot products; without them the f32 peak.

@@ -41,7 +41,8 @@ stored<kernel::packed_weight<Bits>> make_weight(weight_shape s, std::type_identi
   kernel::packed_weight<Bits> w{nullptr, s.n, s.k, block > 0 ? block : kernel::packed_weight<Bits>::whole_row(s.k)};
   auto bytes = make_buffer<std::byte>(w.bytes());
   std::uint32_t state = 1;
-  for (std::size_t i = 0; i < bytes.size; ++i) bytes[i] = static_cast<std::byte>((state = state * 1664525u + 1013904223u) >> 24);
+  for (std::size_t i = 0; i < bytes.size; ++i)
+    bytes[i] = static_cast<std::byte>((state = state * 1664525u + 1013904223u) >> 24);
   const auto block_bytes = static_cast<std::size_t>(w.block_bytes());
   const std::vector<float> scales(kernel::panel_n, 0.01f);
   for (std::size_t at = 0; at < bytes.size; at += block_bytes)
@@ -50,7 +51,7 @@ stored<kernel::packed_weight<Bits>> make_weight(weight_shape s, std::type_identi
   return {bytes, w};
 }
 
-/// The product of `m` tokens with each of the weights, on f32 activations or on int8 ones, which are quantized first.
+/// The product of `m` tokens with one weight after the other, on f32 activations or on int8 ones, which are quantized first.
 template <class W>
 call multiply(executor& ex, std::int64_t m, std::vector<stored<W>> weights, bool int8) {
   const std::int64_t n = weights[0].weight.rows, k = weights[0].weight.cols;
@@ -58,16 +59,15 @@ call multiply(executor& ex, std::int64_t m, std::vector<stored<W>> weights, bool
   if constexpr (requires { weights[0].weight.block; })
     if (int8) {
       const auto memory = make_buffer<std::byte>(kernel::int8_rows::bytes(m, k, weights[0].weight.block));
-      return [=, &ex] {
-        for (const auto& w : weights) {
-          const kernel::int8_rows codes(memory.data(), m, k, w.weight.block);
-          kernel::quantize_rows(ex, codes, {x.data(), m, k});
-          kernel::linear(ex, {y.data(), m, n}, codes, w.weight);
-        }
+      return [=, &ex, at = std::size_t{0}]() mutable {
+        const auto& w = weights[at++ % weights.size()].weight;
+        const kernel::int8_rows codes(memory.data(), m, k, w.block);
+        kernel::quantize_rows(ex, codes, {x.data(), m, k});
+        kernel::linear(ex, {y.data(), m, n}, codes, w);
       };
     }
-  return [=, &ex] {
-    for (const auto& w : weights) kernel::linear(ex, {y.data(), m, n}, {x.data(), m, k}, w.weight);
+  return [=, &ex, at = std::size_t{0}]() mutable {
+    kernel::linear(ex, {y.data(), m, n}, {x.data(), m, k}, weights[at++ % weights.size()].weight);
   };
 }
 
@@ -80,23 +80,25 @@ void add_gemm(const std::string& name, std::int64_t m, weight_shape s, std::size
        .counts = int8 ? unit::int_ops : unit::flops,
        .threads = threads,
        .amount = operations,
-       .ours = [=](executor& ex) { return multiply(ex, m, std::vector{make_weight(s, std::type_identity<W>{}, block)}, int8); },
+       .ours =
+           [=](executor& ex) {
+             return multiply(ex, m, std::vector{make_weight(s, std::type_identity<W>{}, block)}, int8);
+           },
        .limits = int8 ? vnni_peak() : fma_peak(),
        .peers = name == "f32" ? openblas_linear(m, s.k, s.n) : std::vector<contender>{},
        .rounds = 7});
 }
 
-/// Weights one after the other, as the layers of a model: more than the caches hold.
+/// Weights as of the layers of a model: more than the caches hold.
 template <class W>
 void add_gemv(const std::string& name, weight_shape s, std::size_t threads, std::int64_t block = 0, bool int8 = false) {
   const std::size_t each = make_weight({s.k, kernel::panel_n}, std::type_identity<W>{}, block).bytes.size *
                            static_cast<std::size_t>(s.n / kernel::panel_n);
   const std::size_t count = std::max<std::size_t>(working_sets().back().bytes / each, 1);
-  const auto bytes = static_cast<double>(count * each);
   add({.kernel = "gemv_" + name,
        .shape = text(s),
        .threads = threads,
-       .amount = bytes,
+       .amount = static_cast<double>(each),
        .ours =
            [=](executor& ex) {
              std::vector<stored<W>> weights{make_weight(s, std::type_identity<W>{}, block)};
@@ -109,7 +111,8 @@ void add_gemv(const std::string& name, weight_shape s, std::size_t threads, std:
              }
              return multiply(ex, 1, weights, int8);
            },
-       .limits = read_bandwidth(count * each, bytes),
+       .limits = read_bandwidth(count * each),
+       .turns = static_cast<std::int64_t>(count),
        .rounds = 7});
 }
 
@@ -126,19 +129,22 @@ void add_cases() {
         add_gemm<kernel::packed_weight<8>>("int8", m, s, threads, 0, true);
         add_gemm<kernel::packed_weight<4>>("int4_g32", m, s, threads, 32, true);
       }
+    // What models do less often, in one shape.
     for (const std::int64_t m : {64, 512}) {
       add_gemm<bf16_rows>("bf16", m, shapes[0], threads);
       add_gemm<kernel::packed_weight<8>>("f32_int8", m, shapes[0], threads);
       add_gemm<kernel::packed_weight<4>>("f32_int4_g32", m, shapes[0], threads, 32);
     }
+    add_gemv<bf16_rows>("bf16", shapes[0], threads);
+    for (const bool int8 : {false, true})
+      add_gemv<kernel::packed_weight<4>>(int8 ? "int4_g128_int8_activations" : "int4_g128", shapes[0], threads, 128,
+                                         int8);
     for (const weight_shape s : shapes) {
       add_gemv<f32_rows>("f32", s, threads);
-      add_gemv<bf16_rows>("bf16", s, threads);
       for (const bool int8 : {false, true}) {
         const std::string on = int8 ? "_int8_activations" : "";
         add_gemv<kernel::packed_weight<8>>("int8" + on, s, threads, 0, int8);
         add_gemv<kernel::packed_weight<4>>("int4_g32" + on, s, threads, 32, int8);
-        add_gemv<kernel::packed_weight<4>>("int4_g128" + on, s, threads, 128, int8);
       }
     }
   }

@@ -12,7 +12,7 @@ import sys
 import xml.etree.ElementTree
 
 UNITS = {"GB/s", "GFLOP/s", "GOP/s", "tok/s", "k/s"}
-FIELDS = ["kernel", "shape", "threads", "unit", "ours", "limit", "percent_of_limit", "peers"]
+FIELDS = ["kernel", "shape", "threads", "unit", "ours", "limit", "limited_by", "percent_of_limit", "peers"]
 
 
 def main():
@@ -30,6 +30,7 @@ def main():
         assert list(row) == FIELDS and row["unit"] in UNITS, row
         assert re.fullmatch(r"[a-z][a-z0-9_]*", row["kernel"]) and row["shape"] and row["threads"] >= 1, row
         assert row["ours"] > 0 and all(value > 0 for value in row["peers"].values()), row
+        assert (row["limit"] is None) == (row["limited_by"] is None), row
         if row["limit"] is not None:
             assert abs(row["percent_of_limit"] * row["limit"] - 100 * row["ours"]) < 0.01 * 100 * row["ours"], row
 
