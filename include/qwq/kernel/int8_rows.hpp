@@ -2,11 +2,11 @@
 // Activations that are quantized to int8 while a model runs, for products with packed weights.
 #pragma once
 
-#include <cmath>
+#include <limits>
 
 #include "qwq/core/parallel.hpp"
 #include "qwq/kernel/packed_weight.hpp"
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_rows.hpp"
 
 namespace qwq::kernel {
 
@@ -40,6 +40,28 @@ struct int8_rows {
 
 namespace detail {
 
+/// 127 / largest; 0 for a block that is zero or not finite.
+template <class Arch>
+simd::batch<Arch> inverse_scale(simd::batch<Arch> largest) {
+  const simd::batch<Arch> zero(0.0f), infinity(std::numeric_limits<float>::infinity());
+  return xsimd::select((largest > zero) & (largest < infinity), simd::batch<Arch>(127.0f) / largest, zero);
+}
+/// What `total` adds is 0, or NaN when a code is: a maximum is not, after a NaN.
+template <class T>
+T scale_of(T largest, T total) {
+  return largest / T(127.0f) + total * T(0.0f);
+}
+
+/// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
+template <class Arch, class Count>
+simd::batch<Arch> quantize_batch(std::int8_t* codes, const float* x, Count count, simd::batch<Arch> inverse,
+                                 simd::batch<Arch> total) {
+  const auto code = xsimd::nearbyint(simd::load<Arch>(x, count) * inverse);
+  simd::store<Arch>(codes, code, count);
+  return total + code;
+}
+
+/// One block.
 template <class Arch>
 void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const float* x, std::int64_t count) {
   const float largest = simd::reduce_max<Arch>(simd::fold<Arch>(
@@ -48,27 +70,59 @@ void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const f
         return xsimd::max(a, xsimd::abs(simd::load<Arch>(x + i, n)));
       },
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
-  scale = largest / 127.0f;
-  const simd::batch<Arch> inverse(largest > 0 && std::isfinite(largest) ? 127.0f / largest : 0.0f);
-  simd::batch<Arch> total(0.0f);
+  const auto inverse = inverse_scale<Arch>(simd::batch<Arch>(largest));
+  simd::batch<Arch> lanes(0.0f);
   simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
-    const auto code = xsimd::nearbyint(simd::load<Arch>(x + i, n) * inverse);
-    total = total + code;  // exact: integers below 2^24 for rows of 2^17 elements
-    simd::store<Arch>(codes + i, code, n);
+    lanes = quantize_batch<Arch>(codes + i, x + i, n, inverse, lanes);
   });
-  sum = static_cast<std::int32_t>(simd::reduce_add<Arch>(total));
+  const float total = simd::reduce_add<Arch>(lanes);
+  scale = scale_of(largest, total);
+  sum = total == total ? static_cast<std::int32_t>(total) : 0;
+}
+
+/// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
+template <class Arch>
+void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const float* x, std::int64_t block) {
+  constexpr std::int64_t count = simd::lanes<Arch>;
+  simd::batch<Arch> lanes[count], quads[count / 4];
+  for (std::int64_t b = 0; b < count; ++b) {
+    simd::batch<Arch> most(0.0f);
+    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
+      most = xsimd::max(most, xsimd::abs(simd::load<Arch>(x + i)));
+    lanes[b] = most;
+  }
+  const simd::batch<Arch> largest = simd::reduce_max_each<Arch>(lanes);
+  float inverse[count];
+  simd::store<Arch>(inverse, inverse_scale<Arch>(largest));
+  for (std::int64_t b = 0; b < count; ++b) {
+    simd::batch<Arch> total(0.0f);
+    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
+      total = quantize_batch<Arch>(codes + i, x + i, simd::whole{}, simd::batch<Arch>(inverse[b]), total);
+    lanes[b] = total;
+  }
+  for (std::int64_t q = 0; q < count / 4; ++q)
+    quads[q] = simd::add_quads<Arch>(lanes[4 * q], lanes[4 * q + 1], lanes[4 * q + 2], lanes[4 * q + 3]);
+  const simd::batch<Arch> total = simd::add_parts<Arch>(quads);
+  simd::store<Arch>(scales, scale_of(largest, total));
+  xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
 }
 
 }  // namespace detail
 
 /// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
-/// that is not finite has the scale infinity or NaN, which its products are.
+/// that is not finite has the scale NaN, which its products are.
 template <class Arch = xsimd::default_arch>
 void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
   parallel_for(ex, static_cast<std::size_t>(x.rows), x.rows * x.cols, [&](std::size_t row) {
     const auto i = static_cast<std::int64_t>(row);
     std::int8_t* const codes = y.codes + i * y.row_bytes;
-    for (std::int64_t b = 0; b < y.blocks(); ++b) {
+    std::int64_t b = 0;
+    if (y.block % simd::lanes<Arch> == 0)
+      for (; (b + simd::lanes<Arch>) * y.block <= y.cols; b += simd::lanes<Arch>) {
+        const std::int64_t first = b * y.block, at = i * y.blocks() + b;
+        detail::quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x.row(i) + first, y.block);
+      }
+    for (; b < y.blocks(); ++b) {
       const std::int64_t first = b * y.block, at = i * y.blocks() + b;
       detail::quantize_block<Arch>(codes + first, y.scales[at], y.sums[at], x.row(i) + first,
                                    std::min(y.block, y.cols - first));
