@@ -14,11 +14,12 @@ namespace {
 struct shape {
   std::int64_t m, n, k;
 };
-// Around the tiles (4 and 8 rows), the panels (32 outputs, 256 deep), the pieces of outputs (128, 256) and of rows (128),
-// and the rows that are multiplied one by one (3).
-const std::vector<shape> shapes{{1, 1, 1},    {1, 5, 3},    {2, 6, 16},   {3, 7, 17},    {4, 12, 31},   {5, 97, 33},
-                                {7, 96, 64},  {1, 193, 65}, {13, 11, 257}, {64, 25, 300}, {130, 13, 40}, {33, 6, 513},
-                                {9, 300, 12}, {1, 257, 30}, {0, 4, 8},    {4, 0, 8},     {3, 5, 0},     {8, 5, 0}};
+// Around the tiles (6 rows), the strips of them (96), the panels (64 outputs, 1024 deep; packed ones 32), the pieces of
+// rows (528 where K is longer), and the rows that are multiplied one by one (3).
+const std::vector<shape> shapes{
+    {1, 1, 1},       {1, 5, 3},      {2, 6, 16},     {3, 7, 17},    {4, 12, 31},  {5, 97, 33},  {7, 96, 64},
+    {1, 193, 65},    {13, 11, 257},  {64, 25, 300},  {130, 13, 40}, {33, 6, 513}, {9, 300, 12}, {1, 257, 30},
+    {70, 103, 1030}, {4, 535, 1025}, {129, 5, 2050}, {0, 4, 8},     {4, 0, 8},    {3, 5, 0},    {8, 5, 0}};
 
 buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t cols) {
   buffer<float> y(rows * cols);
@@ -58,7 +59,8 @@ void check_both(const shape& s, const W& w, const Plain& plain, const Plain& mag
   const auto agrees = [&](const buffer<float>& got) {
     if (!got.intact()) return false;
     for (std::size_t i = 0; i < got.size(); ++i)
-      if (!(std::abs(got[i] - expected[i]) <= size[i] * static_cast<float>(roundings * (s.k + 2)) * half_ulp)) return false;
+      if (!(std::abs(got[i] - expected[i]) <= size[i] * static_cast<float>(roundings * (s.k + 2)) * half_ulp))
+        return false;
     return true;
   };
   kernel::linear(ex, y.matrix(s.m, s.n), x.matrix(s.m, s.k), w);
@@ -131,8 +133,8 @@ TEST_CASE("weights in blocks of 4 and 8 bits") {
         const int middle = 1 << (Bits - 1), low = Bits == 4 ? 15 : 255;
         const auto absolute = [&](int code) { return std::min(std::abs(code - middle) + middle, low); };
         for (std::size_t i = 0; i < codes.size(); ++i)
-          magnitude[i] = static_cast<std::uint8_t>(
-              Bits == 4 ? absolute(codes[i] & 15) | absolute(codes[i] >> 4) << 4 : absolute(codes[i]));
+          magnitude[i] = static_cast<std::uint8_t>(Bits == 4 ? absolute(codes[i] & 15) | absolute(codes[i] >> 4) << 4
+                                                             : absolute(codes[i]));
         buffer<float> scale(s.n * blocks, normal(s.n * blocks, 3)), size = scale;
         for (std::size_t i = 0; i < scale.size(); ++i) size[i] = 1.2f * std::abs(scale[i]);  // -8 has no magnitude
         const kernel::block_weight<Bits> w{codes.data(), s.n, s.k, block, scale.span()};

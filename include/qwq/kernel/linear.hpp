@@ -11,37 +11,54 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations that one product of blocks takes, and rows below which each is multiplied alone.
-inline constexpr std::int64_t block_rows = 128, few_rows = 4;
+/// Rows of activations below which each is multiplied alone, and outputs that are then a piece of work.
+inline constexpr std::int64_t few_rows = 4, block_n = 256;
 
-/// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them. `w` has panels.
+/// Calls f(i, rows, j0, j1, sums, store) as multiply_panel does, for all rows of x and outputs of w, in parallel. No sum
+/// depends on where pieces begin, so results do not depend on the number of threads.
 template <class Arch, class X, class W, class F>
-void for_each_sums(const X& x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  alignas(64) float sums[block_rows * block_n];
-  block_store store;
-  for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
-    const std::int64_t rows = std::min(block_rows, x.rows - i0);
-    multiply_blocks<Arch>(sums, block_n, x, i0, i0 + rows, w, j0, j1, store);
-    for (std::int64_t i = 0; i < rows; ++i)
-      f(i0 + i, j0, std::span<float>(sums + i * block_n, static_cast<std::size_t>(j1 - j0)));
-  }
+void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
+  const auto threads = static_cast<std::int64_t>(ex.threads());
+  const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
+  // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
+  const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
+  std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m) : 1,
+                                 threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
+  while (panels * pieces % threads != 0) ++pieces;
+  const std::int64_t piece = parts(std::max(parts(x.rows, pieces), strip_m), row_tile) * row_tile;
+  pieces = parts(x.rows, piece);
+  parallel_for(ex, static_cast<std::size_t>(panels * pieces), x.rows * x.cols * count, [&](std::size_t task) {
+    const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
+                       j0 = static_cast<std::int64_t>(task) % panels * right_n, j1 = std::min(j0 + right_n, count);
+    panel_store store;
+    multiply_panel<Arch>(x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
+                         [&](std::int64_t i, std::int64_t rows, float* sums) { f(i, rows, j0, j1, sums, store); });
+  });
 }
 
+/// Calls f(i, j, sums), where sums[n] = x[i] . w[j + n], for all rows of x and pieces of the outputs of w, in parallel.
+template <class Arch, int Bits, class F>
+void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
+  for_each_strip<Arch>(
+      ex, x, w, [&](std::int64_t i, std::int64_t rows, std::int64_t j0, std::int64_t j1, float* sums, panel_store&) {
+        for (std::int64_t r = 0; r < rows; ++r)
+          f(i + r, j0, std::span<float>(sums + r * right_n, static_cast<std::size_t>(j1 - j0)));
+      });
+}
 /// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
 template <class Arch, class T, class F>
-void for_each_sums(matrix_view<const float> x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  alignas(64) float sums[block_n * block_rows];
-  block_store store;
-  for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
-    const std::int64_t rows = std::min(block_rows, x.rows - i0);
-    multiply_blocks<Arch>(sums, block_rows, w, j0, j1, rows_of{x.rows_from(i0, rows)}, 0, rows, store);
-    simd::transpose<Arch>(store.left, block_n, sums, block_rows, j1 - j0, rows);
-    for (std::int64_t i = 0; i < rows; ++i)
-      f(i0 + i, j0, std::span<float>(store.left + i * block_n, static_cast<std::size_t>(j1 - j0)));
-  }
+void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
+  for_each_strip<Arch>(
+      ex, w, rows_of{x},
+      [&](std::int64_t j, std::int64_t count, std::int64_t i0, std::int64_t i1, const float* sums, panel_store& store) {
+        constexpr std::int64_t stride = strip_m + 16;
+        simd::transpose<Arch>(store.turned, stride, sums, right_n, count, i1 - i0);
+        for (std::int64_t i = i0; i < i1; ++i)
+          f(i, j, std::span<float>(store.turned + (i - i0) * stride, static_cast<std::size_t>(count)));
+      });
 }
 
-/// The same, one row at a time.
+/// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
 template <class Arch, class W, class F>
 void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_n];
@@ -91,12 +108,12 @@ class sums_sink {
 /// megabyte of its stack.
 template <class Arch = xsimd::default_arch, class W>
 void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
-  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-    if (x.rows < detail::few_rows)
+  if (x.rows < detail::few_rows)
+    detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
       detail::for_each_row<Arch>(x, w, j0, j1, finish);
-    else
-      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
-  });
+    });
+  else
+    detail::for_each_sums<Arch>(ex, x, w, finish);
 }
 
 /// Stores sums: y = sums, after an epilogue (epilogue.hpp).
@@ -143,12 +160,12 @@ void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, cons
 /// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
 template <class Arch = xsimd::default_arch, class W>
 void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
-  detail::for_output_blocks(ex, x.cols, w.rows * w.cols * x.cols, [&](std::int64_t j0, std::int64_t j1) {
-    detail::for_each_sums<Arch>(w, detail::columns_of{x}, j0, j1,
-                                [&](std::int64_t i, std::int64_t j, std::span<float> sums) {
-                                  std::copy(sums.begin(), sums.end(), y.row(i) + j);
-                                });
-  });
+  detail::for_each_strip<Arch>(ex, w, detail::columns_of{x},
+                               [&](std::int64_t i, std::int64_t rows, std::int64_t j0, std::int64_t j1,
+                                   const float* sums, detail::panel_store&) {
+                                 for (std::int64_t r = 0; r < rows; ++r)
+                                   std::copy_n(sums + r * detail::right_n, j1 - j0, y.row(i + r) + j0);
+                               });
 }
 
 /// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w

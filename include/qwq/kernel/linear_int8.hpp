@@ -10,6 +10,15 @@ namespace qwq::kernel {
 
 namespace detail {
 
+/// Tile of accumulators: rows x batches. 16 of them hide the latency of multiply-adds with AVX-512, 8 elsewhere, and
+/// leave each machine registers for what they are multiplied from.
+template <class Arch> inline constexpr int tile_m = simd::detail::lanes_512<Arch> ? 8 : 4;
+inline constexpr int tile_batches = 2;
+
+/// Rows of activations that are multiplied with a panel at a time, and words of codes along K that a panel has at most:
+/// 32 KB, which stay in the first cache.
+inline constexpr std::int64_t block_rows = 128, panel_k = 256;
+
 /// The signed bytes of x from element k on, in every word.
 template <class Arch>
 simd::words<Arch> broadcast_word(const std::int8_t* x) {

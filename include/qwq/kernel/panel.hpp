@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panels: what stands on the right of a product, as f32 [k, panel_n], made from the form in which it is stored.
+// Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
 #pragma once
 
 #include "qwq/kernel/simd_codes.hpp"
@@ -8,54 +8,71 @@
 
 namespace qwq::kernel::detail {
 
-/// Elements along K that a panel has at most: 32 KB of floats, which stay in the first cache.
-inline constexpr std::int64_t panel_k = 256;
+/// Outputs and elements along K that a panel has at most: a quarter of a megabyte of floats, which stays in the second
+/// cache. It is read from there in one long stream for every tile of sums. Panels that fit the first cache are slower:
+/// they cut the rows on the left into short pieces, and sums go to memory and back from one piece to the next.
+inline constexpr std::int64_t right_n = 64, right_k = 1024;
 
 /// The columns of a matrix [k, n] as outputs.
 struct columns_of {
   matrix_view<const float> matrix;
-  std::int64_t outputs() const { return matrix.cols; }
 };
+inline std::int64_t outputs(const columns_of& w) { return w.matrix.cols; }
 /// The rows of a matrix [n, k] as outputs.
 struct rows_of {
   matrix_view<const float> matrix;
-  std::int64_t outputs() const { return matrix.rows; }
 };
+inline std::int64_t outputs(const rows_of& w) { return w.matrix.rows; }
+template <int Bits>
+std::int64_t outputs(const packed_weight<Bits>& w) {
+  return w.rows;
+}
 
-// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and the outputs that there are.
-// j0 is a multiple of panel_n, k0 of panel_k; `panel` holds panel_k * panel_n floats.
+/// Zeros from `count` to the end of the batch: what is left over from before may be slow to multiply with.
+template <class Arch>
+void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
+  const std::int64_t over = count % simd::lanes<Arch>;
+  if (over == 0) return;
+  for (std::int64_t k = 0; k < depth; ++k) std::fill_n(panel + k * right_n + count, simd::lanes<Arch> - over, 0.0f);
+}
+
+// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as many
+// as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
 
 template <class Arch>
 void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
-  const std::int64_t count = std::min(panel_n, w.matrix.cols - j0);
-  for (std::int64_t k = 0; k < depth; ++k) std::copy_n(w.matrix.row(k0 + k) + j0, count, panel + k * panel_n);
+  const std::int64_t count = std::min(right_n, w.matrix.cols - j0);
+  for (std::int64_t k = 0; k < depth; ++k) std::copy_n(w.matrix.row(k0 + k) + j0, count, panel + k * right_n);
+  fill_batch<Arch>(panel, count, depth);
 }
 
 template <class Arch>
 void make_panel(float* panel, const rows_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
-  simd::transpose<Arch>(panel, panel_n, w.matrix.row(j0) + k0, w.matrix.row_stride,
-                        std::min(panel_n, w.matrix.rows - j0), depth);
+  const std::int64_t count = std::min(right_n, w.matrix.rows - j0);
+  simd::transpose<Arch>(panel, right_n, w.matrix.row(j0) + k0, w.matrix.row_stride, count, depth);
+  fill_batch<Arch>(panel, count, depth);
 }
 
 template <class Arch, int Bits>
 void make_panel(float* panel, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
   using packed = packed_weight<Bits>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  const std::byte* const blocks = w.panel(j0 / panel_n);
-  for (std::int64_t k = k0; k < k0 + depth;) {
-    const std::byte* const block = blocks + k / w.block * w.block_bytes();
-    const std::int64_t inside = k % w.block, end = std::min(k - inside + w.block, k0 + depth);
-    const std::byte* codes = block + packed::scale_bytes + inside / packed::per_word * panel_n * 4;
-    for (; k < end; k += packed::per_word, codes += panel_n * 4)
-      for (std::int64_t j = 0; j < panel_n; j += width) {
-        const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(block) + j);
-        const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(codes + j * 4));
-        float* const to = panel + (k - k0) * panel_n + j;
-        [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
-          (simd::store<Arch>(to + I * panel_n,
-                             simd::code_at<Arch, Bits, packed::shift(I)>(word) * scale), ...);
-        }(std::make_integer_sequence<int, int{packed::per_word}>{});
-      }
+  for (std::int64_t j = j0; j < std::min(j0 + right_n, w.rows); j += panel_n, panel += panel_n) {
+    const std::byte* const blocks = w.panel(j / panel_n);
+    for (std::int64_t k = k0; k < k0 + depth;) {
+      const std::byte* const block = blocks + k / w.block * w.block_bytes();
+      const std::int64_t inside = k % w.block, end = std::min(k - inside + w.block, k0 + depth);
+      const std::byte* codes = block + packed::scale_bytes + inside / packed::per_word * panel_n * 4;
+      for (; k < end; k += packed::per_word, codes += panel_n * 4)
+        for (std::int64_t v = 0; v < panel_n; v += width) {
+          const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(block) + v);
+          const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(codes + v * 4));
+          float* const to = panel + (k - k0) * right_n + v;
+          [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
+            (simd::store<Arch>(to + I * right_n, simd::code_at<Arch, Bits, packed::shift(I)>(word) * scale), ...);
+          }(std::make_integer_sequence<int, int{packed::per_word}>{});
+        }
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of blocks that fit the caches, tile by tile in registers.
+// Products of rows with a panel, tile by tile in registers.
 #pragma once
 
 #include <utility>
@@ -8,100 +8,126 @@
 
 namespace qwq::kernel::detail {
 
-/// Tile of accumulators: rows x batches. 16 of them hide the latency of multiply-adds with AVX-512, 8 elsewhere, and
-/// leave each machine registers for what they are multiplied from.
-template <class Arch> inline constexpr int tile_m = simd::detail::lanes_512<Arch> ? 8 : 4;
-inline constexpr int tile_batches = 2;
+/// Tile of accumulators: rows x batches. Multiply-adds need as few loads as there are when it is wide, and two or four
+/// batches leave registers for what they are multiplied from.
+inline constexpr int row_tile = 6;
+template <class Arch>
+inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
 
-/// Rows and columns of a block of sums, at most, and what lies between the rows of a block of the left side: rows that
-/// are a power of two apart would push each other out of the first cache.
-inline constexpr std::int64_t block_m = 256, block_n = 256, left_stride = panel_k + 16;
+/// Rows that are multiplied before somebody takes their sums from the first cache; rows of which sums are kept while
+/// panels follow each other along K; and what lies between converted rows: those a power of two apart would push each
+/// other out of the first cache.
+inline constexpr std::int64_t strip_m = 16 * row_tile, kept_m = 88 * row_tile, left_stride = right_k + 16;
 
-/// Rows in memory that will be the next left side: they are fetched while this one is multiplied.
-struct next_rows {
-  const std::byte* first = nullptr;  // null: there are none
-  std::int64_t row_bytes = 0, element_bytes = 0;
+/// Memory of products with one panel, on the stack of the thread that works.
+struct panel_store {
+  alignas(64) float panel[right_k * right_n];
+  alignas(64) float sums[kept_m * right_n];
+  alignas(64) float left[row_tile * left_stride];
+  alignas(64) float turned[right_n * (strip_m + 16)];
 };
 
-/// sums[i, j] (+)= left[i] . panel[j] for M rows and `tile_batches` batches of columns.
-template <class Arch, int M>
-void multiply_tile(float* sums, std::int64_t stride, const float* left, const float* panel, std::int64_t depth,
-                   bool first, const next_rows& next) {
+/// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
+struct left_rows {
+  const float* data;
+  std::int64_t stride;
+  const std::byte* next;  // null: there are none
+  std::int64_t next_stride, element_bytes;
+};
+
+/// Float rows are read where they are.
+template <class Arch, class X>
+left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t, float*)
+  requires std::is_convertible_v<X, matrix_view<const float>>
+{
+  const std::int64_t next = i + 2 * row_tile;
+  return {x.row(i) + k0, x.row_stride,
+          next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,
+          4};
+}
+/// Others are converted into `memory`.
+template <class Arch, class X>
+left_rows read_left(const X& x, std::int64_t i, std::int64_t rows, std::int64_t k0, std::int64_t depth, float* memory) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto row = weight_row(x, i + r);
+    simd::strips<Arch>(depth, [&](std::int64_t k, auto count) {
+      simd::store<Arch>(memory + r * left_stride + k, row.template at<Arch>(k0 + k, count), count);
+    });
+  }
+  left_rows left{memory, left_stride, nullptr, 0, 0};
+  if constexpr (requires { x.row_stride; })
+    if (const std::int64_t next = i + 2 * row_tile; next + row_tile <= x.rows) {
+      left.element_bytes = sizeof(*x.data);
+      left.next = reinterpret_cast<const std::byte*>(x.row(next) + k0);
+      left.next_stride = x.row_stride * left.element_bytes;
+    }
+  return left;
+}
+
+/// sums[i, j] (+)= left[i] . panel[j] for M rows and V batches of columns.
+template <class Arch, int M, int V>
+void multiply_tile(float* sums, const left_rows& left, const float* panel, std::int64_t depth, bool first) {
   constexpr std::int64_t line = 16;  // floats
   constexpr std::int64_t width = simd::lanes<Arch>;
-  simd::batch<Arch> sum[M][tile_batches];
-  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) sum[i][v] =
-      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(sums + i * stride + v * width);
+  simd::batch<Arch> sum[M][V];
+  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(sums + i * right_n + v * width);
   for (std::int64_t k0 = 0; k0 < depth; k0 += line) {
-    if (next.first != nullptr)
+    if (left.next != nullptr)
       QWQ_UNROLL for (int i = 0; i < M; ++i)
-          __builtin_prefetch(next.first + i * next.row_bytes + k0 * next.element_bytes, 0, 2);
+          __builtin_prefetch(left.next + i * left.next_stride + k0 * left.element_bytes, 0, 2);
     for (std::int64_t k = k0; k < std::min(k0 + line, depth); ++k) {
-      simd::batch<Arch> w[tile_batches];
-      QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) w[v] = simd::load<Arch>(panel + k * panel_n + v * width);
+      simd::batch<Arch> w[V];
+      QWQ_UNROLL for (int v = 0; v < V; ++v) w[v] = simd::load<Arch>(panel + k * right_n + v * width);
       QWQ_UNROLL for (int i = 0; i < M; ++i) {
-        const simd::batch<Arch> x(left[i * left_stride + k]);
-        QWQ_UNROLL for (int v = 0; v < tile_batches; ++v) sum[i][v] = simd::fma<Arch>(x, w[v], sum[i][v]);
+        const simd::batch<Arch> x(left.data[i * left.stride + k]);
+        QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = simd::fma<Arch>(x, w[v], sum[i][v]);
       }
     }
   }
-  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < tile_batches; ++v)
-      simd::store<Arch>(sums + i * stride + v * width, sum[i][v]);
+  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + i * right_n + v * width, sum[i][v]);
 }
 
-/// The same for any number of rows.
-template <class Arch, int M = tile_m<Arch>>
-void multiply_rows(float* sums, std::int64_t stride, const float* left, const float* panel, std::int64_t rows,
-                   std::int64_t depth, bool first, next_rows next) {
-  for (; rows >= M; rows -= M, sums += M * stride, left += M * left_stride) {
-    multiply_tile<Arch, M>(sums, stride, left, panel, depth, first, next);
-    if (next.first != nullptr) next.first += M * next.row_bytes;
+/// The same for any number of columns: those up to the next whole batch are written too.
+template <class Arch, int M, int V = most_batches<Arch>>
+void multiply_columns(float* sums, left_rows left, const float* panel, std::int64_t columns, std::int64_t depth,
+                      bool first) {
+  constexpr std::int64_t tile = V * simd::lanes<Arch>, fewer = tile - simd::lanes<Arch>;
+  for (; columns > fewer; columns -= tile, sums += tile, panel += tile) {
+    multiply_tile<Arch, M, V>(sums, left, panel, depth, first);
+    left.next = nullptr;
   }
+  if constexpr (V > 1)
+    if (columns > 0) multiply_columns<Arch, M, V - 1>(sums, left, panel, columns, depth, first);
+}
+
+/// The same for rows [i0, i1) of x, from k0 on.
+template <class Arch, int M = row_tile, class X>
+void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
+                   std::int64_t depth, panel_store& store) {
+  std::int64_t i = i0;
+  for (; i + M <= i1; i += M)
+    multiply_columns<Arch, M>(sums + (i - i0) * right_n, read_left<Arch>(x, i, M, k0, depth, store.left), store.panel,
+                              columns, depth, k0 == 0);
   if constexpr (M > 1)
-    if (rows > 0) multiply_rows<Arch, M / 2>(sums, stride, left, panel, rows, depth, first, next);
+    if (i < i1) multiply_rows<Arch, M - 1>(sums + (i - i0) * right_n, x, i, i1, k0, columns, depth, store);
 }
 
-/// Memory of one product of blocks, on the stack of the thread that works.
-struct block_store {
-  alignas(64) float left[block_m * left_stride];
-  alignas(64) float panel[panel_k * panel_n];
-};
-
-/// What multiply_blocks copies after the part of rows [i0, i1) that begins at k: their next part, or the first of the
-/// rows below.
-template <class T>
-next_rows rows_after(const matrix_view<T>& x, std::int64_t i0, std::int64_t i1, std::int64_t k) {
-  const bool last = k + panel_k >= x.cols;
-  if (last && i1 + (i1 - i0) > x.rows) return {};
-  return {reinterpret_cast<const std::byte*>(last ? x.row(i1) : x.row(i0) + k + panel_k),
-          x.row_stride * std::int64_t{sizeof(T)}, sizeof(T)};
-}
-template <int Bits>
-next_rows rows_after(const packed_weight<Bits>&, std::int64_t, std::int64_t, std::int64_t) {
-  return {};
-}
-
-/// sums[i - i0, j - j0] = x[i] . w[j] for rows [i0, i1) of x, block_m at most, and outputs [j0, j1) of w; j0 is a
-/// multiple of panel_n. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp). Columns of `sums` up
-/// to the next multiple of panel_n are written too.
-template <class Arch, class X, class W>
-void multiply_blocks(float* sums, std::int64_t stride, const X& x, std::int64_t i0, std::int64_t i1, const W& w,
-                     std::int64_t j0, std::int64_t j1, block_store& store) {
-  constexpr std::int64_t tile_n = tile_batches * simd::lanes<Arch>;
-  for (std::int64_t k0 = 0; k0 == 0 || k0 < x.cols; k0 += panel_k) {
-    const std::int64_t depth = std::min(panel_k, x.cols - k0);
-    for (std::int64_t i = i0; i < i1; ++i) {
-      const auto row = weight_row(x, i);
-      simd::strips<Arch>(depth, [&](std::int64_t k, auto count) {
-        simd::store<Arch>(store.left + (i - i0) * left_stride + k, row.template at<Arch>(k0 + k, count), count);
-      });
-    }
-    next_rows next = rows_after(x, i0, i1, k0);
-    for (std::int64_t j = j0; j < j1; j += panel_n) {
-      make_panel<Arch>(store.panel, w, j, k0, depth);
-      for (std::int64_t v = 0; v < panel_n && j + v < j1; v += tile_n)
-        multiply_rows<Arch>(sums + j - j0 + v, stride, store.left, store.panel + v, i1 - i0, depth, k0 == 0,
-                            std::exchange(next, {}));
+/// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x, kept_m at most
+/// unless right_k hold all of K, and outputs [j0, j1) of w, right_n at most; j0 is a multiple of it. `x` is anything with rows (weight_row.hpp), `w`
+/// with panels (panel.hpp).
+template <class Arch, class X, class W, class F>
+void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
+                    panel_store& store, F&& f) {
+  for (std::int64_t k0 = 0; k0 == 0 || k0 < x.cols; k0 += right_k) {
+    const std::int64_t depth = std::min(right_k, x.cols - k0);
+    make_panel<Arch>(store.panel, w, j0, k0, depth);
+    for (std::int64_t i = i0; i < i1; i += strip_m) {
+      const std::int64_t rows = std::min(strip_m, i1 - i);
+      float* const sums = store.sums + (x.cols > right_k ? i - i0 : 0) * right_n;
+      multiply_rows<Arch>(sums, x, i, i + rows, k0, j1 - j0, depth, store);
+      if (k0 + depth == x.cols) f(i, rows, sums);
     }
   }
 }
