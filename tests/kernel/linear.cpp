@@ -14,8 +14,8 @@ namespace {
 struct shape {
   std::int64_t m, n, k;
 };
-// Around the tiles (6 rows), the strips of them (96), the panels (64 outputs, 1024 deep; packed ones 32), the pieces of
-// rows (528 where K is longer), and the rows that are multiplied one by one (3).
+// Around the tiles (6 rows), pieces and strips of them (96, 192, 528 where K is long), the panels (64 outputs, 1024
+// deep; packed ones 32), and the rows that are multiplied one by one (3).
 const std::vector<shape> shapes{
     {1, 1, 1},       {1, 5, 3},      {2, 6, 16},     {3, 7, 17},    {4, 12, 31},  {5, 97, 33},  {7, 96, 64},
     {1, 193, 65},    {13, 11, 257},  {64, 25, 300},  {130, 13, 40}, {33, 6, 513}, {9, 300, 12}, {1, 257, 30},
@@ -42,8 +42,8 @@ struct packed {
 template <class W>
 packed(const W& w) -> packed<decltype(kernel::packed_shape(w))::bits>;
 
-/// Both orders of y = x w^T against f64 sums over `plain`, within the worst case of k roundings: `roundings` of them for
-/// each element, where `magnitude` has the absolute values.
+/// Both orders of y = x w^T against f64 sums over `plain`, within the worst case of k roundings: `roundings` of them
+/// for each element, where `magnitude` has the absolute values.
 template <class W, class Plain>
 void check_both(const shape& s, const W& w, const Plain& plain, const Plain& magnitude, int roundings = 1) {
   CAPTURE(s.m);

@@ -11,11 +11,12 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations below which each is multiplied alone, and outputs that are then a piece of work.
-inline constexpr std::int64_t few_rows = 4, block_n = 256;
+/// Rows of activations below which each is multiplied alone; outputs that are then a piece of work; rows on the left
+/// that are worth a panel.
+inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
 
-/// Calls f(i, rows, j0, j1, sums, store) as multiply_panel does, for all rows of x and outputs of w, in parallel. No sum
-/// depends on where pieces begin, so results do not depend on the number of threads.
+/// Calls f(i, rows, j0, j1, sums, store) as multiply_panel does, for all rows of x and outputs of w, in parallel. No
+/// sum depends on where pieces begin, so results do not depend on the number of threads.
 template <class Arch, class X, class W, class F>
 void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
@@ -25,7 +26,7 @@ void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m) : 1,
                                  threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
   while (panels * pieces % threads != 0) ++pieces;
-  const std::int64_t piece = parts(std::max(parts(x.rows, pieces), strip_m), row_tile) * row_tile;
+  const std::int64_t piece = parts(std::max(parts(x.rows, pieces), fewest_rows), row_tile) * row_tile;
   pieces = parts(x.rows, piece);
   parallel_for(ex, static_cast<std::size_t>(panels * pieces), x.rows * x.cols * count, [&](std::size_t task) {
     const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
@@ -51,10 +52,13 @@ void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T
   for_each_strip<Arch>(
       ex, w, rows_of{x},
       [&](std::int64_t j, std::int64_t count, std::int64_t i0, std::int64_t i1, const float* sums, panel_store& store) {
-        constexpr std::int64_t stride = strip_m + 16;
-        simd::transpose<Arch>(store.turned, stride, sums, right_n, count, i1 - i0);
-        for (std::int64_t i = i0; i < i1; ++i)
-          f(i, j, std::span<float>(store.turned + (i - i0) * stride, static_cast<std::size_t>(count)));
+        constexpr std::int64_t stride = strip_m + 16, at_a_time = 16;
+        for (std::int64_t i = i0; i < i1; i += at_a_time) {
+          const std::int64_t some = std::min(at_a_time, i1 - i);
+          simd::transpose<Arch>(store.turned, stride, sums + i - i0, right_n, count, some);
+          for (std::int64_t r = 0; r < some; ++r)
+            f(i + r, j, std::span<float>(store.turned + r * stride, static_cast<std::size_t>(count)));
+        }
       });
 }
 

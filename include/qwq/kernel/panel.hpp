@@ -36,8 +36,8 @@ void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
   for (std::int64_t k = 0; k < depth; ++k) std::fill_n(panel + k * right_n + count, simd::lanes<Arch> - over, 0.0f);
 }
 
-// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as many
-// as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
+// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as
+// many as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
 
 template <class Arch>
 void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {

@@ -14,17 +14,17 @@ inline constexpr int row_tile = 6;
 template <class Arch>
 inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
 
-/// Rows that are multiplied before somebody takes their sums from the first cache; rows of which sums are kept while
-/// panels follow each other along K; and what lies between converted rows: those a power of two apart would push each
-/// other out of the first cache.
-inline constexpr std::int64_t strip_m = 16 * row_tile, kept_m = 88 * row_tile, left_stride = right_k + 16;
+/// Rows that are multiplied before somebody takes their sums; rows at most of which sums are kept while panels follow
+/// each other along K; and what lies between converted rows: those a power of two apart would push each other out of
+/// the first cache.
+inline constexpr std::int64_t strip_m = 32 * row_tile, kept_m = 88 * row_tile, left_stride = right_k + 16;
 
 /// Memory of products with one panel, on the stack of the thread that works.
 struct panel_store {
   alignas(64) float panel[right_k * right_n];
   alignas(64) float sums[kept_m * right_n];
   alignas(64) float left[row_tile * left_stride];
-  alignas(64) float turned[right_n * (strip_m + 16)];
+  alignas(64) float turned[16 * (strip_m + 16)];
 };
 
 /// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
@@ -78,7 +78,11 @@ void multiply_tile(float* sums, const left_rows& left, const float* panel, std::
           __builtin_prefetch(left.next + i * left.next_stride + k0 * left.element_bytes, 0, 2);
     for (std::int64_t k = k0; k < std::min(k0 + line, depth); ++k) {
       simd::batch<Arch> w[V];
-      QWQ_UNROLL for (int v = 0; v < V; ++v) w[v] = simd::load<Arch>(panel + k * right_n + v * width);
+      QWQ_UNROLL for (int v = 0; v < V; ++v) {
+        const float* const from = panel + k * right_n + v * width;
+        w[v] = simd::load<Arch>(from);
+        if (v * width % line == 0) __builtin_prefetch(from + 4 * right_n);
+      }
       QWQ_UNROLL for (int i = 0; i < M; ++i) {
         const simd::batch<Arch> x(left.data[i * left.stride + k]);
         QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = simd::fma<Arch>(x, w[v], sum[i][v]);
@@ -114,9 +118,9 @@ void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, st
     if (i < i1) multiply_rows<Arch, M - 1>(sums + (i - i0) * right_n, x, i, i1, k0, columns, depth, store);
 }
 
-/// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x, kept_m at most
-/// unless right_k hold all of K, and outputs [j0, j1) of w, right_n at most; j0 is a multiple of it. `x` is anything with rows (weight_row.hpp), `w`
-/// with panels (panel.hpp).
+/// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x and for outputs
+/// [j0, j1) of w: kept_m rows at most if one panel does not hold all of K, right_n outputs at most, j0 a multiple of
+/// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
 template <class Arch, class X, class W, class F>
 void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
                     panel_store& store, F&& f) {
