@@ -145,6 +145,39 @@ TEST_CASE("weights in blocks of 4 and 8 bits") {
   check(std::integral_constant<int, 8>{});
 }
 
+TEST_CASE("single rows with outliers, zeros and tiny values") {
+  inline_executor ex;
+  constexpr std::int64_t n = 40, k = 300;
+  buffer<std::int8_t> codes(n * k);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::int8_t>(i * 37 % 255 - 127);
+  const float scale = 0.01f;
+  const kernel::int8_weight w{codes.data(), n, k, {&scale, 1}};
+  const packed p(w);
+  const buffer<float> plain(k, normal(k, 1));
+  for (const float factor : {1.0f, 0x1p-85f, 0x1p-100f, 0x1p100f, 0.0f})
+    for (const float outlier : {1.0f, 100.0f, -40000.0f}) {
+      CAPTURE(factor);
+      CAPTURE(outlier);
+      buffer<float> x = plain, y(n);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] *= factor * (i % 50 == 7 ? outlier : 1.0f);
+      float largest = 0;
+      for (const float v : x.span()) largest = std::max(largest, std::abs(v));
+      kernel::linear(ex, y.matrix(1, n), x.matrix(1, k), p.weight);
+      for (std::int64_t j = 0; j < n; ++j) {
+        double exact = 0, size = 0, weights = 0;
+        for (std::int64_t i = 0; i < k; ++i) {
+          const double element = kernel::reference::detail::element(w, j, i), product = element * x.data()[i];
+          exact += product;
+          size += std::abs(product);
+          weights += std::abs(element);
+        }
+        // What a sum of floats may lose, and a part of the largest activation for each of the smaller ones.
+        const double bound = size * static_cast<double>((k + 2) * half_ulp) + weights * largest * 0x1p-30;
+        CHECK(std::abs(y.data()[j] - exact) <= bound);
+      }
+    }
+}
+
 TEST_CASE("an int8 weight element is exactly the f32 product of code and scale") {
   inline_executor ex;
   buffer<std::int8_t> codes(256);

@@ -54,7 +54,7 @@ void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, 
       QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
         const std::byte* const from = codes + p * panel_bytes + v * width * 4;
         const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(from));
-        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead, 0, 2);
+        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
         [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
           ((sum[p][v][I % chains] = simd::fma<Arch>(simd::batch<Arch>(at[I]),
                                                     simd::code_at<Arch, Bits, packed::shift(I)>(word),

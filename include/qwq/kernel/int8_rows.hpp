@@ -52,6 +52,16 @@ T scale_of(T largest, T total) {
   return largest / T(127.0f) + total * T(0.0f);
 }
 
+template <class Arch>
+float largest_magnitude(const float* x, std::int64_t count) {
+  return simd::reduce_max<Arch>(simd::fold<Arch>(
+      count, simd::batch<Arch>(0.0f),
+      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE {
+        return xsimd::max(a, xsimd::abs(simd::load<Arch>(x + i, n)));
+      },
+      [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
+}
+
 /// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
 template <class Arch, class Count>
 simd::batch<Arch> quantize_batch(std::int8_t* codes, const float* x, Count count, simd::batch<Arch> inverse,
@@ -64,12 +74,7 @@ simd::batch<Arch> quantize_batch(std::int8_t* codes, const float* x, Count count
 /// One block.
 template <class Arch>
 void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const float* x, std::int64_t count) {
-  const float largest = simd::reduce_max<Arch>(simd::fold<Arch>(
-      count, simd::batch<Arch>(0.0f),
-      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE {
-        return xsimd::max(a, xsimd::abs(simd::load<Arch>(x + i, n)));
-      },
-      [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
+  const float largest = largest_magnitude<Arch>(x, count);
   const auto inverse = inverse_scale<Arch>(simd::batch<Arch>(largest));
   simd::batch<Arch> lanes(0.0f);
   simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {

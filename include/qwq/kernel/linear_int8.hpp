@@ -2,40 +2,16 @@
 // Products of int8 activations with packed weights: sums of integers, scaled once for each block.
 #pragma once
 
-#include "qwq/kernel/int8_rows.hpp"
+#include "qwq/kernel/gemv_int8.hpp"
 #include "qwq/kernel/linear.hpp"
-#include "qwq/kernel/simd_int8.hpp"
 
 namespace qwq::kernel {
 
 namespace detail {
 
-/// Tile of accumulators: rows x batches. 16 of them hide the latency of multiply-adds with AVX-512, 8 elsewhere, and
-/// leave each machine registers for what they are multiplied from.
-template <class Arch> inline constexpr int tile_m = simd::detail::lanes_512<Arch> ? 8 : 4;
-inline constexpr int tile_batches = 2;
-
 /// Rows of activations that are multiplied with a panel at a time, and words of codes along K that a panel has at most:
 /// 32 KB, which stay in the first cache.
 inline constexpr std::int64_t block_rows = 128, panel_k = 256;
-
-/// The signed bytes of x from element k on, in every word.
-template <class Arch>
-simd::words<Arch> broadcast_word(const std::int8_t* x) {
-  std::uint32_t word;
-  std::memcpy(&word, x, 4);
-  return simd::words<Arch>(word);
-}
-
-/// The two words of unsigned bytes in a word of 4-bit codes.
-template <class Arch>
-simd::words<Arch> low_codes(simd::words<Arch> w) {
-  return w & simd::words<Arch>(0x0f0f0f0fu);
-}
-template <class Arch>
-simd::words<Arch> high_codes(simd::words<Arch> w) {
-  return w >> 4 & simd::words<Arch>(0x0f0f0f0fu);
-}
 
 /// The bytes of a block of 4-bit codes.
 template <class Arch>
@@ -144,9 +120,8 @@ void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::i
   }
 }
 
-/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: f takes some blocks at a time,
-/// of which b0 is the first. Where w has no other panel beside p, that is there twice. `memory` holds
-/// panel_k * panel_n floats.
+/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
+/// b0 is the first. Where w has no other panel beside p, that is there twice. `memory` holds panel_k * panel_n floats.
 template <class Arch, int Bits, class F>
 void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
   using packed = packed_weight<Bits>;
@@ -203,55 +178,12 @@ void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_
   }
 }
 
-/// sums[p, V batches] = x[row] . the outputs from `first` on of P panels, which follow each other.
-template <class Arch, int P, int V, int Bits>
-void multiply_int8_panels(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w,
-                          const std::byte* panel, std::int64_t first) {
-  using packed = packed_weight<Bits>;
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  const std::int64_t panel_bytes = w.panel_bytes();
-  const std::int8_t* at = x.codes + row * x.row_bytes;
-  simd::batch<Arch> total[P][V];
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
-  for (std::int64_t b = 0; b < w.blocks(); ++b, panel += w.block_bytes()) {
-    simd::ints<Arch> sum[P][V];
-    const simd::ints<Arch> start(-packed::middle * x.sums[row * x.blocks() + b]);
-    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) sum[p][v] = start;
-    const std::byte* codes = panel + packed::scale_bytes + first * 4;
-    for (std::int64_t k = 0; k < w.block; k += packed::per_word, codes += panel_n * 4, at += packed::per_word) {
-      const auto four = broadcast_word<Arch>(at), next = broadcast_word<Arch>(at + packed::per_word - 4);
-      QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
-        const std::byte* const from = codes + p * panel_bytes + v * width * 4;
-        const auto word = simd::load_words<Arch>(from);
-        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead, 0, 2);
-        if constexpr (Bits == 8) {
-          sum[p][v] = simd::add_dot<Arch>(sum[p][v], word, four);
-        } else {
-          sum[p][v] = simd::add_dot<Arch>(sum[p][v], low_codes<Arch>(word), four);
-          sum[p][v] = simd::add_dot<Arch>(sum[p][v], high_codes<Arch>(word), next);
-        }
-      }
-    }
-    const simd::batch<Arch> of_row(x.scales[row * x.blocks() + b]);
-    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
-      const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(panel + p * panel_bytes) + first + v * width);
-      total[p][v] = total[p][v] + xsimd::to_float(sum[p][v]) * (scale * of_row);
-    }
-  }
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
-      simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
-}
-
-/// The same as for_each_sums, one row at a time.
+/// The same for the outputs [j0, j1), one row at a time.
 template <class Arch, int Bits, class F>
 void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
   alignas(64) float sums[block_n];
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
-      for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
-        multiply_int8_panels<Arch, P, batches>(sums + j - j0 + v, x, i, w, w.panel(j / panel_n), v);
-    });
+    multiply_int8_row<Arch, 1>(sums, x, i, w, j0, j1);
     f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
   }
 }

@@ -8,6 +8,15 @@ namespace qwq::kernel::simd {
 
 template <class Arch> using ints = xsimd::batch<std::int32_t, Arch>;
 
+/// Whether a machine has `add_dot` as one instruction.
+#if defined(__AVX512VNNI__)
+template <class Arch> inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
+#elif defined(__AVXVNNI__)
+template <class Arch> inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
+#else
+template <class> inline constexpr bool has_add_dot = false;
+#endif
+
 #if defined(__AVX512VNNI__)
 namespace detail {
 

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of one row of integers with packed weights: of int8 activations, or of the digits of f32 ones.
+#pragma once
+
+#include <bit>
+#include <limits>
+
+#include "qwq/kernel/gemv.hpp"
+#include "qwq/kernel/int8_rows.hpp"
+#include "qwq/kernel/simd_int8.hpp"
+
+namespace qwq::kernel::detail {
+
+/// The signed bytes of x from element k on, in every word.
+template <class Arch>
+simd::words<Arch> broadcast_word(const std::int8_t* x) {
+  std::uint32_t word;
+  std::memcpy(&word, x, 4);
+  return simd::words<Arch>(word);
+}
+
+/// The two words of unsigned bytes in a word of 4-bit codes.
+template <class Arch>
+simd::words<Arch> low_codes(simd::words<Arch> w) {
+  return w & simd::words<Arch>(0x0f0f0f0fu);
+}
+template <class Arch>
+simd::words<Arch> high_codes(simd::words<Arch> w) {
+  return w >> 4 & simd::words<Arch>(0x0f0f0f0fu);
+}
+
+/// A row of integers: some rows of int8_rows, digits to base 256 from the lowest on, which has the scales. With one
+/// digit it is a row of int8 activations.
+struct digit_row {
+  const std::int8_t* codes;
+  const std::int32_t* sums;
+  const float* scales;
+  std::int64_t row_bytes, blocks;  // from digit to digit, of codes and of sums
+
+  digit_row(const int8_rows& x, std::int64_t row)
+      : codes(x.codes + row * x.row_bytes),
+        sums(x.sums + row * x.blocks()),
+        scales(x.scales + row * x.blocks()),
+        row_bytes(x.row_bytes),
+        blocks(x.blocks()) {}
+};
+
+/// total[p, V batches] += x . the codes of P panels, for the next `depth` elements of x, a block of it.
+template <class Arch, int Bits, int Digits, int P, int V>
+QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row& x, std::int64_t depth,
+                                 const std::byte* codes, const std::byte* scales, std::int64_t panel_bytes) {
+  using packed = packed_weight<Bits>;
+  using words = simd::words<Arch>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  const auto for_each = [](auto&& f) QWQ_INLINE {
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) f(p, v);
+  };
+  simd::ints<Arch> sum[Digits][P][V];
+  QWQ_UNROLL for (int d = 0; d < Digits; ++d) for_each([&](int p, int v) QWQ_INLINE {
+    sum[d][p][v] = simd::ints<Arch>(-packed::middle * x.sums[d * x.blocks]);
+  });
+  const std::int8_t* at = x.codes;
+  const std::int8_t* const end = at + depth;
+  do {
+    words word[P][V];
+    for_each([&](int p, int v) QWQ_INLINE {
+      const std::byte* const from = codes + p * panel_bytes + v * width * 4;
+      word[p][v] = simd::load_words<Arch>(from);
+      if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
+    });
+    const auto add = [&](const std::int8_t* four, auto bytes_of) QWQ_INLINE {
+      words bytes[P][V];
+      for_each([&](int p, int v) QWQ_INLINE { bytes[p][v] = bytes_of(word[p][v]); });
+      QWQ_UNROLL for (int d = 0; d < Digits; ++d) {
+        const words of_x = broadcast_word<Arch>(four + d * x.row_bytes);
+        for_each([&](int p, int v) QWQ_INLINE { sum[d][p][v] = simd::add_dot<Arch>(sum[d][p][v], bytes[p][v], of_x); });
+      }
+    };
+    if constexpr (Bits == 8) {
+      add(at, [](words four) QWQ_INLINE { return four; });
+    } else {
+      add(at, [](words eight) QWQ_INLINE { return low_codes<Arch>(eight); });
+      add(at + 4, [](words eight) QWQ_INLINE { return high_codes<Arch>(eight); });
+    }
+    codes += panel_n * 4;
+    at += packed::per_word;
+  } while (at < end);
+  const simd::batch<Arch> of_row(*x.scales), base(256.0f);
+  for_each([&](int p, int v) QWQ_INLINE {
+    auto dot = xsimd::to_float(sum[Digits - 1][p][v]);
+    QWQ_UNROLL for (int d = Digits - 2; d >= 0; --d) dot = simd::fma<Arch>(dot, base, xsimd::to_float(sum[d][p][v]));
+    const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(scales + p * panel_bytes) + v * width);
+    total[p][v] = simd::fma<Arch>(dot, scale * of_row, total[p][v]);
+  });
+}
+
+/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other. A block of w is one of x,
+/// `block` elements, or more.
+template <class Arch, int Digits, int P, int V, int Bits>
+void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const packed_weight<Bits>& w,
+                          const std::byte* panel, std::int64_t first) {
+  using packed = packed_weight<Bits>;
+  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels that registers hold the sums of a block for
+  const std::int64_t panel_bytes = w.panel_bytes();
+  simd::batch<Arch> total[P][V];
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
+  for (std::int64_t b = 0; b < w.blocks(); ++b, panel += w.block_bytes()) {
+    const std::int64_t inside = std::min(w.block, w.cols - b * w.block);
+    for (std::int64_t k = 0; k < inside; k += block, x.codes += block, ++x.sums, ++x.scales) {
+      const std::byte* const scales = panel + first * 4;
+      const std::byte* const codes = scales + packed::scale_bytes + k * panel_n * Bits / 8;
+      QWQ_UNROLL for (int p = 0; p < P; p += together)
+          add_block<Arch, Bits, Digits, together>(total + p, x, std::min(block, w.block - k), codes + p * panel_bytes,
+                                                  scales + p * panel_bytes, panel_bytes);
+    }
+  }
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + p * panel_n + v * simd::lanes<Arch>, total[p][v]);
+}
+
+/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1), with `Digits` rows of x as one. Sums up to the next multiple of
+/// panel_n are written too.
+template <class Arch, int Digits, int Bits>
+void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w, std::int64_t j0,
+                       std::int64_t j1) {
+  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, Digits == 1 ? 4 : 2);
+  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
+    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
+      multiply_int8_panels<Arch, Digits, P, batches>(sums + j - j0 + v, digit_row(x, row), x.block, w,
+                                                     w.panel(j / panel_n), v);
+  });
+}
+
+/// Of f32 activations: digits, and elements of a block at most.
+inline constexpr int f32_digits = 4;
+inline constexpr std::int64_t f32_block = 64;
+
+/// The row x in digits: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
+/// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
+template <class Arch>
+bool split_digits(const int8_rows& y, const float* x) {
+  const std::int64_t blocks = y.blocks();
+  simd::batch<Arch> finite(0.0f);
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t first = b * y.block, count = std::min(y.block, y.cols - first);
+    const float largest = largest_magnitude<Arch>(x + first, count);
+    if (!(largest == 0 || (largest >= 0x1p-90f && largest <= std::numeric_limits<float>::max()))) return false;
+    const float power =
+        largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);
+    y.scales[b] = power * 0x1p-29f;
+    const simd::batch<Arch> inverse(0x1p29f / power);
+    simd::ints<Arch> total[f32_digits];
+    for (auto& sum : total) sum = simd::ints<Arch>(0);
+    simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
+      const auto value = simd::load<Arch>(x + first + i, n);
+      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
+      const simd::ints<Arch> middle(0x00808080);  // with it the lower digits become bytes from 0 on
+      const auto digits = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
+      QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
+        const auto digit = digits << (24 - 8 * d) >> 24;
+        simd::store<Arch>(y.codes + d * y.row_bytes + first + i, digit, n);
+        total[d] = total[d] + digit;
+      }
+    });
+    for (int d = 0; d < f32_digits; ++d) y.sums[d * blocks + b] = simd::detail::sum_of_lanes<Arch>(total[d]);
+  }
+  for (int d = 0; d < f32_digits; ++d) {
+    std::int8_t* const codes = y.codes + d * y.row_bytes;
+    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
+  }
+  return simd::reduce_add<Arch>(finite) == 0;
+}
+
+}  // namespace qwq::kernel::detail
