@@ -62,18 +62,19 @@ void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv
                  for (std::int64_t first = 0; first < group; first += stream_queries) {
                    const std::int64_t count = std::min(stream_queries, group - first), head = kv_head * group + first;
                    float* const in_parts = sums + (part * heads + head) * part_floats;
-                   stream_query query[stream_queries];
+                   stream_query<Arch> query[stream_queries];
                    for (std::int64_t r = 0; r < count; ++r)
                      query[r] = {q + (head + r) * head_dim,
                                  parts.count > 1 ? in_parts + r * part_floats : y + (head + r) * head_dim};
                    stream<Arch>(query, count, keys, values, kv_head, part * parts.keys,
                                 std::min(visible, (part + 1) * parts.keys), scale * log2_e);
                    for (std::int64_t r = 0; r < count; ++r) {
+                     const float total = simd::reduce_add<Arch>(query[r].total);
                      if (parts.count > 1) {
                        query[r].y[head_dim] = query[r].max;
-                       query[r].y[head_dim + 1] = query[r].total;
+                       query[r].y[head_dim + 1] = total;
                      } else {
-                       scale_row<Arch>(query[r].y, query[r].y, head_dim, 1.0f / query[r].total);
+                       scale_row<Arch>(query[r].y, query[r].y, head_dim, 1.0f / total);
                      }
                    }
                  }

@@ -7,6 +7,7 @@
 
 #include "qwq/kernel/append_kv.hpp"
 #include "qwq/kernel/simd_exp2.hpp"
+#include "qwq/kernel/simd_int8.hpp"
 #include "qwq/kernel/simd_rows.hpp"
 #include "qwq/kernel/simd_words.hpp"
 #include "qwq/kernel/softmax.hpp"
@@ -20,12 +21,14 @@ inline constexpr std::int64_t stream_queries = 16;
 /// Of every attention: what a thread works on is on its stack.
 inline constexpr std::int64_t most_head_dim = 512;
 
-/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sum
-/// of weights. Scores are in units of log2.
+/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sums
+/// of weights, by lanes. Scores are in units of log2.
+template <class Arch>
 struct stream_query {
   const float* q;
   float* y;
-  float max = minus_infinity, total = 0;
+  float max = minus_infinity;
+  simd::batch<Arch> total = simd::batch<Arch>(0.0f);
   const std::int16_t* words = nullptr;  // q / unit, where codes are multiplied as integers
   float unit = 1;
 };
@@ -36,252 +39,319 @@ template <class Arch, class T> inline constexpr bool as_words = is_kv_code<T> &&
 
 using stream_scores = float[stream_block];
 
-/// Asks for what lies some rows further, once for each row: prefetchers stop at the end of a page, and start again on
-/// the next one in time.
+/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
+/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
 template <class T>
-void fetch_ahead(const T* row) {
-  __builtin_prefetch(reinterpret_cast<const char*>(row) + 1024, 0, 2);
+QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
+  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
 }
 
-/// The order in which a block of `count` keys is read: key `(*this)(i)` is the i-th. Four runs take turns, since
-/// prefetchers follow each page of memory on its own.
+/// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
+/// is left over comes last.
 struct stream_order {
   std::int64_t count, run = count / 4;
 
-  std::int64_t operator()(std::int64_t i) const { return i < 4 * run ? i / 4 + i % 4 * run : std::min(i, count - 1); }
-  /// f(k, (*this)(i + k)) for k < 4, where i is a multiple of 4.
-  template <class F>
-  QWQ_INLINE void four(std::int64_t i, F&& f) const {
-    const bool in_runs = i < 4 * run;
-    QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) f(k, in_runs ? i / 4 + k * run : std::min(i + k, count - 1));
+  /// The rows that are read as i-th to (i + 3)-th, where i is a multiple of 4; past the last it comes again.
+  template <class T, class Dim>
+  QWQ_INLINE void four(const T* (&rows)[4], const T* first_row, Dim head_dim, std::int64_t i) const {
+    if (i < 4 * run) [[likely]] {
+      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + (i / 4 + k * run) * head_dim;
+    } else {
+      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + std::min(i + k, count - 1) * head_dim;
+    }
   }
 };
 
-/// Adds to sum[r][n] the lanes of the products of q[r] and key[n].
-template <class Arch, int R, class T>
-QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][4], const stream_query* query,
-                                     const T* const (&key)[4], std::int64_t head_dim) {
+/// A block: the keys [first, first + count) in that order, where first is a multiple of 4.
+struct stream_range {
+  stream_order order;
+  std::int64_t first, count;
+};
+
+/// Calls f(d, count) for the strips of a head, unrolled where its size is known.
+template <class Arch, std::int64_t Step, class F>
+QWQ_INLINE inline void strips_of_head(std::int64_t head_dim, F&& f) {
+  std::int64_t d = 0;
+  for (; d + Step <= head_dim; d += Step) f(d, simd::whole{});
+  if (d < head_dim) f(d, head_dim - d);
+}
+template <class Arch, std::int64_t Step, std::int64_t N, class F>
+QWQ_INLINE inline void strips_of_head(std::integral_constant<std::int64_t, N>, F&& f) {
+  static_assert(N % Step == 0);
+  QWQ_UNROLL for (std::int64_t d = 0; d < N; d += Step) f(d, simd::whole{});
+}
+
+/// sum[r][n] = the products of q[r] and key[n], by lanes.
+template <class Arch, int R, int N, class T, class Dim>
+QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
+                                     const T* const (&key)[N], Dim head_dim) {
   QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
-  QWQ_UNROLL for (int n = 0; n < 4; ++n) fetch_ahead(key[n]);
-  simd::strips<Arch>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
-    simd::batch<Arch> k[4];
-    QWQ_UNROLL for (int n = 0; n < 4; ++n) k[n] = simd::load<Arch>(key[n] + d, count);
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      const auto q = simd::load<Arch>(query[r].q + d, count);
-      QWQ_UNROLL for (int n = 0; n < 4; ++n) sum[r][n] = simd::fma<Arch>(q, k[n], sum[r][n]);
+  strips_of_head<Arch, simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
+    simd::batch<Arch> q[R];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(query[r].q + d, count);
+    QWQ_UNROLL for (int n = 0; n < N; ++n) {
+      fetch_ahead(key[n] + d, d);
+      const auto k = simd::load<Arch>(key[n] + d, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::fma<Arch>(q[r], k, sum[r][n]);
     }
   });
 }
 
 /// The same of codes, in units of queries and of keys.
-template <class Arch, int R>
-QWQ_INLINE inline void multiply_key_words(simd::batch<Arch> (&sum)[R][4], const stream_query* query,
-                                          const std::int8_t* const (&key)[4], std::int64_t head_dim) {
-  simd::int_lanes<Arch> total[R][4];
+template <class Arch, int R, int N, class Dim>
+QWQ_INLINE inline void multiply_key_words(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
+                                          const std::int8_t* const (&key)[N], Dim head_dim) {
+  simd::int_lanes<Arch> total[R][N];
   QWQ_UNROLL for (auto& row : total) QWQ_UNROLL for (auto& t : row) t = simd::int_lanes<Arch>(0);
-  QWQ_UNROLL for (int n = 0; n < 4; ++n) fetch_ahead(key[n]);
-  const auto add = [&](std::int64_t d, auto count) QWQ_INLINE {
-    simd::word_lanes<Arch> k[4];
-    QWQ_UNROLL for (int n = 0; n < 4; ++n) k[n] = simd::load_wide<Arch>(key[n] + d, count);
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      const auto q = simd::word_lanes<Arch>::load_unaligned(query[r].words + d);
-      QWQ_UNROLL for (int n = 0; n < 4; ++n) total[r][n] = simd::add_products<Arch>(total[r][n], q, k[n]);
+  strips_of_head<Arch, 2 * simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
+    simd::word_lanes<Arch> q[R];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::word_lanes<Arch>::load_unaligned(query[r].words + d);
+    QWQ_UNROLL for (int n = 0; n < N; ++n) {
+      fetch_ahead(key[n] + d, d);
+      const auto k = simd::load_wide<Arch>(key[n] + d, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) total[r][n] = simd::add_products<Arch>(total[r][n], q[r], k);
     }
-  };
-  constexpr std::int64_t width = 2 * simd::lanes<Arch>;
-  std::int64_t d = 0;
-  for (; d + width <= head_dim; d += width) add(d, simd::whole{});
-  if (d < head_dim) add(d, head_dim - d);
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int n = 0; n < 4; ++n) sum[r][n] =
+  });
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int n = 0; n < N; ++n) sum[r][n] =
       xsimd::to_float(total[r][n]);
 }
 
-/// score[r][i] = q[r] . key of the i-th key of a block, for i up to the next multiple of the lanes.
-template <class Arch, int R, class T>
-void score_block(stream_scores* score, const stream_query* query, const T* key, std::int64_t head_dim,
-                 stream_order order) {
+/// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
+/// multiple of the lanes; past the last key it comes again. Raises greatest[r] to them.
+template <class Arch, int R, class T, class Dim>
+void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const stream_query<Arch>* query, const T* key,
+                 Dim head_dim, stream_range range, float scale, const float* key_scales) {
   constexpr std::int64_t width = simd::lanes<Arch>;
-  for (std::int64_t i = 0; i < order.count; i += width) {
+  constexpr int at_once = R < 3 && simd::detail::lanes_512<Arch> ? 8 : 4;
+  for (std::int64_t i = 0; i < range.count; i += width) {
     simd::batch<Arch> quads[R][width / 4];
-    QWQ_UNROLL for (int n = 0; n < width / 4; ++n) {
-      const std::int64_t at = i + 4 * n;
-      simd::batch<Arch> sum[R][4];
-      const T* keys[4];
-      order.four(at, [&](std::int64_t k, std::int64_t j) QWQ_INLINE { keys[k] = key + j * head_dim; });
+    QWQ_UNROLL for (int n = 0; n < width; n += at_once) {
+      simd::batch<Arch> sum[R][at_once];
+      const T* keys[at_once];
+      QWQ_UNROLL for (int m = 0; m < at_once; m += 4) {
+        const T* rows[4];
+        range.order.four(rows, key, head_dim, range.first + i + n + m);
+        QWQ_UNROLL for (int k = 0; k < 4; ++k) keys[m + k] = rows[k];
+      }
       if constexpr (as_words<Arch, T>)
         multiply_key_words<Arch, R>(sum, query, keys, head_dim);
       else
         multiply_keys<Arch, R>(sum, query, keys, head_dim);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) quads[r][n] =
-          simd::add_quads<Arch>(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int m = 0; m < at_once; m += 4) quads[r][(n + m) / 4] =
+          simd::add_quads<Arch>(sum[r][m], sum[r][m + 1], sum[r][m + 2], sum[r][m + 3]);
     }
-    QWQ_UNROLL for (int r = 0; r < R; ++r) simd::store<Arch>(score[r] + i, simd::add_parts<Arch>(quads[r]));
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      simd::batch<Arch> s = simd::add_parts<Arch>(quads[r]) * simd::batch<Arch>(scale * query[r].unit);
+      if constexpr (is_kv_code<T>) s *= simd::load<Arch>(key_scales + i);
+      simd::store<Arch>(score[r] + i, s);
+      greatest[r] = simd::at_least<Arch>(s, greatest[r]);
+    }
   }
 }
 
-/// Turns scores of a block into weights, and returns what earlier sums of the query are to be multiplied by. Scores are
-/// multiplied by `scale`, and by the scales of their keys where there are any, weights by those of their values.
-template <class Arch>
-float weigh(stream_query& query, float* score, std::int64_t keys, float scale, const float* key_scales,
-            const float* value_scales) {
+/// Turns scores of a block into weights, multiplied by the scales of their values where there are any. keep[r]: what
+/// earlier sums of a query are to be multiplied by.
+template <class Arch, int R>
+void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_scores* score,
+           const simd::batch<Arch> (&greatest)[R], std::int64_t count, const float* value_scales) {
   using batch = simd::batch<Arch>;
-  batch greatest(query.max);
-  simd::strips<Arch>(keys, [&](std::int64_t j, auto count) {
-    batch s = simd::load<Arch>(score + j, count) * batch(scale);
-    if (key_scales != nullptr) s *= simd::load<Arch>(key_scales + j, count);
-    simd::store<Arch>(score + j, s, count);
-    greatest = simd::at_least<Arch>(simd::load_or<Arch>(score + j, count, minus_infinity), greatest);
+  batch shift[R], total[R];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) {
+    const float max = simd::reduce_max<Arch>(greatest[r]);
+    shift[r] = batch(max == minus_infinity ? 0.0f : max);
+    keep[r] = simd::exp2_not_positive<Arch>(batch(query[r].max) - shift[r]);
+    query[r].max = max;
+    total[r] = query[r].total * keep[r];
+  }
+  simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      batch w = simd::exp2_not_positive<Arch>(simd::load_or<Arch>(score[r] + i, lanes, minus_infinity) - shift[r]);
+      total[r] += w;
+      if (value_scales != nullptr) w *= simd::load<Arch>(value_scales + i, lanes);
+      simd::store<Arch>(score[r] + i, w, lanes);
+    }
   });
-  const float max = simd::reduce_max<Arch>(greatest);
-  const float shift = max == minus_infinity ? 0.0f : max;
-  batch total(0.0f);
-  simd::strips<Arch>(keys, [&](std::int64_t j, auto count) {
-    batch w = simd::exp2_not_positive<Arch>(simd::load_or<Arch>(score + j, count, minus_infinity) - batch(shift));
-    total += w;
-    if (value_scales != nullptr) w *= simd::load<Arch>(value_scales + j, count);
-    simd::store<Arch>(score + j, w, count);
-  });
-  const float keep = std::exp2(query.max - shift);
-  query.max = max;
-  query.total = query.total * keep + simd::reduce_add<Arch>(total);
-  return keep;
+  QWQ_UNROLL for (int r = 0; r < R; ++r) query[r].total = total[r];
 }
 
 /// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
-template <class Arch, int R, int C, class T, class Count>
-void stream_value_tile(const stream_query* query, const stream_scores* weight, const float* keep, const T* value,
-                       std::int64_t head_dim, stream_order order, bool first, std::int64_t d, Count count) {
+template <class Arch, int R, int C, class T, class Dim, class Count>
+void stream_value_tile(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
+                       const T* value, Dim head_dim, stream_range range, bool first, std::int64_t d, Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   simd::batch<Arch> sum[R][C];
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
-      first ? simd::batch<Arch>(0.0f)
-            : simd::load<Arch>(query[r].y + d + c * width, count) * simd::batch<Arch>(keep[r]);
-  const auto add = [&](std::int64_t i, std::int64_t j) QWQ_INLINE {
-    const T* row = value + j * head_dim + d;
-    fetch_ahead(row);
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(query[r].y + d + c * width, count) * keep[r];
+  const auto add = [&](std::int64_t i, const T* row) QWQ_INLINE {
     QWQ_UNROLL for (int c = 0; c < C; ++c) {
+      fetch_ahead(row + c * width, c * width);
       const auto v = simd::load<Arch>(row + c * width, count);
       QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][i]), sum[r][c]);
     }
   };
-  const std::int64_t run = order.run;
-  for (std::int64_t j = 0; j < run; ++j) QWQ_UNROLL for (int n = 0; n < 4; ++n) add(4 * j + n, j + n * run);
-  for (std::int64_t j = 4 * run; j < order.count; ++j) add(j, j);
+  const T* rows[4];
+  std::int64_t i = 0;
+  for (; i + 4 <= range.count; i += 4) {
+    range.order.four(rows, value, head_dim, range.first + i);
+    QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) add(i + k, rows[k] + d);
+  }
+  for (; i < range.count; ++i) add(i, value + (range.first + i) * head_dim + d);
   QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
       simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
 }
 
-using stream_words = std::int16_t[stream_block + 2];
+/// Weights of a block as integers of 16 bits, in units of `unit`: their upper and their lower bytes, 0 past the last.
+struct stream_codes {
+  std::uint8_t high[stream_block], low[stream_block];
+  float unit;
 
-/// The same of codes, for C batches of `word_lanes`: weights are integers, a 0 after the last, in units of `unit`.
-template <class Arch, int R, int C, class Count>
-void stream_word_tile(const stream_query* query, const stream_words* weight, const float* unit, const float* keep,
-                      const std::int8_t* value, std::int64_t head_dim, stream_order order, bool first, std::int64_t d,
+  template <class Arch>
+  static stream_codes of(const float* weight, std::int64_t count) {
+    using batch = simd::batch<Arch>;
+    constexpr float greatest = 65535;
+    const batch largest(std::numeric_limits<float>::max());
+    batch magnitude(0.0f);
+    simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+      const batch w = xsimd::abs(simd::load<Arch>(weight + i, lanes));
+      magnitude = xsimd::max(magnitude, xsimd::select(w <= largest, w, batch(infinity)));
+    });
+    const float most = simd::reduce_max<Arch>(magnitude);
+    stream_codes result;
+    // Less than the least is nothing beside a weight of 1.
+    const bool some = most > 0x1p-100f && most < infinity;
+    result.unit = most < infinity ? most / greatest : std::numeric_limits<float>::quiet_NaN();
+    const batch factor(some ? greatest / most : 0.0f);
+    alignas(64) std::uint16_t code[stream_block] = {};
+    if (some)
+      simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+        simd::store<Arch>(code + i, xsimd::nearbyint_as_int(simd::load<Arch>(weight + i, lanes) * factor), lanes);
+      });
+    for (std::int64_t i = 0; i < stream_block; ++i) {
+      result.high[i] = static_cast<std::uint8_t>(code[i] >> 8);
+      result.low[i] = static_cast<std::uint8_t>(code[i]);
+    }
+    return result;
+  }
+};
+
+/// y = y * keep + weights . values for codes, for four batches of the head from element d on.
+template <class Arch, int R, class Dim, class Count>
+void stream_code_tile(const stream_query<Arch>* query, const stream_codes* weight, const simd::batch<Arch>* keep,
+                      const std::int8_t* value, Dim head_dim, stream_range range, bool first, std::int64_t d,
                       Count count) {
   constexpr std::int64_t width = simd::lanes<Arch>;
-  simd::int_lanes<Arch> low[R][C], high[R][C];  // d in turns, as pairs of rows come
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) low[r][c] = high[r][c] =
-      simd::int_lanes<Arch>(0);
-  const auto add = [&](std::int64_t i, std::int64_t j, std::int64_t j2) QWQ_INLINE {
-    const std::int8_t *row = value + j * head_dim + d, *row2 = value + j2 * head_dim + d;
-    fetch_ahead(row);
-    fetch_ahead(row2);
-    simd::word_lanes<Arch> w[R];
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      std::int32_t two;
-      std::memcpy(&two, weight[r] + i, sizeof two);
-      w[r] = simd::detail::reinterpret<Arch, std::int16_t>(simd::int_lanes<Arch>(two));
+  simd::ints<Arch> high[R][4], low[R][4];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < 4; ++c) high[r][c] = low[r][c] =
+      simd::ints<Arch>(0);
+  for (std::int64_t i = 0; i < range.count; i += 4) {
+    simd::words<Arch> row[4];
+    const std::int8_t* rows[4];
+    range.order.four(rows, value, head_dim, range.first + i);
+    QWQ_UNROLL for (int k = 0; k < 4; ++k) {
+      fetch_ahead(rows[k] + d, 0);
+      row[k] = simd::load_codes<Arch>(rows[k] + d, count);
     }
-    QWQ_UNROLL for (int c = 0; c < C; ++c) {
-      const auto a = simd::load_wide<Arch>(row + 2 * c * width, count);
-      const auto b = simd::load_wide<Arch>(row2 + 2 * c * width, count);
-      const auto lower = simd::turns_low<Arch>(a, b), upper = simd::turns_high<Arch>(a, b);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) {
-        low[r][c] = simd::add_products<Arch>(low[r][c], lower, w[r]);
-        high[r][c] = simd::add_products<Arch>(high[r][c], upper, w[r]);
+    simd::by_turns<Arch>(row);
+    const auto four = [&](const std::uint8_t* at) QWQ_INLINE {
+      std::uint32_t bytes;
+      std::memcpy(&bytes, at + i, sizeof bytes);
+      return simd::words<Arch>(bytes);
+    };
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      const auto upper = four(weight[r].high), lower = four(weight[r].low);
+      QWQ_UNROLL for (int c = 0; c < 4; ++c) {
+        high[r][c] = simd::add_dot<Arch>(high[r][c], upper, row[c]);
+        low[r][c] = simd::add_dot<Arch>(low[r][c], lower, row[c]);
       }
     }
-  };
-  const std::int64_t run = order.run;
-  for (std::int64_t j = 0; j < run; ++j) {
-    add(4 * j, j, j + run);
-    add(4 * j + 2, j + 2 * run, j + 3 * run);
   }
-  for (std::int64_t i = 4 * run; i < order.count; i += 2) add(i, order(i), order(i + 1));
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) {
-    const auto put = [&](std::int64_t at, simd::batch<Arch> sum, auto lanes) {
-      float* y = query[r].y + d + 2 * c * width + at;
-      const auto before = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y, lanes) * simd::batch<Arch>(keep[r]);
-      simd::store<Arch>(y, simd::fma<Arch>(sum, simd::batch<Arch>(unit[r]), before), lanes);
+  QWQ_UNROLL for (int r = 0; r < R; ++r) {
+    simd::ints<Arch> sum[4];
+    QWQ_UNROLL for (int c = 0; c < 4; ++c) sum[c] = (high[r][c] << 8) + low[r][c];
+    simd::in_order<Arch>(sum);
+    const simd::batch<Arch> unit(weight[r].unit);
+    const auto put = [&](float* y, int c, auto lanes) QWQ_INLINE {
+      const auto before = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y, lanes) * keep[r];
+      simd::store<Arch>(y, simd::fma<Arch>(xsimd::to_float(sum[c]), unit, before), lanes);
     };
-    const auto front = simd::first_of_turns<Arch>(low[r][c], high[r][c]);
-    const auto back = simd::rest_of_turns<Arch>(low[r][c], high[r][c]);
-    if constexpr (std::is_same_v<Count, simd::whole>) {
-      put(0, front, count);
-      put(width, back, count);
-    } else {
-      if (count >= width) put(0, front, simd::whole{});
-      if (count < width) put(0, front, count);
-      if (count > width) put(width, back, count - width);
+    QWQ_UNROLL for (int c = 0; c < 4; ++c) {
+      float* const y = query[r].y + d + c * width;
+      if constexpr (std::is_same_v<Count, simd::whole>) {
+        put(y, c, count);
+      } else {
+        const std::int64_t rest = count - c * width;
+        if (rest >= width)
+          put(y, c, simd::whole{});
+        else if (rest > 0)
+          put(y, c, rest);
+      }
     }
   }
 }
 
 /// Adds the values of a block, weighted.
-template <class Arch, int R, class T>
-void stream_values(const stream_query* query, const stream_scores* weight, const float* keep, const T* value,
-                   std::int64_t head_dim, stream_order order, bool first) {
+template <class Arch, int R, class T, class Dim>
+void stream_values(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
+                   const T* value, Dim head_dim, stream_range range, bool first) {
   constexpr std::int64_t width = simd::lanes<Arch>;
   constexpr bool wide = simd::detail::lanes_512<Arch>;
   std::int64_t d = 0;
   if constexpr (as_words<Arch, T>) {
-    constexpr int chunks = R < 3 ? 4 : 2;
-    stream_words words[R];
-    float unit[R];
-    for (int r = 0; r < R; ++r) {
-      unit[r] = store_codes<Arch>(words[r], weight[r], order.count);
-      words[r][order.count] = 0;
+    // Two queries at a time: sums of more would not fit into registers.
+    QWQ_UNROLL for (int r = 0; r < R; r += 2) {
+      const auto add = [&]<int N>(std::integral_constant<int, N>) QWQ_INLINE {
+        stream_codes codes[N];
+        for (int n = 0; n < N; ++n) codes[n] = stream_codes::of<Arch>(weight[r + n], range.count);
+        for (d = 0; d + 4 * width <= head_dim; d += 4 * width)
+          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, simd::whole{});
+        if (d < head_dim)
+          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, head_dim - d);
+      };
+      if (r + 1 < R)
+        add(std::integral_constant<int, 2>{});
+      else
+        add(std::integral_constant<int, 1>{});
     }
-    for (; d + chunks * 2 * width <= head_dim; d += chunks * 2 * width)
-      stream_word_tile<Arch, R, chunks>(query, words, unit, keep, value, head_dim, order, first, d, simd::whole{});
-    for (; d + 2 * width <= head_dim; d += 2 * width)
-      stream_word_tile<Arch, R, 1>(query, words, unit, keep, value, head_dim, order, first, d, simd::whole{});
-    if (d < head_dim)
-      stream_word_tile<Arch, R, 1>(query, words, unit, keep, value, head_dim, order, first, d, head_dim - d);
   } else {
     constexpr int batches = R == 1 || (wide && R < 4) ? 8 : 4;
     for (; d + batches * width <= head_dim; d += batches * width)
-      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, order, first, d, simd::whole{});
+      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, range, first, d, simd::whole{});
     simd::strips<Arch>(head_dim - d, [&](std::int64_t rest, auto lanes) {
-      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, order, first, d + rest, lanes);
+      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, range, first, d + rest, lanes);
     });
   }
 }
 
 /// One block of keys and values, for R query heads.
-template <class Arch, int R, class T>
-void stream_one_block(stream_query* query, kv_view<T> keys, kv_view<T> values, std::int64_t head, std::int64_t j0,
-                      std::int64_t count, bool first, float scale) {
+template <class Arch, int R, class T, class Dim>
+void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> values, Dim head_dim, std::int64_t head,
+                      std::int64_t begin, stream_range range, float scale) {
   alignas(64) stream_scores score[R];
-  const stream_order order{count};
-  score_block<Arch, R>(score, query, keys.at(head, j0), keys.head_dim, order);
-  float key_scales[stream_block], value_scales[stream_block];
-  if constexpr (is_kv_code<T>)
-    for (std::int64_t i = 0; i < count; i += 4)
-      order.four(i, [&](std::int64_t k, std::int64_t j) QWQ_INLINE {
-        key_scales[i + k] = keys.scale_at(head, j0)[j];
-        value_scales[i + k] = values.scale_at(head, j0)[j];
-      });
-  float keep[R];
-  for (int r = 0; r < R; ++r)
-    keep[r] = weigh<Arch>(query[r], score[r], count, scale * query[r].unit, is_kv_code<T> ? key_scales : nullptr,
-                          is_kv_code<T> ? value_scales : nullptr);
-  stream_values<Arch, R>(query, score, keep, values.at(head, j0), values.head_dim, order, first);
+  alignas(64) float key_scales[stream_block], value_scales[stream_block];
+  const auto in_order = [&](float* to, const float* scales) {
+    for (std::int64_t i = 0; i < stream_block && i < range.count + simd::lanes<Arch>; i += 4) {
+      const float* of[4];
+      range.order.four(of, scales, std::integral_constant<std::int64_t, 1>{}, range.first + i);
+      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) to[i + k] = *of[k];
+    }
+    return to;
+  };
+  const float *of_keys = nullptr, *of_values = nullptr;
+  if constexpr (is_kv_code<T>) {
+    of_keys = in_order(key_scales, keys.scale_at(head, begin));
+    of_values = in_order(value_scales, values.scale_at(head, begin));
+  }
+  simd::batch<Arch> greatest[R], keep[R];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) greatest[r] = simd::batch<Arch>(query[r].max);
+  score_block<Arch, R>(score, greatest, query, keys.at(head, begin), head_dim, range, scale, of_keys);
+  weigh<Arch, R>(query, keep, score, greatest, range.count, of_values);
+  stream_values<Arch, R>(query, score, keep, values.at(head, begin), head_dim, range, range.first == 0);
 }
 
 /// Query heads of one kv head (at most stream_queries) over the keys [begin, end).
 template <class Arch, class T>
-void stream(stream_query* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
+void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
             std::int64_t begin, std::int64_t end, float scale) {
   constexpr std::int64_t most = simd::detail::lanes_512<Arch> ? 4 : 2;
   alignas(64) std::int16_t words[as_words<Arch, T> ? stream_queries * most_head_dim : 1];
@@ -292,10 +362,15 @@ void stream(stream_query* query, std::int64_t queries, kv_view<T> keys, kv_view<
       std::fill(to + keys.head_dim, to + most_head_dim, std::int16_t{0});
       query[r].words = to;
     }
-  for (std::int64_t j0 = begin; j0 < end; j0 += stream_block) {
-    const std::int64_t count = std::min(stream_block, end - j0);
+  for (std::int64_t first = 0; first < end - begin; first += stream_block) {
+    const stream_range range{{end - begin}, first, std::min(stream_block, end - begin - first)};
     const auto run = [&]<int R>(std::integral_constant<int, R>, std::int64_t r) {
-      stream_one_block<Arch, R>(query + r, keys, values, head, j0, count, j0 == begin, scale);
+      // Heads of 128, which all Qwen3 have, take fewer instructions when their size is known.
+      if (keys.head_dim == 128)
+        stream_one_block<Arch, R>(query + r, keys, values, std::integral_constant<std::int64_t, 128>{}, head, begin,
+                                  range, scale);
+      else
+        stream_one_block<Arch, R>(query + r, keys, values, keys.head_dim, head, begin, range, scale);
     };
     std::int64_t r = 0;
     for (; r + most <= queries; r += most) run(std::integral_constant<int, most>{}, r);

@@ -2,12 +2,12 @@
 // Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
 #pragma once
 
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_codes.hpp"
 
 namespace qwq::kernel::simd {
 
 /// Whether there are such products. Without them codes are converted to f32.
-#if defined(__AVX512BW__)
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
 template <class Arch> inline constexpr bool has_word_products = detail::lanes_512<Arch>;
 #else
 template <class> inline constexpr bool has_word_products = false;
@@ -22,16 +22,15 @@ word_lanes<Arch> load_wide(const std::int8_t* p);
 /// Each lane of `sum` plus the products of two neighbours of a and b.
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
-/// Lanes of a and b by turns: of the lower, and of the upper half of each 128 bits.
+/// As many codes as a batch has bytes.
 template <class Arch>
-word_lanes<Arch> turns_low(word_lanes<Arch> a, word_lanes<Arch> b);
+words<Arch> load_codes(const std::int8_t* p);
+/// Four rows of bytes by turns: each word has a byte of each row. Which words those are is known to `in_order`.
 template <class Arch>
-word_lanes<Arch> turns_high(word_lanes<Arch> a, word_lanes<Arch> b);
-/// What came of turns_low and turns_high, in the order of a and b: the first lanes, and the rest.
+void by_turns(words<Arch> (&rows)[4]);
+/// What came of the words of `by_turns`, in the order of the bytes of a row.
 template <class Arch>
-batch<Arch> first_of_turns(int_lanes<Arch> low, int_lanes<Arch> high);
-template <class Arch>
-batch<Arch> rest_of_turns(int_lanes<Arch> low, int_lanes<Arch> high);
+void in_order(int_lanes<Arch> (&sums)[4]);
 
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
@@ -45,36 +44,51 @@ word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
   return load_wide<Arch>(part);
 }
 
-#if defined(__AVX512BW__)
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p, whole) {
+  return load_codes<Arch>(p);
+}
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p, std::int64_t count) {
+  std::int8_t part[sizeof(words<Arch>)] = {};
+  std::copy_n(p, count, part);
+  return load_codes<Arch>(part);
+}
+
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b) {
-#if defined(__AVX512VNNI__)
-  return _mm512_dpwssd_epi32(sum, a, b);
-#else
-  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
-#endif
+  __m512i total = sum;  // in assembly for the reason that `add_dot` has
+  asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
+  return total;
 }
 template <class Arch>
-word_lanes<Arch> turns_low(word_lanes<Arch> a, word_lanes<Arch> b) {
-  return _mm512_unpacklo_epi16(a, b);
+words<Arch> load_codes(const std::int8_t* p) {
+  return _mm512_loadu_si512(p);
 }
 template <class Arch>
-word_lanes<Arch> turns_high(word_lanes<Arch> a, word_lanes<Arch> b) {
-  return _mm512_unpackhi_epi16(a, b);
+void by_turns(words<Arch> (&rows)[4]) {
+  const __m512i ab = _mm512_unpacklo_epi8(rows[0], rows[1]), ab_high = _mm512_unpackhi_epi8(rows[0], rows[1]);
+  const __m512i cd = _mm512_unpacklo_epi8(rows[2], rows[3]), cd_high = _mm512_unpackhi_epi8(rows[2], rows[3]);
+  rows[0] = _mm512_unpacklo_epi16(ab, cd);
+  rows[1] = _mm512_unpackhi_epi16(ab, cd);
+  rows[2] = _mm512_unpacklo_epi16(ab_high, cd_high);
+  rows[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
 }
 template <class Arch>
-batch<Arch> first_of_turns(int_lanes<Arch> low, int_lanes<Arch> high) {
-  const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  return _mm512_cvtepi32_ps(_mm512_permutex2var_epi32(low, order, high));
-}
-template <class Arch>
-batch<Arch> rest_of_turns(int_lanes<Arch> low, int_lanes<Arch> high) {
-  const __m512i order = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  return _mm512_cvtepi32_ps(_mm512_permutex2var_epi32(low, order, high));
+void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, transposed
+  const __m512i ab = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
+                ab_high = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee);
+  const __m512i cd = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44),
+                cd_high = _mm512_shuffle_i32x4(sums[2], sums[3], 0xee);
+  sums[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+  sums[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+  sums[2] = _mm512_shuffle_i32x4(ab_high, cd_high, 0x88);
+  sums[3] = _mm512_shuffle_i32x4(ab_high, cd_high, 0xdd);
 }
 #endif
 
