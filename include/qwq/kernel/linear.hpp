@@ -15,15 +15,21 @@ namespace detail {
 /// that are worth a panel.
 inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
 
-/// Calls f(i, rows, j0, j1, sums, store) as multiply_panel does, for all rows of x and outputs of w, in parallel. No
-/// sum depends on where pieces begin, so results do not depend on the number of threads.
+/// Sums of some rows on the left and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], rows right_n apart.
+struct strip {
+  std::int64_t i, rows, j0, j1;
+  float* sums;
+};
+
+/// Calls f(strip, store) for all rows of x and outputs of w, as multiply_panel has them, in parallel. No sum depends on
+/// where pieces begin, so results do not depend on the number of threads.
 template <class Arch, class X, class W, class F>
 void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
   const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
   // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
   const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
-  std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m) : 1,
+  std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m<Arch>) : 1,
                                  threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
   while (panels * pieces % threads != 0) ++pieces;
   const std::int64_t piece = parts(std::max(parts(x.rows, pieces), fewest_rows), row_tile) * row_tile;
@@ -31,35 +37,33 @@ void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   parallel_for(ex, static_cast<std::size_t>(panels * pieces), x.rows * x.cols * count, [&](std::size_t task) {
     const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
                        j0 = static_cast<std::int64_t>(task) % panels * right_n, j1 = std::min(j0 + right_n, count);
-    panel_store store;
-    multiply_panel<Arch>(x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
-                         [&](std::int64_t i, std::int64_t rows, float* sums) { f(i, rows, j0, j1, sums, store); });
+    panel_store<Arch> store;
+    multiply_panel<Arch>(
+        x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
+        [&](std::int64_t i, std::int64_t rows, float* sums) { f(strip{i, rows, j0, j1, sums}, store); });
   });
 }
 
 /// Calls f(i, j, sums), where sums[n] = x[i] . w[j + n], for all rows of x and pieces of the outputs of w, in parallel.
 template <class Arch, int Bits, class F>
 void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
-  for_each_strip<Arch>(
-      ex, x, w, [&](std::int64_t i, std::int64_t rows, std::int64_t j0, std::int64_t j1, float* sums, panel_store&) {
-        for (std::int64_t r = 0; r < rows; ++r)
-          f(i + r, j0, std::span<float>(sums + r * right_n, static_cast<std::size_t>(j1 - j0)));
-      });
+  for_each_strip<Arch>(ex, x, w, [&](const strip& s, auto&) {
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      f(s.i + r, s.j0, std::span<float>(s.sums + r * right_n, static_cast<std::size_t>(s.j1 - s.j0)));
+  });
 }
 /// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
 template <class Arch, class T, class F>
 void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
-  for_each_strip<Arch>(
-      ex, w, rows_of{x},
-      [&](std::int64_t j, std::int64_t count, std::int64_t i0, std::int64_t i1, const float* sums, panel_store& store) {
-        constexpr std::int64_t stride = strip_m + 16, at_a_time = 16;
-        for (std::int64_t i = i0; i < i1; i += at_a_time) {
-          const std::int64_t some = std::min(at_a_time, i1 - i);
-          simd::transpose<Arch>(store.turned, stride, sums + i - i0, right_n, count, some);
-          for (std::int64_t r = 0; r < some; ++r)
-            f(i + r, j, std::span<float>(store.turned + r * stride, static_cast<std::size_t>(count)));
-        }
-      });
+  for_each_strip<Arch>(ex, w, rows_of{x}, [&](const strip& s, panel_store<Arch>& store) {
+    constexpr std::int64_t stride = strip_m + 16, at_a_time = 16;
+    for (std::int64_t i = s.j0; i < s.j1; i += at_a_time) {
+      const std::int64_t rows = std::min(at_a_time, s.j1 - i);
+      simd::transpose<Arch>(store.turned, stride, s.sums + i - s.j0, right_n, s.rows, rows);
+      for (std::int64_t r = 0; r < rows; ++r)
+        f(i + r, s.i, std::span<float>(store.turned + r * stride, static_cast<std::size_t>(s.rows)));
+    }
+  });
 }
 
 /// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
@@ -133,8 +137,8 @@ class sums_sink {
 
 /// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
 /// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
-/// megabyte of its stack. With VNNI, few rows are multiplied with a packed weight as integers: exact for what is at least
-/// a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
+/// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
+/// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
 template <class Arch = xsimd::default_arch, class W>
 void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
   if (x.rows < detail::few_rows) {
@@ -191,12 +195,10 @@ void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, cons
 /// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
 template <class Arch = xsimd::default_arch, class W>
 void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
-  detail::for_each_strip<Arch>(ex, w, detail::columns_of{x},
-                               [&](std::int64_t i, std::int64_t rows, std::int64_t j0, std::int64_t j1,
-                                   const float* sums, detail::panel_store&) {
-                                 for (std::int64_t r = 0; r < rows; ++r)
-                                   std::copy_n(sums + r * detail::right_n, j1 - j0, y.row(i + r) + j0);
-                               });
+  detail::for_each_strip<Arch>(ex, w, detail::columns_of{x}, [&](const detail::strip& s, auto&) {
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      std::copy_n(s.sums + r * detail::right_n, s.j1 - s.j0, y.row(s.i + r) + s.j0);
+  });
 }
 
 /// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w

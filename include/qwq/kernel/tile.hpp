@@ -14,15 +14,20 @@ inline constexpr int row_tile = 6;
 template <class Arch>
 inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
 
-/// Rows that are multiplied before somebody takes their sums; rows at most of which sums are kept while panels follow
-/// each other along K; and what lies between converted rows: those a power of two apart would push each other out of
-/// the first cache.
-inline constexpr std::int64_t strip_m = 32 * row_tile, kept_m = 88 * row_tile, left_stride = right_k + 16;
+/// Rows that are multiplied before somebody takes their sums, and what lies between converted rows: those a power of
+/// two apart would push each other out of the first cache.
+inline constexpr std::int64_t strip_m = 32 * row_tile, left_stride = right_k + 16;
+
+/// Rows at most of which sums are kept while panels follow each other along K: what the second cache holds beside a
+/// panel.
+template <class Arch>
+inline constexpr std::int64_t kept_m = (simd::detail::lanes_512<Arch> ? 176 : 88) * row_tile;
 
 /// Memory of products with one panel, on the stack of the thread that works.
+template <class Arch>
 struct panel_store {
   alignas(64) float panel[right_k * right_n];
-  alignas(64) float sums[kept_m * right_n];
+  alignas(64) float sums[kept_m<Arch> * right_n];
   alignas(64) float left[row_tile * left_stride];
   alignas(64) float turned[16 * (strip_m + 16)];
 };
@@ -109,7 +114,7 @@ void multiply_columns(float* sums, left_rows left, const float* panel, std::int6
 /// The same for rows [i0, i1) of x, from k0 on.
 template <class Arch, int M = row_tile, class X>
 void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
-                   std::int64_t depth, panel_store& store) {
+                   std::int64_t depth, panel_store<Arch>& store) {
   std::int64_t i = i0;
   for (; i + M <= i1; i += M)
     multiply_columns<Arch, M>(sums + (i - i0) * right_n, read_left<Arch>(x, i, M, k0, depth, store.left), store.panel,
@@ -123,7 +128,7 @@ void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, st
 /// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
 template <class Arch, class X, class W, class F>
 void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
-                    panel_store& store, F&& f) {
+                    panel_store<Arch>& store, F&& f) {
   for (std::int64_t k0 = 0; k0 == 0 || k0 < x.cols; k0 += right_k) {
     const std::int64_t depth = std::min(right_k, x.cols - k0);
     make_panel<Arch>(store.panel, w, j0, k0, depth);
