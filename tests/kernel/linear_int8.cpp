@@ -123,6 +123,23 @@ TEST_CASE("the largest sums of bytes do not saturate") {
   }
 }
 
+TEST_CASE("rows of a norm are quantized as its result would be") {
+  thread_pool pool(2);
+  inline_executor ex;
+  for (const std::int64_t cols : {1, 5, 40, 130, 1000})
+    for (const std::int64_t block : {16, 32, 128}) {
+      constexpr std::int64_t rows = 9;
+      const buffer<float> x(rows * cols, normal(rows * cols, 5)), gain(cols, normal(cols, 6));
+      buffer<float> normed(rows * cols);
+      kernel::rms_norm(normed.matrix(rows, cols), x.matrix(rows, cols), gain.span(), 1e-6f);
+      const quantized two(ex, normed.matrix(rows, cols), block);
+      std::vector<std::byte> memory(two.memory.size());
+      const kernel::int8_rows one(memory.data(), rows, cols, block);
+      kernel::quantize_normed_rows(pool, one, x.matrix(rows, cols), gain.span(), 1e-6f);
+      CHECK(memory == two.memory);
+    }
+}
+
 TEST_CASE("codes are rounded to the nearest of 127 steps of a block's largest magnitude") {
   inline_executor ex;
   for (const std::int64_t cols : {1, 5, 16, 40, 130, 600})

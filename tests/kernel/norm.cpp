@@ -47,6 +47,32 @@ TEST_CASE("rms_norm is x / sqrt(mean(x^2) + eps) * weight") {
   }
 }
 
+TEST_CASE("add_norm is a sum and its rms_norm") {
+  for (const std::int64_t n : lengths) {
+    if (n == 0) continue;
+    CAPTURE(n);
+    const buffer<float> a(rows * n, normal(rows * n, 1)), b(rows * n, normal(rows * n, 4)), w(n, normal(n, 2));
+    buffer<float> sum(rows * n), y(rows * n), alone(rows * n);
+    kernel::add_norm(sum.matrix(rows, n), y.matrix(rows, n), a.matrix(rows, n), b.matrix(rows, n), w.span(), 1e-6f);
+
+    const auto v = as_double(a, n) + as_double(b, n);
+    CHECK(sum.intact());
+    CHECK(first_difference(sum, xt::xtensor<float, 2>(xt::cast<float>(v)).storage(), same) == -1);
+    const auto weight = xt::adapt(w.data(), w.size(), xt::no_ownership(), std::vector{w.size()});
+    const xt::xtensor<double, 2> s = as_double(sum, n);
+    const xt::xtensor<double, 2> mean = xt::mean(s * s, {1}, xt::keep_dims | xt::evaluation_strategy::immediate);
+    CHECK(agrees(y, s / xt::sqrt(mean + static_cast<double>(1e-6f)) * weight, n));
+
+    kernel::rms_norm(alone.matrix(rows, n), sum.matrix(rows, n), w.span(), 1e-6f);
+    CHECK(first_difference(y, alone, same) == -1);
+    buffer<float> in_place = b;
+    kernel::add_norm(in_place.matrix(rows, n), y.matrix(rows, n), a.matrix(rows, n), in_place.matrix(rows, n), w.span(),
+                     1e-6f);
+    CHECK(first_difference(in_place, sum, same) == -1);
+    CHECK(first_difference(y, alone, same) == -1);
+  }
+}
+
 TEST_CASE("lp_norm is x / sqrt(sum(x^2))") {
   for (const std::int64_t n : lengths) {
     if (n == 0) continue;

@@ -14,10 +14,11 @@ namespace {
 
 /// Largest difference of the logits of a prompt and of the tokens after it, as a part of the largest logit.
 template <class Scheme, class Target, class Other = unfused<Target>>
-float worst_difference(const calibration_result* tuned) {
+float worst_difference(const calibration_result* tuned,
+                       kernel::activation_mode activations = kernel::activation_mode::f32) {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");
-  const bound_model<tinyqwen, Target, Scheme> fused_weights(weights, {.positions = 256});
-  const bound_model<tinyqwen, Other, Scheme> unfused_weights(weights, {.positions = 256});
+  const bound_model<tinyqwen, Target, Scheme> fused_weights(weights, {.positions = 256, .activations = activations});
+  const bound_model<tinyqwen, Other, Scheme> unfused_weights(weights, {.positions = 256, .activations = activations});
   session<tinyqwen, Target, Scheme> fused(fused_weights, tuned);
   session<tinyqwen, Other, Scheme> plain(unfused_weights, tuned);
   const prompt p = prompts("tinyqwen").front();
@@ -44,8 +45,20 @@ constexpr std::size_t steps(op kind) {
 }
 static_assert(steps<native<>>(op::norm_rope) == 2 && steps<native<>>(op::rope) == 0);
 static_assert(steps<without<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
-static_assert(steps<native<>>(op::gated_linear) == 1 && steps<native<>>(op::linear_add) == 2);
-static_assert(steps<native<>>(op::linear) == 3 && steps<unfused<native<>>>(op::linear) == 7);
+static_assert(steps<native<>>(op::norm_linear) == 1 && steps<native<>>(op::norm_gated_linear) == 1);
+static_assert(steps<native<>>(op::linear_add) == 2 && steps<native<>>(op::rms_norm) == 0);
+static_assert(steps<native<>>(op::linear) == 0 && steps<unfused<native<>>>(op::linear) == 7);
+
+/// Norms in front of products are steps of their own, and gates and sums behind them.
+using separate_norms = without<native<>, "fuse_norm_linear">;
+static_assert(steps<separate_norms>(op::gated_linear) == 1 && steps<separate_norms>(op::linear) == 3);
+using separate_sums = without<native<>, "fuse_norm_linear", "fuse_residual">;
+static_assert(steps<separate_sums>(op::add_norm) == 1 && steps<separate_sums>(op::rms_norm) == 1);
+
+/// A sum that a product with a grid of its own leaves to its norm.
+using plain_sums = without<onnx_standard, "fuse_residual_norm">;
+static_assert(steps<onnx_standard, w8a16::types>(op::add_norm) == 1);
+static_assert(steps<plain_sums, w8a16::types>(op::add_norm) == 0);
 
 /// What puts values on grids is a step of its own.
 using separate_grids =
@@ -55,6 +68,20 @@ static_assert(steps<onnx_winml, w8a16::types>(op::fake_quant) < steps<separate_g
 }  // namespace
 
 TEST_CASE("fusions change nothing but the order of sums") { CHECK(worst_difference<f32, native<>>(nullptr) < 1e-5f); }
+
+TEST_CASE("norms in one step with products, or with the sum in front of them, give the same bits") {
+  CHECK(worst_difference<f32, native<>, separate_norms>(nullptr) == 0);
+  CHECK(worst_difference<f32, separate_sums, without<separate_sums, "fuse_residual_norm">>(nullptr) == 0);
+  CHECK(worst_difference<w8_g32, onnx_genai, without<onnx_genai, "fuse_norm_linear">>(
+            nullptr, kernel::activation_mode::int8) == 0);
+}
+
+TEST_CASE("a norm's result on a grid has the same bits in one step with its sum") {
+  const checkpoint weights = checkpoint::open(data / "tinyqwen");
+  const auto tuned = calibrate<tinyqwen, onnx_standard, w8a16>(weights, texts("calib.jsonl", 2), {.decode_steps = 2},
+                                                               [](std::size_t) {});
+  CHECK(worst_difference<w8a16, onnx_standard, plain_sums>(&tuned) == 0);
+}
 
 TEST_CASE("steps that put their results on a grid themselves give the same bits") {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");

@@ -34,6 +34,9 @@ enum class op : std::uint8_t {
   swiglu,      // (gate, up): silu(gate) * up
   linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
   gated_linear,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
+  norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
+  norm_gated_linear,  // (x, gain, gate, up): the same n; result 0: gated_linear(n, gate, up)
+  add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
   // layout: the values stay, their places change
   reshape,
   transpose,   // ints = permutation

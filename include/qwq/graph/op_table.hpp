@@ -137,6 +137,29 @@ constexpr void infer_gated_linear(inference& in) {
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
 }
 
+// (x, gain, weights...)
+constexpr void infer_norm_linear(inference& in) {
+  infer_rms_norm(in);
+  for (std::size_t i = 2; i < in.args.size(); ++i) {
+    if (!in.error.ok() || !in.want_float(i) || !in.want_rank(i, 2)) return;
+    if (in.dims(0).last() != in.dims(i)[1])
+      return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(i)));
+  }
+}
+
+constexpr void infer_norm_gated_linear(inference& in) {
+  infer_norm_linear(in);
+  if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), why::shapes_do_not_broadcast);
+}
+
+constexpr void infer_add_norm(inference& in) {
+  if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) ||
+      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast) ||
+      !in.want_shape({in.dims(0).last()}, in.dims(2), why::last_dimension_must_match))
+    return;
+  in.out = in.args[0];
+}
+
 constexpr void infer_matmul(inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
@@ -272,7 +295,8 @@ constexpr void infer_dequantize(inference& in) {
   in.out = {dtype::f32, in.dims(0)};
 }
 
-// Results of gqa: what it computes, the present key and the present value, of the types of the past ones.
+// A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
+// the past ones.
 constexpr void infer_result(inference& in) { in.out = in.attr.type; }
 
 constexpr void infer_custom(inference& in) {
@@ -320,6 +344,9 @@ inline constexpr op_row op_table[] = {
     {op::swiglu, "swiglu", 2, 2, "", "", false, false, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", false, false, detail::infer_linear_add},
     {op::gated_linear, "gated_linear", 3, 3, "", "", false, false, detail::infer_gated_linear},
+    {op::norm_linear, "norm_linear", 3, 6, "eps", "", false, false, detail::infer_norm_linear},
+    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", false, false, detail::infer_norm_gated_linear},
+    {op::add_norm, "add_norm", 3, 3, "eps", "", false, false, detail::infer_add_norm},
     {op::reshape, "reshape", 1, 1, "", "", false, true, detail::infer_reshape},
     {op::transpose, "transpose", 1, 1, "", "perm", false, true, detail::infer_transpose},
     {op::concat, "concat", 2, 4, "", "axis", false, false, detail::infer_concat},

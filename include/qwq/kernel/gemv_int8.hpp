@@ -143,7 +143,7 @@ bool split_digits(const int8_rows& y, const float* x) {
   simd::batch<Arch> finite(0.0f);
   for (std::int64_t b = 0; b < blocks; ++b) {
     const std::int64_t first = b * y.block, count = std::min(y.block, y.cols - first);
-    const float largest = largest_magnitude<Arch>(x + first, count);
+    const float largest = largest_magnitude<Arch>(plain_row<Arch>{x}, first, count);
     if (!(largest == 0 || (largest >= 0x1p-90f && largest <= std::numeric_limits<float>::max()))) return false;
     const float power =
         largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "qwq/core/parallel.hpp"
+#include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/packed_weight.hpp"
 #include "qwq/kernel/simd_rows.hpp"
 
@@ -52,33 +53,43 @@ T scale_of(T largest, T total) {
   return largest / T(127.0f) + total * T(0.0f);
 }
 
+/// A row of floats, which gives batches as a normed_row does.
 template <class Arch>
-float largest_magnitude(const float* x, std::int64_t count) {
+struct plain_row {
+  const float* x;
+  template <class Count>
+  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
+    return simd::load<Arch>(x + k, count);
+  }
+};
+
+/// Of elements [first, first + count) of a row.
+template <class Arch, class Row>
+float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
   return simd::reduce_max<Arch>(simd::fold<Arch>(
       count, simd::batch<Arch>(0.0f),
-      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE {
-        return xsimd::max(a, xsimd::abs(simd::load<Arch>(x + i, n)));
-      },
+      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE { return xsimd::max(a, xsimd::abs(x(first + i, n))); },
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
 }
 
 /// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
 template <class Arch, class Count>
-simd::batch<Arch> quantize_batch(std::int8_t* codes, const float* x, Count count, simd::batch<Arch> inverse,
+simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count count, simd::batch<Arch> inverse,
                                  simd::batch<Arch> total) {
-  const auto code = xsimd::nearbyint(simd::load<Arch>(x, count) * inverse);
+  const auto code = xsimd::nearbyint(x * inverse);
   simd::store<Arch>(codes, code, count);
   return total + code;
 }
 
-/// One block.
-template <class Arch>
-void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const float* x, std::int64_t count) {
-  const float largest = largest_magnitude<Arch>(x, count);
+/// One block: elements [first, first + count) of a row.
+template <class Arch, class Row>
+void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const Row& x, std::int64_t first,
+                    std::int64_t count) {
+  const float largest = largest_magnitude<Arch>(x, first, count);
   const auto inverse = inverse_scale<Arch>(simd::batch<Arch>(largest));
   simd::batch<Arch> lanes(0.0f);
   simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
-    lanes = quantize_batch<Arch>(codes + i, x + i, n, inverse, lanes);
+    lanes = quantize_batch<Arch>(codes + i, x(first + i, n), n, inverse, lanes);
   });
   const float total = simd::reduce_add<Arch>(lanes);
   scale = scale_of(largest, total);
@@ -86,14 +97,15 @@ void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const f
 }
 
 /// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
-template <class Arch>
-void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const float* x, std::int64_t block) {
+template <class Arch, class Row>
+void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const Row& x, std::int64_t first,
+                     std::int64_t block) {
   constexpr std::int64_t count = simd::lanes<Arch>;
   simd::batch<Arch> lanes[count], quads[count / 4];
   for (std::int64_t b = 0; b < count; ++b) {
     simd::batch<Arch> most(0.0f);
     for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
-      most = xsimd::max(most, xsimd::abs(simd::load<Arch>(x + i)));
+      most = xsimd::max(most, xsimd::abs(x(first + i, simd::whole{})));
     lanes[b] = most;
   }
   const simd::batch<Arch> largest = simd::reduce_max_each<Arch>(lanes);
@@ -102,7 +114,8 @@ void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, cons
   for (std::int64_t b = 0; b < count; ++b) {
     simd::batch<Arch> total(0.0f);
     for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
-      total = quantize_batch<Arch>(codes + i, x + i, simd::whole{}, simd::batch<Arch>(inverse[b]), total);
+      total = quantize_batch<Arch>(codes + i, x(first + i, simd::whole{}), simd::whole{}, simd::batch<Arch>(inverse[b]),
+                                   total);
     lanes[b] = total;
   }
   for (std::int64_t q = 0; q < count / 4; ++q)
@@ -112,28 +125,41 @@ void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, cons
   xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
 }
 
+/// Quantizes the rows that row(i) gives, in parallel. An element costs as much as some 4 multiply-adds.
+template <class Arch, class Rows>
+void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
+  parallel_for(ex, static_cast<std::size_t>(y.rows), 4 * y.rows * y.cols, [&](std::size_t task) {
+    const auto i = static_cast<std::int64_t>(task);
+    const auto x = row(i);
+    std::int8_t* const codes = y.codes + i * y.row_bytes;
+    std::int64_t b = 0;
+    if (y.block % simd::lanes<Arch> == 0)
+      for (; (b + simd::lanes<Arch>) * y.block <= y.cols; b += simd::lanes<Arch>) {
+        const std::int64_t first = b * y.block, at = i * y.blocks() + b;
+        quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x, first, y.block);
+      }
+    for (; b < y.blocks(); ++b) {
+      const std::int64_t first = b * y.block, at = i * y.blocks() + b;
+      quantize_block<Arch>(codes + first, y.scales[at], y.sums[at], x, first, std::min(y.block, y.cols - first));
+    }
+    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
+  });
+}
+
 }  // namespace detail
 
 /// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
 /// that is not finite has the scale NaN, which its products are.
 template <class Arch = xsimd::default_arch>
 void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
-  parallel_for(ex, static_cast<std::size_t>(x.rows), x.rows * x.cols, [&](std::size_t row) {
-    const auto i = static_cast<std::int64_t>(row);
-    std::int8_t* const codes = y.codes + i * y.row_bytes;
-    std::int64_t b = 0;
-    if (y.block % simd::lanes<Arch> == 0)
-      for (; (b + simd::lanes<Arch>) * y.block <= y.cols; b += simd::lanes<Arch>) {
-        const std::int64_t first = b * y.block, at = i * y.blocks() + b;
-        detail::quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x.row(i) + first, y.block);
-      }
-    for (; b < y.blocks(); ++b) {
-      const std::int64_t first = b * y.block, at = i * y.blocks() + b;
-      detail::quantize_block<Arch>(codes + first, y.scales[at], y.sums[at], x.row(i) + first,
-                                   std::min(y.block, y.cols - first));
-    }
-    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
-  });
+  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::plain_row<Arch>{x.row(i)}; });
+}
+
+/// The same of rms_norm(x, weight, eps), with the codes that its result would have.
+template <class Arch = xsimd::default_arch>
+void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const float> x, std::span<const float> weight,
+                          float eps) {
+  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::normed_row<Arch>(x.row(i), weight, eps); });
 }
 
 }  // namespace qwq::kernel

@@ -21,6 +21,26 @@ float sum_of_squares(const float* x, std::int64_t n) {
       },
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
 }
+
+/// A row of RMSNorm, computed where it is read.
+template <class Arch>
+struct normed_row {
+  const float* x;
+  const float* gain;
+  simd::batch<Arch> factor;
+
+  /// `squares`: the sum of those of x.
+  normed_row(const float* row, std::span<const float> weight, float squares, float eps)
+      : x(row), gain(weight.data()), factor(1.0f / std::sqrt(squares / static_cast<float>(weight.size()) + eps)) {}
+  normed_row(const float* row, std::span<const float> weight, float eps)
+      : normed_row(row, weight, sum_of_squares<Arch>(row, static_cast<std::int64_t>(weight.size())), eps) {}
+
+  template <class Count>
+  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
+    return simd::load<Arch>(x + k, count) * factor * simd::load<Arch>(gain + k, count);
+  }
+};
+
 }  // namespace detail
 
 /// y[i] = mean(x[i, :])
@@ -39,14 +59,32 @@ template <class Arch = xsimd::default_arch, class Epilogue = as_is>
 void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
               Epilogue finish = {}) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    const float* in = x.row(i);
+    const detail::normed_row<Arch> in(x.row(i), weight, eps);
     float* out = y.row(i);
-    const float mean = detail::sum_of_squares<Arch>(in, x.cols) / static_cast<float>(x.cols);
-    const simd::batch<Arch> factor(1.0f / std::sqrt(mean + eps));
-    simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      const auto scaled = simd::load<Arch>(in + j, count) * factor * simd::load<Arch>(weight.data() + j, count);
-      simd::store<Arch>(out + j, finish(scaled), count);
-    });
+    simd::strips<Arch>(x.cols,
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
+  }
+}
+
+/// sum = a + b, and y = rms_norm(sum, weight, eps) through `finish`, row by row. sum may be a or b.
+template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
+              std::span<const float> weight, float eps, Epilogue finish = {}) {
+  using batch = simd::batch<Arch>;
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    const float *first = a.row(i), *second = b.row(i);
+    float *const to = sum.row(i), *const out = y.row(i);
+    const float squares = simd::reduce_add<Arch>(simd::fold<Arch>(
+        a.cols, batch(0.0f),
+        [&](batch so_far, std::int64_t j, auto count) {
+          const auto v = simd::load<Arch>(first + j, count) + simd::load<Arch>(second + j, count);
+          simd::store<Arch>(to + j, v, count);
+          return simd::fma<Arch>(v, v, so_far);
+        },
+        [](batch one, batch other) { return one + other; }));
+    const detail::normed_row<Arch> in(to, weight, squares, eps);
+    simd::strips<Arch>(a.cols,
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
   }
 }
 

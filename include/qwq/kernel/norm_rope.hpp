@@ -16,13 +16,8 @@ void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const
   const std::int64_t half = cos.cols;
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t first = 0; first < x.cols; first += head_dim) {
-      const float* in = x.row(i) + first;
       float* out = y.row(i) + first;
-      const float mean = detail::sum_of_squares<Arch>(in, head_dim) / static_cast<float>(head_dim);
-      const simd::batch<Arch> factor(1.0f / std::sqrt(mean + eps));
-      const auto normed = [&](std::int64_t d, auto count) {
-        return simd::load<Arch>(in + d, count) * factor * simd::load<Arch>(weight.data() + d, count);
-      };
+      const detail::normed_row<Arch> normed(x.row(i) + first, weight, eps);
       simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
         detail::store_rotated<Arch>(out, half, j, normed(j, count), normed(half + j, count), cos.row(i), sin.row(i),
                                     count);

@@ -60,8 +60,11 @@ struct planner {
   std::size_t size[Capacity]{};  // bytes that the value owns in the arena
 
   constexpr void run() {
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (node_id a : g[i].args) last_use[a] = i;
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      last_use[i] = i;
+      if (g[i].kind != op::result)  // its step writes it, and reads nothing
+        for (node_id a : g[i].args) last_use[a] = i;
+    }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
     for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
       if (is_view(g[i].kind)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
@@ -83,7 +86,7 @@ struct planner {
       owner[i] = owner[n.args[0]];
       out.of[i] = out.of[n.args[0]];
       last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
-    } else if (n.kind != op::input && n.kind != op::kv_append && n.kind != op::result) {
+    } else if (n.kind != op::input && n.kind != op::kv_append) {
       size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
       size[i] = (size[i] + arena_alignment - 1) / arena_alignment * arena_alignment;
       out.of[i] = {place::arena, static_cast<std::uint32_t>(lowest_gap(i))};
@@ -97,13 +100,14 @@ struct planner {
     return out.of[bytes].where == place::arena && last_use[bytes] == i;
   }
 
-  /// The lowest offset at which node i overlaps no value that is alive when it is computed.
+  /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
   constexpr std::size_t lowest_gap(std::size_t i) const {
+    const std::size_t computed = g[i].kind == op::result ? g[i].args[0] : i;
     std::size_t at = 0;
     for (bool moved = true; moved;) {
       moved = false;
       for (std::size_t j = 0; j < i; ++j) {
-        if (size[j] == 0 || last_use[j] < i) continue;
+        if (size[j] == 0 || last_use[j] < computed) continue;
         if (at < out.of[j].at + size[j] && out.of[j].at < at + size[i]) {
           at = out.of[j].at + size[j];
           moved = true;

@@ -54,6 +54,7 @@ struct planned {
 template <class G, std::size_t Id>
 struct step {
   static constexpr auto& g = planned<G>::graph;  ///< The graph.
+  static constexpr std::size_t id = Id;  ///< Its index in the graph.
   static constexpr const node& self() { return g[Id]; }
   static constexpr op kind = G::value[Id].kind;
   static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
@@ -85,16 +86,20 @@ struct step {
       return const_cast<void*>(f.parameters[l.at].data);
   }
 
+  /// A node's value as a span of elements.
+  template <std::size_t Node, class T = float>
+  static std::span<T> value(const frame& f) {
+    return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
+  }
   /// Result and arguments as spans of elements, or as matrices with one row per last axis.
   template <class T = float>
   static std::span<T> out(const frame& f) {
-    return {static_cast<T*>(address<Id>(f)), static_cast<std::size_t>(elements<Id>(f))};
+    return value<Id, T>(f);
   }
   /// Argument K.
   template <std::size_t K, class T = float>
   static std::span<const T> in(const frame& f) {
-    constexpr std::size_t a = arg_id<K>;
-    return {static_cast<const T*>(address<a>(f)), static_cast<std::size_t>(elements<a>(f))};
+    return value<arg_id<K>, const T>(f);
   }
   /// Extents of a value in this run.
   template <std::size_t Node = Id>
@@ -115,6 +120,18 @@ struct step {
   static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
   /// The same with rows of everything from `axis` on.
   static matrix_view<float> out_matrix(const frame& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
+  /// The node that reads result K of a step with several.
+  template <std::size_t K>
+  static constexpr std::size_t result_id = [] {
+    std::size_t i = Id + 1;
+    while (g[i].kind != op::result || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
+    return i;
+  }();
+  /// Result K as a matrix with one row for each last axis.
+  template <std::size_t K>
+  static matrix_view<float> result_matrix(const frame& f) {
+    return matrix<result_id<K>, float>(f);
+  }
   /// Argument K as a matrix with one row for each last axis.
   template <std::size_t K>
   static matrix_view<const float> in_matrix(const frame& f) {
@@ -152,22 +169,69 @@ void with_weight(const frame& f, F&& use) {
   if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
 }
 
-/// Multiplies the first argument with the weights that are arguments `W` of a step, `finish` after each product, on
-/// activations in the form that the run asks for.
-template <class S, std::size_t... W, class... Finish>
-void multiply(const frame& f, Finish&&... finish) {
-  const matrix_view<const float> x = S::template in_matrix<0>(f);
+/// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
+/// multiply-add.
+template <class F>
+void for_each_row(const frame& f, matrix_view<const float> x, F&& row) {
+  parallel_for(*f.threads, static_cast<std::size_t>(x.rows), 4 * x.rows * x.cols,
+               [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
+}
+
+/// y = rms_norm(x, weight, eps).
+template <class Epilogue = kernel::as_is>
+void norm_rows(const frame& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
+               float eps, Epilogue finish = {}) {
+  for_each_row(f, x, [&](std::int64_t i) {
+    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, finish);
+  });
+}
+
+/// Activations of a product: the first argument of a step.
+template <class S>
+struct plain_rows {
+  const frame& f;
+  matrix_view<const float> x = S::template in_matrix<0>(f);
+
+  matrix_view<const float> floats() const { return x; }
+  void quantize(const kernel::int8_rows& codes) const { kernel::quantize_rows(*f.threads, codes, x); }
+};
+
+/// Activations of a product: the norm of the first argument with the second as gain. As floats they are made in the
+/// bytes that are the step's own.
+template <class S>
+struct normed_rows {
+  const frame& f;
+  matrix_view<const float> x = S::template in_matrix<0>(f);
+  std::span<const float> gain = S::template in<1>(f);
+  float eps = static_cast<float>(S::self().attr.value);
+  bool made = false;
+
+  matrix_view<const float> floats() {
+    const matrix_view<float> own = S::out_matrix(f);
+    if (!made) norm_rows(f, own, x, gain, eps);
+    made = true;
+    return own;
+  }
+  void quantize(const kernel::int8_rows& codes) const {
+    kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps);
+  }
+};
+
+/// Multiplies `rows` with the weights that are arguments `W` of a step, `finish` after each product, on activations in
+/// the form that the run asks for.
+template <class S, std::size_t... W, class Rows, class... Finish>
+void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
   std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
       if constexpr (requires { w.per_word; })
         if (f.scratch != nullptr) {
-          const kernel::int8_rows codes(f.scratch, x.rows, x.cols, w.block);
-          if (w.block != quantized_in) kernel::quantize_rows(*f.threads, codes, x);
+          const kernel::int8_rows codes(f.scratch, rows.x.rows, rows.x.cols, w.block);
+          if (w.block != quantized_in) rows.quantize(codes);
           quantized_in = w.block;
           return kernel::product(*f.threads, codes, w, to);
         }
-      kernel::product(*f.threads, x, w, to);
+      kernel::product(*f.threads, rows.floats(), w, to);
     });
   };
   (one(std::integral_constant<std::size_t, W>{}, finish), ...);
@@ -205,23 +269,24 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
   (f(std::integral_constant<std::size_t, K>{}), ...);
 }
 
-/// Calls use(finish), once, with what the step does to each element of its result before it stores it. A step with a
-/// slot puts its result on the slot's grid in quantized runs, and shows it in calibration.
-template <class S, class F>
+/// Calls use(finish), once, with what the step does to each element of its result, or of the result that is node `Id`,
+/// before it stores it. A result with a slot is put on the slot's grid in quantized runs, and shown in calibration.
+template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(frame& f, F&& use) {
-  constexpr std::int16_t slot = S::self().slot;
+  constexpr std::int16_t slot = S::g[Id].slot;
   if constexpr (slot < 0) {
     use(kernel::as_is{});
   } else {
     if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
     use(kernel::as_is{});
-    if (f.listener != nullptr) f.listener->observe(static_cast<std::size_t>(slot), S::out(f));
+    if (f.listener != nullptr) f.listener->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
   }
 }
 
 }  // namespace detail
 
-// One specialisation per operator. Leaves, views and results of several have no step (see has_step).
+// One specialisation per operator. Leaves and views have no step, and a result of several is written by the step that
+// has them (see has_step).
 
 template <>
 struct kernel_of<op::add> {
@@ -298,8 +363,8 @@ struct kernel_of<op::rms_norm> {
   template <class S>
   static void run(frame& f) {
     detail::with_epilogue<S>(f, [&](auto finish) {
-      kernel::rms_norm(S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                       static_cast<float>(S::self().attr.value), finish);
+      detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
+                        static_cast<float>(S::self().attr.value), finish);
     });
   }
 };
@@ -315,7 +380,8 @@ struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
     detail::with_epilogue<S>(f, [&](auto finish) {
-      detail::multiply<S, 1>(f, kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+      detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                             kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
     });
   }
 };
@@ -323,7 +389,8 @@ template <>
 struct kernel_of<op::linear_add> {
   template <class S>
   static void run(frame& f) {
-    detail::multiply<S, 1>(f, kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
+    detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                           kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
 };
 template <>
@@ -332,7 +399,40 @@ struct kernel_of<op::gated_linear> {
   static void run(frame& f) {
     const matrix_view<float> y = S::out_matrix(f);
     detail::with_epilogue<S>(f, [&](auto finish) {
-      detail::multiply<S, 1, 2>(f, kernel::store_sums<>{y}, kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+      detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
+                                kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+    });
+  }
+};
+template <>
+struct kernel_of<op::norm_linear> {
+  template <class S>
+  static void run(frame& f) {
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
+                                     kernel::store_sums<>{S::template result_matrix<K>(f)}...);
+    }(std::make_index_sequence<S::arity - 2>{});
+  }
+};
+template <>
+struct kernel_of<op::norm_gated_linear> {
+  template <class S>
+  static void run(frame& f) {
+    const matrix_view<float> y = S::template result_matrix<0>(f);
+    detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
+  }
+};
+template <>
+struct kernel_of<op::add_norm> {
+  template <class S>
+  static void run(frame& f) {
+    const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
+    const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
+    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto finish) {
+      detail::for_each_row(f, a, [&](std::int64_t i) {
+        kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
+                         S::template in<2>(f), static_cast<float>(S::self().attr.value), finish);
+      });
     });
   }
 };
@@ -440,7 +540,10 @@ struct kernel_of<op::rope> {
   template <class S>
   static void run(frame& f) {
     const detail::rotation<S, 1> of(f);
-    kernel::rope(of.y, of.x, of.cos, of.sin, of.head_dim);
+    detail::for_each_row(f, of.x, [&](std::int64_t i) {
+      kernel::rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1),
+                   of.head_dim);
+    });
   }
 };
 template <>
@@ -448,7 +551,10 @@ struct kernel_of<op::norm_rope> {
   template <class S>
   static void run(frame& f) {
     const detail::rotation<S, 2> of(f);
-    kernel::norm_rope(of.y, of.x, S::template in<1>(f), static_cast<float>(S::self().attr.value), of.cos, of.sin);
+    detail::for_each_row(f, of.x, [&](std::int64_t i) {
+      kernel::norm_rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), S::template in<1>(f),
+                        static_cast<float>(S::self().attr.value), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1));
+    });
   }
 };
 template <>
@@ -460,7 +566,9 @@ struct kernel_of<op::kv_append> {
     const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
     constexpr bool is_key = S::g[S::template arg_id<0>].name == "past_key";
     const matrix_view<const float> rows{S::template in<1>(f).data(), f.rows, cache[1].extent * cache[3].extent};
-    kernel::append_kv(is_key ? c.key : c.value, rows, f.last_position + 1 - f.rows);
+    detail::for_each_row(f, rows, [&](std::int64_t i) {
+      kernel::append_kv(is_key ? c.key : c.value, rows.rows_from(i, 1), f.last_position + 1 - f.rows + i);
+    });
   }
 };
 template <>
@@ -533,7 +641,8 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (n.kind == op::linear || n.kind == op::linear_add || n.kind == op::gated_linear) {
+    if (n.kind == op::linear || n.kind == op::linear_add || n.kind == op::gated_linear || n.kind == op::norm_linear ||
+        n.kind == op::norm_gated_linear) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));

@@ -24,11 +24,22 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
+  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is; the
+  /// first eight of them.
+  constexpr fixed_vector<node_id, 8> readers() const {
+    const graph_ref& g = b_->target();
+    fixed_vector<node_id, 8> out;
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (state_->uses[i] != 0 && state_->resolve(a) == root_) out.push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) out.push_back(no_node);
+    return out;
+  }
+
   /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
   /// themselves).
-  constexpr void replace(const pattern& variable, expr by) {
-    replaced_.push_back({found_.find(variable.variable()), by.id});
-  }
+  constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
+  constexpr void replace(node_id value, expr by) { replaced_.push_back({value, by.id}); }
 
   /// One value that is read in place of another.
   struct replacement {

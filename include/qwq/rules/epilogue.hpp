@@ -9,19 +9,25 @@ namespace qwq::rules {
 namespace detail {
 
 /// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
-constexpr rule on_grid(std::string_view name, const pattern& made) {
-  return {name, match_op(op::fake_quant, made.as('n')), [](match& m) {
+constexpr rule on_grid(std::string_view name, const pattern& made, bool (*when)(const match&) = always) {
+  return {name, match_op(op::fake_quant, made.as('n')),
+          [](match& m) {
             node n = m(var('n'));
             n.slot = m.root().slot;
             n.made_by = m.graph().rule;
             return expr{&m.graph(), m.graph().append(n)};
-          }};
+          },
+          when};
 }
 
 }  // namespace detail
 
 /// fake_quant(rms_norm(x, w)) in one step.
 inline constexpr rule fuse_norm_fake_quant = detail::on_grid("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
+/// The same for a norm that is a result of add_norm.
+inline constexpr rule fuse_normed_fake_quant =
+    detail::on_grid("fuse_norm_fake_quant", match_op(op::result, var('s')),
+                    [](const match& m) { return m(var('s')).kind == op::add_norm; });
 /// fake_quant(swiglu(gate, up)) in one step.
 inline constexpr rule fuse_swiglu_fake_quant = detail::on_grid("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
 /// fake_quant(a + b) in one step.

@@ -26,10 +26,69 @@ inline constexpr rule fuse_residual{
     [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
     [](const match& m) { return m(var('r')).type == m(var('y')).type; }};
 
+namespace detail {
+
+/// Whether a norm is read by products alone: up to four that store their sums as they are.
+constexpr bool is_read_by_products(const match& m) {
+  const auto readers = m.readers();
+  for (const node_id id : readers) {
+    if (id == no_node) return false;
+    const node& n = m.graph()[id];
+    if (n.kind != op::linear || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
+  }
+  return readers.size() <= 4;
+}
+
+}  // namespace detail
+
+/// A norm and the products that read it: its rows are made once, in the form in which products take them.
+inline constexpr rule fuse_norm_linear{
+    "fuse_norm_linear", rms_norm(var('x'), var('w')).as('n'),
+    [](match& m) {
+      builder& b = m.graph();
+      const auto readers = m.readers();
+      arguments args = m.root().args;
+      for (const node_id id : readers) args.push_back(b[id].args[1]);
+      const expr made{&b, b.add(op::norm_linear, args, m.root().attr)};
+      for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
+        b.module = b[readers[i]].name;
+        m.replace(readers[i], result(made, static_cast<std::int32_t>(i), b[readers[i]].type));
+      }
+      return m[var('n')];
+    },
+    detail::is_read_by_products};
+
+/// fuse_gate_up where the norm is in the step already.
+inline constexpr rule fuse_norm_gate_up{
+    "fuse_gate_up", swiglu(match_op(op::result, var('n')).as('g'), match_op(op::result, var('n')).as('u')),
+    [](match& m) {
+      const node n = m(var('n'));
+      const auto weight = [&](char of) { return n.args[2 + static_cast<std::size_t>(m(var(of)).attr.ints[0])]; };
+      const arguments args{{n.args[0], n.args[1], weight('g'), weight('u')}, 4};
+      const expr made{&m.graph(), m.graph().add(op::norm_gated_linear, args, n.attr)};
+      return result(made, 0, m.root().type);
+    },
+    [](const match& m) { return m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4; }};
+
+/// A sum and its norm in one pass, where the sum is in no product's step.
+inline constexpr rule fuse_residual_norm{
+    "fuse_residual_norm", rms_norm((var('a') + var('b')).as('s').shared(), var('w')),
+    [](match& m) {
+      builder& b = m.graph();
+      const node norm = m.root();
+      b.module = m(var('s')).name;
+      const expr sum = apply(op::add_norm, norm.attr, m[var('a')], m[var('b')], m[var('w')]);
+      m.replace(var('s'), sum);
+      b.module = norm.name;
+      return result(sum, 0, norm.type);
+    },
+    [](const match& m) { return m(var('a')).type == m(var('b')).type; }};
+
 /// Every fusion, each on unless a target is taken `without` it.
 inline constexpr rule fuse[] = {
-    fuse_silu,           fuse_swiglu,         fuse_gate_up,           fuse_residual,
-    fuse_qk_norm_rope,   fuse_norm_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
-    fuse_mul_fake_quant, fuse_linear_fake_quant, fuse_gated_fake_quant};
+    fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
+    fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
+    fuse_norm_fake_quant, fuse_normed_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
+    fuse_mul_fake_quant,  fuse_linear_fake_quant, fuse_gated_fake_quant};
 
 }  // namespace qwq::rules
