@@ -47,15 +47,6 @@ maker attend(std::int64_t rows, std::int64_t positions) {
   };
 }
 
-/// Each key and value meets the two query heads of its group; codes of int8 are multiplied as integers.
-template <class T>
-std::vector<contender> two_products() {
-  if constexpr (kernel::is_kv_code<T>)
-    return {};
-  else
-    return widened_peak<T>();
-}
-
 template <class T>
 void add_type(const char* name) {
   for (const std::size_t threads : {1, 2}) {
@@ -68,7 +59,7 @@ void add_type(const char* name) {
            .amount = static_cast<double>(bytes),
            .ours = attend<T>(1, positions),
            .limits = read_bandwidth(bytes),
-           .also_limits = two_products<T>()});
+           .also_limits = widened_peak<T>()});  // each meets the two query heads of its group
     }
     for (const std::int64_t tokens : {64, 512, 2048}) {
       const double pairs = static_cast<double>(tokens * (tokens + 1) / 2 * heads);  // of a query and a key that it sees

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_int8.hpp"
+#include "qwq/kernel/simd_words.hpp"
 
 namespace qwq::bench {
 
@@ -200,35 +201,89 @@ std::vector<contender> fma_peak(double per_unit) {
                [](lane sum, lane x) { return kernel::simd::fma<arch>(x, x, sum); })};
 }
 
-template <class T>
-std::vector<contender> widened_peak() {
-  constexpr std::int64_t size = 8192 / sizeof(T);
-  const auto make = [](executor& ex) -> call {
-    const auto numbers = make_buffer<T>(size);
+namespace {
+
+/// pass(numbers, size) on 8 KB, which the first-level cache holds.
+template <class T, class Pass>
+contender in_first_cache(std::string name, Pass pass) {
+  const auto make = [=](executor& ex) -> call {
+    const auto numbers = make_buffer<T>(8192 / sizeof(T));
     return [=, &ex] {
-      on_all_threads(
-          ex, [&, passes = bytes_between_meetings / 8192 / static_cast<std::int64_t>(ex.threads())](std::size_t) {
-            lane sum[2][lines_at_once];
-            for (auto& row : sum)
-              for (lane& s : row) s = lane(0.0f);
-            const lane x[2] = {lane(1.0f), lane(2.0f)};
-            for (std::int64_t pass = 0; pass < passes; ++pass) {
-              walk<1>(size, [&](int k, std::int64_t i) {
-                const lane number = kernel::simd::load<arch>(numbers.data() + i);
-                for (int row = 0; row < 2; ++row) sum[row][k] = kernel::simd::fma<arch>(number, x[row], sum[row][k]);
-              });
-              keep(numbers.data());
-            }
-            for (const auto& row : sum)
-              for (const lane& s : row) keep(s);
-          });
+      on_all_threads(ex, [&, passes = bytes_between_meetings / 8192 / static_cast<std::int64_t>(ex.threads())](
+                             std::size_t) { pass(numbers.data(), static_cast<std::int64_t>(numbers.size), passes); });
     };
   };
-  return {{"widening and multiply-adds", make, static_cast<double>(bytes_between_meetings)}};
+  return {std::move(name), make, static_cast<double>(bytes_between_meetings)};
+}
+
+template <class T>
+void widen_and_multiply(const T* numbers, std::int64_t size, std::int64_t passes) {
+  lane sum[2][lines_at_once];
+  for (auto& row : sum)
+    for (lane& s : row) s = lane(0.0f);
+  const lane x[2] = {lane(1.0f), lane(2.0f)};
+  for (std::int64_t pass = 0; pass < passes; ++pass) {
+    walk<1>(size, [&](int k, std::int64_t i) {
+      const lane number = kernel::simd::load<arch>(numbers + i);
+      for (int row = 0; row < 2; ++row) sum[row][k] = kernel::simd::fma<arch>(number, x[row], sum[row][k]);
+    });
+    keep(numbers);
+  }
+  for (const auto& row : sum)
+    for (const lane& s : row) keep(s);
+}
+
+/// Codes of keys times two queries of 16 bits, and of values times two weights of 16 bits: half of the codes are of each.
+template <class Arch>
+void multiply_codes(const std::int8_t* codes, std::int64_t size, std::int64_t passes) {
+  namespace simd = kernel::simd;
+  constexpr std::int64_t line = 4 * simd::lanes<Arch>;
+  simd::ints<Arch> key[2][4], value[2][2][4];
+  for (auto& row : key)
+    for (auto& s : row) s = simd::ints<Arch>(0);
+  for (auto& half : value)
+    for (auto& row : half)
+      for (auto& s : row) s = simd::ints<Arch>(0);
+  const simd::word_lanes<Arch> query[2] = {simd::word_lanes<Arch>(1), simd::word_lanes<Arch>(2)};
+  const simd::words<Arch> weight[2][2] = {{simd::words<Arch>(1), simd::words<Arch>(2)},
+                                          {simd::words<Arch>(3), simd::words<Arch>(4)}};
+  for (std::int64_t pass = 0; pass < passes; ++pass) {
+    for (std::int64_t i = 0; i < size / 2; i += 2 * line) {
+      QWQ_UNROLL for (int k = 0; k < 4; ++k) {
+        const auto k_words = simd::load_wide<Arch>(codes + i + k * line / 2);
+        QWQ_UNROLL for (int r = 0; r < 2; ++r) key[r][k] = simd::add_products<Arch>(key[r][k], query[r], k_words);
+      }
+    }
+    for (std::int64_t i = size / 2; i < size; i += 4 * line) {
+      simd::words<Arch> row[4];
+      QWQ_UNROLL for (int k = 0; k < 4; ++k) row[k] = simd::load_codes<Arch>(codes + i + k * line);
+      simd::by_turns<Arch>(row);
+      QWQ_UNROLL for (int r = 0; r < 2; ++r) QWQ_UNROLL for (int half = 0; half < 2; ++half)
+          QWQ_UNROLL for (int k = 0; k < 4; ++k) value[r][half][k] =
+              simd::add_dot<Arch>(value[r][half][k], weight[r][half], row[k]);
+    }
+    keep(codes);
+  }
+  for (const auto& row : key)
+    for (const auto& s : row) keep(s);
+  for (const auto& half : value)
+    for (const auto& row : half)
+      for (const auto& s : row) keep(s);
+}
+
+}  // namespace
+
+template <class T>
+std::vector<contender> widened_peak() {
+  if constexpr (std::is_same_v<T, std::int8_t> && kernel::simd::has_word_products<arch>)
+    return {in_first_cache<T>("products of codes", multiply_codes<arch>)};
+  else
+    return {in_first_cache<T>("widening and multiply-adds", widen_and_multiply<T>)};
 }
 template std::vector<contender> widened_peak<float>();
 template std::vector<contender> widened_peak<float16>();
 template std::vector<contender> widened_peak<bfloat16>();
+template std::vector<contender> widened_peak<std::int8_t>();
 
 std::vector<contender> vnni_peak(double per_unit) {
 #if defined(__AVX512VNNI__)

@@ -27,7 +27,7 @@ inline std::vector<contender> copy_bandwidth(std::size_t bytes, double amount = 
 /// cases in operations; operations per token for those in tokens).
 std::vector<contender> fma_peak(double per_unit = 1);
 /// Multiply-adds, two for each number that is read from the first-level cache and widened to f32: bytes of such numbers.
-/// `T`: float, float16 or bfloat16.
+/// `T`: float, float16, bfloat16 or int8, whose products attention takes as integers where it can.
 template <class T>
 std::vector<contender> widened_peak();
 /// u8 x s8 dot products, in integer operations; without VNNI the f32 peak.
