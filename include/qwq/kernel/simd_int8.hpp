@@ -9,7 +9,7 @@ namespace qwq::kernel::simd {
 template <class Arch> using ints = xsimd::batch<std::int32_t, Arch>;
 
 /// Whether a machine has `add_dot` as one instruction.
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
 template <class Arch> inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
 #elif defined(__AVXVNNI__)
 template <class Arch> inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
@@ -17,47 +17,51 @@ template <class Arch> inline constexpr bool has_add_dot = detail::lanes_256<Arch
 template <class> inline constexpr bool has_add_dot = false;
 #endif
 
-#if defined(__AVX512VNNI__)
 namespace detail {
 
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
 /// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
 template <class Vector>
 Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
   return sum;
 }
+#elif defined(__AVXVNNI__)
+inline __m256i add_dot_vnni(__m256i sum, __m256i w, __m256i x) {
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
+  return sum;
+}
+#endif
+
+// Products of 16-bit integers, added in pairs without loss.
+#if defined(__SSE2__)
+inline __m128i add_pairs(__m128i a, __m128i b) { return _mm_madd_epi16(a, b); }
+#endif
+#if defined(__AVX2__)
+inline __m256i add_pairs(__m256i a, __m256i b) { return _mm256_madd_epi16(a, b); }
+#endif
+#if defined(__AVX512BW__)
+inline __m512i add_pairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
+#endif
+template <class Arch>
+concept adds_pairs = requires(typename words<Arch>::register_type r) { add_pairs(r, r); };
 
 }  // namespace detail
-#endif
 
 /// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
 template <class Arch>
 ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
-#if defined(__AVX512VNNI__)
-  if constexpr (detail::lanes_512<Arch>) return detail::add_dot_vnni<__m512i>(sum, w, x);
-#if defined(__AVX512VL__)
-  if constexpr (detail::lanes_256<Arch>) return detail::add_dot_vnni<__m256i>(sum, w, x);
-#endif
-#elif defined(__AVXVNNI__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_dpbusd_avx_epi32(sum, w, x);
-#endif
-  // Even and odd bytes as 16-bit integers, whose products are added in pairs without loss.
-#if defined(__AVX2__)
-  if constexpr (detail::lanes_256<Arch>) {
-    const __m256i wv = w, xv = x;
-    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(wv, _mm256_set1_epi16(255)),
-                                           _mm256_srai_epi16(_mm256_slli_epi16(xv, 8), 8));
-    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(wv, 8), _mm256_srai_epi16(xv, 8));
-    return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
-  }
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+  using vector = typename words<Arch>::register_type;
+  if constexpr (has_add_dot<Arch>) return detail::add_dot_vnni(vector(sum), vector(w), vector(x));
 #endif
 #if defined(__SSE2__)
-  if constexpr (detail::lanes_128<Arch>) {
-    const __m128i wv = w, xv = x;
-    const __m128i even =
-        _mm_madd_epi16(_mm_and_si128(wv, _mm_set1_epi16(255)), _mm_srai_epi16(_mm_slli_epi16(xv, 8), 8));
-    const __m128i odd = _mm_madd_epi16(_mm_srli_epi16(wv, 8), _mm_srai_epi16(xv, 8));
-    return _mm_add_epi32(sum, _mm_add_epi32(even, odd));
+  if constexpr (detail::adds_pairs<Arch>) {  // of even and of odd bytes
+    const auto signed_x = detail::reinterpret<Arch, std::int16_t>(x);
+    const auto unsigned_w = detail::reinterpret<Arch, std::uint16_t>(w);
+    const ints<Arch> even = detail::add_pairs(w & words<Arch>(0x00ff00ffu), signed_x << 8 >> 8);
+    const ints<Arch> odd = detail::add_pairs(unsigned_w >> 8, signed_x >> 8);
+    return sum + (even + odd);
   }
 #endif
   const auto signed_x = detail::reinterpret<Arch, std::int32_t>(x);
