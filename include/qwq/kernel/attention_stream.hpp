@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "qwq/kernel/append_kv.hpp"
-#include "qwq/kernel/simd_exp2.hpp"
+#include "qwq/kernel/simd_exp.hpp"
 #include "qwq/kernel/simd_int8.hpp"
 #include "qwq/kernel/simd_rows.hpp"
 #include "qwq/kernel/simd_words.hpp"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "qwq/kernel/attention_stream.hpp"
-#include "qwq/kernel/simd_exp2.hpp"
+#include "qwq/kernel/simd_exp.hpp"
 #include "qwq/kernel/simd_rows.hpp"
 #include "qwq/kernel/softmax.hpp"
 

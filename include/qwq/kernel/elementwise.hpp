@@ -4,7 +4,7 @@
 
 #include "qwq/core/view.hpp"
 #include "qwq/kernel/epilogue.hpp"
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_exp.hpp"
 
 namespace qwq::kernel {
 
@@ -18,7 +18,7 @@ template <class Arch, class F>
 
 template <class Arch>
 simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
-  return simd::batch<Arch>(1.0f) + xsimd::exp(-x);
+  return simd::batch<Arch>(1.0f) + simd::exp<Arch>(-x);
 }
 
 }  // namespace detail

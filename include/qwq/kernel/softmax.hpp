@@ -3,7 +3,7 @@
 #pragma once
 
 #include "qwq/core/view.hpp"
-#include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/simd_exp.hpp"
 
 namespace qwq::kernel {
 
@@ -27,7 +27,7 @@ float row_max(const float* x, std::int64_t n) {
 template <class Arch>
 float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
   return simd::sum<Arch>(n, [&](std::int64_t i, auto count) {
-    const auto e = xsimd::exp(simd::load_or<Arch>(x + i, count, minus_infinity) - simd::batch<Arch>(shift));
+    const auto e = simd::exp<Arch>(simd::load_or<Arch>(x + i, count, minus_infinity) - simd::batch<Arch>(shift));
     simd::store<Arch>(y + i, e, count);
     return e;
   });
