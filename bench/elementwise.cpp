@@ -1,11 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
 // Activations and norms: as fast as the memory that they go over.
 #include "limits.hpp"
+#include "qwq/kernel/broadcast.hpp"
 #include "qwq/kernel/elementwise.hpp"
+#include "qwq/kernel/int8_rows.hpp"
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/softmax.hpp"
 
 namespace qwq::bench {
+
+namespace {
+
+/// Norms in one step with the sum that they are of, and with the quantization that follows them.
+void add_joined_norms(const working_set& set) {
+  constexpr std::int64_t columns = 1024, block = 32;
+  const auto fit = [&](int matrices) {  // rows of so many matrices
+    return static_cast<std::int64_t>(set.bytes / sizeof(float)) / matrices / columns;
+  };
+  const auto matrix = [](const buffer<float>& x) {
+    return matrix_view<float>{x.data(), static_cast<std::int64_t>(x.size) / columns, columns};
+  };
+  const auto sum = [=](bool in_one) -> maker {
+    return [=, n = static_cast<std::size_t>(fit(4) * columns)](executor&) -> call {
+      const auto a = floats(n), b = floats(n, 1, 2), gain = floats(columns);
+      const auto s = make_buffer<float>(n), y = make_buffer<float>(n);
+      if (in_one) return [=] { kernel::add_norm(matrix(s), matrix(y), matrix(a), matrix(b), gain, 1e-6f); };
+      return [=] {
+        const std::int64_t all[] = {static_cast<std::int64_t>(n)};
+        kernel::add(s.data(), a.data(), b.data(), kernel::broadcast(all, all, all));
+        kernel::rms_norm(matrix(y), matrix(s), gain, 1e-6f);
+      };
+    };
+  };
+  const auto quantized = [=](bool in_one) -> maker {
+    return [=, rows = fit(2)](executor& ex) -> call {
+      const auto n = static_cast<std::size_t>(rows * columns);
+      const auto x = floats(n), y = make_buffer<float>(n), gain = floats(columns);
+      const auto memory = make_buffer<std::byte>(kernel::int8_rows::bytes(rows, columns, block));
+      const auto codes = [=] { return kernel::int8_rows(memory.data(), rows, columns, block); };
+      if (in_one) return [=, &ex] { kernel::quantize_normed_rows(ex, codes(), matrix(x), gain, 1e-6f); };
+      return [=, &ex] {
+        kernel::rms_norm(matrix(y), matrix(x), gain, 1e-6f);
+        kernel::quantize_rows(ex, codes(), matrix(y));
+      };
+    };
+  };
+  const auto shape = std::string("rows of 1024, ") + set.name;
+  add({.kernel = "add_norm",
+       .shape = shape,
+       .amount = static_cast<double>(4 * sizeof(float)) * static_cast<double>(fit(4) * columns),
+       .ours = sum(true),
+       .limits = memory_bandwidth({.reads = 2, .writes = 2}, set.bytes),
+       .peers = {{"in two steps", sum(false)}}});
+  add({.kernel = "rms_norm_int8",
+       .shape = shape,
+       .amount = static_cast<double>(sizeof(float)) * static_cast<double>(fit(2) * columns),
+       .ours = quantized(true),
+       .limits = read_bandwidth(set.bytes),
+       .peers = {{"in two steps", quantized(false)}}});
+}
+
+}  // namespace
 
 void add_cases() {
   constexpr std::size_t columns = 1024;
@@ -54,6 +109,7 @@ void add_cases() {
          .ours = norm(true),
          .limits = copy_bandwidth(set.bytes),
          .peers = {{"in two steps", norm(false)}}});
+    add_joined_norms(set);
     add({.kernel = "softmax",
          .shape = std::string("rows of 1024, ") + set.name,
          .amount = static_cast<double>(2 * sizeof(float) * rows * columns),

@@ -92,6 +92,22 @@ static_assert(is(recorded([](builder& b) {
                    norm_rope(input(b, {1, S, 2, 8}), input(b, {8}), input(b, {32, 4}), input(b, {32, 8}), position(b), 1);
                  }),
                  why::last_dimension_must_match, op::norm_rope, "[32,4]", "[32,8]"));
+static_assert(is(recorded([](builder& b) {
+                   norm_linear(input(b, {1, 8}), input(b, {8}), {{input(b, {4, 8}).id, input(b, {4, 6}).id}, 2}, 1);
+                 }),
+                 why::x_and_weight_differ_in_columns, op::norm_linear, "[1,8]", "[4,6]"));
+static_assert(is(recorded([](builder& b) {
+                   norm_linear(input(b, {1, 8}), input(b, {6}), {{input(b, {4, 8}).id}, 1}, 1);
+                 }),
+                 why::last_dimension_must_match, op::norm_linear, "[8]", "[6]"));
+static_assert(is(recorded([](builder& b) {
+                   norm_gated_linear(input(b, {1, 8}), input(b, {8}), input(b, {4, 8}), input(b, {5, 8}), 1);
+                 }),
+                 why::shapes_do_not_broadcast, op::norm_gated_linear, "[4,8]", "[5,8]"));
+static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {8}), input(b, {8}), 1); }),
+                 why::shapes_do_not_broadcast, op::add_norm, "[1,8]", "[8]"));
+static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {1, 8}), input(b, {6}), 1); }),
+                 why::last_dimension_must_match, op::add_norm, "[8]", "[6]"));
 static_assert(is(recorded([](builder& b) { kv_append(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b)); }),
                  why::last_dimension_must_match, op::kv_append, "[1,sequence_length,2,8]", "[1,sequence_length,3,8]"));
 static_assert(is(recorded([](builder& b) {

@@ -123,6 +123,17 @@ constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
 constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
 constexpr expr linear_add(expr x, expr w, expr residual) { return apply(op::linear_add, {}, x, w, residual); }
 constexpr expr gated_linear(expr x, expr gate, expr up) { return apply(op::gated_linear, {}, x, gate, up); }
+constexpr expr norm_linear(expr x, expr gain, const arguments& weights, double eps) {
+  arguments args{{x.id, gain.id}, 2};
+  for (const node_id w : weights) args.push_back(w);
+  return {x.b, x.b->add(op::norm_linear, args, {.value = eps, .ints = {}, .type = {}})};
+}
+constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
+  return apply(op::norm_gated_linear, {.value = eps, .ints = {}, .type = {}}, x, gain, gate, up);
+}
+constexpr expr add_norm(expr a, expr b, expr gain, double eps) {
+  return apply(op::add_norm, {.value = eps, .ints = {}, .type = {}}, a, b, gain);
+}
 constexpr expr reshape(expr x, const shape& dims) {
   return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
 }

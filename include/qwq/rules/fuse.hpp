@@ -47,9 +47,9 @@ inline constexpr rule fuse_norm_linear{
     [](match& m) {
       builder& b = m.graph();
       const auto readers = m.readers();
-      arguments args = m.root().args;
-      for (const node_id id : readers) args.push_back(b[id].args[1]);
-      const expr made{&b, b.add(op::norm_linear, args, m.root().attr)};
+      arguments weights;
+      for (const node_id id : readers) weights.push_back(b[id].args[1]);
+      const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
       for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
         b.module = b[readers[i]].name;
         m.replace(readers[i], result(made, static_cast<std::int32_t>(i), b[readers[i]].type));
@@ -63,10 +63,10 @@ inline constexpr rule fuse_norm_gate_up{
     "fuse_gate_up", swiglu(match_op(op::result, var('n')).as('g'), match_op(op::result, var('n')).as('u')),
     [](match& m) {
       const node n = m(var('n'));
-      const auto weight = [&](char of) { return n.args[2 + static_cast<std::size_t>(m(var(of)).attr.ints[0])]; };
-      const arguments args{{n.args[0], n.args[1], weight('g'), weight('u')}, 4};
-      const expr made{&m.graph(), m.graph().add(op::norm_gated_linear, args, n.attr)};
-      return result(made, 0, m.root().type);
+      const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
+      const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
+      return result(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
+                    m.root().type);
     },
     [](const match& m) { return m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4; }};
 
@@ -77,7 +77,7 @@ inline constexpr rule fuse_residual_norm{
       builder& b = m.graph();
       const node norm = m.root();
       b.module = m(var('s')).name;
-      const expr sum = apply(op::add_norm, norm.attr, m[var('a')], m[var('b')], m[var('w')]);
+      const expr sum = add_norm(m[var('a')], m[var('b')], m[var('w')], norm.attr.value);
       m.replace(var('s'), sum);
       b.module = norm.name;
       return result(sum, 0, norm.type);
