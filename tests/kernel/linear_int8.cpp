@@ -96,7 +96,7 @@ void check(const shape& s, std::int64_t block) {
 
 TEST_CASE("sums are those of integers, scaled") {
   for (const shape& s : shapes) {
-    for (const std::int64_t block : {16, 32, 128}) {
+    for (const std::int64_t block : {16, 32, 128, 512}) {
       check<4>(s, block);
       check<8>(s, block);
     }

@@ -9,9 +9,9 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations that are multiplied with a panel at a time, and words of codes along K that a panel has at most:
-/// 32 KB, which stay in the first cache.
-inline constexpr std::int64_t block_rows = 128, panel_k = 256;
+/// Rows of activations that are multiplied with panels at a time, and the bytes of those, which stay in the first cache
+/// beside sums and activations.
+inline constexpr std::int64_t block_rows = 128, byte_panels_size = 16384;
 
 /// The bytes of a block of 4-bit codes.
 template <class Arch>
@@ -120,15 +120,21 @@ void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::i
   }
 }
 
+/// Whether there is memory for the bytes of a block.
+template <class Arch, int Bits>
+bool has_byte_panels(const packed_weight<Bits>& w) {
+  return Bits == 8 || w.block * panels_n<Arch> <= byte_panels_size;
+}
+
 /// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
-/// b0 is the first. Where w has no other panel beside p, that is there twice. `memory` holds panel_k * panel_n floats.
+/// b0 is the first. Where w has no other panel beside p, that is there twice. 4-bit codes are spread to `memory`.
 template <class Arch, int Bits, class F>
 void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
   using packed = packed_weight<Bits>;
   const std::byte* const panel = w.panel(p);
   const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
   const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
-  const std::int64_t at_a_time = std::max<std::int64_t>(panel_k * panel_n * 4 / (bytes * panels_n<Arch> / panel_n), 1);
+  const std::int64_t at_a_time = std::max<std::int64_t>(byte_panels_size / (w.block * panels_n<Arch>), 1);
   for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
     const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
     const std::byte* const first = panel + b0 * w.block_bytes();
@@ -161,7 +167,7 @@ void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byt
 template <class Arch, int Bits, class F>
 void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_rows * int8_sums_stride];
-  alignas(64) std::byte memory[panel_k * panel_n * 4];
+  alignas(64) std::byte memory[byte_panels_size];
   for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
     const std::int64_t i1 = std::min(i0 + block_rows, x.rows);
     if (w.cols == 0) std::fill_n(sums, block_rows * int8_sums_stride, 0.0f);
@@ -195,7 +201,7 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 template <class Arch = xsimd::default_arch, int Bits>
 void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& finish) {
   detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-    if (x.rows < detail::few_rows)
+    if (x.rows < detail::few_rows || !detail::has_byte_panels<Arch>(w))
       detail::for_each_row<Arch>(x, w, j0, j1, finish);
     else
       detail::for_each_sums<Arch>(x, w, j0, j1, finish);
