@@ -6,11 +6,12 @@ Writes compare.json, compare.txt (the table, which is also printed) and compare.
   {"machine": ..., "rows": [{"kernel", "shape", "threads", "unit", "ours", "limit", "limited_by", "percent_of_limit",
                              "peers": {...}}]}
 
-Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--node NODE --onnxruntime DIR [--models DIR]]
-                  [--torch PYTHON] BENCHMARK...
+Usage: compare.py --out DIR [--filter REGEX] [--quick] [--first] [--merge] [--models DIR] [--node NODE --onnxruntime DIR]
+                  [--torch PYTHON] [--ggml PYTHON] [--llama LLAMA_BENCH --gguf PYTHON] BENCHMARK...
        compare.py --out DIR --readme README.md      (its table is made again from DIR/compare.json)
 """
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -54,9 +55,12 @@ def run_family(program, flags):
     return report["context"]["machine"], rows
 
 
-def processors(threads):
-    """The processors that a peer gets: as a case of ours, the last one for one thread."""
-    return sorted(os.sched_getaffinity(0))[-threads:]
+def run_pinned(command, threads, question=None):
+    """What a peer prints, with as many threads and as a case of ours: on the last processor for one thread."""
+    limited = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=True, env=limited,
+                          preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:]))
+    return done.stdout
 
 
 def run_peer(command, rows, quick):
@@ -64,32 +68,48 @@ def run_peer(command, rows, quick):
     for threads in sorted({row["threads"] for row in rows}):
         mine = {key(row): row for row in rows if row["threads"] == threads}
         question = json.dumps({"quick": quick, "rows": [dict(zip(KEY, k)) for k in mine]})
-        limited = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=True, env=limited,
-                              preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
-        for answer in json.loads(done.stdout):
+        for answer in json.loads(run_pinned(command, threads, question)):
             row = mine[key(answer)]
             row["peers"][answer["peer"]] = row["amount"] / answer["seconds"] * SCALE[row["unit"]]
 
 
-def run_models(node, onnxruntime, models, rows, quick):
-    """Adds what ONNX Runtime makes of the same models, which are in models/<model>_<type>."""
+def ask_onnxruntime(node, modules, model, kind, models, threads, prompts, quick):
+    """Tokens per second of a model that was emitted into models/<model>_<type>: a dictionary by tokens of the prompt."""
+    folder = models / f"{model}_{kind}"
+    if not folder.exists():
+        return None
+    command = [node, HERE / "peers" / "ort_model.mjs", modules, folder, str(threads), ",".join(prompts)] + ["quick"] * quick
+    answer = json.loads(run_pinned(command, threads))
+    return answer["peer"], answer["tokens_per_second"]
+
+
+def ask_llama(llama_bench, python, model, kind, models, threads, prompts, quick):
+    """As above, of random weights in models/<model>_<type>.gguf, which is written when it is missing."""
+    config = HERE.parent / "examples" / "exporters" / model / "config.json"
+    if kind not in ("int8", "int4") or not config.exists():
+        return None
+    file = models / f"{model}_{kind}.gguf"
+    if not file.exists():
+        subprocess.run([python, HERE / "peers" / "gguf_model.py", kind, file], input=config.read_bytes(), check=True)
+    sizes = ["-p", ",".join(tokens for tokens in prompts if tokens != "1") or "0", "-n", "16" if "1" in prompts else "0"]
+    command = [llama_bench, "-m", file, "-t", str(threads), *sizes, "-r", "1" if quick else "2", "--no-warmup", "-o", "json"]
+    answers = json.loads(run_pinned(command, threads))
+    return "llama.cpp", {str(one["n_prompt"] or 1): max(one["samples_ts"]) for one in answers}
+
+
+def run_models(ask, models, rows, quick):
+    """Adds what a peer makes of models of the same shape."""
     asked = {}
     for row in rows:
         match = re.fullmatch(r"model_(decode|prefill_(\d+))_([a-z0-9]+)(_a8)?", row["kernel"])
         if match:
-            folder = models / f"{row['shape']}_{match[3]}"
-            asked.setdefault((folder, row["threads"]), []).append((match[2] or "1", row))
-    for (folder, threads), mine in asked.items():
-        if not folder.exists():
-            continue
-        prompts = ",".join(sorted({tokens for tokens, _ in mine}, key=int))
-        done = subprocess.run([node, HERE / "peers" / "ort_model.mjs", onnxruntime, folder, str(threads), prompts] + ["quick"] * quick,
-                              stdout=subprocess.PIPE, text=True, check=True,
-                              preexec_fn=lambda: os.sched_setaffinity(0, processors(threads)))
-        answer = json.loads(done.stdout)
+            asked.setdefault((row["shape"], match[3], row["threads"]), []).append((match[2] or "1", row))
+    for (model, kind, threads), mine in asked.items():
+        prompts = sorted({tokens for tokens, _ in mine}, key=int)
+        peer, speeds = ask(model, kind, models, threads, prompts, quick) or (None, {})
         for tokens, row in mine:
-            row["peers"][answer["peer"]] = answer["tokens_per_second"][tokens]
+            if tokens in speeds:
+                row["peers"][peer] = speeds[tokens]
 
 
 def figure(value):
@@ -182,8 +202,11 @@ def main():
     arguments.add_argument("--merge", action="store_true", help="keep the rows of an earlier run that this one lacks")
     arguments.add_argument("--node", help="times ONNX Runtime too")
     arguments.add_argument("--onnxruntime", help="a folder that has onnxruntime-node in its node_modules")
-    arguments.add_argument("--models", type=pathlib.Path, help="a folder of emitted models, for ONNX Runtime")
+    arguments.add_argument("--models", type=pathlib.Path, help="a folder of models for peers")
     arguments.add_argument("--torch", help="a Python that has torch")
+    arguments.add_argument("--ggml", help="a Python that finds libggml")
+    arguments.add_argument("--llama", help="llama-bench")
+    arguments.add_argument("--gguf", default=sys.executable, help="a Python that has gguf, for the models of llama-bench")
     arguments.add_argument("--readme", type=pathlib.Path)
     a = arguments.parse_args()
 
@@ -198,10 +221,13 @@ def main():
         machine = found_machine or machine
         if a.node and found:
             run_peer([a.node, HERE / "peers" / "ort.mjs", a.onnxruntime], found, a.quick)
-            if a.models:
-                run_models(a.node, a.onnxruntime, a.models, found, a.quick)
-        if a.torch and found:
-            run_peer([a.torch, HERE / "peers" / "torch_peer.py"], found, a.quick)
+        for python, script in ((a.torch, "torch_peer.py"), (a.ggml, "ggml_peer.py")):
+            if python and found:
+                run_peer([python, HERE / "peers" / script], found, a.quick)
+        if a.models and a.node:
+            run_models(functools.partial(ask_onnxruntime, a.node, a.onnxruntime), a.models, found, a.quick)
+        if a.models and a.llama:
+            run_models(functools.partial(ask_llama, a.llama, a.gguf), a.models, found, a.quick)
         rows += found
     if not rows:
         sys.exit(f"compare.py: no benchmark matches '{a.filter}'")

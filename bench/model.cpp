@@ -123,12 +123,14 @@ void add_target(const std::string& suffix, std::span<const std::size_t> prompts)
 void add_cases() {
   static constexpr std::size_t prompts[] = {64, 512};
   constexpr auto short_ones = std::span(prompts).first(1), all = small ? std::span(prompts) : short_ones;
-  add_target<onnx_genai>("", all);
+  constexpr bool quantized = scheme::types.quantizes();
+  constexpr auto fastest = quantized ? kernel::activation_mode::int8 : kernel::activation_mode::f32;
+  if constexpr (small) {
+    add_target<onnx_genai>("", all);
+    add_target<unfused<onnx_genai>, fastest>(quantized ? "_a8_unfused" : "_unfused", short_ones);
+  }
   // Activations in int8, as MatMulNBits has them at accuracy level 4.
-  constexpr auto fastest = scheme::types.quantizes() ? kernel::activation_mode::int8 : kernel::activation_mode::f32;
-  if constexpr (scheme::types.quantizes()) add_target<onnx_genai, fastest>("_a8", all);
-  if constexpr (small)
-    add_target<unfused<onnx_genai>, fastest>(scheme::types.quantizes() ? "_a8_unfused" : "_unfused", short_ones);
+  if constexpr (quantized) add_target<onnx_genai, fastest>("_a8", all);
 }
 
 }  // namespace qwq::bench
