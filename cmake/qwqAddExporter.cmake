@@ -78,7 +78,7 @@ function(qwq_add_exporter name)
     set(exporter_STATIC_LENGTH ${config_max_position_embeddings})
   endif()
   qwq_list_targets()
-  # One translation unit for each scheme, with all of its targets: what they include is most of what they cost.
+  # One source for each scheme, with all of its targets.
   list(REMOVE_DUPLICATES pairs)
   set(sources ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp)
   set(schemes "")
@@ -126,7 +126,8 @@ function(qwq_add_exporter name)
     target_compile_options(qwq_exporter_main PRIVATE ${QWQ_NATIVE_OPTIONS} $<$<CONFIG:>:-O2>)
   endif()
   add_executable(${name} ${sources} $<TARGET_OBJECTS:qwq_exporter_main>)
-  set_target_properties(${name} PROPERTIES QWQ_PAIRS "${pairs}")
+  # What schemes include and share is most of what they cost: some at a time are compiled together, as memory allows.
+  set_target_properties(${name} PROPERTIES QWQ_PAIRS "${pairs}" UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 3)
   list(REMOVE_DUPLICATES components)
   list(TRANSFORM components PREPEND qwq::)
   target_link_libraries(${name} PRIVATE qwq::exporter ${components})
