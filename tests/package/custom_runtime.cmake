@@ -19,7 +19,8 @@ else()
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${SCRATCH}/prefix)
   set(from -DCMAKE_PREFIX_PATH=${SCRATCH}/prefix)
 endif()
-run(${CMAKE_COMMAND} -S ${SOURCE}/examples/custom_runtime -B ${SCRATCH}/build -DCMAKE_CXX_COMPILER=${COMPILER} ${from})
+run(${CMAKE_COMMAND} -S ${SOURCE}/examples/custom_runtime -B ${SCRATCH}/build -DCMAKE_CXX_COMPILER=${COMPILER}
+    -DCMAKE_CXX_FLAGS_RELEASE=-O1 ${from})
 run(${CMAKE_COMMAND} --build ${SCRATCH}/build --target ${targets})
 
 set(texts "The capital of France is" "A baby dog is called a")
