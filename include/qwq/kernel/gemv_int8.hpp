@@ -19,16 +19,6 @@ simd::words<Arch> broadcast_word(const std::int8_t* x) {
   return simd::words<Arch>(word);
 }
 
-/// The two words of unsigned bytes in a word of 4-bit codes.
-template <class Arch>
-simd::words<Arch> low_codes(simd::words<Arch> w) {
-  return w & simd::words<Arch>(0x0f0f0f0fu);
-}
-template <class Arch>
-simd::words<Arch> high_codes(simd::words<Arch> w) {
-  return w >> 4 & simd::words<Arch>(0x0f0f0f0fu);
-}
-
 /// A row of integers: some rows of int8_rows, digits to base 256 from the lowest on, which has the scales. With one
 /// digit it is a row of int8 activations.
 struct digit_row {
@@ -79,8 +69,8 @@ QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row&
     if constexpr (Bits == 8) {
       add(at, [](words four) QWQ_INLINE { return four; });
     } else {
-      add(at, [](words eight) QWQ_INLINE { return low_codes<Arch>(eight); });
-      add(at + 4, [](words eight) QWQ_INLINE { return high_codes<Arch>(eight); });
+      add(at, [](words eight) QWQ_INLINE { return simd::low_codes<Arch>(eight); });
+      add(at + 4, [](words eight) QWQ_INLINE { return simd::high_codes<Arch>(eight); });
     }
     codes += panel_n * 4;
     at += packed::per_word;
@@ -104,14 +94,20 @@ void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const pa
   const std::int64_t panel_bytes = w.panel_bytes();
   simd::batch<Arch> total[P][V];
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
-  for (std::int64_t b = 0; b < w.blocks(); ++b, panel += w.block_bytes()) {
-    const std::int64_t inside = std::min(w.block, w.cols - b * w.block);
-    for (std::int64_t k = 0; k < inside; k += block, x.codes += block, ++x.sums, ++x.scales) {
-      const std::byte* const scales = panel + first * 4;
-      const std::byte* const codes = scales + packed::scale_bytes + k * panel_n * Bits / 8;
-      QWQ_UNROLL for (int p = 0; p < P; p += together)
-          add_block<Arch, Bits, Digits, together>(total + p, x, std::min(block, w.block - k), codes + p * panel_bytes,
-                                                  scales + p * panel_bytes, panel_bytes);
+  const std::byte* codes = panel + packed::scale_bytes + first * 4;
+  std::int64_t left = w.block;  // of the block of w
+  for (std::int64_t b = 0; b < x.blocks; ++b, x.codes += block, ++x.sums, ++x.scales) {
+    const std::int64_t depth = std::min(block, left);
+    const std::byte* const scales = panel + first * 4;
+    QWQ_UNROLL for (int p = 0; p < P; p += together)
+        add_block<Arch, Bits, Digits, together>(total + p, x, depth, codes + p * panel_bytes, scales + p * panel_bytes,
+                                                panel_bytes);
+    codes += depth * panel_n * Bits / 8;
+    left -= depth;
+    if (left == 0) {
+      panel += w.block_bytes();
+      codes += packed::scale_bytes;
+      left = w.block;
     }
   }
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)

@@ -19,8 +19,8 @@ void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
   for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
     for (std::int64_t j = 0; j < panel_n; j += simd::lanes<Arch>) {
       const auto word = simd::load_words<Arch>(from + j * 4);
-      low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
-      high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
+      simd::low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
+      simd::high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
     }
 }
 

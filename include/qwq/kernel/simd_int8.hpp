@@ -72,4 +72,19 @@ ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
   return sum;
 }
 
+/// The two words of unsigned bytes in a word of 4-bit codes.
+template <class Arch>
+words<Arch> low_codes(words<Arch> w) {
+  return w & words<Arch>(0x0f0f0f0fu);
+}
+template <class Arch>
+words<Arch> high_codes(words<Arch> w) {
+#if defined(__GFNI__) && defined(__AVX512F__)
+  // Bits 4 to 7 of each byte, by a matrix that shifts.
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_gf2p8affine_epi64_epi8(w, _mm512_set1_epi64(0x1020408000000000), 0);
+#endif
+  return w >> 4 & words<Arch>(0x0f0f0f0fu);
+}
+
 }  // namespace qwq::kernel::simd
