@@ -100,21 +100,18 @@ QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const strea
 
 /// The same of codes, in units of queries and of keys.
 template <class Arch, int R, int N, class Dim>
-QWQ_INLINE inline void multiply_key_words(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
+QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], const stream_query<Arch>* query,
                                           const std::int8_t* const (&key)[N], Dim head_dim) {
-  simd::int_lanes<Arch> total[R][N];
-  QWQ_UNROLL for (auto& row : total) QWQ_UNROLL for (auto& t : row) t = simd::int_lanes<Arch>(0);
+  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::int_lanes<Arch>(0);
   strips_of_head<Arch, 2 * simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
     simd::word_lanes<Arch> q[R];
     QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::word_lanes<Arch>::load_unaligned(query[r].words + d);
     QWQ_UNROLL for (int n = 0; n < N; ++n) {
       fetch_ahead(key[n] + d, d);
       const auto k = simd::load_wide<Arch>(key[n] + d, count);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) total[r][n] = simd::add_products<Arch>(total[r][n], q[r], k);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::add_products<Arch>(sum[r][n], q[r], k);
     }
   });
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int n = 0; n < N; ++n) sum[r][n] =
-      xsimd::to_float(total[r][n]);
 }
 
 /// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
@@ -127,7 +124,7 @@ void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const s
   for (std::int64_t i = 0; i < range.count; i += width) {
     simd::batch<Arch> quads[R][width / 4];
     QWQ_UNROLL for (int n = 0; n < width; n += at_once) {
-      simd::batch<Arch> sum[R][at_once];
+      std::conditional_t<as_words<Arch, T>, simd::int_lanes<Arch>, simd::batch<Arch>> sum[R][at_once];
       const T* keys[at_once];
       QWQ_UNROLL for (int m = 0; m < at_once; m += 4) {
         const T* rows[4];
@@ -330,10 +327,18 @@ void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> val
   alignas(64) stream_scores score[R];
   alignas(64) float key_scales[stream_block], value_scales[stream_block];
   const auto in_order = [&](float* to, const float* scales) {
-    for (std::int64_t i = 0; i < stream_block && i < range.count + simd::lanes<Arch>; i += 4) {
-      const float* of[4];
-      range.order.four(of, scales, std::integral_constant<std::int64_t, 1>{}, range.first + i);
-      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) to[i + k] = *of[k];
+    constexpr std::int64_t width = simd::lanes<Arch>;
+    const stream_order& order = range.order;
+    for (std::int64_t i = 0; i < range.count; i += width) {
+      const std::int64_t first = range.first + i;
+      if (first + width <= 4 * order.run)
+        simd::store<Arch>(to + i, simd::load_by_turns<Arch>(scales + first / 4, order.run));
+      else
+        for (std::int64_t k = 0; k < width; k += 4) {
+          const float* of[4];
+          order.four(of, scales, std::integral_constant<std::int64_t, 1>{}, first + k);
+          for (std::int64_t n = 0; n < 4; ++n) to[i + k + n] = *of[n];
+        }
     }
     return to;
   };

@@ -66,6 +66,23 @@ batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
   return load<Arch>(out);
 }
 
+/// Lane 4i + k is p[k * stride + i].
+template <class Arch>
+batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + stride), 1);
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 2 * stride), 2);
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 3 * stride), 3);
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
+  }
+#endif
+  float lane[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = p[i % 4 * stride + i / 4];
+  return load<Arch>(lane);
+}
+
 /// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
 template <class Arch>
 void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,

@@ -22,6 +22,9 @@ word_lanes<Arch> load_wide(const std::int8_t* p);
 /// Each lane of `sum` plus the products of two neighbours of a and b.
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
+/// `add_quads` of sums of products, as f32.
+template <class Arch>
+batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d);
 /// As many codes as a batch has bytes.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p);
@@ -65,6 +68,12 @@ int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes
   __m512i total = sum;  // in assembly for the reason that `add_dot` has
   asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
   return total;
+}
+template <class Arch>
+batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)));
 }
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p) {
