@@ -58,7 +58,7 @@ async function seconds({graph, feeds, ops, share = {}, turns = 1}, threads) {
   const fetches = {};
   for (const [output] of graph.outputs) fetches[output] = share[output] ? feeds[share[output]] : null;
   const until = Date.now() + (quick ? 20 : 400);
-  for (let i = 0; i < 5 || Date.now() < until; ++i) await session.run(feeds, fetches);
+  for (let i = 0; i < 3 || Date.now() < until; ++i) await session.run(feeds, fetches);
   session.endProfiling();
   await session.release();
   const profile = path.join(scratch, fs.readdirSync(scratch).find((name) => name.startsWith('profile')));

@@ -22,10 +22,9 @@ def best_seconds(f, turns, quick):
     f()
     start = time.perf_counter()
     f()
-    once = max(time.perf_counter() - start, 1e-7)
-    calls, samples = max(turns, round(2e-3 / once)), 2 if quick else 15
-    best = float("inf")
-    for _ in range(samples):
+    best = time.perf_counter() - start
+    calls, until = max(turns, round(2e-3 / best)), start + (0.02 if quick else 0.4)
+    while time.perf_counter() < until:
         start = time.perf_counter()
         for _ in range(calls):
             f()
