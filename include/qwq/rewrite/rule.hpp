@@ -39,6 +39,7 @@ class match {
   /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
   /// themselves).
   constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
+  /// The same for a node, such as one of `readers`.
   constexpr void replace(node_id value, expr by) { replaced_.push_back({value, by.id}); }
 
   /// One value that is read in place of another.
