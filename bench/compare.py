@@ -167,9 +167,10 @@ def as_svg(machine, rows):
 # What the README shows, as kernel, shape and threads; all else is in compare.txt.
 IN_README = re.compile(r"(fake_quant_(u8|u16|i8_row)|group_int4|observer_(minmax|histogram)) .*, (64 KB|256 MB) 1|"
                        r"attention_decode_(f32|f16|int8) .* 1|attention_prefill_\d+_f32 .* 1|"
-                       r"gemm_(f32|int8|int4_g32)_m\d+ 1024x3072 1|gemv_(f32|int8|int4_g32)(_int8_activations)? 1024x3072 \d|"
+                       r"gemm_(f32|int8|int4_g32)_m\d+ 1024x3072 1|gemv_(f32|int8|int4_g32)(_int8_activations)? 1024x3072 1|"
+                       r"gemv_(f32|(int8|int4_g32)_int8_activations) 1024x3072 2|"
                        r"model_(decode|prefill_\d+)_(f32|int[48](_a8)?) qwen3-0.6b 2|model_decode_(f32|int[48]_a8) qwen3-0.6b 1|"
-                       r"model_(decode|prefill_64)_(f32|int8_a8)_unfused qwen3-0.6b 2|model_decode_int[48]_a8 qwen3-(1.7b|4b) 2")
+                       r"model_(decode|prefill_64)_int8_a8_unfused qwen3-0.6b 2|model_decode_int[48]_a8 qwen3-(1.7b|4b) 2")
 BEGIN, END = "<!-- bench/compare.py: begin -->\n", "<!-- bench/compare.py: end -->"
 
 
