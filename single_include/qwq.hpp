@@ -2895,6 +2895,14 @@ void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
 
 namespace detail {
 
+/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
+/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
+template <class T>
+QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
+  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
+}
+
 /// Calls f with whether to stream `count` elements to y, as a constant.
 template <class Arch, class To, class F>
 void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
@@ -4036,28 +4044,34 @@ packed_row<Bits> weight_row(const packed_weight<Bits>& w, std::int64_t j) {
 
 namespace qwq::kernel::detail {
 
-/// sums[j] = x . w[j0 + j] for N rows of a float weight.
+/// sums[j * apart] = x . w[j0 + j * apart] for N rows of a float weight.
 template <class Arch, int N, class T>
-void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0) {
+void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t apart) {
   simd::batch<Arch> sum[N];
   QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] = simd::batch<Arch>(0.0f);
   const auto add = [&](std::int64_t k, auto count) QWQ_INLINE {
     const auto v = simd::load<Arch>(x + k, count);
-    QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] =
-        simd::fma<Arch>(v, simd::load<Arch>(w.row(j0 + j) + k, count), sum[j]);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) {
+      const auto* const from = w.row(j0 + j * apart) + k;
+      fetch_ahead(from, k);
+      sum[j] = simd::fma<Arch>(v, simd::load<Arch>(from, count), sum[j]);
+    }
   };
   std::int64_t k = 0;
   for (; k + simd::lanes<Arch> <= w.cols; k += simd::lanes<Arch>) add(k, simd::whole{});
   if (k < w.cols) add(k, w.cols - k);
-  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j] = simd::reduce_add<Arch>(sum[j]);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
 }
 
-/// sums[j - j0] = x . w[j] for outputs [j0, j1).
+/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
+/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
 template <class Arch, class T>
 void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
-  std::int64_t j = j0;
-  for (; j + 4 <= j1; j += 4) dot_rows<Arch, 4>(sums + j - j0, x, w, j);
-  for (; j < j1; ++j) dot_rows<Arch, 1>(sums + j - j0, x, w, j);
+  const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
+  std::int64_t j = 4 * run;
+  for (std::int64_t i = 0; i < run; ++i) dot_rows<Arch, 4>(sums + i, x, w, j0 + i, run);
+  for (; j + 4 <= count; j += 4) dot_rows<Arch, 4>(sums + j, x, w, j0 + j, 1);
+  for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
 }
 
 /// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
@@ -6227,14 +6241,6 @@ struct stream_query {
 template <class Arch, class T> inline constexpr bool as_words = is_kv_code<T> && simd::has_word_products<Arch>;
 
 using stream_scores = float[stream_block];
-
-/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
-/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
-template <class T>
-QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
-  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
-    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
-}
 
 /// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
 /// is left over comes last.

@@ -9,6 +9,7 @@
 #include "qwq/kernel/simd_exp.hpp"
 #include "qwq/kernel/simd_int8.hpp"
 #include "qwq/kernel/simd_rows.hpp"
+#include "qwq/kernel/simd_walk.hpp"
 #include "qwq/kernel/simd_words.hpp"
 #include "qwq/kernel/softmax.hpp"
 
@@ -38,14 +39,6 @@ struct stream_query {
 template <class Arch, class T> inline constexpr bool as_words = is_kv_code<T> && simd::has_word_products<Arch>;
 
 using stream_scores = float[stream_block];
-
-/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
-/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
-template <class T>
-QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
-  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
-    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
-}
 
 /// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
 /// is left over comes last.

@@ -3,32 +3,39 @@
 #pragma once
 
 #include "qwq/kernel/simd_codes.hpp"
+#include "qwq/kernel/simd_walk.hpp"
 #include "qwq/kernel/weight_row.hpp"
 
 namespace qwq::kernel::detail {
 
-/// sums[j] = x . w[j0 + j] for N rows of a float weight.
+/// sums[j * apart] = x . w[j0 + j * apart] for N rows of a float weight.
 template <class Arch, int N, class T>
-void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0) {
+void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t apart) {
   simd::batch<Arch> sum[N];
   QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] = simd::batch<Arch>(0.0f);
   const auto add = [&](std::int64_t k, auto count) QWQ_INLINE {
     const auto v = simd::load<Arch>(x + k, count);
-    QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] =
-        simd::fma<Arch>(v, simd::load<Arch>(w.row(j0 + j) + k, count), sum[j]);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) {
+      const auto* const from = w.row(j0 + j * apart) + k;
+      fetch_ahead(from, k);
+      sum[j] = simd::fma<Arch>(v, simd::load<Arch>(from, count), sum[j]);
+    }
   };
   std::int64_t k = 0;
   for (; k + simd::lanes<Arch> <= w.cols; k += simd::lanes<Arch>) add(k, simd::whole{});
   if (k < w.cols) add(k, w.cols - k);
-  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j] = simd::reduce_add<Arch>(sum[j]);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
 }
 
-/// sums[j - j0] = x . w[j] for outputs [j0, j1).
+/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
+/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
 template <class Arch, class T>
 void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
-  std::int64_t j = j0;
-  for (; j + 4 <= j1; j += 4) dot_rows<Arch, 4>(sums + j - j0, x, w, j);
-  for (; j < j1; ++j) dot_rows<Arch, 1>(sums + j - j0, x, w, j);
+  const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
+  std::int64_t j = 4 * run;
+  for (std::int64_t i = 0; i < run; ++i) dot_rows<Arch, 4>(sums + i, x, w, j0 + i, run);
+  for (; j + 4 <= count; j += 4) dot_rows<Arch, 4>(sums + j, x, w, j0 + j, 1);
+  for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
 }
 
 /// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone

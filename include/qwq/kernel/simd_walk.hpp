@@ -111,6 +111,14 @@ void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
 
 namespace detail {
 
+/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
+/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
+template <class T>
+QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
+  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
+}
+
 /// Calls f with whether to stream `count` elements to y, as a constant.
 template <class Arch, class To, class F>
 void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
