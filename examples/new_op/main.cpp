@@ -34,7 +34,7 @@ struct qwq::custom_kernel<soft_cap> {
 using qwen = qwq::qwen3<qwq::qwen3_config{1280, 128, 384, 6, 4, 2, 64, 1024, 1e-6, 1e6, true}>;
 struct capped_qwen : qwen {
   template <std::int64_t Rows>
-  struct lm_head : qwen::lm_head<Rows> {
+  struct capped_head : qwen::lm_head<Rows> {
     static constexpr auto value = [] {
       auto g = qwen::lm_head<Rows>::value;
       qwq::builder b{g};
@@ -44,6 +44,8 @@ struct capped_qwen : qwen {
       return g;
     }();
   };
+  template <std::int64_t Rows, qwq::dtype Cache>
+  using part_types = qwq::type_list<embedding<Rows>, decoder_layer<Rows, Cache>, final_norm<Rows>, capped_head<Rows>>;
 };
 
 // A target that can write it, as a node of a domain of its own. Without the row, emit does not compile.

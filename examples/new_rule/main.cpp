@@ -13,14 +13,14 @@ using namespace qwq;
 // attention(rope(rms_norm(x, w)), ..., scale) = attention(rope(rms_norm(x, scale * w)), ..., 1), for engines whose
 // attention has no scale: rotation is linear, so the scale can be part of the norm's gain. A rule has a name for the trace,
 // what to look for, what to read instead, and the condition under which it may.
-constexpr pattern x = var('x'), w = var('w'), cos_table = var('c'), sin_table = var('s'), position = var('p');
+constexpr pattern x = var('x'), w = var('w'), cosines = var('c'), sines = var('s'), position = var('p');
 constexpr pattern keys = var('k'), values = var('v'), norm = rms_norm(x, w).as('n');
 constexpr rule scale_into_q_norm{
-    "scale_into_q_norm", attention(rope(norm, cos_table, sin_table, position), keys, values, position),
+    "scale_into_q_norm", attention(rope(norm, cosines, sines), keys, values, position),
     [](match& m) {
-      const node old = m(w);
-      const expr gain = leaf(m.graph(), op::weight, old.name, old.type, old.attr.value * m.root().attr.value);
-      const expr q = rope(rms_norm(m[x], gain, m(norm).attr.value), m[cos_table], m[sin_table], m[position]);
+      const expr gain = leaf_like(m.graph(), m(w), m(w).type);  // the same weight, read with another multiplier
+      m.graph()[gain.id].attr.value *= m.root().attr.value;
+      const expr q = rope(rms_norm(m[x], gain, m(norm).attr.value), m[cosines], m[sines]);
       return attention(q, m[keys], m[values], m[position], 1.0);
     },
     [](const match& m) { return m.root().attr.value != 1.0 && m(w).kind == op::weight; }};
@@ -32,7 +32,7 @@ struct without_scale : native<> {
 };
 
 using model = qwen3<qwen3_config{1280, 128, 384, 6, 4, 2, 64, 1024, 1e-6, 1e6, true}>;
-using rewritten_layer = program<model, without_scale, f32, 1>::layer;
+using rewritten_layer = program<model, without_scale, f32, 1>::first<stage::layers>;
 static_assert(rewritten_layer::fired.count("scale_into_q_norm") == 1);
 
 int main(int argc, char** argv) try {

@@ -43,6 +43,9 @@ constexpr std::size_t slot = [] {
   return i;
 }();
 static_assert(layer::slots[slot].type == qwq::dtype::u16);
+// In the model's list of parts, its first layer comes after the embedding.
+constexpr std::size_t layer_0 = 1;
+static_assert(model::parts[layer_0].of == qwq::stage::layers && model::parts[layer_0].layer == 0);
 
 // Prints those nodes of a graph that belong to the module.
 template <std::size_t N>
@@ -58,9 +61,8 @@ void show(const char* title, const qwq::graph<N>& g) {
 // Keeps the first values that reach the slot in the first layer, while a prompt is read.
 struct first_values : qwq::calibration_listener {
   std::vector<float> x;
-  void observe(bool decoding, qwq::part_place where, std::size_t at, std::span<const float> values) override {
-    const bool here = where.which == qwq::part_place::layer && where.index == 0 && at == slot;
-    if (here && !decoding && x.empty()) x.assign(values.begin(), values.begin() + 3);
+  void observe(bool decoding, std::size_t part, std::size_t at, std::span<const float> values) override {
+    if (part == layer_0 && at == slot && !decoding && x.empty()) x.assign(values.begin(), values.begin() + 3);
   }
 };
 
@@ -103,7 +105,7 @@ int main(int argc, char** argv) try {
   session.listen(&seen);
   session.prefill(text.ids);
   const auto tuned = qwq::calibrate<model, target, scheme>(weights, std::span(&text, 1), {}, [](std::size_t) {});
-  const qwq::kernel::affine params = tuned.prefill.layers[0][slot];
+  const qwq::kernel::affine params = tuned.prefill[layer_0][slot];
   std::printf("Its first elements, in steps of %.3g:\n", params.scale);
   for (const float x : seen.x) {
     std::uint16_t code = 0;

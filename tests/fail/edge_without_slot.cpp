@@ -19,7 +19,7 @@ struct source {
   }();
 };
 constexpr placement types{dtype::u16, dtype::i8};
-constexpr auto covers = [](op kind) { return kind == op::linear; };
+constexpr auto covers = [](const node& n) { return n.kind == op::linear; };
 template <std::size_t N>
 constexpr problem find_gap(const graph<N>& g) {
   problem gap;

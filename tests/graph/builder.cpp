@@ -81,17 +81,24 @@ static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, 
 static_assert(is(recorded([](builder& b) { embedding(input(b, {16, 8, 1}), input(b, {dtype::i64, {1, S}})); }),
                  why::rank_is_wrong, op::embedding, "2", "[16,8,1]"));
 static_assert(is(recorded([](builder& b) {
-                   rope(input(b, {1, S, 2, 8}), input(b, {32, 4}), input(b, {32, 8}), position(b));
+                   rope(input(b, {1, S, 2, 8}), input(b, {1, S, 4}), input(b, {1, S, 2}));
                  }),
-                 why::last_dimension_must_match, op::rope, "[32,4]", "[32,8]"));
+                 why::last_dimension_must_match, op::rope, "[1,sequence_length,4]", "[1,sequence_length,2]"));
+// More channels than a head has; another number of tokens.
+static_assert(is(recorded([](builder& b) { rope(input(b, {1, S, 2, 8}), input(b, {1, S, 5}), input(b, {1, S, 5})); }),
+                 why::last_dimension_must_match, op::rope, "[1,S,R/2] with R <= head_dim", "[1,sequence_length,5]"));
+static_assert(is(recorded([](builder& b) { rope(input(b, {1, S, 2, 8}), input(b, {1, 3, 4}), input(b, {1, 3, 4})); }),
+                 why::last_dimension_must_match, op::rope, "[1,S,R/2] with R <= head_dim", "[1,3,4]"));
+static_assert(is(recorded([](builder& b) { table_rows(input(b, {32, 4, 1}), position(b), S); }), why::rank_is_wrong,
+                 op::table_rows, "2", "[32,4,1]"));
 static_assert(is(recorded([](builder& b) {
-                   norm_rope(input(b, {1, S, 2, 8}), input(b, {6}), input(b, {32, 4}), input(b, {32, 4}), position(b), 1);
+                   norm_rope(input(b, {1, S, 2, 8}), input(b, {6}), input(b, {1, S, 4}), input(b, {1, S, 4}), 1);
                  }),
                  why::last_dimension_must_match, op::norm_rope, "[8]", "[6]"));
 static_assert(is(recorded([](builder& b) {
-                   norm_rope(input(b, {1, S, 2, 8}), input(b, {8}), input(b, {32, 4}), input(b, {32, 8}), position(b), 1);
+                   norm_rope(input(b, {1, S, 2, 8}), input(b, {8}), input(b, {1, S, 4}), input(b, {1, S, 3}), 1);
                  }),
-                 why::last_dimension_must_match, op::norm_rope, "[32,4]", "[32,8]"));
+                 why::last_dimension_must_match, op::norm_rope, "[1,sequence_length,4]", "[1,sequence_length,3]"));
 static_assert(is(recorded([](builder& b) {
                    norm_linear(input(b, {1, 8}), input(b, {8}), {{input(b, {4, 8}).id, input(b, {4, 6}).id}, 2}, 1);
                  }),
@@ -195,8 +202,85 @@ static_assert(type_of([](builder& b) {
 // The cache has its own positions, whatever the number of new rows.
 constexpr dim P{32, "max_positions"};
 static_assert(type_of([](builder& b) {
-                return kv_append(input(b, {dtype::f16, {1, 2, P, 8}}), input(b, {1, S, 2, 8}), position(b));
+                const expr cache = state(b, "key", {dtype::f16, {1, 2, P, 8}}, state_update::append);
+                return kv_append(cache, input(b, {1, S, 2, 8}), position(b));
               }) == tensor_type{dtype::f16, {1, 2, P, 8}});
+
+// A state is a leaf: an operator updates it in place.
+static_assert(is(recorded([](builder& b) { kv_append(input(b, {1, 2, P, 8}), input(b, {1, S, 2, 8}), position(b)); }),
+                 why::state_must_be_a_leaf, op::kv_append, "state", "input"));
+
+// Partial rotary, and a bias.
+static_assert(type_of([](builder& b) { return rope(input(b, {1, S, 2, 8}), input(b, {1, S, 1}), input(b, {1, S, 1})); }) ==
+              f32({1, S, 2, 8}));
+static_assert(type_of([](builder& b) { return linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {4})); }) ==
+              f32({1, S, 4}));
+static_assert(is(recorded([](builder& b) { linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {8})); }),
+                 why::last_dimension_must_match, op::linear, "[4]", "[8]"));
+
+// A named extent keeps its name when something is put beside it.
+constexpr dim window{67, "sequence_length", 3};
+static_assert(type_of([](builder& b) { return concat(input(b, {1, 3, 8}), input(b, {1, S, 8}), 1); }) ==
+              f32({1, window, 8}));
+static_assert(to_text(shape{1, window, 8}) == "[1,sequence_length+3,8]");
+static_assert(recorded([](builder& b) { concat(input(b, {1, S, 8}), input(b, {1, S, 8}), 1); }).what ==
+              why::bad_attribute);
+// At run time a named extent may be 1.
+static_assert(type_of([](builder& b) { return slice(input(b, {1, window, 8}), 1, 4, 1); }) == f32({1, 3, 8}));
+static_assert(recorded([](builder& b) { slice(input(b, {1, window, 8}), 1, 5, 1); }).what == why::bad_attribute);
+
+// The operators of other families.
+static_assert(type_of([](builder& b) { return top_k(softmax(input(b, {1, S, 8})), 2); }) == f32({1, S, 2}));
+static_assert(is(recorded([](builder& b) { top_k(input(b, {1, S, 8}), 9); }), why::bad_attribute, op::top_k,
+                 "1 <= k <= last extent", "[1,sequence_length,8]"));
+static_assert(type_of([](builder& b) { return gelu_tanh(softplus(exp(input(b, {1, S, 8})))); }) == f32({1, S, 8}));
+static_assert(type_of([](builder& b) { return layer_norm(input(b, {1, S, 8}), input(b, {8}), input(b, {8}), 1e-6); }) ==
+              f32({1, S, 8}));
+constexpr expr chosen(builder& b) { return input(b, {dtype::i32, {1, S, 2}}); }
+static_assert(type_of([](builder& b) { return expert_linear(input(b, {1, S, 8}), chosen(b), input(b, {4, 6, 8})); }) ==
+              f32({1, S, 2, 6}));
+static_assert(type_of([](builder& b) { return expert_linear(input(b, {1, S, 2, 8}), chosen(b), input(b, {4, 6, 8})); }) ==
+              f32({1, S, 2, 6}));
+static_assert(is(recorded([](builder& b) { expert_linear(input(b, {1, S, 7}), chosen(b), input(b, {4, 6, 8})); }),
+                 why::x_and_weight_differ_in_columns, op::expert_linear, "[1,sequence_length,7]", "[4,6,8]"));
+static_assert(type_of([](builder& b) { return weighted_sum(input(b, {1, S, 2, 8}), input(b, {1, S, 2})); }) ==
+              f32({1, S, 8}));
+static_assert(type_of([](builder& b) {
+                const expr seen = state(b, "conv", f32({1, 6, 3}), state_update::replace);
+                return causal_conv1d(input(b, {1, S, 6}), input(b, {6, 4}), seen);
+              }) == f32({1, S, 6}));
+static_assert(type_of([](builder& b) {
+                const expr m = state(b, "recurrent", f32({1, 4, 8, 5}), state_update::replace);
+                const expr q = input(b, {1, S, 2, 8}), v = input(b, {1, S, 4, 5}), g = input(b, {1, S, 4});
+                return delta_rule(q, q, v, g, g, m);
+              }) == f32({1, S, 4, 5}));
+static_assert(type_of([](builder& b) {
+                const expr q = input(b, {1, S, 4, 5});
+                return full_attention(q, q, q, input(b, {dtype::i32, {1, S}}), 0.5);
+              }) == f32({1, S, 4, 5}));
+static_assert(type_of([](builder& b) {
+                return select(input(b, {dtype::i32, {1, S}}), input(b, {1, S, 8}), input(b, {1, S, 8}));
+              }) == f32({1, S, 8}));
+
+// What is too much is refused, and the node is named.
+static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 2, 4}), {1, 1, 1, 2, 2, 2}); }), why::too_many_dimensions,
+                 op::reshape, "5", "[1,1,1,2,2,...]"));
+static_assert(recorded([](builder& b) { input(b, {1, 1, 1, 1, 1, 2}); }).what == why::too_many_dimensions);
+constexpr std::string_view long_name = "a_module_whose_name_is_longer_than_what_a_node_has_room_for.weight";
+static_assert(recorded([](builder& b) { leaf(b, op::weight, long_name, f32({8})); }).what == why::name_is_too_long);
+static_assert(recorded([](builder& b) {
+                b.module = long_name;
+                neg(leaf(b, op::input, "x", f32({8})));
+              }).what == why::name_is_too_long);
+static_assert([] {
+  graph<32> g;
+  builder b{g};
+  const expr x = input(b, {8});
+  for (std::size_t i = 0; i < max_outputs; ++i) b.output(text<31>{"y"}.append(static_cast<long long>(i)), x.id);
+  const bool all_fit = g.error.ok();
+  b.output("more", x.id);
+  return all_fit && g.error.what == why::too_many_outputs && g.error.where == "x" && g.error.found == "more";
+}());
 
 /// gqa over 4 heads and 2 key/value heads of 8 channels; the queries have `columns`.
 constexpr expr gqa(builder& b, std::int64_t columns) {

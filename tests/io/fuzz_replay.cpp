@@ -21,6 +21,9 @@
 #define LLVMFuzzerTestOneInput fuzz_jsonl
 #include "../fuzz/jsonl.cpp"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_state_file
+#include "../fuzz/state_file.cpp"
+#undef LLVMFuzzerTestOneInput
 
 namespace {
 
@@ -63,6 +66,18 @@ std::string with_length(std::string bytes, std::size_t data) {
   return bytes;
 }
 
+/// The checksum of the header of a file of states put right again.
+std::string with_sum(std::string bytes) {
+  constexpr std::size_t begin = 16;
+  std::uint32_t size = 0;
+  if (bytes.size() < begin) return bytes;
+  std::copy_n(bytes.data() + 12, 4, reinterpret_cast<char*>(&size));
+  if (bytes.size() < begin + size + 8) return bytes;
+  const std::uint64_t sum = qwq::detail::fnv1a(std::as_bytes(std::span(bytes).subspan(begin, size)));
+  std::copy_n(reinterpret_cast<const char*>(&sum), 8, bytes.data() + begin + size);
+  return bytes;
+}
+
 std::vector<std::string> corpus(const std::string& name) {
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(QWQ_TEST_DATA "/../fuzz/corpus/" + name))
@@ -79,7 +94,10 @@ TEST_CASE("no parser crashes, hangs or accepts nonsense on its corpus and damage
   struct {
     const char* name;
     int (*entry)(const std::uint8_t*, std::size_t);
-  } const parsers[] = {{"safetensors", fuzz_safetensors}, {"hf_config", fuzz_hf_config}, {"jsonl", fuzz_jsonl}};
+  } const parsers[] = {{"safetensors", fuzz_safetensors},
+                       {"hf_config", fuzz_hf_config},
+                       {"jsonl", fuzz_jsonl},
+                       {"state_file", fuzz_state_file}};
   for (const auto& parser : parsers) {
     CAPTURE(parser.name);
     const auto files = corpus(parser.name);
@@ -96,6 +114,7 @@ TEST_CASE("no parser crashes, hangs or accepts nonsense on its corpus and damage
         const std::string bytes = damaged(file, random);
         CHECK_NOTHROW(run(bytes));
         CHECK_NOTHROW(run(with_length(bytes, random() % 17)));
+        CHECK_NOTHROW(run(with_sum(bytes)));
       }
     }
   }

@@ -63,7 +63,7 @@ template <class Session>
 void check_cache(const Session& s, const golden& g, const std::string& when, std::int64_t row, std::int64_t layers) {
   for (std::int64_t l = 0; l < layers; ++l)
     for (const bool key : {true, false}) {
-      const auto view = key ? s.keys(l) : s.values(l);
+      const auto view = s.cache(l, key ? "key" : "value");
       std::vector<float> found;
       for (std::int64_t h = 0; h < view.kv_heads; ++h)
         for (std::int64_t i = 0; i < s.position() * view.head_dim; ++i)
@@ -174,7 +174,7 @@ template <qwen3_config C>
 void check_layer(const std::filesystem::path& folder) {
   using target =
       without<native<>, "fuse_qk_norm_rope", "fuse_gate_up", "fuse_residual", "fuse_norm_linear", "fuse_residual_norm">;
-  using layer = typename program<qwen3<C>, target, f32, prefill_rows>::layer::executed;
+  using layer = typename program<qwen3<C>, target, f32, prefill_rows>::template first<stage::layers>::executed;
   const checkpoint weights = checkpoint::open(folder);
   const golden g(folder);
   const bound_model<qwen3<C>, target> bound(weights);
@@ -185,15 +185,17 @@ void check_layer(const std::filesystem::path& folder) {
     std::vector<float> key(cache), value(cache);
     std::vector<std::byte> arena(planned<layer>::layout.arena_bytes);
     inline_executor threads;
-    void* inputs[] = {hidden.data()};
+    auto last_position = static_cast<std::int32_t>(rows - 1);
+    void* inputs[] = {hidden.data(), &last_position};
+    const state_view states[] = {{key.data(), nullptr}, {value.data(), nullptr}};
+    const std::int64_t extents[] = {rows, rows};  // of the sequence and of the cache
     frame f;
     f.threads = &threads;
     f.arena = arena.data();
-    f.rows = rows;
-    f.last_position = rows - 1;
-    f.parameters = bound.template constants<typename decltype(bound)::prefill>().layers[0].data();
+    f.extents = extents;
+    f.parameters = bound.template constants<typename decltype(bound)::prefill>()[1].data();  // after the embedding
     f.inputs = inputs;
-    f.cache = {dtype::f32, key.data(), value.data(), rows};
+    f.states = states;
 
     std::vector<float> rotated_q;
     std::size_t checked = 0;

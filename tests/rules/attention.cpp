@@ -26,11 +26,12 @@ struct attention_graph {
     const auto split = [&](std::string_view name, std::int64_t n) {
       return reshape(input(b, name, {dtype::f32, {1, rows, n * head_dim}}), {1, rows, n, head_dim});
     };
-    const expr q = rope(split("q", heads), cos, sin, last);
-    const expr k = rope(split("k", kv_heads), cos, OtherTable ? sin2 : sin, last);
-    const expr keys = kv_append(leaf(b, op::input, "past_key", cache), k, last);
-    const expr values =
-        kv_append(leaf(b, op::input, "past_value", cache), split("v", kv_heads), OtherPosition ? other : last);
+    const auto of_tokens = [&](expr table) { return table_rows(table, last, rows); };
+    const expr q = rope(split("q", heads), of_tokens(cos), of_tokens(sin));
+    const expr k = rope(split("k", kv_heads), of_tokens(cos), of_tokens(OtherTable ? sin2 : sin));
+    const expr keys = kv_append(state(b, "key", cache, state_update::append), k, last);
+    const expr values = kv_append(state(b, "value", cache, state_update::append), split("v", kv_heads),
+                                  OtherPosition ? other : last);
     const expr out = reshape(attention(q, keys, values, last, 0.4), {1, rows, heads * head_dim});
     return out;
   });

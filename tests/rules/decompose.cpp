@@ -40,20 +40,22 @@ struct attended {
     const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});
     const expr other = leaf(b, op::input, "other_position", {dtype::i32, {1, 1}});
     const expr cosines = leaf(b, op::rope_cos, "rope.cos", table), sines = leaf(b, op::rope_sin, "rope.sin", table);
-    const auto rotated = [&](expr x) { return rope(x, cosines, sines, last); };
+    const auto rotated = [&](expr x) {
+      return rope(x, table_rows(cosines, last, Rows), table_rows(sines, last, Rows));
+    };
     const auto split = [&](std::string_view name, std::int64_t n) {
       return input(b, name, {dtype::f32, {1, Rows, n, width}});
     };
     const expr stored = leaf(b, op::weight, "k_norm.weight", {dtype::f32, {width}});
     const expr gain = Twist == twist::computed_gain ? stored + stored : stored;
     const expr k = Twist == twist::plain_key ? split("k", kv_heads) : rms_norm(split("k", kv_heads), gain, 1e-6);
-    const expr keys = kv_append(leaf(b, op::input, "past_key", cache), rotated(k), last);
-    const expr values = kv_append(leaf(b, op::input, "past_value", cache), split("v", kv_heads),
+    const expr keys = kv_append(state(b, "key", cache, state_update::append), rotated(k), last);
+    const expr values = kv_append(state(b, "value", cache, state_update::append), split("v", kv_heads),
                                   Twist == twist::other_position ? other : last);
     const expr out = attention(rotated(split("q", heads)), keys, values, last, Twist == twist::no_scale ? 1 : 0.4);
     b.output("y", out.id);
-    b.output("present_key", keys.id);
-    b.output("present_value", values.id);
+    b.output("key", keys.id);
+    b.output("value", values.id);
     return g;
   }();
 };
@@ -66,7 +68,7 @@ constexpr std::array turn{rules::rope_to_products};
 using with_rows_of_tables = after<attended<5>, turn>;
 static_assert(fires(rules::rope_to_products, attended<5>::value) == 2);
 static_assert(count(op::rope_cos, with_rows_of_tables::value) == 0 && count(op::rope, with_rows_of_tables::value) == 0);
-static_assert(count(op::input, with_rows_of_tables::value) == 8);  // q, k, v, cos, sin, the cache and its position
+static_assert(count(op::input, with_rows_of_tables::value) == 6);  // q, k, v, cos, sin, the position
 static_assert(fires(rules::rope_to_products, norm::value) == 0);
 
 // fold_scale_into_k_norm
@@ -88,7 +90,7 @@ static_assert(count(op::concat, multiplied<5>::value) == 0 && count(op::concat, 
 static_assert(count(op::matmul, multiplied<5>::value) == 2 && count(op::kv_append, multiplied<5>::value) == 0);
 static_assert(count(op::mul, multiplied<5>::value) == 1 &&  // the scale
               count(op::mul, multiplied<5, twist::no_scale>::value) == 0);
-static_assert(multiplied<5>::value.outputs[1].name == "new_key" && multiplied<5>::value.outputs[2].name == "new_value");
+static_assert(multiplied<5>::value.outputs[1].name == "key" && multiplied<5>::value.outputs[2].name == "value");
 static_assert(multiplied<5>::value[multiplied<5>::value.outputs[1].id].dims() == shape{1, kv_heads, 5, width});
 
 // All of them, as a target has them.
@@ -109,7 +111,8 @@ constexpr bool has_inputs(const graph<N>& g, std::initializer_list<std::string_v
   return found == names.size() && count(op::input, g) == found;
 }
 static_assert(has_inputs(apart<5>::value, {"q", "k", "v", "cos", "sin", "attention_mask"}));
-static_assert(has_inputs(apart<1>::value, {"q", "k", "v", "cos", "sin", "attention_mask", "past_key", "past_value"}));
+static_assert(has_inputs(apart<1>::value, {"q", "k", "v", "cos", "sin", "attention_mask"}));
+static_assert(count(op::state, apart<5>::value) == 0 && count(op::state, apart<1>::value) == 2);
 
 /// Tables of cosines and sines with the rows of the tokens, a mask, and a cache with something in all its rows.
 named_values outside(std::int64_t rows, std::int64_t first, float fill) {
@@ -135,7 +138,7 @@ named_values outside(std::int64_t rows, std::int64_t first, float fill) {
   }
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  for (const char* name : {"past_key", "past_value"})
+  for (const char* name : {"key", "value"})
     for (std::int64_t i = 0; i < kv_heads * rows_bound * width; ++i) x[name].push_back(normal(random));
   return x;
 }
@@ -153,9 +156,9 @@ struct scaled_key {
     tensor_type table{dtype::f32, {table_rows, width / 2}};
     const expr k = rms_norm(input(b, "k", {dtype::f32, {1, 5, kv_heads, width}}),
                             leaf(b, op::weight, "k_norm.weight", {dtype::f32, {width}}, 0.4), 1e-6);
-    return transpose(rope(k, leaf(b, op::rope_cos, "rope.cos", table), leaf(b, op::rope_sin, "rope.sin", table),
-                          leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})),
-                     {{0, 2, 1, 3}, 4});
+    const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});
+    const auto rows = [&](op kind, std::string_view name) { return table_rows(leaf(b, kind, name, table), last, 5); };
+    return transpose(rope(k, rows(op::rope_cos, "rope.cos"), rows(op::rope_sin, "rope.sin")), {{0, 2, 1, 3}, 4});
   });
 };
 
@@ -173,7 +176,7 @@ TEST_CASE("attention in its parts is attention") {
   check_same(one, evaluate<multiplied<1>>(1, 4, token));
   // The keys in the cache are those that a graph with the same scale has put there.
   named_values scaled = token;
-  for (float& x : scaled["past_key"]) x *= 0.4f;
+  for (float& x : scaled["key"]) x *= 0.4f;
   check_same(one, evaluate<apart<1>>(1, 4, scaled));
 }
 

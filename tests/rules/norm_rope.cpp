@@ -29,8 +29,9 @@ struct rotated {
     }
     if (Form == form::norm_on_grid) b[normed.id].slot = 0;
     if (Form == form::norm_read_twice) b.output("normed", normed.id);
-    return rope(normed, leaf(b, op::weight, "cos", table), leaf(b, op::weight, "sin", table),
-                leaf(b, op::input, "last_position", {dtype::i32, {1, 1}}));
+    const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});
+    return rope(normed, table_rows(leaf(b, op::weight, "cos", table), last, rows),
+                table_rows(leaf(b, op::weight, "sin", table), last, rows));
   });
 };
 

@@ -63,8 +63,8 @@ struct after {
 using named_values = std::map<std::string, std::vector<float>, std::less<>>;
 
 /// Runs a graph on the kernels, for `rows` tokens from position `first` on. Inputs and weights are random, and the same
-/// for the same name, or `given`: so that two graphs that mean the same give the same. The cache holds what is given as
-/// "past_key" and "past_value", or zeros. `slots` are the parameters of quantization slots; without them values pass, and
+/// for the same name, or `given`: so that two graphs that mean the same give the same. States hold what is given under
+/// their names, or zeros. `slots` are the parameters of quantization slots; without them values pass, and
 /// are shown to `listener`.
 template <class G>
 std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const named_values& given = {},
@@ -87,28 +87,42 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   std::vector<void*> inputs;
   for (node_id id : planned<G>::layout.parameters) {
     const node& n = g[id];
-    kept.push_back(n.kind == op::fill ? std::vector{static_cast<float>(n.attr.value)}
-                                      : values(n.name, n.dims().elements(), n.attr.value));
+    if (n.kind == op::fill) {
+      kept.emplace_back(static_cast<std::size_t>(n.dims().elements()), static_cast<float>(n.attr.value));
+    } else {
+      kept.push_back(values(n.name, n.dims().elements(), n.kind == op::weight ? n.attr.value : 1));
+      for (float& x : kept.back()) x += static_cast<float>(n.attr.value * n.attr.offset);
+    }
     parameters.push_back({dtype::f32, kept.back().data(), {}});
   }
+  auto last_position = static_cast<std::int32_t>(first + rows - 1);
   for (node_id id : planned<G>::layout.inputs) {
+    if (g[id].type.type == dtype::i32) {
+      inputs.push_back(&last_position);
+      continue;
+    }
     kept.push_back(values(g[id].name, g[id].dims().elements(), 1));
     inputs.push_back(kept.back().data());
   }
-  constexpr auto positions = static_cast<std::size_t>(rows_bound);
-  std::vector<float> key(positions * channels * 4), value(key.size());
-  if (given.contains("past_key")) key = given.at("past_key");
-  if (given.contains("past_value")) value = given.at("past_value");
+  std::vector<std::vector<float>> memory;
+  std::vector<state_view> states;
+  for (node_id id : planned<G>::layout.states) {
+    memory.emplace_back(static_cast<std::size_t>(g[id].dims().elements()));
+    if (const auto at = given.find(g[id].name.view()); at != given.end()) memory.back() = at->second;
+    states.push_back({memory.back().data(), nullptr});
+  }
+  std::vector<std::int64_t> extents;
+  for (const std::string_view symbol : planned<G>::layout.symbols)
+    extents.push_back(symbol == "sequence_length" ? rows : rows_bound);
   std::vector<std::byte> arena(planned<G>::layout.arena_bytes + arena_alignment);
   inline_executor threads;
   frame f;
   f.threads = &threads;
   f.arena = arena.data() + (arena_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % arena_alignment);
-  f.rows = rows;
-  f.last_position = first + rows - 1;
+  f.extents = extents.data();
   f.parameters = parameters.data();
   f.inputs = inputs.data();
-  f.cache = {dtype::f32, key.data(), value.data(), rows_bound};
+  f.states = states.data();
   f.slots = slots;
   f.listener = listener;
   const float* y = run_graph<G>(f);

@@ -95,10 +95,11 @@ TEST_CASE("keys in the cache are scaled, values are the model's") {
     for (std::int64_t head = 0; head < 2; ++head)
       for (std::int64_t position = 0; position < 40; ++position)
         for (std::int64_t d = 0; d < 64; ++d) {
-          const float key = reference.keys(layer).at(head, position)[d] / 8;  // sqrt(head_dim)
-          keys = std::max(keys, std::abs(s.keys(layer).at(head, position)[d] - key));
+          const float key = reference.cache(layer, "key").at(head, position)[d] / 8;  // sqrt(head_dim)
+          keys = std::max(keys, std::abs(s.cache(layer, "key").at(head, position)[d] - key));
           values = std::max(
-              values, std::abs(s.values(layer).at(head, position)[d] - reference.values(layer).at(head, position)[d]));
+              values, std::abs(s.cache(layer, "value").at(head, position)[d] -
+                                reference.cache(layer, "value").at(head, position)[d]));
         }
   CHECK(keys < 1e-4f);
   CHECK(values < 1e-4f);

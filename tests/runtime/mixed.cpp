@@ -24,11 +24,15 @@ constexpr int weights_of(dtype type) {
   return n;
 }
 static_assert(layer_schemes<careful>::size == 3);
-static_assert(weights_of<parts::layer>(dtype::i4) == 5 && weights_of<parts::layer>(dtype::i8) == 1);
-static_assert(weights_of<parts::layer_in<w8a16>>(dtype::i8) == 7);
-static_assert(parts::layer_in<f32>::slots.empty());
-static_assert(parts::layer_kind(0) == 1 && parts::layer_kind(1) == 0 && parts::layer_kind(2) == 2 &&
-              parts::layer_kind(5) == 1);
+/// The kind of layer `I`, which comes after the embedding.
+template <std::size_t I>
+using layer = decltype(parts::with_part(I + 1, [](auto kind) { return kind; }))::type;
+static_assert(weights_of<layer<1>>(dtype::i4) == 5 && weights_of<layer<1>>(dtype::i8) == 1);
+static_assert(weights_of<layer<0>>(dtype::i8) == 7);
+static_assert(layer<2>::slots.empty());
+static_assert(parts::kind_of(1) == parts::kind_of(6) && parts::kind_of(2) == parts::kind_of(4) &&
+              parts::kind_of(1) != parts::kind_of(2) && parts::kind_of(3) != parts::kind_of(2));
+static_assert(parts::kinds::size == 6);  // embedding, three kinds of layers, norm and head
 
 template <class Scheme>
 against_float fidelity(const checkpoint& weights) {
@@ -56,8 +60,8 @@ TEST_CASE("layers in float have no parameters") {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");
   const auto tuned =
       calibrate<tinyqwen, onnx_winml, careful>(weights, texts("calib.jsonl", 1), {.decode_steps = 1}, [](std::size_t) {});
-  REQUIRE(tuned.decode.layers.size() == 6);
-  CHECK(tuned.decode.layers[2].empty());
-  CHECK(tuned.decode.layers[0].size() == parts::layer_in<w8a16>::slots.size());
-  CHECK(tuned.decode.layers[1].size() == parts::layer::slots.size());
+  REQUIRE(tuned.decode.size() == 9);
+  CHECK(tuned.decode[3].empty());
+  CHECK(tuned.decode[1].size() == layer<0>::slots.size());
+  CHECK(tuned.decode[2].size() == layer<1>::slots.size());
 }

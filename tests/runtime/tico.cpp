@@ -23,14 +23,14 @@ struct layers_only : whole {
 /// Keys and values have one set of parameters wherever they are: of a prompt, of a token, of the past, of all together.
 template <class Target, class Scheme>
 void check_caches(const calibration_result& tuned) {
-  using prefill = typename program<tinyqwen, Target, Scheme, 64>::layer;
-  using decode = typename program<tinyqwen, Target, Scheme, 1>::layer;
+  using prefill = typename program<tinyqwen, Target, Scheme, 64>::template first<stage::layers>;
+  using decode = typename program<tinyqwen, Target, Scheme, 1>::template first<stage::layers>;
   for (const char* kind : {"key", "value"})
-    for (std::size_t i = 0; i < 6; ++i) {
+    for (std::size_t i = 1; i <= 6; ++i) {  // after the embedding
       std::vector<kernel::affine> all;
-      for (const auto s : cache_slots<prefill>(kind))
-        all.push_back(tuned.prefill.layers[i][static_cast<std::size_t>(s)]);
-      for (const auto s : cache_slots<decode>(kind)) all.push_back(tuned.decode.layers[i][static_cast<std::size_t>(s)]);
+      for (const auto s : state_slots<prefill>(kind))
+        all.push_back(tuned.prefill[i][static_cast<std::size_t>(s)]);
+      for (const auto s : state_slots<decode>(kind)) all.push_back(tuned.decode[i][static_cast<std::size_t>(s)]);
       CHECK(all.size() == 4);
       for (const kernel::affine& p : all) CHECK((p.scale == all[0].scale && p.zero_point == all[0].zero_point));
     }
@@ -58,9 +58,13 @@ constexpr bool covers_everything() {
   const auto whole_part = [](coverage c) { return c.covered == c.total && c.total > 0; };
   using prefill = program<tinyqwen, whole, Scheme, 64>;
   using decode = program<tinyqwen, whole, Scheme, 1>;
-  return whole_part(prefill::embedding::covered) && whole_part(prefill::layer::covered) &&
-         whole_part(prefill::norm::covered) && whole_part(prefill::head::covered) &&
-         whole_part(decode::layer::covered) && whole_part(decode::norm::covered);
+  bool all = true;
+  const auto look = [&]<class Part>(std::type_identity<Part>, std::size_t) {
+    all = all && whole_part(Part::covered) && Part::covered.float_weights == 0;
+  };
+  prefill::for_each_part(look);
+  decode::for_each_part(look);
+  return all;
 }
 static_assert(covers_everything<tico_w8a16>() && covers_everything<tico_w4a16>() && covers_everything<tico_w8a8>() &&
               covers_everything<qdq_w8a16>());

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fixed-capacity vector for constexpr values.
+// Defines `fixed_vector`, a vector of fixed capacity for constexpr values.
 #pragma once
 
 #include <array>
 #include <cstddef>
+#include <new>
 
 namespace qwq {
 
-/// A vector of at most `N` elements without allocation. Growing past `N` is refused by `push_back`.
+/// A vector of at most `N` elements without allocation, with the interface of C++26's std::inplace_vector.
 template <class T, std::size_t N>
 struct fixed_vector {
   std::array<T, N> items{};
@@ -25,10 +26,14 @@ struct fixed_vector {
   constexpr const T& back() const { return items[count - 1]; }
 
   /// Appends `value`; returns false, and changes nothing, when the vector is full.
-  constexpr bool push_back(const T& value) {
+  [[nodiscard]] constexpr bool try_push_back(const T& value) {
     if (count == N) return false;
     items[count++] = value;
     return true;
+  }
+  /// Appends `value`. A full vector does not compile in a constant expression, and throws std::bad_alloc at run time.
+  constexpr void push_back(const T& value) {
+    if (!try_push_back(value)) throw std::bad_alloc{};
   }
 
   friend constexpr bool operator==(const fixed_vector& a, const fixed_vector& b) {

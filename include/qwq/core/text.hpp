@@ -17,10 +17,14 @@ struct text {
   constexpr text() = default;
   /// The first N characters of a string.
   constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  /// The same of a text of another capacity.
+  template <std::size_t M>
+  constexpr text(const text<M>& s) : text(s.view()) {}                 // NOLINT(google-explicit-constructor)
   /// The same of a literal.
   template <std::size_t M>
   constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
 
+  static constexpr std::size_t capacity() { return N; }
   constexpr std::size_t size() const { return view().size(); }
   constexpr bool empty() const { return chars[0] == '\0'; }
   constexpr std::string_view view() const {

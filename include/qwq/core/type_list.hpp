@@ -41,6 +41,18 @@ struct mapped<F, type_list<T...>> {
 template <template <class> class F, class List> using map = typename mapped<F, List>::type;
 template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
 
+template <std::size_t I, class List>
+struct listed;
+template <class First, class... Rest>
+struct listed<0, type_list<First, Rest...>> {
+  using type = First;
+};
+template <std::size_t I, class First, class... Rest>
+struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
+
+/// The I-th type of a list.
+template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
+
 /// Calls f with the i-th type of a list, as a `std::type_identity`.
 template <class First, class... Rest, class F>
 constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One graph of a model without its types: what the code behind all models and schemes walks.
+// Defines `part` and `program_parts`, the graphs of a program without their types: what emitters walk.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "qwq/emit/op_map.hpp"
 #include "qwq/graph/graph.hpp"
 #include "qwq/kernel/operands.hpp"
+#include "qwq/model/parts.hpp"
 #include "qwq/quant/placement.hpp"
 
 namespace qwq::to_file {
@@ -45,6 +46,13 @@ struct part {
     return (*all)[index];
   }
 
+  /// Whether an output is a state after the run.
+  bool is_state(const graph_output& o) const {
+    for (const node& n : nodes)
+      if (n.kind == op::state && n.name == o.name) return true;
+    return false;
+  }
+
   /// The graph that emitters write of a `compiled` part.
   template <class Compiled>
   static part of() {
@@ -56,33 +64,35 @@ struct part {
   }
 };
 
-/// The parts of a program. Layers that are alike are one part.
+/// The parts of a program, in the order in which a text passes them.
 struct program_parts {
-  part embedding, norm, head;
-  /// The layer, once for each way in which its weights are quantized.
-  std::vector<part> layer_kinds;
-  std::vector<std::size_t> kind_of_layer;  ///< Which of them each layer is.
+  /// A part: its graph, which all parts of a kind share, and its number among the layers.
+  struct entry {
+    stage of = stage::layers;
+    std::int64_t layer = -1;
+    std::size_t kind = 0;
+  };
+  std::vector<part> kinds;
+  std::vector<entry> entries;
 
-  std::int64_t layers() const { return static_cast<std::int64_t>(kind_of_layer.size()); }
-  /// The graph of layer i.
-  const part& layer(std::int64_t i) const { return layer_kinds[kind_of_layer[static_cast<std::size_t>(i)]]; }
+  const part& graph(std::size_t i) const { return kinds[entries[i].kind]; }
+  /// Calls f(index) for the parts of the stages from `first` to `last`.
+  template <class F>
+  void for_each(stage first, stage last, F&& f) const {
+    for (std::size_t i = 0; i < entries.size(); ++i)
+      if (first <= entries[i].of && entries[i].of <= last) f(i);
+  }
 
   /// Refuses to compile when an operator of the program has no row in `Map`.
   template <class Program, const auto& Map>
   static program_parts of() {
-    static_assert(require_rows<typename Program::embedding::emitted, Map>());
-    static_assert(require_rows<typename Program::norm::emitted, Map>());
-    static_assert(require_rows<typename Program::head::emitted, Map>());
-    program_parts all{part::of<typename Program::embedding>(),
-                      part::of<typename Program::norm>(),
-                      part::of<typename Program::head>(),
-                      {},
-                      {}};
-    qwq::detail::for_each_type(typename Program::layer_kinds{}, [&]<class Layer>(std::type_identity<Layer>) {
-      static_assert(require_rows<typename Layer::emitted, Map>());
-      all.layer_kinds.push_back(part::of<Layer>());
+    program_parts all;
+    qwq::detail::for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+      static_assert(require_rows<typename Part::emitted, Map>());
+      all.kinds.push_back(part::of<Part>());
     });
-    for (std::int64_t i = 0; i < Program::layer_count; ++i) all.kind_of_layer.push_back(Program::layer_kind(i));
+    for (std::size_t i = 0; i < Program::parts.size(); ++i)
+      all.entries.push_back({Program::parts[i].of, Program::parts[i].layer, Program::kind_of(i)});
     return all;
   }
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Building graphs: every node is checked for arity, shape and dtype when it is added.
+// Defines `builder`, which checks every node for arity, shape and dtype when it is added, and the operators as functions.
 #pragma once
 
+#include <concepts>
 #include <string_view>
 
 #include "qwq/graph/graph.hpp"
@@ -13,8 +14,9 @@ class builder {
  public:
   constexpr explicit builder(graph_ref g) : graph_(g) {}  ///< Appends to `g`.
 
-  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names.
-  text<47> module{};
+  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
+  /// most 47 characters of it, and a longer one is a problem of theirs.
+  text<95> module{};
   /// Rule that new nodes are made by.
   text<31> rule{};
 
@@ -28,11 +30,17 @@ class builder {
     n.kind = r.kind;
     if (r.kind == op::custom) n.custom = &r;
     n.attr = attr;
-    n.name = name.empty() ? module : text<47>{name};
     n.made_by = rule;
+    if (name.empty()) name = module;
+    n.name = name;
+    if (n.name.size() != name.size())
+      return fail(n, why::name_is_too_long, "at most 47 characters", text<31>{name.substr(47 - 20)});
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
       return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
                   text<31>{}.append(static_cast<long long>(args.size())));
+    if (attr.type.dims.too_long)
+      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+                  to_text<31>(attr.type.dims));
     inference in{attr};
     n.args = args;
     for (node_id a : args) {
@@ -41,6 +49,11 @@ class builder {
     }
     r.infer(in);
     if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
+    if (in.out.dims.too_long)
+      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+                  to_text<31>(in.out.dims));
+    if (r.state_arg >= 0 && graph_[args[static_cast<std::size_t>(r.state_arg)]].kind != op::state)
+      return fail(n, why::state_must_be_a_leaf, "state", qwq::name(graph_[args[static_cast<std::size_t>(r.state_arg)]]));
     n.type = in.out;
     return append(n);
   }
@@ -55,24 +68,23 @@ class builder {
 
   /// Hands out a value under a name.
   constexpr void output(std::string_view name, node_id id) {
-    if (id != no_node) graph_.outputs->push_back({name, id});
+    if (id == no_node) return;
+    if (name.size() > graph_output{}.name.capacity())
+      fail(graph_[id], why::name_is_too_long, "at most 31 characters", text<31>{name.substr(20)});
+    else if (!graph_.outputs->try_push_back({name, id}))
+      fail(graph_[id], why::too_many_outputs, text<31>{}.append(static_cast<long long>(max_outputs)), text<31>{name});
   }
 
-  /// For rules after which the graph hands out something else.
-  constexpr void rename_output(std::string_view from, std::string_view to) {
-    for (graph_output& o : *graph_.outputs)
-      if (o.name == from) o.name = to;
+  /// Records a problem of a node.
+  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
+    graph_.fail({what, n.kind, where(n).view(), expected, found});
+    return no_node;
   }
 
   constexpr const graph_ref& target() const { return graph_; }  ///< The graph that is built.
   constexpr node& operator[](node_id id) const { return graph_[id]; }
 
  private:
-  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
-    graph_.fail({what, n.kind, where(n).view(), expected, found});
-    return no_node;
-  }
-
   graph_ref graph_;
 };
 
@@ -91,81 +103,217 @@ struct expr {
 /// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
 /// kind.
 template <class... Rest>
+  requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
-  return {first.b, first.b->add(operation, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};
+  arguments args{{first.id}, 1};
+  const bool fits = (args.try_push_back(rest.id) && ...);
+  if (!fits) {
+    node n;
+    n.kind = operation.kind;
+    if (n.kind == op::custom) n.custom = &operation;
+    n.name = first.b->module;
+    const auto count = [](std::size_t i) { return text<31>{}.append(static_cast<long long>(i)); };
+    return {first.b, first.b->fail(n, why::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+  }
+  return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
+  requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
   return apply(row(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
 constexpr expr leaf(builder& b, op kind, std::string_view name, const tensor_type& type, double value = 1) {
-  return {&b, b.add(kind, {}, {.value = value, .ints = {}, .type = type}, name)};
+  return {&b, b.add(kind, {}, {.value = value, .type = type}, name)};
 }
 
-// The operators as functions; signatures as in op.hpp.
+/// A leaf that is like `of` but for its type: same name, multiplier, offset and role. Rules make leaves with this
+/// function, so that nothing that a leaf says is lost.
+constexpr expr leaf_like(builder& b, const node& of, const tensor_type& type) {
+  node n = of;
+  n.type = n.attr.type = type;
+  n.made_by = b.rule;
+  return {&b, b.append(n)};
+}
+
+/// A checkpoint tensor with a role; the graph reads stored + offset.
+constexpr expr weight_leaf(builder& b, std::string_view name, const tensor_type& type, role r, double offset = 0) {
+  const expr w{&b, b.add(op::weight, {}, {.value = 1, .ints = {}, .type = type, .offset = offset}, name)};
+  if (w.ok()) b[w.id].weight_role = r;
+  return w;
+}
+
+/// A state that lasts from run to run; see `state_update`.
+constexpr expr state(builder& b, std::string_view name, const tensor_type& type, state_update update) {
+  return {&b, b.add(op::state, {}, {.value = 0, .ints = {{static_cast<std::int32_t>(update)}, 1}, .type = type}, name)};
+}
+/// How runs change a state leaf.
+constexpr state_update update_of(const node& state) { return static_cast<state_update>(state.attr.ints[0]); }
+
+// The operators as functions of values (`expr`), which add a node to their graph, and of patterns
+// (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
+
+/// The operator `Kind` as a function of patterns.
+template <op Kind>
+struct pattern_form {
+  template <class First, class... Rest>
+    requires(!std::derived_from<First, expr>)
+  constexpr auto operator()(const First& first, const Rest&... rest) const {
+    return apply(row(Kind), attributes{}, first, rest...);
+  }
+};
+
+/// The operator `Kind`, which has no attributes, as a function of values or of patterns.
+template <op Kind>
+struct operation : pattern_form<Kind> {
+  using pattern_form<Kind>::operator();
+  template <class... Rest>
+  constexpr expr operator()(expr first, Rest... rest) const {
+    return apply(row(Kind), attributes{}, first, rest...);
+  }
+};
+
 constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
 constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
-constexpr expr neg(expr x) { return apply(op::neg, {}, x); }
-constexpr expr rsqrt(expr x) { return apply(op::rsqrt, {}, x); }
-constexpr expr sigmoid(expr x) { return apply(op::sigmoid, {}, x); }
-constexpr expr silu(expr x) { return apply(op::silu, {}, x); }
-constexpr expr mean(expr x) { return apply(op::mean, {}, x); }
-constexpr expr softmax(expr x) { return apply(op::softmax, {}, x); }
-constexpr expr rms_norm(expr x, expr w, double eps) {
-  return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w);
-}
-constexpr expr lp_norm(expr x) { return apply(op::lp_norm, {}, x); }
-constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
-constexpr expr matmul(expr x, expr y) { return apply(op::matmul, {}, x, y); }
-constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
-constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
-constexpr expr linear_add(expr x, expr w, expr residual) { return apply(op::linear_add, {}, x, w, residual); }
-constexpr expr gated_linear(expr x, expr gate, expr up) { return apply(op::gated_linear, {}, x, gate, up); }
-constexpr expr norm_linear(expr x, expr gain, const arguments& weights, double eps) {
-  arguments args{{x.id, gain.id}, 2};
-  for (const node_id w : weights) args.push_back(w);
-  return {x.b, x.b->add(op::norm_linear, args, {.value = eps, .ints = {}, .type = {}})};
-}
-constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
-  return apply(op::norm_gated_linear, {.value = eps, .ints = {}, .type = {}}, x, gain, gate, up);
-}
-constexpr expr add_norm(expr a, expr b, expr gain, double eps) {
-  return apply(op::add_norm, {.value = eps, .ints = {}, .type = {}}, a, b, gain);
-}
-constexpr expr reshape(expr x, const shape& dims) {
-  return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
-}
-constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
-  return apply(op::transpose, {.value = 0, .ints = perm, .type = {}}, x);
-}
-// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
+inline constexpr operation<op::neg> neg;
+inline constexpr operation<op::exp> exp;
+inline constexpr operation<op::tanh> tanh;
+inline constexpr operation<op::rsqrt> rsqrt;
+inline constexpr operation<op::sigmoid> sigmoid;
+inline constexpr operation<op::softplus> softplus;
+inline constexpr operation<op::silu> silu;
+inline constexpr operation<op::gelu> gelu;
+inline constexpr operation<op::gelu_tanh> gelu_tanh;
+inline constexpr operation<op::select> select;
+inline constexpr operation<op::mean> mean;
+inline constexpr operation<op::softmax> softmax;
+inline constexpr operation<op::lp_norm> lp_norm;
+inline constexpr operation<op::linear> linear;
+inline constexpr operation<op::matmul> matmul;
+inline constexpr operation<op::conv1x1> conv1x1;
+inline constexpr operation<op::swiglu> swiglu;
+inline constexpr operation<op::linear_add> linear_add;
+inline constexpr operation<op::gated_linear> gated_linear;
+inline constexpr operation<op::expert_linear> expert_linear;
+inline constexpr operation<op::weighted_sum> weighted_sum;
+inline constexpr operation<op::embedding> embedding;
+inline constexpr operation<op::rope> rope;
+inline constexpr operation<op::kv_append> kv_append;
+inline constexpr operation<op::causal_conv1d> causal_conv1d;
+inline constexpr operation<op::delta_rule> delta_rule;
+inline constexpr operation<op::fake_quant> fake_quant;
+
+namespace detail {
+/// Attributes that are one number.
+constexpr attributes number(double value) { return {.value = value}; }
+/// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
 constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
   return axis < 0 ? axis + static_cast<std::int32_t>(x.dims().size()) : axis;
 }
-constexpr expr concat(expr a, expr b, std::int32_t axis = -1) {
-  return apply(op::concat, {.value = 0, .ints = {{axis_of(a, axis)}, 1}, .type = {}}, a, b);
-}
-constexpr expr slice(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) {
-  return apply(op::slice, {.value = 0, .ints = {{begin, end, axis_of(x, axis)}, 3}, .type = {}}, x);
-}
-constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
-constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {}, table, ids); }
-constexpr expr rope(expr x, expr cos, expr sin, expr last_position) {
-  return apply(op::rope, {}, x, cos, sin, last_position);
-}
-constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, expr last_position, double eps) {
-  return apply(op::norm_rope, {.value = eps, .ints = {}, .type = {}}, x, w, cos, sin, last_position);
-}
-constexpr expr kv_append(expr past, expr x, expr last_position) {
-  return apply(op::kv_append, {}, past, x, last_position);
-}
-constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
-  return apply(op::attention, {.value = scale, .ints = {}, .type = {}}, q, keys, values, last_position);
-}
-constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
-  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
-}
+}  // namespace detail
+
+// Operators with attributes: of values, the attributes follow the arguments.
+
+inline constexpr struct rms_norm_function : pattern_form<op::rms_norm> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, expr w, double eps) const {
+    return apply(op::rms_norm, detail::number(eps), x, w);
+  }
+} rms_norm;
+inline constexpr struct layer_norm_function : pattern_form<op::layer_norm> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, expr w, expr b, double eps) const {
+    return apply(op::layer_norm, detail::number(eps), x, w, b);
+  }
+} layer_norm;
+inline constexpr struct add_norm_function : pattern_form<op::add_norm> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr a, expr b, expr gain, double eps) const {
+    return apply(op::add_norm, detail::number(eps), a, b, gain);
+  }
+} add_norm;
+inline constexpr struct norm_linear_function : pattern_form<op::norm_linear> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, expr gain, const arguments& weights, double eps) const {
+    arguments args{{x.id, gain.id}, 2};
+    for (const node_id w : weights) args.push_back(w);
+    return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
+  }
+} norm_linear;
+inline constexpr struct norm_gated_linear_function : pattern_form<op::norm_gated_linear> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, expr gain, expr gate, expr up, double eps) const {
+    return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+  }
+} norm_gated_linear;
+inline constexpr struct norm_rope_function : pattern_form<op::norm_rope> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, expr w, expr cos, expr sin, double eps) const {
+    return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
+  }
+} norm_rope;
+inline constexpr struct top_k_function : pattern_form<op::top_k> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, std::int32_t k) const {
+    return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
+  }
+} top_k;
+inline constexpr struct attention_function : pattern_form<op::attention> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr q, expr keys, expr values, expr last_position, double scale) const {
+    return apply(op::attention, detail::number(scale), q, keys, values, last_position);
+  }
+} attention;
+inline constexpr struct full_attention_function : pattern_form<op::full_attention> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr q, expr k, expr v, expr segments, double scale) const {
+    return apply(op::full_attention, detail::number(scale), q, k, v, segments);
+  }
+} full_attention;
+inline constexpr struct reshape_function : pattern_form<op::reshape> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, const shape& dims) const {
+    return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
+  }
+} reshape;
+inline constexpr struct transpose_function : pattern_form<op::transpose> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, const fixed_vector<std::int32_t, 5>& perm) const {
+    return apply(op::transpose, {.value = 0, .ints = perm}, x);
+  }
+} transpose;
+inline constexpr struct concat_function : pattern_form<op::concat> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr a, expr b, std::int32_t axis = -1) const {
+    return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
+  }
+} concat;
+inline constexpr struct slice_function : pattern_form<op::slice> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) const {
+    return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
+  }
+} slice;
+inline constexpr struct cast_function : pattern_form<op::cast> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr x, dtype to) const {
+    return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
+  }
+} cast;
+inline constexpr struct table_rows_function : pattern_form<op::table_rows> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr table, expr last_position, const dim& rows) const {
+    const shape t = table.dims();
+    shape dims{1, rows, t.empty() ? dim{} : t.last()};
+    return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
+  }
+} table_rows;
+inline constexpr struct result_function : pattern_form<op::result> {
+  using pattern_form::operator();
+  constexpr expr operator()(expr producer, std::int32_t index, const tensor_type& type) const {
+    return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+  }
+} result;
 
 }  // namespace qwq

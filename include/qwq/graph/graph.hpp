@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes and the graph value. The same code runs inside constant expressions and at run time.
+// Defines `node` and `graph`, a value: the same code runs inside constant expressions and at run time.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,27 @@ namespace qwq {
 using node_id = std::uint16_t;
 inline constexpr node_id no_node = std::numeric_limits<node_id>::max();
 /// What a node reads, in the order of its operator's signature.
-using arguments = fixed_vector<node_id, 10>;
+using arguments = fixed_vector<node_id, max_arguments>;
+
+/// What a weight is for. Layers declare it where they make the leaf; schemes and targets exclude weights by role, and
+/// reports count bytes by role.
+enum class role : std::uint8_t {
+  none,       ///< A matrix of a product that has no other role: attention and MLP projections.
+  embedding,  ///< The table of token embeddings.
+  head,       ///< The matrix that makes logits.
+  norm,       ///< The gain of a norm.
+  bias,
+  router,     ///< Chooses experts.
+  expert,     ///< Matrices of routed experts.
+  gate,       ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
+  conv,       ///< A depthwise convolution.
+  position,   ///< A table of positions.
+};
+constexpr std::string_view name(role r) {
+  constexpr std::string_view names[] = {"none",   "embedding", "head", "norm", "bias",
+                                        "router", "expert",    "gate", "conv", "position"};
+  return names[static_cast<std::size_t>(r)];
+}
 
 /// One operation and the value that it computes.
 struct node {
@@ -25,9 +45,10 @@ struct node {
   text<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
   text<31> made_by{};
-  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot whose
-  /// grid the result is put on by the step itself, as fake_quant would (`has_epilogue`).
+  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
+  /// fake-quantization fused into the node as an epilogue (`has_epilogue`); -1: none.
   std::int16_t slot = -1;
+  role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
   const op_row* custom = nullptr;
 
@@ -44,10 +65,8 @@ constexpr text<47> where(const node& n) {
   return out;
 }
 
-/// Whether a step does to its result what a fake_quant behind it would.
-constexpr bool has_epilogue(const node& n) {
-  return n.slot >= 0 && n.kind != op::quantize && n.kind != op::dequantize && n.kind != op::fake_quant;
-}
+/// Whether a fake-quantization is fused into a node.
+constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !row(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {
@@ -55,12 +74,17 @@ struct graph_output {
   node_id id = no_node;
 };
 
+/// Most values that a graph hands out.
+inline constexpr std::size_t max_outputs = 12;
+using graph_outputs = fixed_vector<graph_output, max_outputs>;
+
 /// A graph of at most `Capacity` nodes; each node stands after its arguments. `error` is the first problem met
-/// while it was built; a graph with an error is never executed or emitted (`require_sound`).
+/// while it was built; a graph with an error is never executed or emitted (`require_sound`). An output with the name of
+/// a state is that state after the run.
 template <std::size_t Capacity = 320>
 struct graph {
   fixed_vector<node, Capacity> nodes{};
-  fixed_vector<graph_output, 6> outputs{};
+  graph_outputs outputs{};
   problem error{};
 
   constexpr std::size_t size() const { return nodes.size(); }
@@ -72,7 +96,7 @@ struct graph_ref {
   node* nodes;
   std::size_t* count;
   std::size_t capacity;
-  fixed_vector<graph_output, 6>* outputs;
+  graph_outputs* outputs;
   problem* error;
 
   /// Any graph.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One row per operator: name, arity, attributes, and the rule for the type of its result.
+// Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 #include "qwq/graph/op.hpp"
@@ -17,18 +18,22 @@ namespace qwq {
 struct attributes {
   double value = 0;
   fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
-  /// Result type of leaves, `cast` and `reshape`, which no argument determines.
+  /// Result type of leaves, `cast`, `reshape` and `table_rows`, which no argument determines.
   tensor_type type{};
-  friend constexpr bool operator==(const attributes& a, const attributes& b) {
-    return a.value == b.value && a.ints == b.ints && a.type == b.type;
-  }
+  /// Of a weight leaf: what is added to each stored element. The graph reads value * (stored + offset), so the gain
+  /// 1 + w of Qwen3.5's norms has offset 1.
+  double offset = 0;
+  friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
+
+/// Most arguments that a node can have.
+inline constexpr std::size_t max_arguments = 10;
 
 /// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
 /// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
 struct inference {
   const attributes& attr;
-  fixed_vector<tensor_type, 10> args{};
+  fixed_vector<tensor_type, max_arguments> args{};
   tensor_type out{};
   problem error{};
 
@@ -119,7 +124,8 @@ constexpr void infer_rms_norm(inference& in) {
     in.out = in.args[0];
 }
 
-constexpr void infer_linear(inference& in) {
+// (x, w, ...)
+constexpr void infer_product(inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_axes(0) || !in.want_rank(1, 2)) return;
   if (in.dims(0).last() != in.dims(1)[1])
     return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
@@ -127,13 +133,20 @@ constexpr void infer_linear(inference& in) {
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
 }
 
+// (x, w) or (x, w, bias)
+constexpr void infer_linear(inference& in) {
+  infer_product(in);
+  if (in.error.ok() && in.args.size() == 3 && in.want_float(2))
+    in.want_shape({in.dims(1)[0]}, in.dims(2), why::last_dimension_must_match);
+}
+
 constexpr void infer_linear_add(inference& in) {
-  infer_linear(in);
+  infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), why::shapes_do_not_broadcast);
 }
 
 constexpr void infer_gated_linear(inference& in) {
-  infer_linear(in);
+  infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
 }
 
@@ -210,10 +223,15 @@ constexpr void infer_concat(inference& in) {
   for (std::size_t i = 1; i < in.args.size(); ++i) {
     shape other = in.dims(i);
     if (!in.want_type(i, in.args[0].type) || !in.want_rank(i, in.dims(0).size())) return;
-    const std::int64_t extent = other[axis].extent;
+    const dim more = other[axis];
     other[axis] = in.dims(0)[axis];
     if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
-    in.out.dims[axis] = dim{in.out.dims[axis].extent + extent};
+    dim& whole = in.out.dims[axis];
+    if (whole.named() && more.named())
+      return in.fail(why::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
+    const dim fixed = whole.named() ? more : whole, named = whole.named() ? whole : more;
+    const std::int64_t extent = fixed.extent + named.extent;
+    whole = named.named() ? dim{extent, named.symbol, named.plus + fixed.extent} : dim{extent};
   }
 }
 
@@ -221,7 +239,9 @@ constexpr void infer_slice(inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
-  if (in.attr.ints[0] < 0 || in.attr.ints[1] > along.extent || in.attr.ints[0] >= in.attr.ints[1])
+  // What a named extent counts is at least 1 at run time.
+  const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
+  if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
   along = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
@@ -233,14 +253,22 @@ constexpr void infer_embedding(inference& in) {
   in.out = {dtype::f32, {in.dims(1)[0], in.dims(1)[1], in.dims(0)[1]}};
 }
 
-// (x, the tables from argument `table` on, last_position)
-constexpr void infer_rotated(inference& in, std::size_t table) {
-  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(table + 2, dtype::i32)) return;
-  const dim half{in.dims(0).last().extent / 2};
-  for (std::size_t i = table; i < table + 2; ++i)
-    if (!in.want_rank(i, 2) || !in.want_shape({in.dims(i)[0], half}, in.dims(i), why::last_dimension_must_match))
-      return;
-  in.out = in.args[0];
+// (table [T,C], last_position [1,1])
+constexpr void infer_table_rows(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i32)) return;
+  const shape& rows = in.attr.type.dims;
+  if (rows.size() != 3) return in.fail(why::bad_attribute, "[1,S,columns]", to_text<31>(rows));
+  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, why::last_dimension_must_match))
+    in.out = {in.args[0].type, rows};
+}
+
+// (x [1,S,heads,D], rows of cos and sin [1,S,R/2] from argument `first` on), R <= D
+constexpr void infer_rotated(inference& in, std::size_t first) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_rank(first, 3)) return;
+  const shape &x = in.dims(0), &cos = in.dims(first);
+  if (cos[1] != x[1] || 2 * cos[2].extent > x.last().extent)
+    return in.fail(why::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
+  if (in.want_shape(cos, in.dims(first + 1), why::last_dimension_must_match)) in.out = in.args[0];
 }
 
 constexpr void infer_rope(inference& in) { infer_rotated(in, 1); }
@@ -285,6 +313,87 @@ constexpr void infer_gqa(inference& in) {
   in.out = in.args[0];
 }
 
+// (q, k, v [1,S,heads,D], segments [1,S])
+constexpr void infer_full_attention(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
+  const shape& q = in.dims(0);
+  if (in.want_shape(q, in.dims(1), why::shapes_do_not_broadcast) &&
+      in.want_shape(q, in.dims(2), why::shapes_do_not_broadcast) &&
+      in.want_shape({dim{1}, q[1]}, in.dims(3), why::shapes_do_not_broadcast))
+    in.out = in.args[0];
+}
+
+// (mask [1,S], a [1,S,...], b)
+constexpr void infer_select(inference& in) {
+  if (!in.want_type(0, dtype::i32) || !in.want_rank(0, 2) || !in.want_float(1) || !in.want_type(2, in.args[1].type) ||
+      !in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast))
+    return;
+  if (in.dims(1).size() < 2 || in.dims(1)[1] != in.dims(0)[1])
+    return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  in.out = in.args[1];
+}
+
+// (x, w, b)
+constexpr void infer_layer_norm(inference& in) {
+  infer_rms_norm(in);
+  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match);
+}
+
+constexpr void infer_top_k(inference& in) {
+  if (!in.want_float(0) || !in.want_axes(0)) return;
+  in.out = in.args[0];
+  if (in.attr.ints.size() != 1 || in.attr.ints[0] < 1 || in.attr.ints[0] > in.dims(0).last().extent)
+    return in.fail(why::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
+  in.out.dims[in.out.dims.size() - 1] = dim{in.attr.ints[0]};
+}
+
+// (x [1,S,K] or [1,S,k,K], experts [1,S,k], w [E,N,K])
+constexpr void infer_expert_linear(inference& in) {
+  if (!in.want_float(0) || !in.want_type(1, dtype::i32) || !in.want_rank(1, 3) || !in.want_float(2) ||
+      !in.want_rank(2, 3))
+    return;
+  const shape &x = in.dims(0), &experts = in.dims(1), &w = in.dims(2);
+  const bool by_token = x.size() == 3, by_expert = x.size() == 4 && x[2] == experts[2];
+  if ((!by_token && !by_expert) || x[1] != experts[1])
+    return in.fail(why::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
+  if (x.last() != w[2]) return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
+  in.out = {dtype::f32, {experts[0], experts[1], experts[2], w[1]}};
+}
+
+// (x [1,S,k,H], weights [1,S,k])
+constexpr void infer_weighted_sum(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(1, in.args[0].type)) return;
+  const shape& x = in.dims(0);
+  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast))
+    in.out = {in.args[0].type, {x[0], x[1], x[3]}};
+}
+
+// (u [1,S,C], w [C,K], state [1,C,K-1])
+constexpr void infer_causal_conv1d(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 3) || !in.want_float(1) || !in.want_rank(1, 2) || !in.want_float(2)) return;
+  const dim channels = in.dims(0)[2];
+  if (in.dims(1)[0] != channels)
+    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), why::last_dimension_must_match))
+    in.out = in.args[0];
+}
+
+// (q [1,S,Hk,Dk], k, v [1,S,Hv,Dv], decay [1,S,Hv], beta, state [1,Hv,Dk,Dv])
+constexpr void infer_delta_rule(inference& in) {
+  for (std::size_t i = 0; i < 3; ++i)
+    if (!in.want_float(i) || !in.want_rank(i, 4)) return;
+  const shape &k = in.dims(1), &v = in.dims(2);
+  if (!in.want_shape(in.dims(0), k, why::shapes_do_not_broadcast)) return;
+  if (k[2].extent < 1 || v[2].extent % k[2].extent != 0)
+    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(k[2].extent),
+                   text<31>{}.append(v[2].extent));
+  for (std::size_t i = 3; i < 5; ++i)
+    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), why::shapes_do_not_broadcast)) return;
+  if (in.want_type(5, dtype::f32) &&
+      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), why::last_dimension_must_match))
+    in.out = in.args[2];
+}
+
 // Codes of a slot: attr.type.type is their integer type.
 constexpr void infer_quantize(inference& in) {
   if (in.want_type(0, dtype::f32)) in.out = {in.attr.type.type, in.dims(0)};
@@ -305,8 +414,38 @@ constexpr void infer_custom(inference& in) {
 
 }  // namespace detail
 
+/// What is true of an operator wherever it is used; a set of these is combined with `|`.
+enum class trait : std::uint16_t {
+  none = 0,
+  commutative = 1,     ///< Two arguments may change places.
+  layout = 2,          ///< The result is the argument in another arrangement: it shares its quantization parameters.
+  moves = 4,           ///< Values pass unchanged, as they are or as their codes.
+  view = 8,            ///< The result is bytes of the first argument: no kernel call.
+  elementwise = 16,    ///< An element of the result depends on the same element of each argument alone. With one
+                       ///< argument, the kernel may be called with the result in the argument's bytes.
+  constant = 32,       ///< A leaf that is bound before a run.
+  encodable = 64,      ///< A constant that a scheme may store as codes.
+  product = 128,       ///< Multiplies the rows of its first argument by matrices; may take them quantized to int8.
+  quantization = 256,  ///< Its slot says with which parameters it changes between floats and codes.
+  outside = 512,       ///< A leaf that a run gets from outside: an input or a state.
+};
+constexpr trait operator|(trait a, trait b) {
+  return static_cast<trait>(static_cast<std::uint16_t>(a) | static_cast<std::uint16_t>(b));
+}
+/// Whether a set has a trait, or one of several.
+constexpr bool has(trait set, trait one) {
+  return (static_cast<std::uint16_t>(set) & static_cast<std::uint16_t>(one)) != 0;
+}
+
+/// A set of arguments, one bit each.
+constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
+  unsigned bits = 0;
+  for (const int i : which) bits |= 1u << i;
+  return static_cast<std::uint16_t>(bits);
+}
+
 /// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
-/// operator of the user's.
+/// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
 struct op_row {
   op kind;
   std::string_view name;
@@ -315,54 +454,103 @@ struct op_row {
   /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
   std::string_view value_name;
   std::string_view ints_name;  ///< The same for `attributes::ints`.
-  bool commutative;  ///< Two arguments may change places.
-  /// The result holds the argument's values in another arrangement: it shares quantization parameters with it.
-  bool layout_only;
+  trait traits;  ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
   void (*infer)(inference&);
+  /// Arguments that are matrices of weights: schemes store them as codes.
+  std::uint16_t matrix_args = 0;
+  std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
+  /// Which result is the state after the node; -1: the node's own value.
+  std::int8_t state_result = -1;
+
+  constexpr bool is(trait t) const { return has(traits, t); }
+  constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
+
+  /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
+  constexpr op_row with(trait more) const {
+    op_row r = *this;
+    r.traits = r.traits | more;
+    return r;
+  }
+  /// Its arguments with these numbers are matrices of weights.
+  constexpr op_row with_matrices(std::initializer_list<int> arguments) const {
+    op_row r = *this;
+    r.matrix_args = argument_set(arguments);
+    return r;
+  }
+  /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
+  constexpr op_row with_state(std::int8_t argument, std::int8_t index) const {
+    op_row r = *this;
+    r.state_arg = argument;
+    r.state_result = index;
+    return r;
+  }
 };
 
+namespace detail {
+inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant | trait::encodable,
+                       moves_values = trait::layout | trait::moves;
+}
+
 inline constexpr op_row op_table[] = {
-    {op::input, "input", 0, 0, "", "", false, false, detail::infer_declared},
-    {op::weight, "weight", 0, 0, "multiplier", "", false, false, detail::infer_declared},
-    {op::fill, "fill", 0, 0, "value", "", false, false, detail::infer_declared},
-    {op::rope_cos, "rope_cos", 0, 0, "theta", "", false, false, detail::infer_declared},
-    {op::rope_sin, "rope_sin", 0, 0, "theta", "", false, false, detail::infer_declared},
-    {op::add, "add", 2, 2, "", "", true, false, detail::infer_binary},
-    {op::mul, "mul", 2, 2, "", "", true, false, detail::infer_binary},
-    {op::neg, "neg", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::rsqrt, "rsqrt", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::sigmoid, "sigmoid", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::silu, "silu", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::mean, "mean", 1, 1, "", "", false, false, detail::infer_mean},
-    {op::softmax, "softmax", 1, 1, "", "", false, false, detail::infer_softmax},
-    {op::rms_norm, "rms_norm", 2, 2, "eps", "", false, false, detail::infer_rms_norm},
-    {op::lp_norm, "lp_norm", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::linear, "linear", 2, 2, "", "", false, false, detail::infer_linear},
-    {op::matmul, "matmul", 2, 2, "", "", false, false, detail::infer_matmul},
-    {op::conv1x1, "conv1x1", 2, 2, "", "", false, false, detail::infer_conv1x1},
-    {op::swiglu, "swiglu", 2, 2, "", "", false, false, detail::infer_swiglu},
-    {op::linear_add, "linear_add", 3, 3, "", "", false, false, detail::infer_linear_add},
-    {op::gated_linear, "gated_linear", 3, 3, "", "", false, false, detail::infer_gated_linear},
-    {op::norm_linear, "norm_linear", 3, 6, "eps", "", false, false, detail::infer_norm_linear},
-    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", false, false, detail::infer_norm_gated_linear},
-    {op::add_norm, "add_norm", 3, 3, "eps", "", false, false, detail::infer_add_norm},
-    {op::reshape, "reshape", 1, 1, "", "", false, true, detail::infer_reshape},
-    {op::transpose, "transpose", 1, 1, "", "perm", false, true, detail::infer_transpose},
-    {op::concat, "concat", 2, 4, "", "axis", false, false, detail::infer_concat},
-    {op::slice, "slice", 1, 1, "", "range", false, true, detail::infer_slice},
-    {op::cast, "cast", 1, 1, "", "", false, false, detail::infer_cast},
-    {op::embedding, "embedding", 2, 2, "", "", false, false, detail::infer_embedding},
-    {op::rope, "rope", 4, 4, "", "", false, false, detail::infer_rope},
-    {op::norm_rope, "norm_rope", 5, 5, "eps", "", false, false, detail::infer_norm_rope},
-    {op::kv_append, "kv_append", 3, 3, "", "", false, false, detail::infer_kv_append},
-    {op::attention, "attention", 4, 4, "scale", "", false, false, detail::infer_attention},
-    {op::gqa, "gqa", 9, 9, "scale", "heads", false, false, detail::infer_gqa},
-    {op::result, "result", 1, 1, "", "index", false, false, detail::infer_result},
-    {op::custom, "custom", 0, 10, "", "", false, false, detail::infer_custom},
-    {op::quantize, "quantize", 1, 1, "", "", false, false, detail::infer_quantize},
-    {op::dequantize, "dequantize", 1, 1, "", "", false, false, detail::infer_dequantize},
-    {op::fake_quant, "fake_quant", 1, 1, "", "", false, false, detail::infer_unary},
+    {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
+    {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
+    {op::weight, "weight", 0, 0, "multiplier", "", detail::leaf_constant, detail::infer_declared},
+    {op::fill, "fill", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
+    {op::rope_cos, "rope_cos", 0, 0, "theta", "", trait::constant, detail::infer_declared},
+    {op::rope_sin, "rope_sin", 0, 0, "theta", "", trait::constant, detail::infer_declared},
+    {op::add, "add", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
+    {op::mul, "mul", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
+    {op::neg, "neg", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::exp, "exp", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::tanh, "tanh", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::rsqrt, "rsqrt", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::sigmoid, "sigmoid", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::softplus, "softplus", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::silu, "silu", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::gelu, "gelu", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::gelu_tanh, "gelu_tanh", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::select, "select", 3, 3, "", "", detail::no_traits, detail::infer_select},
+    {op::mean, "mean", 1, 1, "", "", detail::no_traits, detail::infer_mean},
+    {op::softmax, "softmax", 1, 1, "", "", detail::no_traits, detail::infer_softmax},
+    {op::rms_norm, "rms_norm", 2, 2, "eps", "", detail::no_traits, detail::infer_rms_norm},
+    {op::layer_norm, "layer_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_layer_norm},
+    {op::lp_norm, "lp_norm", 1, 1, "", "", detail::no_traits, detail::infer_unary},
+    {op::top_k, "top_k", 1, 1, "", "k", detail::no_traits, detail::infer_top_k},
+    {op::linear, "linear", 2, 3, "", "", trait::product, detail::infer_linear, argument_set({1})},
+    {op::matmul, "matmul", 2, 2, "", "", detail::no_traits, detail::infer_matmul},
+    {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
+    {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
+    {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
+    {op::gated_linear, "gated_linear", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
+     argument_set({2, 3, 4, 5})},
+    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+     argument_set({2, 3})},
+    {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
+    {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2})},
+    {op::weighted_sum, "weighted_sum", 2, 2, "", "", detail::no_traits, detail::infer_weighted_sum},
+    {op::reshape, "reshape", 1, 1, "", "", detail::moves_values | trait::view, detail::infer_reshape},
+    {op::transpose, "transpose", 1, 1, "", "perm", detail::moves_values, detail::infer_transpose},
+    {op::concat, "concat", 2, 4, "", "axis", trait::moves, detail::infer_concat},
+    {op::slice, "slice", 1, 1, "", "range", detail::moves_values, detail::infer_slice},
+    {op::cast, "cast", 1, 1, "", "", detail::no_traits, detail::infer_cast},
+    {op::embedding, "embedding", 2, 2, "", "", detail::no_traits, detail::infer_embedding, argument_set({0})},
+    {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
+    {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
+    {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
+    {op::kv_append, "kv_append", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
+    {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
+    {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
+    {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
+    {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
+    {op::result, "result", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
+    {op::quantize, "quantize", 1, 1, "", "", trait::quantization | trait::moves, detail::infer_quantize},
+    {op::dequantize, "dequantize", 1, 1, "", "", trait::quantization | trait::moves | trait::view,
+     detail::infer_dequantize},
+    {op::fake_quant, "fake_quant", 1, 1, "", "", trait::quantization | trait::elementwise, detail::infer_unary},
 };
 
 static_assert(std::size(op_table) == op_count, "every op has a row");
@@ -381,7 +569,7 @@ constexpr std::string_view name(op kind) { return row(kind).name; }
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
 constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
                            std::string_view value_name = {}, std::string_view ints_name = {}) {
-  return {op::custom, name, args, args, value_name, ints_name, false, false, infer};
+  return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }
 
 }  // namespace qwq

@@ -24,9 +24,18 @@ enum class why : unsigned char {
   heads_do_not_divide,
   bad_attribute,
   graph_is_full,
+  too_many_dimensions,
+  too_many_arguments,
+  too_many_outputs,
+  too_many_symbols,
+  too_many_readers,
+  too_many_replacements,
+  name_is_too_long,
+  state_must_be_a_leaf,
   rules_keep_firing,
   rule_fired_another_number_of_times,
   edge_has_no_quantization_slot,
+  weight_is_not_quantized,
 };
 
 /// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
@@ -34,7 +43,7 @@ enum class why : unsigned char {
 struct problem {
   why what = why::fine;
   op kind = op::input;
-  text<31> where{};
+  text<47> where{};
   text<31> expected{};
   text<31> found{};
 

@@ -22,11 +22,13 @@ constexpr void require_float() {
 template <std::int64_t In, std::int64_t Out, dtype Weight = dtype::f32>
 struct linear {
   std::string_view name;
+  role use = role::none;  ///< What the weight is for; schemes exclude some roles.
 
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, name};
-    return (*this)(x, parameter<Weight, Out, In>{leaf(*x.b, op::weight, scope.tensor("weight"), {Weight, {Out, In}})});
+    return (*this)(
+        x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
   }
 
   /// With a weight that another layer owns, such as a tied embedding.
@@ -44,8 +46,11 @@ struct linear {
   }
 };
 
-/// y = w * x / sqrt(mean(x^2) + eps) over the last axis of N channels.
-template <std::int64_t N>
+/// What a norm multiplies by: the stored weight, or 1 + the stored weight (Qwen3.5).
+enum class gain : std::uint8_t { as_stored, one_plus };
+
+/// y = g * x / sqrt(mean(x^2) + eps) over the last axis of N channels, g as `Gain` says.
+template <std::int64_t N, gain Gain = gain::as_stored>
 struct rms_norm {
   std::string_view name;
   double eps;
@@ -54,7 +59,8 @@ struct rms_norm {
   constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
     const in_module scope{*x.b, name};
-    return value<dtype::f32>{qwq::rms_norm(x, leaf(*x.b, op::weight, scope.tensor("weight"), {dtype::f32, {N}}), eps)};
+    const expr g = weight_leaf(*x.b, scope.tensor("weight"), {dtype::f32, {N}}, role::norm, Gain == gain::one_plus ? 1 : 0);
+    return value<dtype::f32>{qwq::rms_norm(x, g, eps)};
   }
 };
 
@@ -71,26 +77,41 @@ struct residual {
   }
 };
 
-/// Half-split rotary embedding with tables of `Positions` rows, computed once when a session is bound.
-template <std::int64_t HeadDim, std::int64_t Positions>
-struct rope {
-  double theta;
+/// cos and sin of the angles of the tokens of a run, [1, S, R/2] each: what rotates the first R channels of each head.
+struct rotation {
+  value<dtype::f32> cos, sin;
 
+  /// Half-split rotary embedding of x [1, S, heads, head_dim].
   template <class X>
-  constexpr value<dtype::f32> operator()(X x, value<dtype::i32> last_position) const {
+  constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
-    tensor_type table{dtype::f32, {Positions, HeadDim / 2}};
-    return value<dtype::f32>{qwq::rope(x, leaf(*x.b, op::rope_cos, "rope.cos", table, theta),
-                                       leaf(*x.b, op::rope_sin, "rope.sin", table, theta), last_position)};
+    return value<dtype::f32>{qwq::rope(x, cos, sin)};
   }
 };
 
-/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each, as a graph reads them, and the
+/// Rotation of tokens that are counted by their positions in the text, from tables of `Positions` rows that are computed
+/// once when a session is bound. `Rotary`: channels of a head that are rotated (R).
+template <std::int64_t Rotary, std::int64_t Positions>
+struct rope_table {
+  static_assert(Rotary % 2 == 0, "qwq::layer::rope_table requires an even number of rotated channels");
+  double theta;
+
+  /// `last_position`: of the last of `rows` tokens.
+  constexpr rotation operator()(value<dtype::i32> last_position, const dim& rows) const {
+    tensor_type table{dtype::f32, {Positions, Rotary / 2}};
+    builder& b = *last_position.b;
+    const expr cos = leaf(b, op::rope_cos, "rope.cos", table, theta), sin = leaf(b, op::rope_sin, "rope.sin", table, theta);
+    return {value<dtype::f32>{table_rows(cos, last_position, rows)},
+            value<dtype::f32>{table_rows(sin, last_position, rows)}};
+  }
+};
+
+/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each: states of the part. And the
 /// position of the last row of the chunk that is computed now (tokens cached before it + rows - 1).
 template <dtype T>
 struct kv_cache {
-  value<T> key;
-  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
+  value<T> keys;
+  value<T> values;
   value<dtype::i32> last_position;
 };
 
@@ -98,8 +119,8 @@ struct kv_cache {
 template <dtype T>
 struct attention_result {
   value<dtype::f32> out;
-  value<T> key;
-  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
+  value<T> keys;    ///< [1, kv_heads, max_seq_len, head_dim].
+  value<T> values;  ///< [1, kv_heads, max_seq_len, head_dim].
 };
 
 /// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
@@ -117,15 +138,15 @@ struct attention {
     const in_module scope{*x.b, "self_attn"};
     const dim rows = x.dims()[1];
     const auto heads = [&](expr y, std::int64_t n) { return value<dtype::f32>{reshape(y, {1, rows, n, HeadDim})}; };
-    const rope<HeadDim, Positions> rotate{theta};
+    const rotation rotate = rope_table<HeadDim, Positions>{theta}(past.last_position, rows);
     const rms_norm<HeadDim> q_norm{"q_norm", eps};
     const rms_norm<HeadDim> k_norm{"k_norm", eps};
 
-    const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)), past.last_position);
-    const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)), past.last_position);
+    const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)));
+    const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)));
     const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
-    const value<Kv> keys{kv_append(past.key, k, past.last_position)};
-    const value<Kv> values{kv_append(past.value_, v, past.last_position)};
+    const value<Kv> keys{kv_append(past.keys, k, past.last_position)};
+    const value<Kv> values{kv_append(past.values, v, past.last_position)};
     const value<dtype::f32> mixed{
         reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
     return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};

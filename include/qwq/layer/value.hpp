@@ -58,11 +58,11 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr text<47> tensor(std::string_view name) const { return text<47>{b_.module.view()}.append(".").append(name); }
+  constexpr text<95> tensor(std::string_view name) const { return text<95>{b_.module}.append(".").append(name); }
 
  private:
   builder& b_;
-  text<47> outer_;
+  text<95> outer_;
 };
 
 }  // namespace qwq

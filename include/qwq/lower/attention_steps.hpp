@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps of attention: rotations, the cache, and attention itself.
+// Defines the kernel calls of attention: rotations, the cache, and attention itself.
 #pragma once
 
 #include "qwq/kernel/attention.hpp"
@@ -11,17 +11,18 @@ namespace qwq {
 
 namespace detail {
 
-/// Key and value of the layer's cache, for a graph whose cache is of type T.
-template <class T>
-struct cache_views {
-  kernel::kv_view<T> key, value;
-  cache_views(const layer_cache& c, std::int64_t kv_heads, std::int64_t head_dim)
-      : key{static_cast<T*>(c.key), kv_heads, c.capacity, head_dim, c.key_scales},
-        value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim, c.value_scales} {}
-};
+/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
+template <class S, std::size_t K>
+auto cache_view(const frame& f) {
+  constexpr std::size_t id = S::template arg_id<K>;
+  constexpr shape dims = S::g[id].dims();
+  using element = storage_t<S::g[id].type.type>;
+  const state_view& cache = S::template state<K>(f);
+  return kernel::kv_view<element>{static_cast<element*>(cache.data), dims[1].extent, S::template extent<id, 2>(f),
+                                  dims[3].extent, cache.scales};
+}
 
-/// What a rotation reads and writes: one row per token, all heads side by side; the tables are arguments `Table` and
-/// the next.
+/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
 template <class S, std::size_t Table>
 struct rotation {
   static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
@@ -29,16 +30,10 @@ struct rotation {
   matrix_view<const float> x, cos, sin;
 
   explicit rotation(const frame& f)
-      : y{S::out(f).data(), f.rows, heads * head_dim},
-        x{S::template in<0>(f).data(), f.rows, heads * head_dim},
-        cos{rows(f, S::template constant<Table>(f))},
-        sin{rows(f, S::template constant<Table + 1>(f))} {}
-
- private:
-  static matrix_view<const float> rows(const frame& f, const operand& table) {
-    const matrix_view<const float> all{static_cast<const float*>(table.data), f.last_position + 1, head_dim / 2};
-    return all.rows_from(f.last_position + 1 - f.rows, f.rows);
-  }
+      : y{S::out(f).data(), S::tokens(f), heads * head_dim},
+        x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
+        cos{S::template in_matrix<Table>(f)},
+        sin{S::template in_matrix<Table + 1>(f)} {}
 };
 
 }  // namespace detail
@@ -69,28 +64,26 @@ template <>
 struct kernel_of<op::kv_append> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape cache = S::self().dims();
-    using element = storage_t<S::self().type.type>;
-    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
-    constexpr bool is_key = S::g[S::template arg_id<0>].name == "past_key";
-    const matrix_view<const float> rows{S::template in<1>(f).data(), f.rows, cache[1].extent * cache[3].extent};
-    detail::for_each_row(f, rows, [&](std::int64_t i) {
-      kernel::append_kv(is_key ? c.key : c.value, rows.rows_from(i, 1), f.last_position + 1 - f.rows + i);
-    });
+    const auto cache = detail::cache_view<S, 0>(f);
+    const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
+    const std::int64_t first = S::template number<2>(f) + 1 - tokens;
+    const matrix_view<const float> rows{S::template in<1>(f).data(), tokens, cache.kv_heads * cache.head_dim};
+    detail::for_each_row(f, rows,
+                         [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
   }
 };
 template <>
 struct kernel_of<op::attention> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape cache = S::g[S::template arg_id<1>].dims();
-    static_assert(cache[3].extent <= kernel::detail::most_head_dim, "qwq: attention takes heads of at most 512 channels");
+    static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
+                  "qwq: attention takes heads of at most 512 channels");
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
-    using element = storage_t<S::g[S::template arg_id<1>].type.type>;
-    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
-    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), f.rows, width},
-                      matrix_view<const float>{S::template in<0>(f).data(), f.rows, width}, c.key, c.value,
-                      f.last_position + 1 - f.rows, static_cast<float>(S::self().attr.value));
+    const std::int64_t tokens = S::tokens(f);
+    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), tokens, width},
+                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width},
+                      detail::cache_view<S, 1>(f), detail::cache_view<S, 2>(f),
+                      S::template number<3>(f) + 1 - tokens, static_cast<float>(S::self().attr.value));
   }
 };
 

@@ -44,7 +44,16 @@ struct retargeted {
 /// What a scheme quantizes on a target.
 template <class Target, placement Types>
 struct covers {
-  constexpr bool operator()(op kind) const { return Target::quantizes(kind) && Types.covers(kind); }
+  constexpr bool operator()(const node& n) const { return Types.covers(row(n)) && target_quantizes(n); }
+
+ private:
+  static constexpr bool target_quantizes(const node& n) {
+    if (n.kind != op::custom) return Target::quantizes(n.kind);
+    if constexpr (requires { Target::quantizes(*n.custom); })
+      return Target::quantizes(*n.custom);
+    else
+      return false;
+  }
 };
 
 template <class Part, class Target, placement Types>
@@ -87,7 +96,7 @@ constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
 
 /// A placement whose weights are all of the type of its i-th exception, if that is an integer type.
 constexpr placement with_other(const placement& types, std::size_t i) {
-  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.type_of("") : (*types.others)[i].as;
+  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.usual_type() : (*types.others)[i].as;
   return {types.activation, as.type, types.edges, as.block};
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step sees while it runs: buffers, bound constants, cache, and what to do at quantization slots.
+// Defines `frame`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
 #pragma once
 
 #include <cstddef>
@@ -20,14 +20,11 @@ struct operand {
   std::int64_t block = 0;
 };
 
-/// One layer's cache, [kv_heads, capacity, head_dim] of `type` each, and the scales of codes, as in `kernel::kv_view`.
-struct layer_cache {
-  dtype type = dtype::f32;
-  void* key = nullptr;
-  void* value = nullptr;
-  std::int64_t capacity = 0;
-  float* key_scales = nullptr;
-  float* value_scales = nullptr;
+/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
+/// `kernel::kv_view`.
+struct state_view {
+  void* data = nullptr;
+  float* scales = nullptr;
 };
 
 /// Told of every value that reaches an activation slot during calibration.
@@ -37,17 +34,16 @@ class slot_listener {
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// State of one run of one graph.
+/// One run of one graph. The arrays are in the order of the graph's plan.
 struct frame {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
-  std::int64_t rows = 1;            // tokens in this run: the extent of sequence_length
-  std::int64_t last_position = 0;   // position of the last of them
-  const operand* parameters = nullptr;
-  void* const* inputs = nullptr;
+  const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
+  const operand* parameters = nullptr;    ///< `plan::parameters`
+  void* const* inputs = nullptr;          ///< `plan::inputs`
+  const state_view* states = nullptr;     ///< `plan::states`
   /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
   std::byte* scratch = nullptr;
-  layer_cache cache{};
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;
   /// Set while calibrating.

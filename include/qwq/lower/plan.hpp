@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where every value of a graph lives while it runs: liveness decides, at compile time.
+// Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "qwq/graph/graph.hpp"
 
 namespace qwq {
 
 enum class place : std::uint8_t {
-  nowhere,    // a cache, or a value that no step reads
-  arena,      // at a byte offset of the session's arena
-  input,      // the caller's buffer of the n-th activation input
-  parameter,  // the n-th constant, resolved when weights are bound
+  nowhere,    ///< A value that no kernel call reads or writes.
+  arena,      ///< At a byte offset of the session's arena.
+  input,      ///< The caller's buffer of the n-th input.
+  parameter,  ///< The n-th constant, resolved when weights are bound.
+  state,      ///< The n-th state, which lasts from run to run.
 };
 
 /// Where a value is.
@@ -24,32 +26,31 @@ struct location {
 };
 
 inline constexpr std::size_t arena_alignment = 64;
+/// Most named dimensions of a graph.
+inline constexpr std::size_t max_symbols = 8;
 
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  location of[Capacity]{};  ///< Where each node's value is.
+  location of[Capacity]{};      ///< Where each node's value is.
   std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
-  fixed_vector<node_id, 48> parameters{};
-  /// Activation inputs, in order; cache and position inputs are not among them.
-  fixed_vector<node_id, 8> inputs{};
+  fixed_vector<node_id, Capacity> parameters{};
+  fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
+  fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
+  /// Names of dimensions, in the order in which they are met.
+  fixed_vector<std::string_view, max_symbols> symbols{};
+  problem error{};  ///< The first thing that cannot be planned.
+
+  /// Index of a named dimension.
+  constexpr std::size_t symbol(std::string_view name) const {
+    std::size_t i = 0;
+    while (i < symbols.size() && symbols[i] != name) ++i;
+    return i;
+  }
 };
 
 namespace detail {
-
-constexpr bool is_parameter(op kind) {
-  return kind == op::weight || kind == op::fill || kind == op::rope_cos || kind == op::rope_sin;
-}
-/// Whether a step reads node `id` from the caller's buffer: an input of floats or token ids, unless it is the cache of
-/// kv_append, which reaches it through the frame.
-template <std::size_t Capacity>
-constexpr bool is_buffer_input(const graph<Capacity>& g, std::size_t id) {
-  if (g[id].kind != op::input || (g[id].type.type != dtype::f32 && g[id].type.type != dtype::i64)) return false;
-  for (const node& n : g.nodes)
-    if (n.kind == op::kv_append && n.args[0] == id) return false;
-  return true;
-}
 
 template <std::size_t Capacity>
 struct planner {
@@ -61,32 +62,58 @@ struct planner {
 
   constexpr void run() {
     for (std::size_t i = 0; i < g.size(); ++i) {
+      note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::result)  // its step writes it, and reads nothing
+      if (g[i].kind != op::result)  // its producer writes it, and it reads nothing
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
     for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
-      if (is_view(g[i].kind)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
+      if (row(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
 
-  static constexpr bool is_view(op kind) { return kind == op::reshape || kind == op::dequantize; }
+  constexpr void note_symbols(std::size_t i) {
+    for (const dim& d : g[i].dims())
+      if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
+          out.error.ok())
+        out.error = {why::too_many_symbols, g[i].kind, where(g[i]),
+                     text<31>{}.append(static_cast<long long>(max_symbols)), text<31>{d.symbol}};
+  }
+
+  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
+  constexpr node_id state_of(std::size_t i) const {
+    const node& n = g[i];
+    if (row(n).state_arg >= 0 && row(n).state_result < 0) return n.args[static_cast<std::size_t>(row(n).state_arg)];
+    if (n.kind != op::result) return no_node;
+    const node& producer = g[n.args[0]];
+    const op_row& r = row(producer);
+    if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
+    return producer.args[static_cast<std::size_t>(r.state_arg)];
+  }
 
   constexpr void place_value(std::size_t i) {
     const node& n = g[i];
+    const op_row& r = row(n);
     owner[i] = static_cast<node_id>(i);
-    if (is_parameter(n.kind)) {
-      out.of[i] = {place::parameter, static_cast<std::uint32_t>(out.parameters.size())};
-      out.parameters.push_back(static_cast<node_id>(i));
-    } else if (is_buffer_input(g, i)) {
-      out.of[i] = {place::input, static_cast<std::uint32_t>(out.inputs.size())};
-      out.inputs.push_back(static_cast<node_id>(i));
-    } else if (is_view(n.kind) || (n.kind == op::fake_quant && is_last_reader(i))) {
+    const auto next = [i](place where, auto& list) {
+      list.push_back(static_cast<node_id>(i));
+      return location{where, static_cast<std::uint32_t>(list.size() - 1)};
+    };
+    if (r.is(trait::constant)) {
+      out.of[i] = next(place::parameter, out.parameters);
+    } else if (n.kind == op::input) {
+      out.of[i] = next(place::input, out.inputs);
+    } else if (n.kind == op::state) {
+      out.of[i] = next(place::state, out.states);
+    } else if (const node_id state = state_of(i); state != no_node) {
+      owner[i] = state;
+      out.of[i] = out.of[state];
+    } else if (r.is(trait::view) || (r.is(trait::elementwise) && n.args.size() == 1 && may_overwrite(i))) {
       owner[i] = owner[n.args[0]];
       out.of[i] = out.of[n.args[0]];
       last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
-    } else if (n.kind != op::input && n.kind != op::kv_append) {
+    } else {
       size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
       size[i] = (size[i] + arena_alignment - 1) / arena_alignment * arena_alignment;
       out.of[i] = {place::arena, static_cast<std::uint32_t>(lowest_gap(i))};
@@ -94,10 +121,10 @@ struct planner {
     }
   }
 
-  /// Whether node i may overwrite its argument: nobody reads those bytes afterwards, and they are the arena's.
-  constexpr bool is_last_reader(std::size_t i) const {
+  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
+  constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
-    return out.of[bytes].where == place::arena && last_use[bytes] == i;
+    return out.of[bytes].where == place::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
   /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.

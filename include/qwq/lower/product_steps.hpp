@@ -108,10 +108,17 @@ template <>
 struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
-      detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                             kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
-    });
+    if constexpr (S::arity == 3) {
+      static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
+      const matrix_view<float> y = S::out_matrix(f);
+      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
+      detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
+    } else {
+      detail::with_epilogue<S>(f, [&](auto finish) {
+        detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                               kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+      });
+    }
   }
 };
 template <>
@@ -155,10 +162,10 @@ template <>
 struct kernel_of<op::matmul> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape dims = S::self().dims();
+    constexpr std::size_t rank = S::self().dims().size();
     const matrix_view<float> out = S::out_matrix(f);
     kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
-                   out.rows / S::extent(dims[dims.size() - 2], f));
+                   out.rows / S::template extent<S::id, rank - 2>(f));
   }
 };
 template <>

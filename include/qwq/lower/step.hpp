@@ -38,6 +38,7 @@ template <class G>
 struct planned {
   static constexpr auto& graph = G::value;  ///< The graph.
   static constexpr auto layout = make_plan(G::value);  ///< Its plan.
+  static_assert(require_none<layout.error>());
 };
 
 /// Node `Id` of `G`, ready to run.
@@ -52,28 +53,53 @@ struct step {
   template <std::size_t K>
   static constexpr std::size_t arg_id = G::value[Id].args[K];
 
-  /// Extent of a dimension in this run.
-  static constexpr std::int64_t extent(const dim& d, const frame& f) {
-    return d.symbol == "sequence_length" ? f.rows : d.extent;
+  /// Extent of axis `Axis` of a node's value in this run.
+  template <std::size_t Node, std::size_t Axis>
+  static std::int64_t extent(const frame& f) {
+    constexpr dim d = g[Node].dims()[Axis];
+    if constexpr (d.named())
+      return f.extents[planned<G>::layout.symbol(d.symbol)] + d.plus;
+    else
+      return d.extent;
+  }
+  /// Extents of a value in this run.
+  template <std::size_t Node = Id>
+  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
+    fixed_vector<std::int64_t, max_rank> out;
+    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) {
+      (out.push_back(extent<Node, Axis>(f)), ...);
+    }(std::make_index_sequence<G::value[Node].dims().size()>{});
+    return out;
   }
   /// Elements of a node's value in this run.
   template <std::size_t Node>
   static std::int64_t elements(const frame& f) {
     std::int64_t n = 1;
-    for (const dim& d : g[Node].dims()) n *= extent(d, f);
+    for (const std::int64_t e : extents<Node>(f)) n *= e;
     return n;
   }
+  /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
+  static std::int64_t tokens(const frame& f) { return extent<Id, 1>(f); }
 
   /// Where a node's value is.
   template <std::size_t Node>
   static void* address(const frame& f) {
     constexpr location l = planned<G>::layout.of[Node];
-    if constexpr (l.where == place::arena)
+    static_assert(l.where != place::nowhere, "qwq: this value is in no buffer");
+    if constexpr (G::value[Node].kind == op::table_rows) {
+      // A view of the rows of the tokens: the last of them is at last_position.
+      const auto* table = static_cast<const float*>(f.parameters[l.at].data);
+      const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
+      return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
+    } else if constexpr (l.where == place::arena) {
       return f.arena + l.at;
-    else if constexpr (l.where == place::input)
+    } else if constexpr (l.where == place::input) {
       return f.inputs[l.at];
-    else
+    } else if constexpr (l.where == place::state) {
+      return f.states[l.at].data;
+    } else {
       return const_cast<void*>(f.parameters[l.at].data);
+    }
   }
 
   /// A node's value as a span of elements.
@@ -91,20 +117,26 @@ struct step {
   static std::span<const T> in(const frame& f) {
     return value<arg_id<K>, const T>(f);
   }
-  /// Extents of a value in this run.
-  template <std::size_t Node = Id>
-  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
-    fixed_vector<std::int64_t, max_rank> out;
-    for (const dim& d : g[Node].dims()) out.push_back(extent(d, f));
-    return out;
-  }
-
   /// A value as a matrix whose rows are everything from `axis` on.
   template <std::size_t Node, class T>
   static matrix_view<T> matrix(const frame& f, std::size_t axis = g[Node].dims().size() - 1) {
-    std::int64_t cols = 1;
-    for (std::size_t i = axis; i < g[Node].dims().size(); ++i) cols *= extent(g[Node].dims()[i], f);
-    return {static_cast<T*>(address<Node>(f)), elements<Node>(f) / cols, cols};
+    const auto dims = extents<Node>(f);
+    std::int64_t rows = 1, cols = 1;
+    for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
+    return {static_cast<T*>(address<Node>(f)), rows, cols};
+  }
+  /// Argument K, an i32 [1,1] such as last_position, as a number.
+  template <std::size_t K>
+  static std::int64_t number(const frame& f) {
+    static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
+    return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
+  }
+  /// The state that argument K is, before or after another operator of the run updated it.
+  template <std::size_t K>
+  static const state_view& state(const frame& f) {
+    constexpr location l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == place::state, "qwq: this argument must be a state of the graph");
+    return f.states[l.at];
   }
   /// The result as a matrix with one row for each last axis.
   static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
@@ -144,11 +176,13 @@ struct step {
 namespace detail {
 
 /// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
-/// while it is calibrated.
+/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
 template <class S, std::size_t K, class F>
 void with_weight(const frame& f, F&& use) {
   constexpr shape dims = S::g[S::template arg_id<K>].dims();
-  constexpr std::int64_t rows = dims[0].extent, cols = dims[1].extent;
+  constexpr bool stacked = dims.size() == 3;
+  constexpr std::int64_t rows = stacked ? dims[0].extent * dims[1].extent : dims[0].extent;
+  constexpr std::int64_t cols = stacked ? dims[2].extent : dims[1].extent;
   constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
   const operand& w = S::template constant<K>(f);
   const auto* bytes = static_cast<const std::byte*>(w.data);
@@ -167,8 +201,8 @@ void for_each_row(const frame& f, matrix_view<const float> x, F&& row) {
                [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
 }
 
-/// Calls use(finish), once, with what the step does to each element of its result, or of the result that is node `Id`,
-/// before it stores it. A result with a slot is put on the slot's grid in quantized runs, and shown in calibration.
+/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
+/// the identity; when calibrating, stored values are passed to the listener.
 template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(frame& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;

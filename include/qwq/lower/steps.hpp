@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Graph + kernels -> something that runs: a function for each node that has something to do.
+// Defines `run_graph`, which calls the kernel of each node of a graph that has one.
 #pragma once
 
 #include <array>
@@ -15,18 +15,17 @@ namespace qwq {
 
 namespace detail {
 
-/// Leaves are bound, views share bytes, caches are written by kv_append, and a result of several by the step that has
-/// them: none of them runs.
-constexpr bool has_step(op kind) {
-  return kind != op::input && !is_parameter(kind) && kind != op::reshape && kind != op::dequantize &&
-         kind != op::result;
+/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
+/// node that it is a result of).
+constexpr bool has_step(const node& n) {
+  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
 }
 
 template <class G>
 constexpr std::size_t step_count() {
   std::size_t n = 0;
   for (const node& s : G::value.nodes)
-    if (has_step(s.kind)) ++n;
+    if (has_step(s)) ++n;
   return n;
 }
 
@@ -34,7 +33,7 @@ using step_function = void (*)(frame&);
 
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(step<G, Id>::kind)) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
 }
 
 template <class G>
@@ -55,8 +54,7 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (n.kind == op::linear || n.kind == op::linear_add || n.kind == op::gated_linear || n.kind == op::norm_linear ||
-        n.kind == op::norm_gated_linear) {
+    if (row(n).is(trait::product)) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
@@ -72,20 +70,13 @@ constexpr std::size_t output_index(std::string_view name) {
   return i;
 }
 
-/// Where the graph's k-th output lies after a run; null for caches.
+/// Where the graph's k-th output is after a run.
 template <class G, std::size_t K>
 const float* output_address(const frame& f) {
-  constexpr std::size_t id = G::value.outputs[K].id;
-  constexpr location l = planned<G>::layout.of[id];
-  if constexpr (l.where == place::arena)
-    return reinterpret_cast<const float*>(f.arena + l.at);
-  else if constexpr (l.where == place::input)
-    return static_cast<const float*>(f.inputs[l.at]);
-  else
-    return nullptr;
+  return static_cast<const float*>(step<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
-/// Runs the graph `G::value` on `f` and returns where its first output lies. Nothing is allocated.
+/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
 template <class G>
 const float* run_graph(frame& f) {
   static_assert(require_none<G::value.error>());

@@ -13,7 +13,7 @@ namespace qwq {
 
 namespace detail {
 
-/// Fills are bound as their one value, whatever their shape.
+/// Every element of a fill is the same, so kernels that broadcast read one of them.
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
@@ -143,7 +143,7 @@ struct kernel_of<op::slice> {
   static void run(frame& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
     const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
-    const std::int64_t each = x.cols / S::extent(S::g[S::template arg_id<0>].dims()[axis], f);
+    const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
     kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
   }
 };

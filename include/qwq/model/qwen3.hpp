@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen3 dense: the parts that every file and session is made of.
+// Defines `qwen3`, the dense Qwen3 models, as a list of parts.
 #pragma once
 
 #include "qwq/core/math.hpp"
 #include "qwq/layer/layers.hpp"
+#include "qwq/model/parts.hpp"
 #include "qwq/model/qwen3_config.hpp"
 
 namespace qwq {
@@ -21,12 +22,12 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
   const auto h1 = layer::residual{"attn_residual"}(h, a.out);
   const auto h2 =
       layer::residual{"mlp_residual"}(h1, layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1)));
-  return {h2, a.key, a.value_};
+  return {h2, a.keys, a.values};
 }
 
-/// Qwen3 dense of the sizes `C`. A model is four graphs: embedding, one decoder layer (run once per layer, with that
-/// layer's weights), final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for
-/// prefill, 1 for decode. `Kv` is the element type of the KV cache.
+/// Qwen3 dense of the sizes `C`: embedding, decoder layers (one graph, run once per layer with that layer's weights),
+/// final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for prefill, 1 for decode.
+/// `Kv` is the element type of the KV cache.
 template <qwen3_config C>
 struct qwen3 {
   static constexpr qwen3_config config = C;
@@ -44,15 +45,16 @@ struct qwen3 {
       graph<> g;
       builder b{g};
       const expr ids = leaf(b, op::input, "input_ids", {dtype::i64, {1, rows(Rows)}});
-      const expr table = leaf(b, op::weight, "embed_tokens.weight", {dtype::f32, {C.vocab_size, C.hidden_size}});
+      const expr table =
+          weight_leaf(b, "embed_tokens.weight", {dtype::f32, {C.vocab_size, C.hidden_size}}, role::embedding);
       b.module = "embed_tokens";
       b.output("hidden_states", qwq::embedding(table, ids).id);
       return g;
     }();
   };
 
-  /// (hidden_states [1,S,H], past_key, past_value [1,Hk,max_seq_len,D], last_position [1,1])
-  /// -> hidden_states, present_key, present_value
+  /// (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1])
+  /// -> hidden_states, key, value
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
     static constexpr std::string_view prefix = "model.layers.";
@@ -61,13 +63,13 @@ struct qwen3 {
       builder b{g};
       tensor_type cache{Kv, {1, C.num_key_value_heads, dim{C.max_position_embeddings, "max_seq_len"}, C.head_dim}};
       const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
-      const layer::kv_cache<Kv> past{qwq::value<Kv>{leaf(b, op::input, "past_key", cache)},
-                                     qwq::value<Kv>{leaf(b, op::input, "past_value", cache)},
+      const layer::kv_cache<Kv> past{qwq::value<Kv>{state(b, "key", cache, state_update::append)},
+                                     qwq::value<Kv>{state(b, "value", cache, state_update::append)},
                                      qwq::value<dtype::i32>{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})}};
       const auto out = qwen3_decoder_layer<C>(h, past);
       b.output("hidden_states", out.out.id);
-      b.output("present_key", out.key.id);
-      b.output("present_value", out.value_.id);
+      b.output("key", out.keys.id);
+      b.output("value", out.values.id);
       return g;
     }();
   };
@@ -94,33 +96,20 @@ struct qwen3 {
       builder b{g};
       const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
       const parameter<dtype::f32, C.vocab_size, C.hidden_size> table{
-          leaf(b, op::weight, C.tie_word_embeddings ? "embed_tokens.weight" : "lm_head.weight",
-               {dtype::f32, {C.vocab_size, C.hidden_size}})};
+          weight_leaf(b, C.tie_word_embeddings ? "embed_tokens.weight" : "lm_head.weight",
+                      {dtype::f32, {C.vocab_size, C.hidden_size}}, role::head)};
       b.module = "lm_head";
       b.output("logits", layer::linear<C.hidden_size, C.vocab_size>{"lm_head"}(h, table).id);
       return g;
     }();
   };
+
+  /// The types of the parts, and the parts in the order in which a text passes them.
+  template <std::int64_t Rows, dtype Kv>
+  using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
+  static constexpr auto parts = join_parts(single_part(stage::embedding, 0),
+                                           layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
+                                           single_part(stage::norm, 2), single_part(stage::head, 3));
 };
-
-namespace detail {
-template <std::size_t N>
-constexpr std::int64_t weight_elements(const graph<N>& g) {
-  std::int64_t n = 0;
-  for (const node& w : g.nodes)
-    if (w.kind == op::weight) n += w.dims().elements();
-  return n;
-}
-}  // namespace detail
-
-/// Number of parameters of a model, counted on its graphs.
-template <class Model>
-constexpr std::int64_t parameter_count() {
-  const std::int64_t head = detail::weight_elements(Model::template lm_head<1>::value);
-  return detail::weight_elements(Model::template embedding<1>::value) +
-         Model::config.num_hidden_layers *
-             detail::weight_elements(Model::template decoder_layer<1, dtype::f32>::value) +
-         detail::weight_elements(Model::template final_norm<1>::value) + (Model::config.tie_word_embeddings ? 0 : head);
-}
 
 }  // namespace qwq

@@ -148,7 +148,7 @@ struct mixed : Base {
     return all;
   }();
   static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
-                                   exceptions.empty() ? nullptr : &exceptions};
+                                   exceptions.empty() ? nullptr : &exceptions, Base::types.excluded};
 
   /// How weights become codes, in each of the ways that there are.
   using weight_formats = detail::join<qwq::weight_formats<Base>,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where quantization goes: slots for every edge that a target's rules cover, and the proof that none is missing.
+// Defines `place_slots`, which inserts quantize/dequantize pairs, and the proof that no edge and no weight was left out.
 #pragma once
+
+#include <cstdint>
+#include <initializer_list>
 
 #include "qwq/graph/builder.hpp"
 #include "qwq/rewrite/cleanup.hpp"
@@ -21,6 +24,21 @@ struct weight_type {
   constexpr bool operator==(const weight_type&) const = default;
 };
 
+/// A set of roles, one bit each.
+class role_set {
+ public:
+  constexpr role_set() = default;
+  constexpr role_set(std::initializer_list<role> roles) {
+    for (const role r : roles) bits = static_cast<std::uint16_t>(bits | 1u << static_cast<unsigned>(r));
+  }
+  constexpr bool contains(role r) const { return (bits >> static_cast<unsigned>(r) & 1u) != 0; }
+  constexpr bool operator==(const role_set&) const = default;
+
+  std::uint16_t bits = 0;  ///< Public, so that a set can be part of a template argument.
+};
+/// What schemes leave in float unless they say otherwise: weights that are small, and that choose or gate.
+inline constexpr role_set float_roles{role::router, role::gate, role::conv, role::norm, role::bias, role::position};
+
 /// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
 struct weight_exception {
   text<47> name{};
@@ -36,22 +54,28 @@ struct placement {
   std::int32_t block = 0;  ///< of weights, as in `weight_type`
   /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
   const weight_exceptions* others = nullptr;
+  role_set excluded = float_roles;  ///< Roles of weights that stay in float.
 
   /// Whether activations become integers.
   constexpr bool quantizes_activations() const { return activation != dtype::f32; }
   constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
-  /// What a weight becomes.
-  constexpr weight_type type_of(std::string_view name) const {
+  /// The type of an exception that names a weight; null when none does.
+  constexpr const weight_type* exception_of(std::string_view name) const {
     if (others != nullptr)
       for (const weight_exception& other : *others)
-        if (name.ends_with(other.name.view())) return other.as;
+        if (name.ends_with(other.name.view())) return &other.as;
+    return nullptr;
+  }
+  /// What a weight becomes.
+  constexpr weight_type type_of(const node& leaf) const {
+    if (const weight_type* other = exception_of(leaf.name)) return *other;
+    if (excluded.contains(leaf.weight_role)) return {dtype::f32, 0};
     return {weight, block};
   }
-  /// Whether the scheme quantizes what an operator reads and makes, if the target can.
-  constexpr bool covers(op kind) const {
-    return quantizes() &&
-           (edges == extent::all || kind == op::linear || kind == op::conv1x1 || kind == op::embedding);
-  }
+  /// What a weight without role or exception becomes.
+  constexpr weight_type usual_type() const { return {weight, block}; }
+  /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
+  constexpr bool covers(const op_row& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
 };
 
 enum class slot_kind : std::uint8_t {
@@ -65,7 +89,7 @@ enum class slot_kind : std::uint8_t {
 struct slot {
   slot_kind kind = slot_kind::activation;
   dtype type = dtype::f32;
-  text<47> name{};
+  text<95> name{};
   std::int32_t block = 0;  // of a weight, as in `weight_type`
 };
 
@@ -76,18 +100,36 @@ struct quantized {
   fixed_vector<slot, 96> slots{};
 };
 
-/// Edges that must be quantized, and those that are.
+/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
+/// leaves in float.
 struct coverage {
   std::size_t covered = 0;
   std::size_t total = 0;
+  std::size_t coded_weights = 0;
+  std::size_t float_weights = 0;
 };
 
 namespace detail {
 
-constexpr bool is_leaf_constant(op kind) { return kind == op::weight || kind == op::fill; }
-/// Whether argument `i` of an operator is the matrix of a product, or an embedding table, which may be the same matrix.
-constexpr bool is_matrix_operand(op kind, std::size_t i) {
-  return ((kind == op::linear || kind == op::conv1x1) && i == 1) || (kind == op::embedding && i == 0);
+/// The leaf behind a value: itself, or what a dequantize node reads.
+template <std::size_t Capacity>
+constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
+  return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
+}
+
+/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
+/// role, such as a router: they compute in float.
+template <std::size_t Capacity, class Covers>
+constexpr bool covers_node(const graph<Capacity>& g, const node& n, placement types, Covers covers) {
+  if (!covers(n)) return false;
+  if (types.edges == qwq::extent::all) return true;
+  for (std::size_t i = 0; i < n.args.size(); ++i)
+    if (row(n).is_matrix(i)) {
+      const node& w = stored_leaf(g, n.args[i]);
+      if (w.kind == op::weight && types.excluded.contains(w.weight_role) && types.exception_of(w.name) == nullptr)
+        return false;
+    }
+  return true;
 }
 
 template <std::size_t Capacity, class Covers>
@@ -106,23 +148,23 @@ struct placer {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {is_leaf_constant(n.kind) ? slot_kind::constant : slot_kind::activation, types.activation};
+    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
-        if (reader.args[i] == id && covers(reader.kind)) {
+        if (reader.args[i] == id && covers_node(from, reader, types, covers)) {
           read = true;
-          if (s.kind == slot_kind::constant && is_matrix_operand(reader.kind, i)) s.kind = slot_kind::weight;
+          if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
         }
     if (s.kind == slot_kind::weight) {
-      const weight_type as = types.type_of(n.name);
+      const weight_type as = types.type_of(n);
       s.type = as.type;
       s.block = as.block;
     }
-    return (read || covers(n.kind)) && s.type != dtype::f32;
+    return (read || covers_node(from, n, types, covers)) && s.type != dtype::f32;
   }
 
-  constexpr text<47> slot_name(const node& n) const {
-    text<47> name{n.name.view()};
+  constexpr text<95> slot_name(const node& n) const {
+    text<95> name{n.name};
     if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
     int twins = 0;
     for (const slot& s : to.slots)
@@ -138,10 +180,10 @@ struct placer {
       const bool slotted = wants_slot(i, s);
       slot_of[i] = -1;
       if (slotted) {
-        const bool shares = row(n).layout_only && slot_of[n.args[0]] >= 0;
+        const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
         slot_of[i] = shares ? slot_of[n.args[0]] : static_cast<std::int16_t>(to.slots.size());
-        if (!shares && !to.slots.push_back(s))
+        if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
       for (node_id& a : n.args) a = moved[a];
@@ -172,37 +214,52 @@ struct placer {
 }  // namespace detail
 
 /// Counts the edges of covered operators (of a scheme without activation types: their matrices), and those among them
-/// that carry quantized values. With `first_gap` the first edge without a slot is recorded as a problem. This looks at a
-/// finished graph and knows nothing of how it was made.
+/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
+/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
+/// problem. This looks at a finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
                                   problem* first_gap = nullptr) {
   coverage c;
+  const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
+    if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
+  };
   const auto edge = [&](bool has_slot, const node& n) {
     ++c.total;
     if (has_slot)
       ++c.covered;
-    else if (first_gap != nullptr && first_gap->ok())
-      *first_gap = {why::edge_has_no_quantization_slot, n.kind, n.name.view(), "quantize/dequantize", "a float edge"};
+    else
+      gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
   };
+  const auto covered = [&](const node& n) { return detail::covers_node(g, n, types, covers); };
   for (const node& reader : g.nodes)
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
-      if (made.type.type != dtype::f32 || !(covers(reader.kind) || covers(made.kind))) continue;
-      if (detail::is_matrix_operand(reader.kind, i)
-              ? made.kind == op::weight && types.type_of(made.name).type == dtype::f32  // an exception of the scheme
-              : !types.quantizes_activations())
+      if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
+      if (row(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
+                                   : !types.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }
   for (const graph_output& o : g.outputs)
-    if (types.quantizes_activations() && covers(g[o.id].kind) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+    if (types.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+  for (const node& leaf : g.nodes) {
+    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !types.quantizes()) continue;
+    if (!is_float(leaf.type.type)) {
+      ++c.coded_weights;
+    } else if (types.type_of(leaf).type == dtype::f32) {
+      ++c.float_weights;
+    } else {
+      ++c.total;
+      gap(why::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
+    }
+  }
   return c;
 }
 
-/// Puts quantize/dequantize pairs on every f32 value that an operator with `covers(op)` makes or reads, and turns the
-/// constants among them into codes. The result's `error` names the first edge that stayed without, if any did.
+/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
+/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
 template <std::size_t Capacity, class Covers>
 constexpr quantized<Capacity> place_slots(const graph<Capacity>& source, placement types, Covers covers) {
   quantized<Capacity> out;

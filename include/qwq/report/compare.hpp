@@ -84,8 +84,11 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
   std::vector<float> kept(static_cast<std::size_t>(prefill_rows * vocab));
   for (std::size_t t = 0; t < texts.size(); ++t) {
     const std::span<const std::int32_t> ids = texts[t].ids;
-    reference.truncate(0);
-    other.truncate(0);
+    const auto prompt = static_cast<std::int64_t>(texts[t].prompt);
+    reference.reset();
+    other.reset();
+    reference.mark_at(prompt - 1);
+    other.mark_at(prompt - 1);
     reference.listen(&record);
     other.listen(&check);
     for (std::size_t first = 0, size = 0; first < ids.size(); first += size) {
@@ -108,9 +111,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     reference.listen(static_cast<layer_listener*>(nullptr));
     other.listen(static_cast<layer_listener*>(nullptr));
 
-    const auto prompt = static_cast<std::int64_t>(texts[t].prompt);
-    reference.truncate(prompt - 1);
-    other.truncate(prompt - 1);
+    reference.rewind();
+    other.rewind();
     std::int32_t id = ids[static_cast<std::size_t>(prompt) - 1];
     std::vector<std::int32_t> said, chosen;
     for (std::int64_t i = 0; i < new_tokens && reference.position() < reference.capacity(); ++i) {

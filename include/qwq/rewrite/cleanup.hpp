@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dead nodes removed, equal nodes merged, arguments before their readers.
+// Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ namespace detail {
 
 /// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
 constexpr bool same_value(const node& a, const node& b) {
-  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) || !(a.type == b.type))
+  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
+      !(a.type == b.type))
     return false;
   return !a.args.empty() || a.name == b.name;
 }
@@ -55,8 +56,8 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 
 }  // namespace detail
 
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs come first
-/// and in the order that they had; one that nothing reads any more is no input.
+/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
+/// come first and in the order that they had; one that nothing reads any more is dropped.
 template <std::size_t Capacity>
 constexpr void cleanup(graph<Capacity>& g) {
   graph<Capacity> clean{};
@@ -65,7 +66,7 @@ constexpr void cleanup(graph<Capacity>& g) {
   bool needed[Capacity]{};
   for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (g[i].kind == op::input && needed[i]) r.visit(static_cast<node_id>(i));
+    if (row(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
   g = clean;
 }

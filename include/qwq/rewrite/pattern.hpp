@@ -15,7 +15,7 @@ struct pattern_node {
   char variable = 0;  // the name under which the rule reads what was matched; 0: none
   bool anything = false;  ///< Matches any value.
   bool shared = false;
-  fixed_vector<std::uint8_t, 10> args{};
+  fixed_vector<std::uint8_t, max_arguments> args{};
   const op_row* operation = nullptr;  // null where the pattern matches anything
 };
 
@@ -25,7 +25,7 @@ struct pattern_node {
 /// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
 /// epilogue computes more than its operator, and only a variable matches it.
 struct pattern {
-  fixed_vector<pattern_node, 24> nodes{};
+  fixed_vector<pattern_node, 48> nodes{};
 
   /// The name of the root's value in the rule; 0 when it has none.
   constexpr char variable() const { return nodes.back().variable; }
@@ -74,32 +74,13 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(row(kind), args...);
 }
 
+/// What the operators of graph/builder.hpp are for patterns: `linear(var('x'), var('w'))`.
+template <class... Patterns>
+constexpr pattern apply(const op_row& operation, const attributes&, const pattern& first, const Patterns&... rest) {
+  return match_op(operation, first, rest...);
+}
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
-constexpr pattern neg(const pattern& x) { return match_op(op::neg, x); }
-constexpr pattern rsqrt(const pattern& x) { return match_op(op::rsqrt, x); }
-constexpr pattern sigmoid(const pattern& x) { return match_op(op::sigmoid, x); }
-constexpr pattern silu(const pattern& x) { return match_op(op::silu, x); }
-constexpr pattern mean(const pattern& x) { return match_op(op::mean, x); }
-constexpr pattern softmax(const pattern& x) { return match_op(op::softmax, x); }
-constexpr pattern rms_norm(const pattern& x, const pattern& w) { return match_op(op::rms_norm, x, w); }
-constexpr pattern lp_norm(const pattern& x) { return match_op(op::lp_norm, x); }
-constexpr pattern linear(const pattern& x, const pattern& w) { return match_op(op::linear, x, w); }
-constexpr pattern matmul(const pattern& x, const pattern& y) { return match_op(op::matmul, x, y); }
-constexpr pattern swiglu(const pattern& gate, const pattern& up) { return match_op(op::swiglu, gate, up); }
-constexpr pattern reshape(const pattern& x) { return match_op(op::reshape, x); }
-constexpr pattern transpose(const pattern& x) { return match_op(op::transpose, x); }
-constexpr pattern concat(const pattern& a, const pattern& b) { return match_op(op::concat, a, b); }
-constexpr pattern slice(const pattern& x) { return match_op(op::slice, x); }
-constexpr pattern rope(const pattern& x, const pattern& cos, const pattern& sin, const pattern& position) {
-  return match_op(op::rope, x, cos, sin, position);
-}
-constexpr pattern kv_append(const pattern& past, const pattern& x, const pattern& position) {
-  return match_op(op::kv_append, past, x, position);
-}
-constexpr pattern attention(const pattern& q, const pattern& keys, const pattern& values, const pattern& position) {
-  return match_op(op::attention, q, keys, values, position);
-}
 
 /// Which value each variable of a pattern stands for.
 struct bindings {
@@ -149,14 +130,15 @@ struct attempt {
       if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
-      if (want.operation->commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
+      if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;
       for (std::size_t i = 0; i < want.args.size(); ++i)
         if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
     }
     if (want.variable == 0) return true;
     const node_id before = found.find(want.variable);
     if (before != no_node) return before == id;
-    return found.values.push_back({want.variable, id});
+    found.values.push_back({want.variable, id});
+    return true;
   }
 };
 
@@ -168,7 +150,7 @@ constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindi
   if (!top.anything && g[root].kind != top.kind) return false;
   unsigned orders = 1;
   for (const pattern_node& n : p.nodes)
-    if (!n.anything && n.operation->commutative) orders *= 2;
+    if (!n.anything && n.operation->is(trait::commutative)) orders *= 2;
   for (unsigned flips = 0; flips < orders; ++flips) {
     detail::attempt a{g, p, flips};
     if (a.run(p.nodes.size() - 1, root, true)) {

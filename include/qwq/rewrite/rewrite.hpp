@@ -93,7 +93,7 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
       const text<47> where = state[id].name;
       if (!fire(r, state, id)) continue;
       any = true;
-      if (fired.firings.size() >= budget || !fired.firings.push_back({r.name, where}))
+      if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
         state.g.fail({why::rules_keep_firing, kind, where.view(),
                       fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
       if (!state.g.error->ok()) return any;

@@ -24,15 +24,19 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
-  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is; the
-  /// first eight of them.
-  constexpr fixed_vector<node_id, 8> readers() const {
+  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
+  /// `max_readers` are a problem of the graph.
+  static constexpr std::size_t max_readers = 32;
+  constexpr fixed_vector<node_id, max_readers> readers() const {
     const graph_ref& g = b_->target();
-    fixed_vector<node_id, 8> out;
+    fixed_vector<node_id, max_readers> out;
+    bool fits = true;
     for (std::size_t i = 0; i < g.size(); ++i)
       for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == root_) out.push_back(static_cast<node_id>(i));
-    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) out.push_back(no_node);
+        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
+          fits = fits && out.try_push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
+    if (!fits) b_->fail(root(), why::too_many_readers, text<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
   }
 
@@ -40,7 +44,11 @@ class match {
   /// themselves).
   constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
   /// The same for a node, such as one of `readers`.
-  constexpr void replace(node_id value, expr by) { replaced_.push_back({value, by.id}); }
+  constexpr void replace(node_id value, expr by) {
+    if (!replaced_.try_push_back({value, by.id}))
+      b_->fail(root(), why::too_many_replacements,
+               text<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
+  }
 
   /// One value that is read in place of another.
   struct replacement {
@@ -48,14 +56,14 @@ class match {
     node_id new_id = no_node;  ///< The one that is read instead.
   };
   /// What `replace` was told.
-  constexpr const fixed_vector<replacement, 4>& replaced() const { return replaced_; }
+  constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
   builder* b_;
   const rewriting* state_;
   bindings found_;
   node_id root_;
-  fixed_vector<replacement, 4> replaced_{};
+  fixed_vector<replacement, 8> replaced_{};
 };
 
 /// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that

@@ -15,6 +15,9 @@ inline constexpr pattern past_value = var('V');
 inline constexpr pattern cos = var('c');
 inline constexpr pattern sin = var('s');
 inline constexpr pattern position = var('p');
+/// The rows of the tables of cos and sin that belong to the tokens of a run.
+inline constexpr pattern cos_rows = table_rows(cos, position).shared();
+inline constexpr pattern sin_rows = table_rows(sin, position).shared();
 inline constexpr pattern present_key = var('1');
 inline constexpr pattern present_value = var('2');
 
@@ -31,8 +34,8 @@ constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to
 /// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
-    attention(rope(detail::q, detail::cos, detail::sin, detail::position),
-              kv_append(detail::past_key, rope(detail::k, detail::cos, detail::sin, detail::position), detail::position)
+    attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
+              kv_append(detail::past_key, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
                   .as('1')
                   .shared(),
               kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
@@ -45,7 +48,7 @@ inline constexpr rule attention_to_gqa{
       const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
       const auto table = [&](const pattern& t) {
         const node& n = m(t);
-        return leaf(b, n.kind, n.name, {cache.type, n.dims()}, n.attr.value);
+        return leaf_like(b, n, {cache.type, n.dims()});
       };
       const auto narrow = [&](const pattern& x) { return as_type(merge_heads(m[x]), cache.type); };
       const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});

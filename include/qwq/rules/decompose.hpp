@@ -15,18 +15,22 @@ inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x')
                                            return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
                                          }};
 
-/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[D/2:], x[:D/2]). The rows of the tables
-/// that belong to the tokens become inputs `cos` and `sin`, [1,S,D]: whoever runs the graph looks them up.
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
+/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
+/// [1,S,R], which the host looks up.
 inline constexpr rule rope_to_products{
-    "rope_to_products", rope(var('x'), detail::cos, detail::sin, detail::position), [](match& m) {
-      const expr x = m[var('x')];
-      const shape d = x.dims();
+    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
+      const expr whole = m[var('x')];
+      const shape d = whole.dims();
+      const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
       const auto row_of_each_token = [&](std::string_view name) {
-        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], d[3]}}), {1, d[1], 1, d[3]});
+        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], width}}), {1, d[1], 1, width});
       };
-      const auto width = static_cast<std::int32_t>(d[3].extent), half = width / 2;
-      const expr rotated = concat(neg(slice(x, half, width)), slice(x, 0, half));
-      return x * row_of_each_token("cos") + rotated * row_of_each_token("sin");
+      const bool partial = width < d[3].extent;
+      const expr x = partial ? slice(whole, 0, width) : whole;
+      const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
+      const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
+      return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
@@ -35,7 +39,7 @@ inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
               kv_append(detail::past_key,
-                        rope(rms_norm(detail::k, var('w')).as('n'), detail::cos, detail::sin, detail::position),
+                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
                         detail::position)
                   .as('1')
                   .shared(),
@@ -43,23 +47,22 @@ inline constexpr rule fold_scale_into_k_norm{
     [](match& m) {
       using namespace detail;
       const node norm = m(var('n'));
-      const text<47> module = m.graph().module;
+      const auto module = m.graph().module;
       m.graph().module = norm.name;
       const expr normalized =
           rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
       m.graph().module = module;
-      const expr key = rope(normalized, m[cos], m[sin], m[position]);
+      const expr key = rope(normalized, m[cos], m[sin]);
       const expr keys = kv_append(m[past_key], key, m[position]);
       m.replace(present_key, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
     [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
 
-/// Causal attention over a cache that whoever runs the graph keeps, as products of matrices. A graph of one token
-/// (decode) reads `past_key` and `past_value`, [1,Hk,Length-1,D], and its own token comes behind them; a graph of more
-/// (prefill) reads nothing: its first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the
-/// logits and says what each token sees. The graph hands out the new rows alone, `new_key` and `new_value`, [1,Hk,S,D].
-/// Query heads that share a kv head stand below each other: [1,Hk,G*S,D].
+/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
+/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
+/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
+/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
@@ -73,10 +76,11 @@ inline constexpr rule attention_to_matmuls{
       const shape per_head = query.dims();
       const std::int64_t kv_heads = new_key.dims()[1].extent, width = per_head.last().extent;
       const bool decodes = per_head[2] == dim{1};
-      const auto with_past = [&](std::string_view name, expr x) {
-        return decodes ? concat(leaf(b, op::input, name, {dtype::f32, {1, kv_heads, Length - 1, width}}), x, 2) : x;
+      const auto with_past = [&](const pattern& past, expr x) {
+        tensor_type cached{dtype::f32, {1, kv_heads, Length - 1, width}};
+        return decodes ? concat(state(b, m(past).name, cached, state_update::host), x, 2) : x;
       };
-      const expr keys = with_past("past_key", new_key), values = with_past("past_value", new_value);
+      const expr keys = with_past(past_key, new_key), values = with_past(past_value, new_value);
       const dim seen = keys.dims()[2];
       const auto grouped = [&](expr x) {
         const dim last = x.dims().last();
@@ -90,8 +94,6 @@ inline constexpr rule attention_to_matmuls{
       const expr mixed = matmul(grouped(softmax(logits + mask)), values);
       m.replace(present_key, new_key);
       m.replace(present_value, new_value);
-      b.rename_output("present_key", "new_key");
-      b.rename_output("present_value", "new_value");
       return heads_first(reshape(mixed, per_head));
     }};
 

@@ -9,10 +9,8 @@ namespace qwq::rules {
 
 /// The norm and the rotation of each head of queries or keys.
 inline constexpr rule fuse_qk_norm_rope{
-    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s'), var('p')),
-    [](match& m) {
-      return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m[var('p')], m(var('n')).attr.value);
-    },
+    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
+    [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
     [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
 
 /// Gate and up in one step: their products are put together while they are in cache.
@@ -34,7 +32,7 @@ constexpr bool is_read_by_products(const match& m) {
   for (const node_id id : readers) {
     if (id == no_node) return false;
     const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
   }
   return readers.size() <= 4;
 }
@@ -48,7 +46,7 @@ inline constexpr rule fuse_norm_linear{
       builder& b = m.graph();
       const auto readers = m.readers();
       arguments weights;
-      for (const node_id id : readers) weights.push_back(b[id].args[1]);
+      for (const node_id id : readers) weights.push_back(b[id].args[1]);  // at most four
       const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
       for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
         b.module = b[readers[i]].name;

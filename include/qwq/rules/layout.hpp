@@ -29,8 +29,7 @@ inline constexpr rule linear_to_conv1x1{
     "linear_to_conv1x1", linear(var('x'), var('w')),
     [](match& m) {
       const node& w = m(var('w'));
-      const expr kernel =
-          leaf(m.graph(), op::weight, w.name, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}}, w.attr.value);
+      const expr kernel = leaf_like(m.graph(), w, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}});
       const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
       return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
     },
@@ -48,8 +47,7 @@ inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& 
 inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
                                    [](match& m) {
                                      const node& f = m(var('x'));
-                                     return leaf(m.graph(), op::fill, f.name, {f.type.type, m.root().dims()},
-                                                 f.attr.value);
+                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
                                    },
                                    [](const match& m) { return m(var('x')).kind == op::fill; }};
 

@@ -10,7 +10,9 @@ namespace qwq::rules {
 namespace detail {
 /// A weight leaf like `of`, read `factor` times as large.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
-  return leaf(b, op::weight, of.name, of.type, of.attr.value * factor);
+  const expr scaled = leaf_like(b, of, of.type);
+  if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
+  return scaled;
 }
 }  // namespace detail
 

@@ -23,7 +23,7 @@ constexpr expr as_matrix(expr kernel) {
   const node n = kernel.definition();
   if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
     return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
-  return leaf(*kernel.b, n.kind, n.name, {n.type.type, {n.dims()[0], n.dims()[1]}}, n.attr.value);
+  return leaf_like(*kernel.b, n, {n.type.type, {n.dims()[0], n.dims()[1]}});
 }
 
 }  // namespace detail
@@ -39,7 +39,7 @@ inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant
                                       [](match& m) { return m[var('x')]; },
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
-                                        while (row(*x).layout_only) x = &m.argument(*x, 0);
+                                        while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
                                         return x->kind == op::fake_quant && x->slot == m.root().slot;
                                       }};
 
@@ -80,7 +80,9 @@ constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
   return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(past_key).dims().last()});
 }
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
-  return rope(split_heads(m, x, heads), m[cos], m[sin], m[position]);
+  const expr rows = split_heads(m, x, heads);
+  const dim tokens = rows.dims()[1];
+  return rope(rows, table_rows(m[cos], m[position], tokens), table_rows(m[sin], m[position], tokens));
 }
 
 }  // namespace detail

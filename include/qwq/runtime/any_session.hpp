@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session whose model, target and scheme are chosen when the program runs.
+// Defines `any_session`, a session whose model, target and scheme are chosen when the program runs.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "qwq/runtime/session.hpp"
@@ -21,19 +22,23 @@ class any_session {
   virtual std::int64_t position() const = 0;
   virtual std::int64_t capacity() const = 0;
   virtual std::int64_t chunk() const = 0;
-  virtual void truncate(std::int64_t count) = 0;
+  virtual void reset() = 0;
+  virtual void mark_at(std::int64_t position) = 0;
+  virtual void rewind() = 0;
   virtual void listen(layer_listener* l) = 0;
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
   virtual std::span<const float> decode(std::int32_t id) = 0;
-  /// A copy of the keys (or values) of a layer, [kv_heads, position, head_dim], as floats; and that shape.
-  struct cached_rows {
-    std::int64_t kv_heads = 0, head_dim = 0;
+  /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
+  struct state_copy {
+    std::string name;
+    std::int64_t layer = -1;
+    std::int64_t outer = 1, rows = 1, inner = 1;
     std::vector<float> data;
   };
-  /// A copy of a layer's keys, or values, as f32.
-  virtual cached_rows cached(std::int64_t layer, bool keys) const = 0;
+  /// Copies of all states of the text.
+  virtual std::vector<state_copy> states() const = 0;
 };
 
 namespace detail {
@@ -50,7 +55,9 @@ class opened_session final : public any_session {
   std::int64_t position() const override { return session_.position(); }
   std::int64_t capacity() const override { return session_.capacity(); }
   std::int64_t chunk() const override { return session_.chunk(); }
-  void truncate(std::int64_t count) override { session_.truncate(count); }
+  void reset() override { session_.reset(); }
+  void mark_at(std::int64_t position) override { session_.mark_at(position); }
+  void rewind() override { session_.rewind(); }
   void listen(layer_listener* l) override { session_.listen(l); }
   void prefill(std::span<const std::int32_t> ids,
                const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
@@ -58,13 +65,13 @@ class opened_session final : public any_session {
   }
   std::span<const float> prefill(std::span<const std::int32_t> ids) override { return session_.prefill(ids); }
   std::span<const float> decode(std::int32_t id) override { return session_.decode(id); }
-  cached_rows cached(std::int64_t layer, bool keys) const override {
-    const auto view = keys ? session_.keys(layer) : session_.values(layer);
-    cached_rows out{view.kv_heads, view.head_dim, {}};
-    for (std::int64_t h = 0; h < view.kv_heads; ++h)
-      for (std::int64_t i = 0; i < position() * view.head_dim; ++i)
-        out.data.push_back(static_cast<float>(view.at(h, 0)[i]));
-    return out;
+  std::vector<state_copy> states() const override {
+    std::vector<state_copy> all;
+    for (const stored_state& s : session_.states()) {
+      const std::int64_t rows = s.is_running() ? s.rows : position();
+      all.push_back({std::string(s.name), s.layer, s.outer, rows, s.inner, used_values(s, rows)});
+    }
+    return all;
   }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration: the float model reads real texts and continues them, and observers at every slot look on.
+// Defines `calibrate`: the float model reads texts and continues them, and an observer at each slot records its values.
 #pragma once
 
 #include <cstddef>
@@ -17,112 +17,94 @@ namespace qwq {
 
 namespace detail {
 
-/// One observer per activation slot of the prefill and of the decode graph. Where one graph is for both, both are
-/// observed together: the layers of one-graph targets, embedding and head of all.
+/// One observer per activation slot of the prefill and of the decode graphs. Parts whose graph is for both (embedding and
+/// head; the layers of one-graph targets) share one set of observers.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
+  using bank = std::vector<std::vector<any_observer>>;  // by part and slot
 
  public:
   explicit observer_bank(const any_observer& prototype)
       : prefill_(make<prefill>(prototype)), decode_(make<decode>(prototype)) {}
 
-  void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) override {
-    where.of(decoding && !is_shared(where) ? decode_ : prefill_)[slot].observe(values);
+  void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) override {
+    (decoding && !is_shared(part) ? decode_ : prefill_)[part][slot].observe(values);
   }
 
   /// Ends a text: observers that average over texts count it as one.
   void end_batch() {
     for (bank* b : {&prefill_, &decode_})
-      for_each_part([&](part_place at) {
-        for (any_observer& o : at.of(*b)) o.end_batch();
-      });
+      for (auto& part : *b)
+        for (any_observer& o : part) o.end_batch();
   }
 
   /// Adds what another bank has seen, of other texts.
   void merge(const observer_bank& other) {
     const auto add = [](bank& into, const bank& from) {
-      for_each_part([&](part_place at) {
-        for (std::size_t s = 0; s < at.of(into).size(); ++s) at.of(into)[s].merge(at.of(from)[s]);
-      });
+      for (std::size_t p = 0; p < into.size(); ++p)
+        for (std::size_t s = 0; s < into[p].size(); ++s) into[p][s].merge(from[p][s]);
     };
     add(prefill_, other.prefill_);
     add(decode_, other.decode_);
   }
 
   calibration_result result() const {
-    static_assert(!is_one_graph<Target> || layer_slots<prefill>(0) == layer_slots<decode>(0));
     bank prefill_bank = prefill_, decode_bank = decode_;
-    for_each_part([&](part_place at) {
-      if (is_shared(at)) at.of(decode_bank) = at.of(prefill_);
-    });
+    for (std::size_t p = 0; p < decode_bank.size(); ++p)
+      if (is_shared(p)) decode_bank[p] = prefill_[p];
     if constexpr (leaves_cache_to_host<Target>) join_caches(prefill_bank, decode_bank);
     return {params<prefill>(prefill_bank), params<decode>(decode_bank)};
   }
 
  private:
-  using bank = model_parts<std::vector<any_observer>>;
-
-  /// Whether both graphs have the same parameters: what stands around the layers is a file for both where it is the
+  /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
   /// target's own.
-  static bool is_shared(part_place at) {
-    if (at.which == part_place::layer) return is_one_graph<Target>;
-    return at.which != part_place::norm || is_one_graph<Target> || is_whole_model<Target>;
+  static constexpr bool is_shared(stage of) {
+    if (of == stage::layers) return is_one_graph<Target>;
+    return of != stage::norm || is_one_graph<Target> || is_whole_model<Target>;
   }
-  static_assert(prefill::embedding::slots.size() == decode::embedding::slots.size() &&
-                prefill::norm::slots.size() == decode::norm::slots.size() &&
-                prefill::head::slots.size() == decode::head::slots.size());
+  static constexpr bool is_shared(std::size_t part) { return is_shared(prefill::parts[part].of); }
 
-  template <class Program>
-  static constexpr std::size_t layer_slots(std::int64_t i) {
-    return Program::with_layer(i, []<class Layer>(std::type_identity<Layer>) { return Layer::slots.size(); });
-  }
+  static_assert([]<std::size_t... I>(std::index_sequence<I...>) {
+    const auto same_slots = []<class P, class D>(std::type_identity<P>, std::type_identity<D>) {
+      return !is_shared(P::of) || P::slots.size() == D::slots.size();
+    };
+    return (same_slots(std::type_identity<type_at<I, typename prefill::kinds>>{},
+                       std::type_identity<type_at<I, typename decode::kinds>>{}) &&
+            ...);
+  }(std::make_index_sequence<prefill::kinds::size>{}));
 
-  /// A host copies codes from one graph's results into the cache that another reads: they have the same parameters.
+  /// A host copies codes from one graph's results into the state that another reads: they have the same parameters.
   static void join_caches(bank& prompt, bank& token) {
-    for (const std::string_view kind : {"key", "value"})
-      for (std::size_t i = 0; i < prompt.layers.size(); ++i) {
+    decode::for_each_part([&]<class Decode>(std::type_identity<Decode>, std::size_t p) {
+      using prompt_part = type_at<Decode::index, typename prefill::kinds>;
+      for (const state_entry& state : states_of<Decode>) {
         std::vector<any_observer*> same;
-        const auto add = [&]<class Program>(bank& b, std::type_identity<Program>) {
-          Program::with_layer(static_cast<std::int64_t>(i), [&]<class Layer>(std::type_identity<Layer>) {
-            for (const auto s : cache_slots<Layer>(kind)) same.push_back(&b.layers[i][static_cast<std::size_t>(s)]);
-          });
-        };
-        add(prompt, std::type_identity<prefill>{});
-        add(token, std::type_identity<decode>{});
+        for (const auto s : state_slots<prompt_part>(state.name)) same.push_back(&prompt[p][static_cast<std::size_t>(s)]);
+        for (const auto s : state_slots<Decode>(state.name)) same.push_back(&token[p][static_cast<std::size_t>(s)]);
         for (std::size_t k = 1; k < same.size(); ++k) same[0]->merge(*same[k]);
         for (std::size_t k = 1; k < same.size(); ++k) *same[k] = *same[0];
       }
-  }
-
-  template <class F>
-  static void for_each_part(F&& f) {
-    for (const auto part : {part_place::embedding, part_place::norm, part_place::head}) f(part_place{part});
-    for (std::size_t i = 0; i < static_cast<std::size_t>(Model::config.num_hidden_layers); ++i)
-      f(part_place{part_place::layer, i});
+    });
   }
 
   template <class Program>
   static bank make(const any_observer& prototype) {
     bank b;
-    b.embedding.assign(Program::embedding::slots.size(), prototype);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i) b.layers.emplace_back(layer_slots<Program>(i), prototype);
-    b.norm.assign(Program::norm::slots.size(), prototype);
-    b.head.assign(Program::head::slots.size(), prototype);
+    Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t) {
+      b.emplace_back(Part::slots.size(), prototype);
+    });
     return b;
   }
 
   template <class Program>
   static activation_params params(const bank& b) {
     activation_params out;
-    out.embedding = of_part<typename Program::embedding, Scheme>(b.embedding);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i)
-      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        out.layers.push_back(of_part<Layer, typename Layer::scheme>(b.layers[static_cast<std::size_t>(i)]));
-      });
-    out.norm = of_part<typename Program::norm, Scheme>(b.norm);
-    out.head = of_part<typename Program::head, Scheme>(b.head);
+    Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t p) {
+      out.push_back(of_part<Part, typename Part::scheme>(b[p]));
+    });
     return out;
   }
 
@@ -159,7 +141,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
                              F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
-  constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::head::slots.size();
+  constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
   for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
@@ -170,15 +152,16 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);
   detail::observer_bank<Model, Target, Scheme> bank(o.observer);
   s.listen(&bank);
-  sampler greedy({}, static_cast<std::size_t>(Model::config.vocab_size));
+  sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const token_text& t = texts[i];
-    s.truncate(0);
+    s.reset();
+    s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)
       s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // its slots see every row
     else
       s.prefill(t.ids);
-    s.truncate(static_cast<std::int64_t>(t.prompt) - 1);
+    s.rewind();
     generate(s, s.decode(t.ids[t.prompt - 1]), o.decode_steps, greedy, o.eos, [](std::int32_t) { return true; });
     bank.end_batch();
     done(i);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "qwq/io/checkpoint.hpp"
+#include "qwq/io/state_file.hpp"
 #include "qwq/kernel/rope.hpp"
 #include "qwq/lower/compiled.hpp"
 #include "qwq/quant/finite.hpp"
@@ -57,6 +59,19 @@ inline const tensor_info& find_weight(const checkpoint& from, const node& n, con
                     .append("': expected f32, f16 or bf16, found ")
                     .append(qwq::name(t.type)));
   return t;
+}
+
+/// A number that tells checkpoints apart: of the names, types, shapes and first values of all tensors.
+inline std::uint64_t fingerprint(const checkpoint& weights) {
+  std::uint64_t h = detail::fnv1a({});
+  for (const std::string_view name : weights.names()) {
+    const tensor_info& t = weights.at(name);
+    h = detail::fnv1a(std::as_bytes(std::span(name)), h);
+    h = detail::fnv1a(std::as_bytes(std::span(&t.type, 1)), h);
+    h = detail::fnv1a(std::as_bytes(std::span(t.shape)), h);
+    h = detail::fnv1a({t.data, std::min<std::size_t>(t.bytes, 64)}, h);
+  }
+  return h;
 }
 
 /// x *= multiplier, as every reader of a weight leaf applies its multiplier.
@@ -121,7 +136,7 @@ class constant_store {
     }
     if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data};
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
+    return floats(name + "*" + exact(n.attr.value) + (on_grid ? "#" : ""), [&] {
       std::vector<float> x = read_constant(t, n.attr.value);
       if (on_grid) fake_quantize<Scheme>(x);
       return x;
@@ -141,6 +156,9 @@ class constant_store {
     }
   }
 
+  /// A number as a part of a key: its bits.
+  static std::string exact(double value) { return std::to_string(std::bit_cast<std::uint64_t>(value)); }
+
   template <class F>
   operand floats(const std::string& key, F&& make) {
     auto& stored = floats_[key];
@@ -150,15 +168,17 @@ class constant_store {
 
   template <quantization_scheme Scheme>
   operand fill(const node& n, const slot* s) {
-    return floats("fill " + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
-      std::vector<float> x{static_cast<float>(n.attr.value)};
+    const auto count = static_cast<std::size_t>(n.dims().elements());
+    return floats("fill " + std::to_string(count) + " " + exact(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
+      std::vector<float> x(count, static_cast<float>(n.attr.value));
       if (s != nullptr) fake_quantize<Scheme>(x);
       return x;
     });
   }
 
   operand table(const node& n, std::int64_t positions) {
-    const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type));
+    const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type)) + " " +
+                            exact(n.attr.value) + " " + std::to_string(n.dims()[1].extent);
     return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 

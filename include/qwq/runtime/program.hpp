@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model for one target and scheme: its parts, and what there is one of for each part.
+// Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "qwq/core/type_list.hpp"
 #include "qwq/lower/compiled.hpp"
+#include "qwq/model/parts.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/runtime/static_cache.hpp"
 
@@ -49,17 +51,18 @@ struct no_weight_of_the_model_ends_in;
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
+template <text Name>
+struct no_part_makes_the_input;
+
 namespace detail {
 
 template <class Model>
 constexpr bool has_weight(std::string_view end) {
-  const auto in = [&](const auto& g) {
-    for (const node& n : g.nodes)
-      if (n.kind == op::weight && n.name.view().ends_with(end)) return true;
-    return false;
-  };
-  return in(Model::template embedding<1>::value) || in(Model::template decoder_layer<1, dtype::f32>::value) ||
-         in(Model::template lm_head<1>::value);
+  bool found = false;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && n.name.view().ends_with(end));
+  });
+  return found;
 }
 
 template <class Model, text Name>
@@ -77,77 +80,217 @@ constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
     [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
         std::make_index_sequence<Scheme::exceptions.size()>{});
-    constexpr std::int64_t layers = Model::config.num_hidden_layers;
+    constexpr std::int64_t layers = layer_count<Model>();
     if constexpr (!Scheme::fits(layers))
       static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
   }
   return true;
 }
 
+/// What parts that are compiled once have in common.
+struct part_kind {
+  stage of = stage::layers;
+  std::size_t type = 0;    ///< Index in the model's `part_types`.
+  std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
+  friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
+};
+
+/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
+template <class Model, class Scheme>
+struct part_kinds {
+  static constexpr std::size_t part_count = Model::parts.size();
+  fixed_vector<part_kind, 64> kinds;
+  std::array<std::size_t, part_count> of_part{};
+
+  constexpr part_kinds() {
+    for (std::size_t i = 0; i < part_count; ++i) {
+      const model_part& p = Model::parts[i];
+      const bool layer = p.of == stage::layers;
+      const part_kind k{p.of, p.type, layer ? layer_scheme_index<Scheme>(p.layer, layer_count<Model>()) : 0};
+      std::size_t known = 0;
+      while (known < kinds.size() && !(kinds[known] == k)) ++known;
+      if (known == kinds.size()) kinds.push_back(k);
+      of_part[i] = known;
+    }
+  }
+};
+template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
+
 }  // namespace detail
 
 /// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
-  using scheme = Scheme;
-  static constexpr std::int64_t layer_count = Model::config.num_hidden_layers;
+  using model = Model;
+  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
+  static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
   /// What embedding and head are compiled for.
   using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
   /// How they are quantized.
   static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
 
-  using embedding = compiled<typename Model::template embedding<Rows>, outer, outer_types>;
-  /// A layer in one of the schemes that `Scheme` gives to layers.
-  template <class LayerScheme>
-  struct layer_in : compiled<typename Model::template decoder_layer<Rows, Target::cache>, Target, LayerScheme::types> {
-    using scheme = LayerScheme;
+ private:
+  static constexpr auto& all = detail::kinds_of<Model, Scheme>;
+  using types = part_types<Model, Rows, Target::cache>;
+  static constexpr bool is_outer(stage s) { return s == stage::embedding || s == stage::head; }
+  template <std::size_t I>
+  using part_scheme = detail::type_at<all.kinds[I].scheme, layer_schemes<Scheme>>;
+  template <std::size_t I>
+  static constexpr placement types_of = is_outer(all.kinds[I].of) ? outer_types : part_scheme<I>::types;
+
+  template <std::size_t... I>
+  static auto list_kinds(std::index_sequence<I...>);
+
+ public:
+  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
+  template <std::size_t I>
+  struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
+                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>, types_of<I>> {
+    static constexpr std::size_t index = I;  ///< In `kinds`.
+    static constexpr stage of = all.kinds[I].of;
+    using scheme = part_scheme<I>;
   };
-  using layer = layer_in<Scheme>;  ///< one without exceptions
-  /// The layer, compiled once for each way in which its weights are quantized.
-  using layer_kinds = detail::map<layer_in, layer_schemes<Scheme>>;
-  /// Which of them layer i is.
-  static constexpr std::size_t layer_kind(std::int64_t i) { return layer_scheme_index<Scheme>(i, layer_count); }
-  /// Calls f with the kind of layer `i`, as a `std::type_identity`.
+  using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
+  /// Index in `kinds` of part `i`.
+  static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
+  /// Calls f with the kind of part `i`, as a `std::type_identity`.
   template <class F>
-  static constexpr decltype(auto) with_layer(std::int64_t i, F&& f) {
-    return detail::with_type(layer_kinds{}, layer_kind(i), f);
+  static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
+    return detail::with_type(kinds{}, kind_of(i), f);
   }
-  using norm = compiled<typename Model::template final_norm<Rows>, Target, Scheme::types>;
-  using head = compiled<typename Model::template lm_head<Rows>, outer, outer_types>;
+  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
+  template <class F>
+  static constexpr void for_each_part(F&& f) {
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      with_part(i, [&]<class Part>(std::type_identity<Part> part) { f(part, i); });
+  }
+  /// The kind of the first part of a stage.
+  template <stage Of>
+  using first = kind<[] {
+    std::size_t i = 0;
+    while (parts[i].of != Of) ++i;
+    return kind_of(i);
+  }()>;
 
   static_assert(detail::require_exceptions<Model, Scheme>());
 };
 
-/// What the parts of a model each have one of.
-template <class T>
-struct model_parts {
-  T embedding{};
-  std::vector<T> layers{};
-  T norm{}, head{};
-};
-
-/// Where in a model a part is.
-struct part_place {
-  /// Kinds of parts.
-  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;  ///< The part.
-  std::size_t index = 0;  // of the layer
-
-  /// What the part has among those of all.
-  template <class Parts>
-  auto& of(Parts& all) const {
-    return which == embedding ? all.embedding
-           : which == layer   ? all.layers.at(index)
-           : which == norm    ? all.norm
-                              : all.head;
-  }
-};
+template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
+template <std::size_t... I>
+auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>) {
+  return type_list<kind<I>...>{};
+}
 
 /// Parameters of the activation slots of one program, for each part by slot: what calibration found.
-using activation_params = model_parts<std::vector<kernel::affine>>;
+using activation_params = std::vector<std::vector<kernel::affine>>;
 
-/// The result of calibration: parameters of the prefill and of the decode graph.
+/// The result of calibration: parameters of the prefill and of the decode graphs.
 struct calibration_result {
   activation_params prefill, decode;
 };
+
+namespace detail {
+
+/// A value that parts hand to each other by name.
+struct value_entry {
+  std::string_view name;
+  std::size_t bytes = 0;      ///< At the bounds of its extents.
+  std::size_t row_bytes = 0;  ///< Of one token.
+};
+
+/// Whether an output of a graph is a state after the run: it has the name of one.
+template <class Graph>
+constexpr bool is_state_output(const Graph& g, const graph_output& o) {
+  for (const node& n : g.nodes)
+    if (n.kind == op::state && n.name == o.name) return true;
+  return false;
+}
+
+/// Whether some part of a program has an input of this name.
+template <class Program>
+constexpr bool is_read(std::string_view name) {
+  bool read = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::executed::value.nodes) read = read || (n.kind == op::input && n.name.view() == name);
+  });
+  return read;
+}
+
+/// The values that parts of a program hand to each other.
+template <class Program>
+inline constexpr auto handed_values = [] {
+  fixed_vector<value_entry, 16> all;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    constexpr auto& g = Part::executed::value;
+    for (const graph_output& o : g.outputs) {
+      if (is_state_output(g, o) || !is_read<Program>(o.name.view())) continue;
+      const node& made = g[o.id];
+      const std::size_t bytes = byte_size(made.type.type, static_cast<std::size_t>(made.dims().elements()));
+      const std::size_t rows = made.dims().size() > 1 ? static_cast<std::size_t>(made.dims()[1].extent) : 1;
+      std::size_t i = 0;
+      while (i < all.size() && all[i].name != o.name.view()) ++i;
+      if (i == all.size()) all.push_back({o.name.view()});
+      all[i].bytes = std::max(all[i].bytes, bytes);
+      all[i].row_bytes = std::max(all[i].row_bytes, bytes / rows);
+    }
+  });
+  return all;
+}();
+
+/// Index of a handed value; the number of them when no part hands it out.
+template <class Program>
+constexpr std::size_t value_index(std::string_view name) {
+  constexpr auto& all = handed_values<Program>;
+  std::size_t i = 0;
+  while (i < all.size() && all[i].name != name) ++i;
+  return i;
+}
+
+/// A state that the parts of one kind have.
+struct state_entry {
+  text<47> name{};
+  tensor_type type{};
+  state_update update = state_update::append;
+};
+
+/// The states of a kind of part, in the order of its graph.
+template <class Part>
+inline constexpr auto states_of = [] {
+  fixed_vector<state_entry, 16> all;
+  for (const node& n : Part::executed::value.nodes)
+    if (n.kind == op::state) all.push_back({n.name, n.type, update_of(n)});
+  return all;
+}();
+
+/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
+template <class Part>
+constexpr std::size_t state_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < states_of<Part>.size() && states_of<Part>[i].name.view() != name) ++i;
+  return i;
+}
+
+/// Whether a program has states of this kind.
+template <class Program>
+constexpr bool has_states(state_update update) {
+  bool found = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const state_entry& s : states_of<Part>) found = found || s.update == update;
+  });
+  return found;
+}
+
+/// The first table of cosines in a model's graphs: what its rotations are.
+template <class Model>
+inline constexpr node rotation_table = [] {
+  node found;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes)
+      if (n.kind == op::rope_cos && found.kind != op::rope_cos) found = n;
+  });
+  return found;
+}();
+
+}  // namespace detail
 
 }  // namespace qwq

@@ -1,65 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// Running a model: bound weights that sessions share, and sessions that own a cache and an arena.
+// Defines `bound_model`, weights that sessions share, and `session`, which owns the states of one text and an arena.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <istream>
 #include <memory>
+#include <optional>
+#include <ostream>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "qwq/core/thread_pool.hpp"
+#include "qwq/io/state_file.hpp"
 #include "qwq/runtime/constants.hpp"
-#include "qwq/runtime/kv_cache.hpp"
 #include "qwq/runtime/program.hpp"
+#include "qwq/runtime/state_store.hpp"
 
 namespace qwq {
 
 namespace detail {
 
-/// Operands of one graph, resolved for one layer.
-template <class Compiled, quantization_scheme Scheme>
+/// Operands of one graph, resolved for one part.
+template <class Part>
 std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
-  using run = typename Compiled::executed;
+  using run = typename Part::executed;
   std::vector<operand> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<Scheme>(n, slot_of_leaf(run::value, Compiled::slots, id),
-                               tensor_name(Compiled::prefix, layer, n.name), positions));
+    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf(run::value, Part::slots, id),
+                                                      tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
 }
 
-/// Operands of a program.
+/// Operands of all parts of a program.
 template <class Program>
-struct bound_program : model_parts<std::vector<operand>> {
-  bound_program(constant_store& store, std::int64_t positions) {
-    using scheme = typename Program::scheme;
-    embedding = bind_part<typename Program::embedding, scheme>(store, -1, positions);
-    norm = bind_part<typename Program::norm, scheme>(store, -1, positions);
-    head = bind_part<typename Program::head, scheme>(store, -1, positions);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i)
-      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        layers.push_back(bind_part<Layer, typename Layer::scheme>(store, i, positions));
-      });
-  }
-};
+std::vector<std::vector<operand>> bind_program(constant_store& store, std::int64_t positions) {
+  std::vector<std::vector<operand>> bound;
+  Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
+    bound.push_back(bind_part<Part>(store, Program::parts[i].layer, positions));
+  });
+  return bound;
+}
 
 /// The largest of `bytes(std::type_identity<graph>)` over the graphs of a program.
 template <class Program, class Bytes>
 constexpr std::size_t most_bytes(Bytes bytes) {
   std::size_t most = 0;
-  const auto see = [&]<class Part>(std::type_identity<Part>) {
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
     most = std::max(most, bytes(std::type_identity<typename Part::executed>{}));
-  };
-  see(std::type_identity<typename Program::embedding>{});
-  see(std::type_identity<typename Program::norm>{});
-  see(std::type_identity<typename Program::head>{});
-  for_each_type(typename Program::layer_kinds{}, see);
+  });
   return most;
 }
 
@@ -88,16 +83,18 @@ class bound_model {
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
         store_(from, o.quantized, o.weights),
-        prefill_(store_, positions_),
-        decode_(store_, positions_) {}
+        prefill_(detail::bind_program<prefill>(store_, positions_)),
+        decode_(detail::bind_program<decode>(store_, positions_)) {}
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
   std::int64_t positions() const { return positions_; }
+  /// A number that tells checkpoints apart: of the names, types, shapes and first values of all tensors.
+  std::uint64_t fingerprint() const { return qwq::fingerprint(store_.source()); }
   kernel::activation_mode activations() const { return activations_; }
-  /// Of `prefill` or `decode`.
+  /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
-  const detail::bound_program<Program>& constants() const {
+  const std::vector<std::vector<operand>>& constants() const {
     if constexpr (std::is_same_v<Program, prefill>)
       return prefill_;
     else
@@ -108,8 +105,7 @@ class bound_model {
   std::int64_t positions_;
   kernel::activation_mode activations_;
   constant_store store_;
-  detail::bound_program<prefill> prefill_;
-  detail::bound_program<decode> decode_;
+  std::vector<std::vector<operand>> prefill_, decode_;
 };
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
@@ -127,11 +123,17 @@ class layer_listener {
 class calibration_listener {
  public:
   virtual ~calibration_listener() = default;
-  /// `decoding`: the value is of the decode graph.
-  virtual void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) = 0;
+  /// `decoding`: the value is of the decode graph. `part`: index in the model's list of parts.
+  virtual void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// One text being read and continued. Owns the KV cache and one arena; after construction nothing is allocated.
+// Declared and never defined: the facts are their arguments, and naming one prints them.
+
+template <text Symbol>
+struct no_run_time_extent_of;
+
+/// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
+/// construction nothing is allocated.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class session {
  public:
@@ -144,59 +146,169 @@ class session {
         threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
         scratch_(weights.activations() == kernel::activation_mode::int8 ? scratch_size : 0),
-        cache_(config.num_hidden_layers, config.num_key_value_heads, cache_rows(), config.head_dim),
-        hidden_(static_cast<std::size_t>(prompt * Model::config.hidden_size)),
+        states_(describe_states(weights.positions())),
         ids_(static_cast<std::size_t>(prompt)),
-        host_(config.rope_theta) {}
+        host_(rotation.attr.value) {
+    for (std::size_t i = 0; i < values.size(); ++i) values_[i].resize(values[i].bytes);
+  }
+  session(const session&) = delete;
+  session& operator=(const session&) = delete;
 
-  static constexpr std::int64_t vocab_size() { return config.vocab_size; }
-  static constexpr std::int64_t layer_count() { return config.num_hidden_layers; }
-  /// Number of tokens in the cache, and how many it can hold.
+  static constexpr std::int64_t vocab_size() { return vocabulary; }
+  static constexpr std::int64_t layer_count() { return decode_program::layer_count; }
+  /// Number of tokens that were read, and how many a text can have.
   std::int64_t position() const { return position_; }
   std::int64_t capacity() const { return weights_.positions(); }
-  /// Tokens that `prefill` reads at a time from here on.
-  std::int64_t chunk() const { return leaves_cache_to_host<Target> && position_ > 0 ? 1 : prompt; }
-  /// Forgets every token from position `count` on.
-  void truncate(std::int64_t count) { position_ = std::min(position_, count); }
+  /// Most tokens that `prefill` reads at a time from here on. Running states stop at a mark; a cache can go back to it.
+  std::int64_t chunk() const {
+    if (leaves_cache_to_host<Target> && position_ > 0) return 1;
+    return has_running_states && wanted_mark_ ? std::min(prompt, *wanted_mark_ - position_) : prompt;
+  }
+
+  /// Whether the model has states that cannot be truncated: they hold one value for the whole text.
+  static constexpr bool has_running_states = detail::has_states<typename bound::decode>(state_update::replace);
+
+  /// Forgets the text.
+  void reset() {
+    moved_to(0);
+    if constexpr (has_running_states) states_.clear_running();
+  }
+  /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
+  void truncate(std::int64_t count)
+    requires(!has_running_states)
+  {
+    if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
+    position_ = std::min(position_, count);
+    if (mark_ && *mark_ > position_) mark_.reset();
+  }
+  /// Marks a position for `rewind`: the present one, or one that the next reads pass; without running states also an
+  /// earlier one. There is one mark; the memory that it needs is allocated with the session.
+  void mark_at(std::int64_t position) {
+    if (position < 0 || (has_running_states && position < position_))
+      throw error("session: cannot mark position " + std::to_string(position) + " of a text that is at " +
+                  std::to_string(position_));
+    mark_.reset();
+    wanted_mark_ = position;
+    take_mark();
+  }
+  void mark() { mark_at(position_); }
+  /// Goes back to the mark, which stays. Throws `error` when there is none.
+  void rewind() {
+    if (!mark_) throw error("session: there is no mark to go back to");
+    position_ = *mark_;
+    if constexpr (has_running_states) states_.restore_running();
+  }
+
+  /// Writes the text's states to a stream, so that another session of the same model, target, scheme and checkpoint can
+  /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
+  void save(std::ostream& out, const std::string& where = "states") const {
+    state_file f = describe_file(position_);
+    states_.for_each_piece(position_, [&](std::span<std::byte> piece) {
+      f.values.insert(f.values.end(), piece.begin(), piece.end());
+    });
+    write_state_file(out, f, where);
+  }
+  /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
+  /// session as it was, when the file is damaged, of another model, target, scheme or checkpoint, or too long.
+  void load(std::istream& in, const std::string& where = "states") {
+    const state_file f = read_state_file(in, where);
+    const state_file expected = describe_file(f.position);
+    const auto require = [&](const char* what, const std::string& wanted, const std::string& found) {
+      if (wanted != found) throw error(where + ": expected states of " + what + " " + wanted + ", found " + found);
+    };
+    require("model", expected.model, f.model);
+    require("target", expected.target, f.target);
+    require("scheme", expected.scheme, f.scheme);
+    if (f.position > capacity())
+      throw error(where + ": expected at most " + std::to_string(capacity()) + " tokens, found " +
+                  std::to_string(f.position));
+    if (f.states != expected.states)
+      throw error(where + ": expected the states of this model, found others: its sizes or its cache type differ");
+    if (f.checkpoint != expected.checkpoint)
+      throw error(where + ": expected states of this checkpoint, found those of another");
+    const std::byte* from = f.values.data();
+    states_.for_each_piece(f.position, [&](std::span<std::byte> piece) {
+      std::copy_n(from, piece.size(), piece.data());
+      from += piece.size();
+    });
+    moved_to(f.position);
+  }
+  /// Takes over the text of another session: its states are copied.
+  void fork(const session& other) {
+    if (other.position_ > capacity())
+      throw error("session: " + std::to_string(other.position_) + " tokens do not fit into a cache of " +
+                  std::to_string(capacity()));
+    std::vector<std::span<std::byte>> from;
+    std::size_t i = 0;
+    other.states_.for_each_piece(other.position_, [&](std::span<std::byte> piece) { from.push_back(piece); });
+    states_.for_each_piece(other.position_, [&](std::span<std::byte> piece) {
+      std::copy_n(from[i].data(), piece.size(), piece.data());
+      ++i;
+    });
+    moved_to(other.position_);
+  }
 
   void listen(layer_listener* l) { layer_listener_ = l; }
   void listen(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits
-  /// [chunk, vocab_size] of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
-  /// overflow.
+  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
+  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
+  /// longer than `capacity()`.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
-    read(ids, [&]<class Program>(std::size_t first, matrix_view<const float> hidden, std::type_identity<Program>) {
-      rows(static_cast<std::int64_t>(first), head<Program>(hidden));
+    read(ids, [&]<class Program>(std::size_t first, std::int64_t tokens, std::type_identity<Program>) {
+      rows(static_cast<std::int64_t>(first), head<Program>(tokens));
     });
   }
 
   /// Reads tokens and returns the logits [vocab_size] after the last one; valid until the next call.
   std::span<const float> prefill(std::span<const std::int32_t> ids) {
-    matrix_view<const float> last;
-    read(ids, [&](std::size_t, matrix_view<const float> hidden, auto) { last = hidden.rows_from(hidden.rows - 1, 1); });
+    std::int64_t tokens = 0;
+    read(ids, [&](std::size_t, std::int64_t count, auto) { tokens = count; });
     if (ids.empty()) return {};
-    return head<typename bound::decode>(last).span(0);
+    keep_last_row(tokens);
+    return head<decode_program>(1).span(0);
   }
 
   /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
-    return head<typename bound::decode>(transform<typename bound::decode>({&id, 1})).span(0);
+    transform<decode_program>({&id, 1});
+    return head<decode_program>(1).span(0);
   }
 
-  /// Keys or values of a layer, [kv_heads, cache_rows(), head_dim]; rows below position() are meaningful.
+  /// The cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows below
+  /// `position()` are meaningful.
   using cache_element = storage_t<Target::cache>;
-  kernel::kv_view<const cache_element> keys(std::int64_t layer) const { return cache_.keys(layer); }
-  kernel::kv_view<const cache_element> values(std::int64_t layer) const { return cache_.values(layer); }
+  kernel::kv_view<const cache_element> cache(std::int64_t layer, std::string_view name) const {
+    const stored_state& s = state(layer, name);
+    return {reinterpret_cast<const cache_element*>(s.data), s.outer, s.rows, s.inner, s.scales};
+  }
+  /// States of all parts, with their memory. Rows from `position()` on are not meaningful.
+  const std::vector<stored_state>& states() const { return states_.all(); }
+  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` when the layer has none of that name.
+  const stored_state& state(std::int64_t layer, std::string_view name) const {
+    for (const stored_state& s : states_.all())
+      if (s.layer == layer && s.name == name) return s;
+    throw error("session: layer " + std::to_string(layer) + " has no state '" + std::string(name) + "'");
+  }
 
  private:
-  static constexpr auto& config = Model::config;
+  using prefill_program = typename bound::prefill;
+  using decode_program = typename bound::decode;
+  static constexpr auto& parts = decode_program::parts;
   static constexpr std::int64_t prompt = prompt_rows<Target>();
+  static constexpr auto& values = detail::handed_values<prefill_program>;
+  static constexpr auto& rotation = detail::rotation_table<Model>;
+  static constexpr std::int64_t rotary = rotation.kind == op::rope_cos ? 2 * rotation.dims()[1].extent : 0;
+  using host = cache_host<Target, rotary>;
+
+  using head_part = typename decode_program::template first<stage::head>::executed;
+  static constexpr std::int64_t vocabulary = head_part::value[head_part::value.outputs[0].id].dims().last().extent;
+
   template <class Bytes>
   static constexpr std::size_t most_bytes(Bytes bytes) {
-    return std::max(detail::most_bytes<typename bound::prefill>(bytes), detail::most_bytes<typename bound::decode>(bytes));
+    return std::max(detail::most_bytes<prefill_program>(bytes), detail::most_bytes<decode_program>(bytes));
   }
   static constexpr std::size_t arena_size = most_bytes(
       []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
@@ -206,11 +318,40 @@ class session {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
   };
 
-  std::int64_t cache_rows() const {
-    if constexpr (leaves_cache_to_host<Target>)
-      return cache_host<Target, config.head_dim>::cache_rows;
-    else
-      return capacity();
+  /// The states of the decode graphs, which read all that there are.
+  static std::vector<stored_state> describe_states(std::int64_t positions) {
+    std::vector<stored_state> all;
+    decode_program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
+      for (const detail::state_entry& s : detail::states_of<Part>) {
+        stored_state out{s.name.view(), i, parts[i].layer, s.type.type, s.update};
+        const shape& dims = s.type.dims;
+        if (out.is_running()) {
+          out.inner = dims.elements();
+        } else {  // [1, heads, positions, width]
+          out.outer = dims[1].extent;
+          out.rows = dims[2].named() ? positions : dims[2].extent;
+          out.inner = dims[3].extent;
+        }
+        all.push_back(out);
+      }
+    });
+    return all;
+  }
+
+  /// What a file of this session's states says, without their values, when `position` tokens were read.
+  state_file describe_file(std::int64_t position) const {
+    state_file f{std::string(Model::model_type), std::string(Target::name), std::string(Scheme::name),
+                 weights_.fingerprint(), position, {}, {}};
+    for (const stored_state& s : states_.all())
+      f.states.push_back({std::string(s.name), s.layer, s.type, s.is_running(), s.outer,
+                          s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
+    return f;
+  }
+  /// After the states were replaced by those of a text of `position` tokens.
+  void moved_to(std::int64_t position) {
+    position_ = position;
+    mark_.reset();
+    wanted_mark_.reset();
   }
 
   void check(std::span<const std::int32_t> ids) const {
@@ -218,133 +359,237 @@ class session {
       throw error("session: " + std::to_string(position_) + " + " + std::to_string(ids.size()) +
                   " tokens do not fit into a cache of " + std::to_string(capacity()));
     for (const std::int32_t id : ids)
-      if (id < 0 || id >= config.vocab_size)
+      if (id < 0 || id >= vocabulary)
         throw error("session: token id " + std::to_string(id) + " is outside of the vocabulary of " +
-                    std::to_string(config.vocab_size));
+                    std::to_string(vocabulary));
   }
 
-  /// Reads tokens chunk by chunk: `f(first, hidden states of the chunk, std::type_identity<its program>)`.
+  /// Sets the mark when the text is at the position that it is wanted at.
+  void take_mark() {
+    if (!wanted_mark_ || *wanted_mark_ > position_) return;
+    if constexpr (has_running_states) states_.keep_running();
+    mark_ = wanted_mark_;
+    wanted_mark_.reset();
+  }
+
+  /// Reads tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
   template <class F>
   void read(std::span<const std::int32_t> ids, F&& f) {
     check(ids);
     for (std::size_t first = 0; first < ids.size();) {
       const auto some = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(chunk())));
       const auto run = [&]<class Program>(std::type_identity<Program> which) {
-        f(first, transform<Program>(some), which);
+        transform<Program>(some);
+        f(first, static_cast<std::int64_t>(some.size()), which);
       };
       if (leaves_cache_to_host<Target> && position_ > 0)
-        run(std::type_identity<typename bound::decode>{});
+        run(std::type_identity<decode_program>{});
       else
-        run(std::type_identity<typename bound::prefill>{});
+        run(std::type_identity<prefill_program>{});
       first += some.size();
     }
   }
 
-  /// Passes slot values of one graph on, with the place that they belong to.
+  /// Passes slot values of one graph on, with the part that they belong to.
   struct slot_forwarder final : slot_listener {
     calibration_listener* to = nullptr;
     bool decoding = false;
-    part_place where{};
-    void observe(std::size_t slot, std::span<const float> values) override {
-      to->observe(decoding, where, slot, values);
-    }
+    std::size_t part = 0;
+    void observe(std::size_t slot, std::span<const float> x) override { to->observe(decoding, part, slot, x); }
   };
 
-  frame make_frame(std::int64_t rows, const std::vector<operand>& parameters, void* const* inputs) {
+  /// What the named dimension `Symbol` counts in a run of `rows` tokens.
+  template <class G, std::size_t Symbol>
+  std::int64_t extent_of(std::int64_t rows) const {
+    constexpr std::string_view name = planned<G>::layout.symbols[Symbol];
+    if constexpr (name == "sequence_length") {
+      return rows;
+    } else if constexpr (name == "max_seq_len") {
+      return capacity();
+    } else {
+      constexpr text<name.size()> symbol{name};
+      static_assert(sizeof(no_run_time_extent_of<symbol>) > 0);
+      return 0;
+    }
+  }
+
+  /// Address of input `K` of a graph: token ids, the position, what the host makes, or what a part before it made.
+  template <class Program, class G, std::size_t K>
+  void* input_address() {
+    constexpr const node& n = G::value[planned<G>::layout.inputs[K]];
+    constexpr std::string_view name = n.name;
+    constexpr std::size_t value = detail::value_index<prefill_program>(name);
+    if constexpr (name == "input_ids") {
+      return ids_.data();
+    } else if constexpr (name == "last_position") {
+      return &last_position_;
+    } else if constexpr (host::provides(name)) {
+      return host_.address(name);
+    } else if constexpr (value < values.size()) {
+      return values_[value].data();
+    } else {
+      constexpr text<name.size()> input{name};
+      static_assert(sizeof(no_part_makes_the_input<input>) > 0);
+      return nullptr;
+    }
+  }
+
+  /// Runs part `i` on `rows` tokens. Outputs that later parts read are copied to their place; returns where the first
+  /// other one is.
+  template <class Program, class Part>
+  const float* run_part(std::size_t i, std::int64_t rows) {
+    using G = typename Part::executed;
+    constexpr auto& layout = planned<G>::layout;
+    constexpr bool decoding = std::is_same_v<Program, decode_program>;
+    std::array<std::int64_t, layout.symbols.size() + 1> extents{};
+    std::array<void*, layout.inputs.size() + 1> inputs{};
+    std::array<state_view, layout.states.size() + 1> states{};
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((extents[K] = extent_of<G, K>(rows)), ...);
+    }(std::make_index_sequence<layout.symbols.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((inputs[K] = input_address<Program, G, K>()), ...);
+    }(std::make_index_sequence<layout.inputs.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((states[K] = state_memory<Part, K>(i)), ...);
+    }(std::make_index_sequence<layout.states.size()>{});
+
     frame f;
     f.threads = threads_;
     f.arena = arena_.get();
-    f.rows = rows;
-    f.last_position = position_ + rows - 1;
-    f.parameters = parameters.data();
-    f.inputs = inputs;
+    f.extents = extents.data();
+    f.parameters = weights_.template constants<Program>()[i].data();
+    f.inputs = inputs.data();
+    f.states = states.data();
     f.scratch = scratch_.empty() ? nullptr : scratch_.data();
-    return f;
-  }
-
-  /// Runs the graph of one part of a program and returns its first output.
-  template <class Program, class Part>
-  const float* run_part(part_place where, frame& f) {
-    constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
     slot_forwarder forward;
     if (activations_ != nullptr) {
-      f.slots = where.of(decoding ? activations_->decode : activations_->prefill).data();
+      f.slots = (decoding ? activations_->decode : activations_->prefill)[i].data();
     } else if (calibration_listener_ != nullptr) {
       forward.to = calibration_listener_;
       forward.decoding = decoding;
-      forward.where = where;
+      forward.part = i;
       f.listener = &forward;
     }
-    return run_graph<typename Part::executed>(f);
+    run_graph<G>(f);
+    return [&]<std::size_t... K>(std::index_sequence<K...>) {
+      const float* result = nullptr;
+      (hand_on<Part, K>(f, i, result), ...);
+      return result;
+    }(std::make_index_sequence<G::value.outputs.size()>{});
   }
 
-  /// Embedding, layers and final norm of at most Rows tokens; appends them to the cache.
+  /// Memory of state `K` of a graph of part `i`.
+  template <class Part, std::size_t K>
+  state_view state_memory(std::size_t i) const {
+    constexpr const node& n = Part::executed::value[planned<typename Part::executed>::layout.states[K]];
+    const stored_state& s = states_.of(i, decode_state<Part>(n.name.view()));
+    return {s.data, s.scales};
+  }
+  /// Index of a state among those of the decode graph of the same kind.
+  template <class Part>
+  static constexpr std::size_t decode_state(std::string_view name) {
+    return detail::state_index<detail::type_at<Part::index, typename decode_program::kinds>>(name);
+  }
+
+  /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
+  template <class Part, std::size_t K>
+  void hand_on(const frame& f, std::size_t i, const float*& result) {
+    using G = typename Part::executed;
+    constexpr graph_output o = G::value.outputs[K];
+    constexpr std::size_t value = detail::value_index<prefill_program>(o.name.view());
+    if constexpr (leaves_cache_to_host<Target> && Part::of == stage::layers && value == values.size()) {
+      const stored_state& s = states_.of(i, decode_state<Part>(o.name.view()));
+      constexpr shape rows = G::value[o.id].dims();  // [1, heads, tokens, width]
+      const std::int64_t count = std::min(run_tokens_, s.rows - position_);
+      const float* from = output_address<G, K>(f);
+      for (std::int64_t head = 0; head < s.outer; ++head)
+        std::copy_n(from + head * rows[2].extent * s.inner, count * s.inner,
+                    reinterpret_cast<float*>(s.data) + (head * s.rows + position_) * s.inner);
+    } else if constexpr (detail::is_state_output(G::value, o)) {
+      return;  // the graph has updated it in place
+    } else if constexpr (value < values.size()) {
+      const auto bytes = byte_size(G::value[o.id].type.type,
+                                   static_cast<std::size_t>(step<G, o.id>::template elements<o.id>(f)));
+      std::copy_n(reinterpret_cast<const std::byte*>(output_address<G, K>(f)), bytes, values_[value].data());
+    } else if (result == nullptr) {
+      result = output_address<G, K>(f);
+    }
+  }
+
+  /// Runs the parts of some stages, `rows` tokens each.
   template <class Program>
-  matrix_view<const float> transform(std::span<const std::int32_t> ids) {
-    const detail::bound_program<Program>& constants = weights_.template constants<Program>();
+  const float* run_stages(stage first, stage last, std::int64_t rows) {
+    const float* result = nullptr;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (parts[i].of < first || parts[i].of > last) continue;
+      if (layer_listener_ != nullptr && parts[i].of == stage::layers)
+        layer_listener_->hidden_states(parts[i].layer, hidden(run_tokens_));
+      if constexpr (leaves_cache_to_host<Target> && !std::is_same_v<Program, decode_program>)
+        if (parts[i].of == stage::layers) fill_up(run_tokens_);
+      const bool is_layer = parts[i].of == stage::layers;
+      const float* made = Program::with_part(i, [&]<class Part>(std::type_identity<Part>) {
+        return run_part<Program, Part>(i, is_layer ? layer_rows<Program>(rows) : rows);
+      });
+      if (made != nullptr) result = made;
+    }
+    return result;
+  }
+  /// Tokens that the graph of a layer computes in a run of `rows`: graphs with a static cache have fixed extents.
+  template <class Program>
+  static constexpr std::int64_t layer_rows(std::int64_t rows) {
+    if constexpr (!leaves_cache_to_host<Target>)
+      return rows;
+    else
+      return std::is_same_v<Program, decode_program> ? 1 : prompt;
+  }
+  void fill_up(std::int64_t rows) {
+    if constexpr (leaves_cache_to_host<Target>)
+      for (std::size_t v = 0; v < values.size(); ++v)
+        host::fill_up(reinterpret_cast<float*>(values_[v].data()), rows,
+                      static_cast<std::int64_t>(values[v].row_bytes / sizeof(float)));
+  }
+
+  /// Hidden states of the tokens of the run, [rows, H].
+  matrix_view<const float> hidden(std::int64_t rows) const {
+    constexpr std::size_t value = detail::value_index<prefill_program>("hidden_states");
+    static_assert(value < values.size(), "qwq::session: the parts of a model hand on \"hidden_states\"");
+    return {reinterpret_cast<const float*>(values_[value].data()), rows,
+            static_cast<std::int64_t>(values[value].row_bytes / sizeof(float))};
+  }
+  /// Moves the values of the last of `rows` tokens to the first.
+  void keep_last_row(std::int64_t rows) {
+    for (std::size_t v = 0; v < values.size(); ++v) {
+      const std::byte* last = values_[v].data() + static_cast<std::size_t>(rows - 1) * values[v].row_bytes;
+      if (rows > 1) std::copy_n(last, values[v].row_bytes, values_[v].data());
+    }
+  }
+
+  /// Embedding, layers and final norm of some tokens, which become part of the text.
+  template <class Program>
+  void transform(std::span<const std::int32_t> ids) {
     const auto rows = static_cast<std::int64_t>(ids.size());
     std::copy(ids.begin(), ids.end(), ids_.begin());
-    void* id_input[] = {ids_.data()};
-    frame f = make_frame(rows, constants.embedding, id_input);
-    float* const h = hidden_.data();
-    const auto keep = [&](const float* result) { std::copy_n(result, rows * config.hidden_size, h); };
-    keep(run_part<Program, typename Program::embedding>({part_place::embedding}, f));
-
-    const matrix_view<const float> hidden{h, rows, config.hidden_size};
-    begin_layers<Program>(rows);
-    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-      if (layer_listener_ != nullptr) layer_listener_->hidden_states(i, hidden);
-      keep(Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        return run_layer<Program, Layer>(static_cast<std::size_t>(i), rows);
-      }));
-    }
-    if (layer_listener_ != nullptr) layer_listener_->hidden_states(config.num_hidden_layers, hidden);
-    void* hidden_input[] = {h};
-    f = make_frame(rows, constants.norm, hidden_input);
-    keep(run_part<Program, typename Program::norm>({part_place::norm}, f));
-    if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden);
-    position_ += rows;
-    return hidden;
-  }
-
-  template <class Program>
-  void begin_layers([[maybe_unused]] std::int64_t rows) {
-    if constexpr (!leaves_cache_to_host<Target>)
-      return;
-    else if constexpr (std::is_same_v<Program, typename bound::decode>)
-      host_.begin_token(position_);
-    else
-      host_.begin_prompt(rows);
-  }
-
-  /// Runs a layer on the first rows of `hidden_`, and puts their keys and values into the cache.
-  template <class Program, class Layer>
-  const float* run_layer(std::size_t i, std::int64_t rows) {
-    const std::vector<operand>& constants = weights_.template constants<Program>().layers[i];
-    const auto at = static_cast<std::int64_t>(i);
-    const kernel::kv_view<cache_element> key = cache_.keys(at), value = cache_.values(at);
+    last_position_ = static_cast<std::int32_t>(position_ + rows - 1);
+    run_tokens_ = rows;
     if constexpr (leaves_cache_to_host<Target>) {
-      using graph = typename Layer::executed;
-      constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
-      if constexpr (!decoding) host_.fill_up(hidden_.data(), rows, config.hidden_size);
-      const auto inputs = host_.template inputs<graph>(hidden_.data(), key.data, value.data);
-      frame f = make_frame(decoding ? 1 : prompt, constants, inputs.data());
-      const float* result = run_part<Program, Layer>({part_place::layer, i}, f);
-      host_.template keep<graph>(f, key.data, value.data, position_, rows);
-      return result;
-    } else {
-      void* inputs[] = {hidden_.data()};
-      frame f = make_frame(rows, constants, inputs);
-      f.cache = {Target::cache, key.data, value.data, capacity(), key.scales, value.scales};
-      return run_part<Program, Layer>({part_place::layer, i}, f);
+      if constexpr (std::is_same_v<Program, decode_program>)
+        host_.begin_token(position_);
+      else
+        host_.begin_prompt(rows);
     }
+    run_stages<Program>(stage::embedding, stage::layers, rows);
+    if (layer_listener_ != nullptr) layer_listener_->hidden_states(layer_count(), hidden(rows));
+    run_stages<Program>(stage::norm, stage::norm, rows);
+    if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden(rows));
+    position_ += rows;
+    take_mark();
   }
 
+  /// Logits of the first `rows` tokens of the run.
   template <class Program>
-  matrix_view<const float> head(matrix_view<const float> hidden) {
-    void* input[] = {const_cast<float*>(hidden.data)};
-    frame f = make_frame(hidden.rows, weights_.template constants<Program>().head, input);
-    return {run_part<Program, typename Program::head>({part_place::head}, f), hidden.rows, config.vocab_size};
+  matrix_view<const float> head(std::int64_t rows) {
+    return {run_stages<Program>(stage::head, stage::head, rows), rows, vocabulary};
   }
 
   const bound& weights_;
@@ -355,11 +600,14 @@ class session {
   calibration_listener* calibration_listener_ = nullptr;
   std::unique_ptr<std::byte[], free_aligned> arena_;
   std::vector<std::byte> scratch_;
-  kv_cache<cache_element> cache_;
-  std::vector<float> hidden_;
+  state_store states_;
+  std::array<std::vector<std::byte>, values.size() + 1> values_;
   std::vector<std::int64_t> ids_;
-  [[no_unique_address]] cache_host<Target, config.head_dim> host_;
+  [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
+  std::int64_t run_tokens_ = 0;       // of the run that is computed now
+  std::int32_t last_position_ = 0;    // of its last token
+  std::optional<std::int64_t> mark_, wanted_mark_;
 };
 
 }  // namespace qwq

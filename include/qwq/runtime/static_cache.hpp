@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host of a graph with a static cache does around each run: masks, RoPE rows, and new rows into the cache.
+// Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <numeric>
 #include <string_view>
@@ -24,18 +23,17 @@ concept leaves_cache_to_host = requires {
   { Target::options.mask_fill } -> std::convertible_to<float>;
 };
 
-/// Slots of a layer that hold keys, or values, of tokens: of those in the cache, of new ones, and of both together.
-template <class Layer>
-constexpr auto cache_slots(std::string_view kind) {
-  constexpr auto& g = Layer::emitted::value;
-  const text<31> past = text<31>{"past_"}.append(kind), made = text<31>{"new_"}.append(kind);
+/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
+template <class Part>
+constexpr auto state_slots(std::string_view name) {
+  constexpr auto& g = Part::emitted::value;
   bool holds[g.size()]{};
-  for (const graph_output& o : g.outputs) holds[o.id] = o.name == made;
+  for (const graph_output& o : g.outputs) holds[o.id] = o.name.view() == name;
   fixed_vector<std::int16_t, 4> slots;
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
-    holds[i] = holds[i] || (n.kind == op::input && n.name == past);
-    if (n.kind == op::concat || n.kind == op::quantize || n.kind == op::dequantize)
+    holds[i] = holds[i] || (n.kind == op::state && n.name.view() == name);
+    if (row(n).is(trait::moves) && !row(n).is(trait::layout))
       for (node_id a : n.args) holds[i] = holds[i] || holds[a];
     if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
       slots.push_back(n.slot);
@@ -44,16 +42,17 @@ constexpr auto cache_slots(std::string_view kind) {
 }
 
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
-template <class Target, std::int64_t HeadDim>
+template <class Target, std::int64_t Rotary>
 struct cache_host {
   explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
+  static constexpr bool provides(std::string_view) { return false; }
 };
 
-/// Inputs of the layer graphs that are the same for all layers of a run, for heads of `HeadDim` channels. A prompt with
-/// fewer tokens than the graph has rows is filled up with its last token: rows that nobody reads then hold nothing that
-/// the text has not.
-template <leaves_cache_to_host Target, std::int64_t HeadDim>
-class cache_host<Target, HeadDim> {
+/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
+/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
+/// hold no values that the text has not.
+template <leaves_cache_to_host Target, std::int64_t Rotary>
+class cache_host<Target, Rotary> {
  public:
   /// Tokens of the prefill graph, and of a text at most.
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
@@ -64,16 +63,16 @@ class cache_host<Target, HeadDim> {
   /// `theta`: base of the rotary embedding.
   explicit cache_host(double theta)
       : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),
-        cos_(static_cast<std::size_t>((length + prompt) * HeadDim)),
+        cos_(static_cast<std::size_t>((length + prompt) * Rotary)),
         sin_(cos_.size()) {
     std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
     std::iota(positions.begin(), positions.end(), 0);
     // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
-    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, HeadDim / 2, HeadDim}; };
+    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
       for (std::int64_t i = 0; i < length; ++i)
-        std::copy_n(x + i * HeadDim, HeadDim / 2, x + i * HeadDim + HeadDim / 2);
+        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
   /// Fills `x`, [prompt, width], up from its first `count` rows.
@@ -86,8 +85,8 @@ class cache_host<Target, HeadDim> {
     for (std::int64_t i = 0; i < prompt; ++i)
       for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
     for (float* x : {cos_.data(), sin_.data()}) {
-      std::copy_n(x, count * HeadDim, x + length * HeadDim);
-      fill_up(x + length * HeadDim, count, HeadDim);
+      std::copy_n(x, count * Rotary, x + length * Rotary);
+      fill_up(x + length * Rotary, count, Rotary);
     }
     table_row_ = length;
   }
@@ -99,35 +98,13 @@ class cache_host<Target, HeadDim> {
     table_row_ = position;
   }
 
-  /// Addresses for the inputs of the layer graph `G`, in its order.
-  template <class G>
-  auto inputs(float* hidden, float* past_key, float* past_value) {
-    constexpr auto& wanted = planned<G>::layout.inputs;
-    std::array<void*, wanted.capacity()> out{};
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const std::string_view name = G::value[wanted[i]].name;
-      out[i] = name == "attention_mask" ? mask_.data()
-               : name == "cos"          ? cos_.data() + table_row_ * HeadDim
-               : name == "sin"          ? sin_.data() + table_row_ * HeadDim
-               : name == "past_key"     ? past_key
-               : name == "past_value"   ? past_value
-                                        : hidden;
-    }
-    return out;
+  /// Whether an input of a graph is one that the host makes.
+  static constexpr bool provides(std::string_view input) {
+    return input == "attention_mask" || input == "cos" || input == "sin";
   }
-
-  /// After a run of `G`: puts the keys and values of `count` tokens into the cache, [kv_heads, cache_rows, HeadDim],
-  /// from `position` on.
-  template <class G>
-  static void keep(const frame& f, float* key, float* value, std::int64_t position, std::int64_t count) {
-    constexpr shape dims = G::value[G::value.outputs[output_index<G>("new_key")].id].dims();
-    const auto copy = [&](float* to, const float* from) {
-      for (std::int64_t head = 0; head < dims[1].extent; ++head)
-        std::copy_n(from + head * dims[2].extent * HeadDim, std::min(count, cache_rows - position) * HeadDim,
-                    to + (head * cache_rows + position) * HeadDim);
-    };
-    copy(key, output_address<G, output_index<G>("new_key")>(f));
-    copy(value, output_address<G, output_index<G>("new_value")>(f));
+  /// Address of an input that it provides.
+  void* address(std::string_view input) {
+    return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
   }
 
  private:

@@ -81,6 +81,7 @@ struct circle_graphs {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::fill:
       case op::quantize:

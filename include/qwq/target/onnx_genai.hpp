@@ -32,6 +32,7 @@ struct onnx_genai {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::rope_cos:
       case op::rope_sin:

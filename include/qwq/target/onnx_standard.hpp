@@ -34,6 +34,7 @@ struct onnx_standard {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::rope_cos:
       case op::rope_sin:
@@ -44,6 +45,7 @@ struct onnx_standard {
       case op::linear:
       case op::reshape:
       case op::embedding:
+      case op::table_rows:
       case op::rope:
       case op::kv_append:
       case op::attention:

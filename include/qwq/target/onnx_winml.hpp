@@ -52,6 +52,7 @@ struct onnx_winml {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::fill:
       case op::rope_cos:

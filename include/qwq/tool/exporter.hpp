@@ -279,12 +279,9 @@ class exporter {
   }
 
   void add_cache(std::vector<named_tensor>& out, const std::string& when, const any_session& s) const {
-    for (std::int64_t l = 0; l < model_.num_hidden_layers; ++l)
-      for (const bool keys : {true, false}) {
-        const auto rows = s.cached(l, keys);
-        out.push_back(tensor("kv." + when + "." + std::to_string(l) + (keys ? ".key" : ".value"),
-                             {1, rows.kv_heads, s.position(), rows.head_dim}, rows.data));
-      }
+    for (const any_session::state_copy& state : s.states())
+      out.push_back(tensor("kv." + when + "." + std::to_string(state.layer) + "." + state.name,
+                           {1, state.outer, state.rows, state.inner}, state.data));
   }
 
   void dump() {

@@ -73,27 +73,20 @@ program_summary summarize_program() {
     if constexpr (requires { Target::first_rules; }) count(Target::first_rules);
     count(Target::rules);
   };
-  const auto add_layers = [&]<class Program>(std::type_identity<Program>) {
-    for (std::int64_t i = 0; i < Program::layer_count; ++i) Program::with_layer(i, add);
-  };
-  using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
-  using decode = program<Model, Target, Scheme, 1>;
-  add(std::type_identity<typename prefill::embedding>{});
-  add_layers(std::type_identity<prefill>{});
-  add(std::type_identity<typename prefill::norm>{});
-  add(std::type_identity<typename prefill::head>{});
+  program<Model, Target, Scheme, prompt_rows<Target>()>::for_each_part(
+      [&]<class Part>(std::type_identity<Part> part, std::size_t) { add(part); });
   if (is_one_graph<Target>) return out;
-  add_layers(std::type_identity<decode>{});
-  add(std::type_identity<typename decode::norm>{});
+  program<Model, Target, Scheme, 1>::for_each_part([&]<class Part>(std::type_identity<Part> part, std::size_t) {
+    if (Part::of != stage::embedding && Part::of != stage::head) add(part);
+  });
   return out;
 }
 
 template <class Program>
 activation_params default_params() {
-  const auto of = [](const auto& slots) { return std::vector<kernel::affine>(slots.size()); };
-  activation_params out{of(Program::embedding::slots), {}, of(Program::norm::slots), of(Program::head::slots)};
-  for (std::int64_t i = 0; i < Program::layer_count; ++i)
-    Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) { out.layers.push_back(of(Layer::slots)); });
+  activation_params out;
+  Program::for_each_part(
+      [&]<class Part>(std::type_identity<Part>, std::size_t) { out.emplace_back(Part::slots.size()); });
   return out;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of targets circle, circle_qdq and tflite: a file for each stage, as TICO has them, and one for all.
+// Defines `emit` of targets circle, circle_qdq and tflite: a file for each stage, as TICO has them, and one for all.
 #pragma once
 
 #include <concepts>
@@ -43,39 +43,48 @@ struct mode {
   std::string name;
   program_parts parts;  ///< Its graphs.
   const activation_params* tuned = nullptr;
-
-  /// Parameters of one part of it.
-  const std::vector<kernel::affine>* of(part_place where) const {
-    return tuned != nullptr ? &where.of(*tuned) : nullptr;
-  }
 };
 
-/// Writes a decoder layer, whose hidden states are bound, and binds what it makes of them.
-inline auto write_layer(graph_writer& w, const mode& m, std::size_t i, const value_names& inputs = {}) {
-  const auto results = w.write(m.parts.layer(static_cast<std::int64_t>(i)), static_cast<std::int64_t>(i), inputs, m.of({part_place::layer, i}));
-  w.bind("hidden_states", results.at("hidden_states"));
-  return results;
-}
+/// A value that a part made.
+using named_value = std::pair<std::string, written_value>;
 
-/// Writes final norm and head; returns the logits.
-inline written_value write_head(graph_writer& w, const mode& m) {
-  w.bind("hidden_states", w.write(m.parts.norm, -1, {}, m.of({part_place::norm})).at("hidden_states"));
-  return w.write(m.parts.head, -1, {}, m.of({part_place::head})).at("logits");
-}
-
-/// Writes embedding, all layers and head: input_ids [1,S], cos, sin, attention_mask, and for decode past_key_i and
-/// past_value_i -> logits [1,S,V], new_key_i, new_value_i.
-inline void write_model(graph_writer& w, const mode& m) {
-  w.bind("hidden_states", w.write(m.parts.embedding, -1, {}, m.of({part_place::embedding})).at("hidden_states"));
-  std::vector<std::pair<std::string, written_value>> cache;
-  for (std::int64_t i = 0; i < m.parts.layers(); ++i) {
-    const std::string of_layer = '_' + std::to_string(i);
-    const auto results = write_layer(w, m, static_cast<std::size_t>(i),
-                                     {{"past_key", "past_key" + of_layer}, {"past_value", "past_value" + of_layer}});
-    for (const char* name : {"new_key", "new_value"}) cache.emplace_back(name + of_layer, results.at(name));
+/// Writes a part: its inputs are values that are bound by name, and what it makes is bound. A state gets the names
+/// past_<state> and new_<state>, with `suffix`. Returns the new rows of its states.
+inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::size_t i, const std::string& suffix) {
+  const part& p = m.parts.graph(i);
+  value_names states;
+  for (const node& n : p.nodes)
+    if (n.kind == op::state) states[std::string(n.name.view())] = "past_" + std::string(n.name.view()) + suffix;
+  const auto results =
+      w.write(p, m.parts.entries[i].layer, states, m.tuned != nullptr ? &m.tuned->at(i) : nullptr);
+  std::vector<named_value> rows;
+  for (const graph_output& o : p.outputs) {
+    const std::string name(o.name.view());
+    // Prefill graphs read no state, and hand out the rows of those that decode graphs read.
+    if (m.parts.entries[i].of == stage::layers && name != "hidden_states")
+      rows.emplace_back("new_" + name + suffix, results.at(name));
+    else
+      w.bind(name, results.at(name));
   }
-  w.output("logits", write_head(w, m));
-  for (const auto& [name, value] : cache) w.output(name, value);
+  return rows;
+}
+
+/// Writes the parts of some stages; returns the new rows of their states.
+inline std::vector<named_value> write_parts(graph_writer& w, const mode& m, stage first, stage last) {
+  std::vector<named_value> rows;
+  m.parts.for_each(first, last, [&](std::size_t i) {
+    for (named_value& row : write_part(w, m, i, '_' + std::to_string(m.parts.entries[i].layer)))
+      rows.push_back(std::move(row));
+  });
+  return rows;
+}
+
+/// Writes all parts: input_ids [1,S], cos, sin, attention_mask, and for decode the states -> logits [1,S,V] and new rows
+/// of the states.
+inline void write_model(graph_writer& w, const mode& m) {
+  const auto rows = write_parts(w, m, stage::embedding, stage::head);
+  w.output("logits", w.bound("logits"));
+  for (const auto& [name, value] : rows) w.output(name, value);
 }
 
 /// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
@@ -107,16 +116,22 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   };
 
   add_stage("token_embedding", true, [&](graph_writer& w) {
-    w.output("hidden_states",
-             w.write(prefill.parts.embedding, -1, {}, prefill.of({part_place::embedding})).at("hidden_states"));
+    write_parts(w, prefill, stage::embedding, stage::embedding);
+    w.output("hidden_states", w.bound("hidden_states"));
   });
   for (const mode& m : {prefill, decode})
-    for (std::int64_t i = 0; i < m.parts.layers(); ++i)
-      add_stage("decoder_layer_" + m.name + '_' + std::to_string(i), false, [&](graph_writer& w) {
-        const auto results = write_layer(w, m, static_cast<std::size_t>(i));
-        for (const char* name : {"hidden_states", "new_key", "new_value"}) w.output(name, results.at(name));
+    m.parts.for_each(stage::layers, stage::layers, [&](std::size_t i) {
+      const std::string number = std::to_string(m.parts.entries[i].layer);
+      add_stage("decoder_layer_" + m.name + '_' + number, false, [&](graph_writer& w) {
+        const auto rows = write_part(w, m, i, "");
+        w.output("hidden_states", w.bound("hidden_states"));
+        for (const auto& [name, value] : rows) w.output(name, value);
       });
-  add_stage("lm_head", false, [&](graph_writer& w) { w.output("logits", write_head(w, decode)); });
+    });
+  add_stage("lm_head", false, [&](graph_writer& w) {
+    write_parts(w, decode, stage::norm, stage::head);
+    w.output("logits", w.bound("logits"));
+  });
 
   model_builder whole(kind.reader);
   for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m); });

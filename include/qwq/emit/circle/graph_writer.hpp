@@ -65,6 +65,8 @@ class graph_writer {
 
   /// Binds a name outside of the parts to a value that one of them made.
   void bind(const std::string& name, const written_value& v) { bound_[name] = v; }
+  /// The value that a name is bound to.
+  const written_value& bound(const std::string& name) const { return bound_.at(name); }
   /// Makes a value an output of the subgraph.
   void output(const std::string& name, const written_value& v) {
     model_.output(v.tensor);

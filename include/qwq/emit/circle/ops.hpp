@@ -75,7 +75,8 @@ inline void write_rms_norm(graph_writer& w) {
 inline void write_linear(graph_writer& w) {
   schema::FullyConnectedOptionsT o;
   o.keep_num_dims = true;
-  w.emit(code::FULLY_CONNECTED, {w.arg(0), w.arg(1), no_tensor}, o);
+  const tensor_id bias = w.self().args.size() == 3 ? w.arg(2) : no_tensor;
+  w.emit(code::FULLY_CONNECTED, {w.arg(0), w.arg(1), bias}, o);
 }
 
 /// Neither operand is adjoint: transposes are operators of their own.
@@ -127,6 +128,7 @@ inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 /// What both readers of the format know.
 inline constexpr op_map shared_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
+                                         .with(op::state, write_input)
                                          .with(op::weight, write_weight)
                                          .with(op::fill, write_fill)
                                          .with(op::add, write_add)

@@ -39,7 +39,6 @@ inline value_names write_lengths(model_builder& m) {
 inline void write_weight_or_blocks(graph_writer& w) {
   if (w.leaf_slot() == nullptr) write_weight(w);
 }
-inline void write_with_reader(graph_writer&) {}
 
 namespace detail {
 
@@ -76,7 +75,9 @@ inline block_matrix write_blocks(graph_writer& w, std::size_t arg, bool by_block
 inline void write_matmul_nbits(graph_writer& w) {
   if (!detail::is_quantized(w, 1)) return write_linear(w);
   const auto b = detail::write_blocks(w, 1, true);
-  ::onnx::NodeProto& n = w.emit("MatMulNBits", std::vector{w.arg(0), b.codes, b.scales}, microsoft);
+  std::vector operands{w.arg(0), b.codes, b.scales};
+  if (w.self().args.size() == 3) operands.insert(operands.end(), {"", "", w.arg(2)});  // no zero points, no g_idx
+  ::onnx::NodeProto& n = w.emit("MatMulNBits", operands, microsoft);
   set_attribute(n, "K", b.k);
   set_attribute(n, "N", b.n);
   set_attribute(n, "bits", b.width);

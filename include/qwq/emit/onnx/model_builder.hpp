@@ -241,7 +241,7 @@ class model_builder {
     for (const dim& d : type.dims) {
       ::onnx::TensorShapeProto_Dimension& to = *t.mutable_shape()->add_dim();
       if (is_symbolic(d))
-        to.set_dim_param(std::string(d.symbol));
+        to.set_dim_param(std::string(d.symbol) + (d.plus > 0 ? '+' + std::to_string(d.plus) : ""));
       else
         to.set_dim_value(d.extent);
     }

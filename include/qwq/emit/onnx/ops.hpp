@@ -78,11 +78,17 @@ inline void write_conv1x1(graph_writer& w) {
   set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1});
 }
 
-/// x W^T over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are, for
-/// Gemm: it takes matrices, so x becomes one and the result takes its shape.
+/// x W^T (+ bias) over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are,
+/// for Gemm: it takes matrices, so x becomes one and the result takes its shape.
 inline void write_linear(graph_writer& w) {
   const node& weight = w.arg_node(1);
-  if (weight.kind == op::dequantize && w.names_of(weight.slot).transposed) return void(w.emit("MatMul"));
+  const bool bias = w.self().args.size() == 3;
+  if (weight.kind == op::dequantize && w.names_of(weight.slot).transposed) {
+    const std::vector operands{w.arg(0), w.arg(1)};
+    if (!bias) return void(w.emit("MatMul", operands));
+    const std::string product = w.emit_helper("MatMul", operands, w.self().type).output(0);
+    return void(w.emit("Add", std::vector{product, w.arg(2)}));
+  }
   const tensor_type& x = w.arg_node(0).type;
   shape rows;  // all leading axes in one, under its name when only one of them is not 1
   rows.push_back(dim{1});
@@ -90,7 +96,9 @@ inline void write_linear(graph_writer& w) {
     if (x.dims[i] != dim{1}) rows[0] = rows[0] == dim{1} ? x.dims[i] : dim{rows[0].extent * x.dims[i].extent};
   const tensor_type product{dtype::f32, {rows[0], w.self().dims().last()}};
   const std::string matrix = w.reshape(w.arg(0), x, {rows[0], x.dims.last()});
-  ::onnx::NodeProto& gemm = w.emit_helper("Gemm", std::vector{matrix, w.arg(1)}, product);
+  std::vector operands{matrix, w.arg(1)};
+  if (bias) operands.push_back(w.arg(2));
+  ::onnx::NodeProto& gemm = w.emit_helper("Gemm", operands, product);
   set_attribute(gemm, "transB", std::int64_t{1});
   w.set_reshaped(gemm.output(0), product);
 }
@@ -137,9 +145,13 @@ inline void write_result(graph_writer& w) {
   if (w.self().attr.ints[0] == 0) w.set_value(w.arg(0));
 }
 
+/// Operators that their readers write.
+inline void write_with_reader(graph_writer&) {}
+
 /// What all targets write alike, in ai.onnx 21.
 inline constexpr op_map common_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
+                                         .with(op::state, write_input)
                                          .with(op::weight, write_weight)
                                          .with(op::fill, write_fill)
                                          .with(op::rope_cos, write_rope_table)

@@ -35,6 +35,16 @@ inline std::string transposed(graph_writer& w, const std::string& x, const tenso
 
 }  // namespace detail
 
+/// What an angle of a rotation comes from: rows of a table at positions, or rows that another part made (no position).
+struct rotation_source {
+  std::string table, positions;
+};
+inline rotation_source source_of(graph_writer& w, std::size_t argument) {
+  const node& rows = w.arg_node(argument);
+  if (rows.kind != op::table_rows) return {w.arg(argument), ""};
+  return {w.value(rows.args[0]), w.value(rows.args[1])};
+}
+
 // Opset 23. Rotation and attention take and give [1,S,heads*D].
 
 inline void write_rms_normalization(graph_writer& w) {
@@ -46,9 +56,13 @@ inline void write_rms_normalization(graph_writer& w) {
 inline void write_rotary_embedding(graph_writer& w) {
   const tensor_type& x = w.self().type;
   const tensor_type flat{x.type, detail::merged_heads(x.dims)};
-  ::onnx::NodeProto& n = w.emit_helper(
-      "RotaryEmbedding", std::vector{w.reshape(w.arg(0), x, flat.dims), w.arg(1), w.arg(2), w.arg(3)}, flat);
+  const rotation_source cos = source_of(w, 1), sin = source_of(w, 2);
+  std::vector operands{w.reshape(w.arg(0), x, flat.dims), cos.table, sin.table};
+  if (!cos.positions.empty()) operands.push_back(cos.positions);
+  ::onnx::NodeProto& n = w.emit_helper("RotaryEmbedding", operands, flat);
   set_attribute(n, "num_heads", x.dims[2].extent);
+  const std::int64_t rotated = 2 * w.arg_node(1).dims().last().extent;
+  if (rotated < x.dims[3].extent) set_attribute(n, "rotary_embedding_dim", rotated);
   w.set_reshaped(n.output(0), flat);
 }
 
@@ -71,7 +85,6 @@ inline void write_attention(graph_writer& w) {
   w.give_result(n, g.args[2]);
   w.set_reshaped(n.output(0), type);
 }
-inline void write_with_attention(graph_writer&) {}
 
 // The same of operators that opset 21 has.
 
@@ -88,18 +101,28 @@ inline void write_decomposed_rms_norm(graph_writer& w) {
   w.emit("Mul", std::vector{unit, w.arg(1)});
 }
 
-/// Half-split: [a cos - b sin, b cos + a sin], with rows of the tables that are looked up once for all layers.
+/// Half-split: [a cos - b sin, b cos + a sin], with rows of the tables that are looked up once for all layers. Channels
+/// behind the rotated ones pass.
 inline void write_decomposed_rope(graph_writer& w) {
   const shape& d = w.self().dims();
-  const dim half{d[3].extent / 2};
-  const tensor_type half_type{dtype::f32, {d[0], d[1], d[2], half}};
-  const auto rows = [&](std::size_t table) {
-    const std::string found = w.model().once("Gather", w.arg(table) + "/Gather", std::vector{w.arg(table), w.arg(3)},
-                                             {dtype::f32, {d[0], d[1], half}});
-    return w.model().reshape(w.arg(table) + "/Reshape", found, {dtype::f32, {d[0], d[1], half}}, {d[0], d[1], 1, half});
+  const dim half{w.arg_node(1).dims().last().extent};
+  const std::int64_t rotated = 2 * half.extent, passing = d[3].extent - rotated;
+  const tensor_type half_type{dtype::f32, {d[0], d[1], d[2], half}}, rows_type{dtype::f32, {d[0], d[1], half}};
+  const auto rows = [&](std::size_t argument) {
+    const auto [table, positions] = source_of(w, argument);
+    const std::string found =
+        positions.empty() ? table
+                          : w.model().once("Gather", table + "/Gather", std::vector{table, positions}, rows_type);
+    return w.model().reshape(table + "/Reshape", found, rows_type, {d[0], d[1], 1, half});
   };
   const std::string cos = rows(1), sin = rows(2);
-  ::onnx::NodeProto& split = w.emit_helper("Split", std::vector{w.arg(0)}, half_type);
+  const auto channels = [&](std::int64_t begin, std::int64_t end) {
+    model_builder& m = w.model();
+    const tensor_type type{dtype::f32, {d[0], d[1], d[2], dim{end - begin}}};
+    return w.emit_helper("Slice", std::vector{w.arg(0), m.int64s({begin}), m.int64s({end}), m.int64s({3})}, type).output(0);
+  };
+  const std::string turning = passing > 0 ? channels(0, rotated) : w.arg(0);
+  ::onnx::NodeProto& split = w.emit_helper("Split", std::vector{turning}, half_type);
   w.model().result(split, split.name() + "_output_1", half_type);
   set_attribute(split, "axis", std::int64_t{-1});
   set_attribute(split, "num_outputs", std::int64_t{2});
@@ -109,7 +132,9 @@ inline void write_decomposed_rope(graph_writer& w) {
   };
   const std::string first = apply("Sub", apply("Mul", a, cos), apply("Mul", b, sin));
   const std::string second = apply("Add", apply("Mul", b, cos), apply("Mul", a, sin));
-  set_attribute(w.emit("Concat", std::vector{first, second}), "axis", std::int64_t{-1});
+  std::vector pieces{first, second};
+  if (passing > 0) pieces.push_back(channels(rotated, d[3].extent));
+  set_attribute(w.emit("Concat", pieces), "axis", std::int64_t{-1});
 }
 
 inline void write_decomposed_kv_append(graph_writer& w) {
@@ -148,9 +173,11 @@ inline void write_decomposed_attention(graph_writer& w) {
 
 inline constexpr op_map opset23_ops = common_ops.with(op::rms_norm, write_rms_normalization)
                                           .with(op::rope, write_rotary_embedding)
-                                          .with(op::kv_append, write_with_attention)
+                                          .with(op::table_rows, write_with_reader)
+                                          .with(op::kv_append, write_with_reader)
                                           .with(op::attention, write_attention);
 inline constexpr op_map opset21_ops = common_ops.with(op::rms_norm, write_decomposed_rms_norm)
+                                          .with(op::table_rows, write_with_reader)
                                           .with(op::rope, write_decomposed_rope)
                                           .with(op::kv_append, write_decomposed_kv_append)
                                           .with(op::attention, write_decomposed_attention);

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder of targets whose model is one file: for ONNX Runtime, onnxruntime-genai and transformers.js.
+// Defines the layout of targets whose model is one file: for ONNX Runtime, onnxruntime-genai and transformers.js.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
+#include "qwq/emit/onnx/stages.hpp"
 #include "qwq/emit/onnx/standard_ops.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/runtime/session.hpp"
@@ -41,10 +43,18 @@ namespace whole_names {
 inline const std::string ids = "input_ids";        ///< Token ids.
 inline const std::string mask = "attention_mask";  ///< 1 for each token, cached ones included.
 inline const std::string logits = "logits";        ///< Logits.
-/// A layer's cache as the model gets it.
-inline std::string past(const std::string& layer, const char* kind) { return "past_key_values." + layer + '.' + kind; }
-/// The same as it is given back.
-inline std::string present(const std::string& layer, const char* kind) { return "present." + layer + '.' + kind; }
+/// A state of a layer as the model gets it.
+inline std::string past(std::string_view layer, std::string_view state) {
+  return std::string("past_key_values.").append(layer).append(".").append(state);
+}
+/// The same as the model returns it.
+inline std::string present(std::string_view layer, std::string_view state) {
+  return std::string("present.").append(layer).append(".").append(state);
+}
+/// Both, for `write_stages`.
+inline constexpr state_names states{
+    [](std::int64_t layer, std::string_view state) { return past(std::to_string(layer), state); },
+    [](std::int64_t layer, std::string_view state) { return present(std::to_string(layer), state); }};
 }  // namespace whole_names
 
 /// Extent `axis` of a value with `rank` axes: i64 without axes.
@@ -61,45 +71,37 @@ constexpr std::string_view file_dtype(dtype weight) {
   return is_float(weight) ? "fp32" : bits(weight) == 4 ? "q4" : "q8";
 }
 
-/// Type of a layer's cache: input `name` of its graph, whose longest extent is called `length`.
-inline tensor_type cache_type(const part& layer, std::string_view name, std::string_view length) {
-  const auto at = std::ranges::find_if(layer.nodes, [&](const node& n) { return n.name.view() == name; });
-  tensor_type type = at->type;
-  type.dims[2].symbol = length;
+/// Type of a state outside of the graphs; the rows of one that grows are called `length`.
+inline tensor_type outside_type(const node& state, std::string_view length) {
+  tensor_type type = state.type;
+  if (update_of(state) == state_update::append) type.dims[2].symbol = length;
   return type;
 }
 
-/// Embedding, layers, final norm and head in one graph.
+/// All parts in one graph.
 inline void write_whole(model_builder& model, tensor_source& constants, const writing& how, const program_parts& parts,
                         const activation_params* params, const emit_options& options) {
   using namespace whole_names;
-  const std::int64_t layers = parts.layers();
-  const tensor_type past_type = cache_type(parts.layer(0), "past_key", past_length);
-  const tensor_type present_type = cache_type(parts.layer(0), "past_key", total_length);
   graph_writer writer(model, constants, how.ops, options);
-  const auto params_of = [&](part_place at) { return params != nullptr ? &at.of(*params) : nullptr; };
-  const auto embedded = writer.write(parts.embedding, -1, {{"input_ids", ids}}, {}, params_of({part_place::embedding}));
-  for (std::int64_t i = 0; i < layers; ++i)
-    for (const char* kind : {"key", "value"}) model.input(past(std::to_string(i), kind), past_type);
-  value_names inputs = how.prelude(model);
-  std::string hidden = embedded.at("hidden_states").name;
-  for (std::int64_t i = 0; i < layers; ++i) {
-    const std::string at = std::to_string(i);
-    inputs["hidden_states"] = hidden;
-    inputs["past_key"] = past(at, "key");
-    inputs["past_value"] = past(at, "value");
-    const value_names outputs{{"present_key", present(at, "key")}, {"present_value", present(at, "value")}};
-    hidden =
-        writer.write(parts.layer(i), i, inputs, outputs, params_of({part_place::layer, static_cast<std::size_t>(i)}))
-            .at("hidden_states")
-            .name;
-  }
-  const auto normed = writer.write(parts.norm, -1, {{"hidden_states", hidden}}, {}, params_of({part_place::norm}));
-  const auto head = writer.write(parts.head, -1, {{"hidden_states", normed.at("hidden_states").name}},
-                                 {{"logits", logits}}, params_of({part_place::head}));
-  model.output(logits, head.at("logits").type);
-  for (std::int64_t i = 0; i < layers; ++i)
-    for (const char* kind : {"key", "value"}) model.output(present(std::to_string(i), kind), present_type);
+  const auto for_each_state = [&](auto&& f) {
+    parts.for_each(stage::embedding, stage::head, [&](std::size_t i) {
+      for (const node& n : parts.graph(i).nodes)
+        if (n.kind == op::state) f(parts.entries[i].layer, n);
+    });
+  };
+  value_names values{{"input_ids", ids}};
+  write_stages(writer, parts, stage::embedding, stage::embedding, values, {}, states, params);
+  for_each_state([&](std::int64_t layer, const node& n) {
+    model.input(states.past(layer, n.name), outside_type(n, past_length));
+  });
+  values.merge(how.prelude(model));
+  write_stages(writer, parts, stage::layers, stage::norm, values, {}, states, params);
+  const written_stages head =
+      write_stages(writer, parts, stage::head, stage::head, values, {{"logits", logits}}, states, params);
+  model.output(logits, head.outputs.at("logits").type);
+  for_each_state([&](std::int64_t layer, const node& n) {
+    model.output(states.present(layer, n.name), outside_type(n, total_length));
+  });
 }
 
 /// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of target onnx_winml: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
+// Defines `emit` of target onnx_winml: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
 #pragma once
 
 #include <algorithm>
@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
 #include "qwq/emit/onnx/ops.hpp"
+#include "qwq/emit/onnx/stages.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/runtime/session.hpp"
 #include "qwq/target/onnx_winml.hpp"
@@ -28,16 +30,24 @@ inline const std::string transformed = "output_hidden_states";  ///< Hidden stat
 inline const std::string logits = "logits";                     ///< Logits.
 inline const std::string last_position = "past_seq_len";        ///< Position of the last token of a run.
 inline const std::string total = "total_seq_len";               ///< Number of tokens, cached ones included.
-/// A layer's cache, past or present.
-inline std::string cache(const std::string& kind, std::int64_t layer) { return kind + '_' + std::to_string(layer); }
+/// States of a layer, before and after a run: "past_keys_3".
+inline constexpr state_names states{
+    [](std::int64_t layer, std::string_view state) {
+      return std::string("past_").append(state).append("s_") + std::to_string(layer);
+    },
+    [](std::int64_t layer, std::string_view state) {
+      return std::string("present_").append(state).append("s_") + std::to_string(layer);
+    }};
 }  // namespace winml_names
 
-/// A model that is one part: the embedding or the head. Its sequence length stays symbolic.
-inline void write_single(model_builder& model, tensor_source& constants, const part& p, const char* input,
-                         const std::string& in, const char* output, const std::string& out) {
+/// A model that is one stage, the embedding or the head: `input` and `output` are names inside of its parts.
+inline void write_single(model_builder& model, tensor_source& constants, const program_parts& parts, stage only,
+                         const char* input, const std::string& in, const char* output, const std::string& out) {
   graph_writer writer(model, constants, contrib_ops);
-  const auto results = writer.write(p, -1, {{input, in}}, {{output, out}}, nullptr);
-  model.output(out, results.at(output).type);
+  value_names values{{input, in}};
+  const auto written =
+      write_stages(writer, parts, only, only, values, {{output, out}}, winml_names::states, nullptr);
+  model.output(out, written.outputs.at(output).type);
 }
 
 /// All layers and the final norm, for chunks of a fixed number of tokens.
@@ -45,25 +55,11 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
                               const activation_params* params) {
   using namespace winml_names;
   graph_writer writer(model, constants, contrib_ops);
-  std::string hidden = embedded;
-  std::vector<written_output> caches;
-  for (std::int64_t i = 0; i < parts.layers(); ++i) {
-    const auto results =
-        writer.write(parts.layer(i), i,
-                     {{"hidden_states", hidden},
-                      {"past_key", cache("past_keys", i)},
-                      {"past_value", cache("past_values", i)},
-                      {"last_position", last_position},
-                      {"total_seq_len", total}},
-                     {{"present_key", cache("present_keys", i)}, {"present_value", cache("present_values", i)}},
-                     params != nullptr ? &params->layers.at(static_cast<std::size_t>(i)) : nullptr);
-    hidden = results.at("hidden_states").name;
-    for (const char* kind : {"present_key", "present_value"}) caches.push_back(results.at(kind));
-  }
-  const auto results = writer.write(parts.norm, -1, {{"hidden_states", hidden}}, {{"hidden_states", transformed}},
-                                    params != nullptr ? &params->norm : nullptr);
-  model.output(transformed, results.at("hidden_states").type);
-  for (const written_output& c : caches) model.output(c.name, c.type);
+  value_names values{{"hidden_states", embedded}, {"last_position", last_position}, {"total_seq_len", total}};
+  const auto written = write_stages(writer, parts, stage::layers, stage::norm, values,
+                                    {{"hidden_states", transformed}}, states, params);
+  model.output(transformed, written.outputs.at("hidden_states").type);
+  for (const written_output& c : written.states) model.output(c.name, c.type);
 }
 
 /// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
@@ -98,7 +94,7 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
     pipeline.push_back(pipeline_stage(name, file, whole, on_prompt, on_token));
   };
   add("embeddings", true, true, {}, [&](model_builder& m) {
-    write_single(m, constants, prefill.embedding, "input_ids", ids, "hidden_states", embedded);
+    write_single(m, constants, prefill, stage::embedding, "input_ids", ids, "hidden_states", embedded);
   });
   add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
     write_transformer(m, constants, prefill, tuned != nullptr ? &tuned->prefill : nullptr);
@@ -106,7 +102,7 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
   add("decode", false, true, {"sequence_length"},
       [&](model_builder& m) { write_transformer(m, constants, decode, tuned != nullptr ? &tuned->decode : nullptr); });
   add("lm_head", true, true, {}, [&](model_builder& m) {
-    write_single(m, constants, prefill.head, "hidden_states", transformed, "logits", logits);
+    write_single(m, constants, prefill, stage::head, "hidden_states", transformed, "logits", logits);
   });
   pipeline.back()["lm_head"]["is_lm_head"] = true;
   folder.copy_from(from.folder(), tokenizer_files);

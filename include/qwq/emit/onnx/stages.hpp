@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Defines `write_stages`, which writes consecutive parts of a program into an ONNX model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwq/emit/onnx/graph_writer.hpp"
+#include "qwq/runtime/program.hpp"
+
+namespace qwq::to_onnx {
+
+/// Names that the states of a layer have as inputs and outputs of a model.
+struct state_names {
+  std::string (*past)(std::int64_t layer, std::string_view state);
+  std::string (*present)(std::int64_t layer, std::string_view state);
+};
+
+/// What `write_stages` wrote.
+struct written_stages {
+  std::vector<written_output> states;                           ///< After the run, in the order of the parts.
+  std::map<std::string, written_output, std::less<>> outputs{};  ///< Others, of the last part, by their names in it.
+};
+
+/// Writes the parts of the stages from `first` to `last`. `values` maps names inside of the parts to values of the model;
+/// what a part hands out is added to it. `wanted`: names that outputs of the last part get.
+inline written_stages write_stages(graph_writer& writer, const program_parts& parts, stage first, stage last,
+                                   value_names& values, const value_names& wanted, const state_names& states,
+                                   const activation_params* params) {
+  std::size_t end = 0;
+  parts.for_each(first, last, [&](std::size_t i) { end = i; });
+  written_stages all;
+  parts.for_each(first, last, [&](std::size_t i) {
+    const part& p = parts.graph(i);
+    const std::int64_t layer = parts.entries[i].layer;
+    value_names inputs = values, outputs;
+    for (const node& n : p.nodes)
+      if (n.kind == op::state) inputs[std::string(n.name.view())] = states.past(layer, n.name);
+    for (const graph_output& o : p.outputs)
+      if (p.is_state(o)) outputs[std::string(o.name.view())] = states.present(layer, o.name);
+    if (i == end) outputs.insert(wanted.begin(), wanted.end());
+    const auto written = writer.write(p, layer, inputs, outputs, params != nullptr ? &params->at(i) : nullptr);
+    for (const graph_output& o : p.outputs) {
+      const written_output& result = written.at(o.name.view());
+      if (p.is_state(o)) {
+        all.states.push_back(result);
+        continue;
+      }
+      values[std::string(o.name.view())] = result.name;
+      if (i == end) all.outputs[std::string(o.name.view())] = result;
+    }
+  });
+  return all;
+}
+
+}  // namespace qwq::to_onnx

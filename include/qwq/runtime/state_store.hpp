@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Defines `state_store`, the memory of a session's states (KV caches, recurrent matrices), allocated once.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwq/lower/frame.hpp"
+#include "qwq/lower/plan.hpp"
+
+namespace qwq {
+
+/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
+/// text are its positions: [1, kv_heads, positions, head_dim].
+struct stored_state {
+  std::string_view name;
+  std::size_t part = 0;      ///< Index of the part in the model's list.
+  std::int64_t layer = -1;   ///< Number of the layer, or -1.
+  dtype type = dtype::f32;
+  state_update update = state_update::append;
+  std::int64_t outer = 1, rows = 1, inner = 1;
+  std::byte* data = nullptr;
+  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
+
+  bool is_running() const { return update == state_update::replace; }
+  std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
+  std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
+  std::size_t scale_bytes() const {
+    return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
+  }
+};
+
+/// The first `rows` rows of a state as floats, [outer, rows, inner].
+inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) {
+  std::vector<float> out;
+  const auto copy = [&]<class T>(T) {
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (std::int64_t i = 0; i < rows * s.inner; ++i) {
+        const auto x = static_cast<float>(reinterpret_cast<const T*>(s.data)[o * s.rows * s.inner + i]);
+        out.push_back(s.scales == nullptr ? x : x * s.scales[o * s.rows + i / s.inner]);
+      }
+  };
+  if (s.type == dtype::f32) copy(float{});
+  if (s.type == dtype::f16) copy(float16{});
+  if (s.type == dtype::bf16) copy(bfloat16{});
+  if (s.type == dtype::i8) copy(std::int8_t{});
+  return out;
+}
+
+/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
+class state_store {
+ public:
+  /// `states`: those of all parts, part by part, without memory.
+  explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
+    std::size_t bytes = 0, kept = 0;
+    for (const stored_state& s : states_) {
+      bytes += aligned(s.bytes()) + aligned(s.scale_bytes());
+      if (s.is_running()) kept += s.bytes();
+    }
+    bytes_ = allocate(bytes);
+    kept_.resize(kept);
+    std::byte* at = bytes_.get();
+    for (stored_state& s : states_) {
+      while (first_.size() <= s.part) first_.push_back(static_cast<std::size_t>(&s - states_.data()));
+      s.data = at;
+      at += aligned(s.bytes());
+      if (s.scale_bytes() > 0) s.scales = reinterpret_cast<float*>(at);
+      at += aligned(s.scale_bytes());
+    }
+    size_ = bytes;
+    clear();
+  }
+
+  /// The k-th state of a part.
+  const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
+  const std::vector<stored_state>& all() const { return states_; }
+
+  /// Sets every state to zero.
+  void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
+  /// Sets the running states to zero.
+  void clear_running() {
+    for (stored_state& s : states_)
+      if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
+  }
+
+  /// Copies the running states away, and back.
+  void keep_running() {
+    std::byte* to = kept_.data();
+    for (const stored_state& s : states_)
+      if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
+  }
+  void restore_running() {
+    const std::byte* from = kept_.data();
+    for (stored_state& s : states_)
+      if (s.is_running()) {
+        std::copy_n(from, s.bytes(), s.data);
+        from += s.bytes();
+      }
+  }
+
+  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
+  /// of each head that are used; of a running state, all.
+  template <class F>
+  void for_each_piece(std::int64_t positions, F&& f) const {
+    for (const stored_state& s : states_) {
+      const std::int64_t used = s.is_running() ? s.rows : std::min(positions, s.rows);
+      for (std::int64_t o = 0; o < s.outer; ++o)
+        f(std::span<std::byte>(s.data + static_cast<std::size_t>(o * s.rows) * s.row_bytes(),
+                               static_cast<std::size_t>(used) * s.row_bytes()));
+      if (s.scales != nullptr)
+        for (std::int64_t o = 0; o < s.outer; ++o)
+          f(std::as_writable_bytes(std::span<float>(s.scales + o * s.rows, static_cast<std::size_t>(used))));
+    }
+  }
+
+ private:
+  static std::size_t aligned(std::size_t bytes) {
+    return (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
+  }
+  struct free_aligned {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
+  };
+  using memory = std::unique_ptr<std::byte[], free_aligned>;
+  static memory allocate(std::size_t bytes) {
+    return memory(new (std::align_val_t{arena_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
+  }
+
+  std::vector<stored_state> states_;
+  std::vector<std::size_t> first_;  // of each part
+  memory bytes_;
+  std::size_t size_ = 0;
+  std::vector<std::byte> kept_;
+};
+
+}  // namespace qwq
