@@ -19,9 +19,10 @@ struct attributes {
   fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
   /// Result type of leaves, `cast` and `reshape`, which no argument determines.
   tensor_type type{};
-  friend constexpr bool operator==(const attributes& a, const attributes& b) {
-    return a.value == b.value && a.ints == b.ints && a.type == b.type;
-  }
+  /// Of a weight leaf: what is added to each stored element. The graph reads value * (stored + offset), so the gain
+  /// 1 + w of Qwen3.5's norms has offset 1.
+  double offset = 0;
+  friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
 
 /// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
