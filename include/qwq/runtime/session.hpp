@@ -87,7 +87,7 @@ class bound_model {
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
-        store_(from, o.quantized, o.weights),
+        store_(from, layout_of<Model>(), o.quantized, o.weights),
         prefill_(store_, positions_),
         decode_(store_, positions_) {}
   bound_model(const bound_model&) = delete;

@@ -142,7 +142,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
     return mode{std::move(name), program_parts::of<Program, ops>(), params};
   };
-  tensor_source constants(from, quantizer::of<Scheme>(), options, true);
+  tensor_source constants(from, quantizer::of<Scheme>(), options, true, layout_of<Model>());
   const std::string type = quantizes<Scheme>() ? ".q" : ".f32";
   const bool only_integers = quantizes<Scheme>() && kind.quantized == form::integer;
   std::int64_t missing = 0;
