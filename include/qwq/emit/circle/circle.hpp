@@ -121,6 +121,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   model_builder whole(kind.reader);
   for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m); });
   save(whole, "model");
+  constants.account();
   copy_files(files, from.folder(), tokenizer_files);
   copy_files(files, from.folder(), config_files);
   return files.commit();

@@ -115,6 +115,7 @@ inline std::vector<written_file> write_whole_folder(const checkpoint& from, cons
   tensor_source constants(from, codes, options, false, layout);
   model_builder model("model", folder.data(), how.versions);
   write_whole(model, constants, how, parts, tuned, options);
+  constants.account();
   const ::onnx::ModelProto& whole = model.finish();
   folder.add(file, whole);
 

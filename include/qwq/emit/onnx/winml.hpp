@@ -109,6 +109,7 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const weigh
   add("lm_head", true, true, {}, [&](model_builder& m) {
     write_single(m, constants, prefill.head, "hidden_states", transformed, "logits", logits);
   });
+  constants.account();
   pipeline.back()["lm_head"]["is_lm_head"] = true;
   folder.copy_from(from.folder(), tokenizer_files);
   folder.copy_from(from.folder(), config_files);
