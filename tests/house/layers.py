@@ -21,9 +21,10 @@ MAY_INCLUDE = {
     "model": ["layer"],
     "lower": ["graph", "quant", "kernel", "rules", "target"],
     "io": ["core"],
-    "runtime": ["lower", "rules", "model", "io"],
+    "weights": ["io", "quant", "kernel", "graph"],
+    "runtime": ["lower", "rules", "model", "io", "weights"],
     "target": ["rules", "quant"],
-    "emit": ["target", "rules", "quant", "model", "io", "runtime"],  # it writes what sessions run
+    "emit": ["target", "rules", "quant", "model", "io", "weights", "runtime"],  # it writes what sessions run
     "report": ["core", "runtime"],
     "distributed": ["quant", "runtime"],
     "tool": ["emit", "report"],  # the command line of an exporter

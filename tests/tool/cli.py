@@ -473,6 +473,43 @@ class Weights(Case):
 
         self.refuse(self.rewritten(rename), name, "missing")
 
+    def test_tensors_of_another_model(self):
+        def edit(header):
+            size = len(self.data)
+            for i, end in enumerate(["v_proj.bias", "q_proj.bias", "k_proj.bias"]):
+                header["model.layers.0.self_attn." + end] = {"dtype": "F32", "shape": [1],
+                                                             "data_offsets": [size + 4 * i, size + 4 * i + 4]}
+            return self.data + bytes(12)
+
+        folder = self.rewritten(edit)
+        self.refuse(folder, folder, "3 others", "model.layers.0.self_attn.k_proj.bias")
+
+    def test_rotary_frequencies(self):
+        def edit(header):
+            size = len(self.data)
+            header["model.layers.0.self_attn.rotary_emb.inv_freq"] = {"dtype": "F32", "shape": [2],
+                                                                      "data_offsets": [size, size + 8]}
+            return self.data + bytes(8)
+
+        self.done("export", checkpoint=self.rewritten(edit), scheme="f32", out=self.scratch / "out")
+
+    def test_tied_with_a_head_of_its_own(self):
+        def with_head(change):
+            def edit(header):
+                table = header["model.embed_tokens.weight"]
+                begin, end = table["data_offsets"]
+                values, size = change(self.data[begin:end]), len(self.data)
+                header["lm_head.weight"] = table | {"data_offsets": [size, size + len(values)]}
+                return self.data + values
+
+            return self.rewritten(edit)
+
+        equal = with_head(lambda values: values)
+        self.done("export", checkpoint=equal, scheme="f32", out=self.scratch / "equal")
+        self.done("run", checkpoint=equal, ids="5", dump=self.scratch / "dump.safetensors")
+        folder = with_head(lambda values: values[:-2] + b"\0\0")
+        self.refuse(folder, folder / "model.safetensors", "lm_head.weight", "tie_word_embeddings")
+
     def test_no_weights(self):
         folder = self.copy(without=["model.safetensors"])
         self.refuse(folder, folder, "model.safetensors")

@@ -26,7 +26,7 @@ using byte_sink = std::function<void(std::span<const std::byte>)>;
 /// Hands the bytes of a tensor to a sink. It may be called more than once, and gives the same bytes each time.
 using byte_source = std::function<void(const byte_sink&)>;
 
-/// Key of a leaf's bytes: what it holds, and the factor that it is read with.
+/// Key of the bytes of a fill or a table: what it holds, and its value.
 inline std::string leaf_key(const std::string& what, double value) {
   return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
 }
@@ -73,9 +73,9 @@ constexpr std::int32_t block_of() {
 template <class Format>
 class quantized_matrix final : public quantized_source {
  public:
-  quantized_matrix(const tensor_info& t, const matrix_reading& how)
+  quantized_matrix(const weight_source& w, const matrix_reading& how)
       : quantized_source(block_of<Format>()),
-        codes_(how.from, t, how.shared, how.threads),
+        codes_(how.from, w, how.shared, how.threads),
         only_sizes_(how.only_sizes) {}
   std::size_t scale_count() const override { return codes_.scale_count(); }
   std::span<const float> scales() override {
@@ -140,8 +140,8 @@ class quantizer {
   }
 
   /// Codes of a matrix, and of any other constant, for slot `s`.
-  std::shared_ptr<quantized_source> matrix(const slot& s, const tensor_info& t, const matrix_reading& how) const {
-    return find(matrices_, weight_type{s.type, s.block})(t, how);
+  std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w, const matrix_reading& how) const {
+    return find(matrices_, weight_type{s.type, s.block})(w, how);
   }
   /// Codes of a constant of a slot.
   std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
@@ -150,8 +150,8 @@ class quantizer {
 
  private:
   template <class Format>
-  static std::shared_ptr<quantized_source> make_matrix(const tensor_info& t, const matrix_reading& how) {
-    return std::make_shared<detail::quantized_matrix<Format>>(t, how);
+  static std::shared_ptr<quantized_source> make_matrix(const weight_source& w, const matrix_reading& how) {
+    return std::make_shared<detail::quantized_matrix<Format>>(w, how);
   }
   template <class Format>
   static std::shared_ptr<quantized_source> make_vector(std::span<const float> x) {
@@ -164,7 +164,7 @@ class quantizer {
   }
 
   using shared_source = std::shared_ptr<quantized_source>;
-  std::vector<std::pair<weight_type, shared_source (*)(const tensor_info&, const matrix_reading&)>> matrices_;
+  std::vector<std::pair<weight_type, shared_source (*)(const weight_source&, const matrix_reading&)>> matrices_;
   std::vector<std::pair<dtype, shared_source (*)(std::span<const float>)>> constants_;
 };
 
@@ -190,8 +190,10 @@ class tensor_source {
  public:
   /// `keep_scales`: of all matrices, because the file has them in its tables; else only those of the matrix that was
   /// looked at last, and where they are few.
-  tensor_source(const checkpoint& from, quantizer how, const emit_options& options, bool keep_scales = false)
+  tensor_source(const checkpoint& from, quantizer how, const emit_options& options, bool keep_scales = false,
+                const weight_layout& layout = default_layout)
       : from_(from),
+        weights_(from, layout),
         how_(std::move(how)),
         keep_scales_(keep_scales),
         reading_{from, options.weights, options.threads != nullptr ? *options.threads : here_,
@@ -201,33 +203,34 @@ class tensor_source {
 
   granularity shared() const { return reading_.shared; }
 
-  /// The checkpoint tensor behind a weight leaf.
-  const tensor_info& find(const node& n, const std::string& name) const { return find_weight(from_, n, name); }
+  /// The values of a weight leaf.
+  weight_source find(const node& n, const std::string& name) { return weights_.find(n, name); }
+  /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
+  void account() const { weights_.account(); }
 
-  /// Float elements of a weight leaf: `multiplier` times the stored ones.
-  byte_source floats(const tensor_info& t, double multiplier, dtype type) const {
-    return [this, &t, multiplier, type](const byte_sink& sink) {
-      const bool matrix = t.shape.size() == 2;
-      const std::int64_t rows = matrix ? t.shape[0] : 1, cols = static_cast<std::int64_t>(t.size()) / rows;
+  /// Float elements of a weight leaf.
+  byte_source floats(weight_source w, dtype type) const {
+    return [this, w = std::move(w), type](const byte_sink& sink) {
+      const std::int64_t cols = w.cols();
       with_float_type(type, [&]<class T>(T) {
         std::vector<T> slab_values;
         const auto begin = [&](std::int64_t count) { slab_values.resize(static_cast<std::size_t>(count * cols)); };
         const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
           T* to = slab_values.data() + (first - slab) * cols;
           for (std::int64_t i = 0; i < block.rows * cols; ++i)
-            to[i] = static_cast<T>(block.data[i] * static_cast<float>(multiplier));
+            to[i] = static_cast<T>(block.data[i]);
         };
-        for_each_slab(from_, t, rows, cols, reading_.threads, begin, task,
+        for_each_slab(from_, w, reading_.threads, begin, task,
                       [&] { sink(std::as_bytes(std::span(slab_values))); });
       });
     };
   }
 
   /// Codes of the matrix of a product, for slot `s`.
-  std::shared_ptr<quantized_source> matrix(const slot& s, const tensor_info& t) {
+  std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w) {
     constexpr std::size_t few = 256;
-    std::shared_ptr<quantized_source>& q = matrices_[{t.name, s.type, s.block}];
-    if (q == nullptr) q = how_.matrix(s, t, reading_);
+    std::shared_ptr<quantized_source>& q = matrices_[{w.key(), s.type, s.block}];
+    if (q == nullptr) q = how_.matrix(s, w, reading_);
     if (!keep_scales_ && last_ != nullptr && last_ != q && last_->scale_count() > few) last_->forget();
     return last_ = q;
   }
@@ -256,6 +259,7 @@ class tensor_source {
 
  private:
   const checkpoint& from_;
+  model_weights weights_;
   quantizer how_;
   bool keep_scales_;
   inline_executor here_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -72,14 +73,18 @@ class checkpoint {
     return result;
   }
 
+  /// Hint: `bytes` of a tensor are about to be read from front to back.
+  void sequential(std::span<const std::byte> bytes) const {
+    for (const auto& file : files_) file.file().sequential(bytes);
+  }
   /// Hint: `tensor` is about to be read from front to back.
-  void sequential(const tensor_info& tensor) const {
-    for (const auto& file : files_) file.file().sequential(tensor.span());
+  void sequential(const tensor_info& tensor) const { sequential(tensor.span()); }
+  /// Hint: `bytes` of a tensor are not needed any more; their pages leave memory and are read again if touched.
+  void release(std::span<const std::byte> bytes) const {
+    for (const auto& file : files_) file.file().release(bytes);
   }
-  /// Hint: `tensor` is not needed any more; its pages leave memory and are read again if touched.
-  void release(const tensor_info& tensor) const {
-    for (const auto& file : files_) file.file().release(tensor.span());
-  }
+  /// Hint: `tensor` is not needed any more.
+  void release(const tensor_info& tensor) const { release(tensor.span()); }
 
  private:
   explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}

@@ -220,6 +220,22 @@ class safetensors_file {
   safetensors_content content_;
 };
 
+namespace detail {
+/// Widens (or copies) `out.size()` elements of a float type, the first of which is at `from`. They need not be aligned.
+inline void widen(dtype type, const std::byte* from, std::span<float> out) {
+  const auto each = [&]<class T>(T) {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      T element;
+      std::memcpy(&element, from + i * sizeof element, sizeof element);
+      out[i] = static_cast<float>(element);
+    }
+  };
+  if (type == dtype::f32) each(float{});
+  if (type == dtype::f16) each(float16{});
+  if (type == dtype::bf16) each(bfloat16{});
+}
+}  // namespace detail
+
 /// Widens (or copies) the elements of a float tensor into `out`, which has one float per element.
 /// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
@@ -229,16 +245,7 @@ inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   if (out.size() != tensor.size())
     throw error(where + ": expected " + std::to_string(out.size()) + " elements, found " +
                 std::to_string(tensor.size()));
-  const auto widen = [&]<class T>(T) {
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      T element;
-      std::memcpy(&element, tensor.data + i * sizeof element, sizeof element);
-      out[i] = static_cast<float>(element);
-    }
-  };
-  if (tensor.type == dtype::f32) widen(float{});
-  if (tensor.type == dtype::f16) widen(float16{});
-  if (tensor.type == dtype::bf16) widen(bfloat16{});
+  detail::widen(tensor.type, tensor.data, out);
 }
 
 }  // namespace qwq

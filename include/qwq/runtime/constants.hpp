@@ -21,6 +21,9 @@
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/runtime/weight_codes.hpp"
+#include "qwq/weights/layout.hpp"
+#include "qwq/weights/model_weights.hpp"
+#include "qwq/weights/source.hpp"
 
 namespace qwq {
 
@@ -47,20 +50,6 @@ inline std::vector<std::int64_t> extents(const shape& s) {
   return out;
 }
 
-/// The checkpoint tensor behind a weight node, of the shape that the node has but for axes of extent 1.
-inline const tensor_info& find_weight(const checkpoint& from, const node& n, const std::string& name) {
-  std::vector<std::int64_t> expected = extents(n.dims());
-  while (expected.size() > 2 && expected.back() == 1) expected.pop_back();  // a 1x1 kernel is stored as a matrix
-  const tensor_info& t = from.at(name, expected);
-  if (!is_float(t.type))
-    throw error(std::string(t.file)
-                    .append(": tensor '")
-                    .append(name)
-                    .append("': expected f32, f16 or bf16, found ")
-                    .append(qwq::name(t.type)));
-  return t;
-}
-
 /// A number that tells checkpoints apart: of the names, types, shapes and first values of all tensors.
 inline std::uint64_t fingerprint(const checkpoint& weights) {
   std::uint64_t h = detail::fnv1a({});
@@ -74,20 +63,12 @@ inline std::uint64_t fingerprint(const checkpoint& weights) {
   return h;
 }
 
-/// x *= multiplier, as every reader of a weight leaf applies its multiplier.
-inline void multiply(std::span<float> x, double multiplier) {
-  if (multiplier != 1.0)
-    for (float& v : x) v *= static_cast<float>(multiplier);
-}
-
-/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones. Throws
-/// `error` at NaN and infinity.
-inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
-  std::vector<float> x(t.size());
-  to_f32(t, x);
+/// A weight that is not a matrix, as the floats that the graph reads. Throws `error` at NaN and infinity.
+inline std::vector<float> read_constant(const weight_source& w) {
+  std::vector<float> x(w.size());
+  w.read(0, w.rows(), x);
   if (!detail::all_finite(std::span<const float>(x)))
-    throw error(std::string(t.file) + ": tensor '" + t.name + "': expected finite values, found NaN or infinity");
-  multiply(x, multiplier);
+    throw error(w.where() + ": expected finite values, found NaN or infinity");
   return x;
 }
 
@@ -116,36 +97,37 @@ qparams constant_params(std::span<const float> x) {
 class constant_store {
  public:
   /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
-  constant_store(const checkpoint& from, bool quantized, granularity weights)
-      : from_(from), quantized_(quantized), shared_(weights) {}
+  constant_store(const checkpoint& from, const weight_layout& layout, bool quantized, granularity weights)
+      : from_(from), weights_(from, layout), quantized_(quantized), shared_(weights) {}
 
   const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
+  /// Throws `error` when the checkpoint has tensors that nothing was bound to and that the layout does not ignore.
+  void account() const { weights_.account(); }
 
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>
   operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
     if (n.kind == op::fill) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
-    const tensor_info& t = find_weight(from_, n, name);
-    const bool matrix = t.shape.size() == 2;
+    const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
       operand bound;
       with_weight_format<Scheme>({s->type, s->block},
-                                 [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(t); });
+                                 [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(w); });
       return bound;
     }
-    if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data};
+    if (n.dims().size() >= 2 && w.is_stored() && is_aligned(w)) return {w.type(), w.data()};
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(name + "*" + exact(n.attr.value) + (on_grid ? "#" : ""), [&] {
-      std::vector<float> x = read_constant(t, n.attr.value);
+    return floats(w.key() + (on_grid ? "#" : ""), [&] {
+      std::vector<float> x = read_constant(w);
       if (on_grid) fake_quantize<Scheme>(x);
       return x;
     });
   }
 
  private:
-  static bool is_aligned(const tensor_info& t) {
-    return reinterpret_cast<std::uintptr_t>(t.data) % static_cast<std::uintptr_t>(bits(t.type) / 8) == 0;
+  static bool is_aligned(const weight_source& w) {
+    return reinterpret_cast<std::uintptr_t>(w.data()) % static_cast<std::uintptr_t>(bits(w.type()) / 8) == 0;
   }
 
   template <quantization_scheme Scheme>
@@ -193,20 +175,20 @@ class constant_store {
   }
 
   template <class Format>
-  static std::string code_key(const tensor_info& t) {
+  static std::string code_key(const weight_source& w) {
     constexpr weight_type type = type_of_format<Format>();
-    return (t.name + '#').append(qwq::name(type.type)) + std::to_string(type.block);
+    return (w.key() + '#').append(qwq::name(type.type)) + std::to_string(type.block);
   }
 
   /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
   template <class Format>
-  operand codes(const tensor_info& t) {
-    const std::int64_t rows = t.shape[0], cols = t.shape[1];
+  operand codes(const weight_source& w) {
+    const std::int64_t rows = w.rows(), cols = w.cols();
     inline_executor here;
-    weight_codes<Format> made(from_, t, shared_, here);
+    weight_codes<Format> made(from_, w, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
-      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      packed_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
@@ -226,7 +208,7 @@ class constant_store {
       return {Format::type, bytes.get(), shape.block};
     } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
       const kernel::packed_weight<8> shape{nullptr, rows, cols, kernel::packed_weight<8>::whole_row(cols)};
-      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      packed_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
@@ -238,9 +220,9 @@ class constant_store {
       }
       return {dtype::i8, bytes.get(), shape.block};
     } else {
-      return floats(code_key<Format>(t), [&] {
+      return floats(code_key<Format>(w), [&] {
         std::vector<float> x;
-        x.reserve(t.size());
+        x.reserve(w.size());
         made.values([&x](std::span<const float> rows) { x.insert(x.end(), rows.begin(), rows.end()); });
         return x;
       });
@@ -248,6 +230,7 @@ class constant_store {
   }
 
   const checkpoint& from_;
+  model_weights weights_;
   bool quantized_;
   granularity shared_;
   std::map<std::string, std::vector<float>> floats_;

@@ -78,13 +78,16 @@ class bound_model {
     kernel::activation_mode activations = kernel::activation_mode::f32;
   };
 
-  /// Binds every weight. Throws `error` when one is missing or of another shape.
+  /// Binds every weight. Throws `error` when one is missing or of another shape, or when the checkpoint has tensors
+  /// that the model neither reads nor ignores.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
-        store_(from, o.quantized, o.weights),
+        store_(from, layout_of<Model>(), o.quantized, o.weights),
         prefill_(detail::bind_program<prefill>(store_, positions_)),
-        decode_(detail::bind_program<decode>(store_, positions_)) {}
+        decode_(detail::bind_program<decode>(store_, positions_)) {
+    store_.account();
+  }
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 

@@ -19,6 +19,7 @@
 #include "qwq/kernel/packed_weight.hpp"
 #include "qwq/quant/block_weight.hpp"
 #include "qwq/quant/weights.hpp"
+#include "qwq/weights/source.hpp"
 
 namespace qwq {
 
@@ -44,27 +45,19 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
   if (problem) std::rethrow_exception(problem);
 }
 
-/// Rows [first, first + count) of a matrix with `rows` of them.
-inline tensor_info slice_rows(const tensor_info& t, std::int64_t rows, std::int64_t first, std::int64_t count) {
-  const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
-  tensor_info part = t;
-  part.data += static_cast<std::size_t>(first) * width;
-  part.bytes = static_cast<std::size_t>(count) * width;
-  return part;
-}
-
 }  // namespace detail
 
-/// Reads a tensor as a matrix [rows, cols] of f32, a slab of some millions of elements at a time. Of the slab that
+/// Reads the matrix `w` of tensors in `from` as f32, a slab of some millions of elements at a time. Of the slab that
 /// begins at row `slab`, `begin(count)` hears the number of rows, `task(slab, first_row, block)` gets parts that fit a
 /// core's cache, on all threads, and `done()` follows. Then the slab's pages leave memory.
 template <class Begin, class Task, class Done>
-void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t rows, std::int64_t cols,
-                   executor& threads, Begin&& begin, Task&& task, Done&& done) {
+void for_each_slab(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
+                   Done&& done) {
+  const std::int64_t rows = w.rows(), cols = w.cols();
   constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
   const std::int64_t slab_rows = std::max<std::int64_t>(1, slab_elements / cols / kernel::panel_n) * kernel::panel_n;
-  from.sequential(t);
+  w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
   for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
     const std::int64_t count = std::min(slab_rows, rows - slab);
     begin(count);
@@ -75,11 +68,11 @@ void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t ro
       const std::int64_t n = std::min(task_rows, slab + count - first);
       buffer.resize(static_cast<std::size_t>(task_rows * cols));
       const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
-      to_f32(detail::slice_rows(t, rows, first, n), x);
+      w.read(first, n, x);
       task(slab, first, matrix_view<const float>{x.data(), n, cols});
     });
     done();
-    from.release(detail::slice_rows(t, rows, slab, count));
+    w.for_each_range(slab, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
   }
 }
 
@@ -95,10 +88,10 @@ class weight_codes {
   /// Takes bytes, front to back.
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
-  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. What is passed must outlive
-  /// the object.
-  weight_codes(const checkpoint& from, const tensor_info& t, granularity chosen, executor& threads)
-      : from_(from), t_(t), where_(std::string(t.file) + ": tensor '" + t.name + "'"), threads_(threads) {
+  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
+  /// tensors of `w`, and `threads` must outlive the object.
+  weight_codes(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
+      : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
     if (shared_ == granularity::column)
       throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
@@ -153,8 +146,8 @@ class weight_codes {
  private:
   using slab_sink = std::function<void(std::span<const code>, std::span<const float>)>;
 
-  std::int64_t rows() const { return t_.shape[0]; }
-  std::int64_t cols() const { return t_.shape[1]; }
+  std::int64_t rows() const { return source_.rows(); }
+  std::int64_t cols() const { return source_.cols(); }
   /// Scales and codes of one row.
   std::size_t row_scales() const {
     if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
@@ -198,7 +191,7 @@ class weight_codes {
     };
     const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
     std::size_t done = 0;
-    for_each_slab(from_, t_, rows(), cols(), threads_, begin, task, [&] {
+    for_each_slab(from_, source_, threads_, begin, task, [&] {
       const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
       if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
       if (shared_ != granularity::tensor) done += count;
@@ -235,7 +228,7 @@ class weight_codes {
   }
 
   const checkpoint& from_;
-  const tensor_info& t_;
+  weight_source source_;
   std::string where_;
   executor& threads_;
   granularity shared_ = granularity::row;

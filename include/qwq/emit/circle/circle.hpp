@@ -136,6 +136,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   model_builder whole(kind.reader);
   for (const mode& m : {prefill, decode}) add_graph(whole, m.name, [&](graph_writer& w) { write_model(w, m); });
   save(whole, "model");
+  constants.account();
   copy_files(files, from.folder(), tokenizer_files);
   copy_files(files, from.folder(), config_files);
   return files.commit();
@@ -157,7 +158,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
     return mode{std::move(name), program_parts::of<Program, ops>(), params};
   };
-  tensor_source constants(from, quantizer::of<Scheme>(), options, true);
+  tensor_source constants(from, quantizer::of<Scheme>(), options, true, layout_of<Model>());
   const std::string type = quantizes<Scheme>() ? ".q" : ".f32";
   const bool only_integers = quantizes<Scheme>() && kind.quantized == form::integer;
   std::int64_t missing = 0;

@@ -22,15 +22,16 @@ inline void write_input(graph_writer& w) { w.emit_input(); }
 
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
-  const std::string name = w.tensor_of_leaf(), key = leaf_key(name, n.attr.value);
-  const tensor_info& t = w.constants().find(n, name);
+  const std::string name = w.tensor_of_leaf();
+  const weight_source t = w.constants().find(n, name);
+  const std::string key = t.key();
   const slot* s = w.leaf_slot();
   if (s == nullptr)
-    w.emit_floats(name, key, w.constants().floats(t, n.attr.value, n.type.type));
+    w.emit_floats(name, key, w.constants().floats(t, n.type.type));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(name, key, *s, w.constants().matrix(*s, t));
   else
-    w.emit_codes(name, key, *s, w.constants().constant(*s, read_constant(t, n.attr.value)));
+    w.emit_codes(name, key, *s, w.constants().constant(*s, read_constant(t)));
 }
 
 inline void write_fill(graph_writer& w) {

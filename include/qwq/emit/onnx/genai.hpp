@@ -53,15 +53,17 @@ struct block_matrix {
 inline block_matrix write_blocks(graph_writer& w, std::size_t arg, bool by_block) {
   const node& leaf = w.at(w.arg_node(arg).args[0]);
   const std::string name = w.tensor(leaf);
-  quantized_source& q = *w.constants().matrix(w.slot_at(w.arg_node(arg).slot), w.constants().find(leaf, name));
+  const weight_source source = w.constants().find(leaf, name);
+  const std::string key = source.key(), base = w.model().name_of(key, name);
+  quantized_source& q = *w.constants().matrix(w.slot_at(w.arg_node(arg).slot), source);
   const std::int64_t n = leaf.dims()[0].extent, k = leaf.dims()[1].extent, block = q.block();
   const std::int64_t width = bits(leaf.type.type), blocks = (k + block - 1) / block;
   const std::vector<std::int64_t> dims =
       by_block ? std::vector{n, blocks, block * width / 8} : std::vector{n, blocks * block * width / 8};
   model_builder& m = w.model();
-  return {m.initializer(name + (by_block ? "_blocks" : "_rows"), name + ":codes", dtype::u8, dims,
+  return {m.initializer(base + (by_block ? "_blocks" : "_rows"), key + ":codes", dtype::u8, dims,
                         [&](const byte_sink& sink) { q.codes(sink); }),
-          m.initializer(name + "_scales", name + ":scales", dtype::f32, {n, blocks},
+          m.initializer(base + "_scales", key + ":scales", dtype::f32, {n, blocks},
                         [&](const byte_sink& sink) { sink(std::as_bytes(q.scales())); }),
           n,
           k,

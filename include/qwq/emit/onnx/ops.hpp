@@ -25,20 +25,20 @@ inline void write_input(graph_writer& w) {
 
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
-  const std::string name = w.tensor(n), key = leaf_key(name, n.attr.value);
-  const std::string base = w.model().name_of(key, name);
-  const tensor_info& t = w.constants().find(n, name);
+  const std::string name = w.tensor(n);
+  const weight_source t = w.constants().find(n, name);
+  const std::string key = t.key(), base = w.model().name_of(key, name);
   const slot* s = w.leaf_slot();
   if (s == nullptr)
     w.set_value(w.model().initializer(base, key + ":" + std::string(qwq::name(n.type.type)), n.type.type,
-                                      extents(n.dims()), w.constants().floats(t, n.attr.value, n.type.type)));
+                                      extents(n.dims()), w.constants().floats(t, n.type.type)));
   else if (s->kind == slot_kind::weight && s->block > 0)
     n.dims().size() == 2 ? w.emit_block_codes(base, key, *s, *w.constants().matrix(*s, t))
                          : w.emit_block_kernel(base, key, *s, *w.constants().matrix(*s, t));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(base, key, *s, *w.constants().matrix(*s, t));
   else
-    w.emit_codes(base, key, *s, *w.constants().constant(*s, read_constant(t, n.attr.value)));
+    w.emit_codes(base, key, *s, *w.constants().constant(*s, read_constant(t)));
 }
 
 /// A constant of the whole shape: operators that read fills do not broadcast.

@@ -106,16 +106,18 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
 
 /// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the
 /// matrices.
-inline std::vector<written_file> write_whole_folder(const checkpoint& from, const program_parts& parts,
-                                                    const writing& how, const quantizer& codes, dtype weight,
+inline std::vector<written_file> write_whole_folder(const checkpoint& from, const weight_layout& layout,
+                                                    const program_parts& parts, const writing& how,
+                                                    const quantizer& codes, dtype weight,
                                                     const activation_params* tuned, const emit_options& options,
                                                     json config, const std::filesystem::path& out) {
   using namespace whole_names;
   const std::string file = "onnx/model" + std::string(file_suffix(weight)) + ".onnx";
   export_folder folder(out, options.files, file + "_data");
-  tensor_source constants(from, codes, options);
+  tensor_source constants(from, codes, options, false, layout);
   model_builder model("model", folder.data(), how.versions);
   write_whole(model, constants, how, parts, tuned, options);
+  constants.account();
   const ::onnx::ModelProto& whole = model.finish();
   folder.add(file, whole);
 
@@ -154,8 +156,9 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   constexpr auto& config = Model::config;
   using whole = program<Model, Target, Scheme, prefill_rows>;
   return to_onnx::write_whole_folder(
-      from, to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(), to_onnx::writing::of<Target>(),
-      to_onnx::quantizer::of<Scheme>(), Scheme::types.weight, tuned != nullptr ? &tuned->prefill : nullptr, options,
+      from, layout_of<Model>(), to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(),
+      to_onnx::writing::of<Target>(), to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
+      tuned != nullptr ? &tuned->prefill : nullptr, options,
       to_onnx::genai_config(config, read_config(from.folder()), std::string(Model::model_type),
                             std::min(options.max_length, config.max_position_embeddings)),
       out);

@@ -63,13 +63,14 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
 }
 
 /// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
-inline std::vector<written_file> write_winml(const checkpoint& from, const program_parts& prefill,
-                                             const program_parts& decode, const quantizer& how,
-                                             const emit_options& options, const calibration_result* tuned, json config,
+inline std::vector<written_file> write_winml(const checkpoint& from, const weight_layout& layout,
+                                             const program_parts& prefill, const program_parts& decode,
+                                             const quantizer& how, const emit_options& options,
+                                             const calibration_result* tuned, json config,
                                              const std::filesystem::path& out) {
   using namespace winml_names;
   export_folder folder(out, options.files, "model.data");
-  tensor_source constants(from, how, options);
+  tensor_source constants(from, how, options, false, layout);
   json& decoder = config["model"]["decoder"];
   decoder["sliding_window"] = {{"window_size", prefill_rows},
                                {"pad_value", 0},
@@ -104,6 +105,7 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const progr
   add("lm_head", true, true, {}, [&](model_builder& m) {
     write_single(m, constants, prefill, stage::head, "hidden_states", transformed, "logits", logits);
   });
+  constants.account();
   pipeline.back()["lm_head"]["is_lm_head"] = true;
   folder.copy_from(from.folder(), tokenizer_files);
   folder.copy_from(from.folder(), config_files);
@@ -124,7 +126,7 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
   using to_onnx::contrib_ops, to_onnx::program_parts;
   return to_onnx::write_winml(
-      from, program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
+      from, layout_of<Model>(), program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
       program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(), to_onnx::quantizer::of<Scheme>(), options,
       tuned, to_onnx::genai_config(config, read_config(from.folder()), "decoder-pipeline", max_length), out);
 }
