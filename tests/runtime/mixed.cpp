@@ -26,10 +26,10 @@ constexpr int weights_of(dtype type) {
 static_assert(layer_schemes<careful>::size == 3);
 /// The kind of layer `I`, which comes after the embedding.
 template <std::size_t I>
-using layer = decltype(parts::with_part(I + 1, [](auto kind) { return kind; }))::type;
-static_assert(weights_of<layer<1>>(dtype::i4) == 5 && weights_of<layer<1>>(dtype::i8) == 1);
-static_assert(weights_of<layer<0>>(dtype::i8) == 7);
-static_assert(layer<2>::slots.empty());
+using nth_layer = decltype(parts::with_part(I + 1, [](auto kind) { return kind; }))::type;
+static_assert(weights_of<nth_layer<1>>(dtype::i4) == 5 && weights_of<nth_layer<1>>(dtype::i8) == 1);
+static_assert(weights_of<nth_layer<0>>(dtype::i8) == 7);
+static_assert(nth_layer<2>::slots.empty());
 static_assert(parts::kind_of(1) == parts::kind_of(6) && parts::kind_of(2) == parts::kind_of(4) &&
               parts::kind_of(1) != parts::kind_of(2) && parts::kind_of(3) != parts::kind_of(2));
 static_assert(parts::kinds::size == 6);  // embedding, three kinds of layers, norm and head
@@ -62,6 +62,6 @@ TEST_CASE("layers in float have no parameters") {
       calibrate<tinyqwen, onnx_winml, careful>(weights, texts("calib.jsonl", 1), {.decode_steps = 1}, [](std::size_t) {});
   REQUIRE(tuned.decode.size() == 9);
   CHECK(tuned.decode[3].empty());
-  CHECK(tuned.decode[1].size() == layer<0>::slots.size());
-  CHECK(tuned.decode[2].size() == layer<1>::slots.size());
+  CHECK(tuned.decode[1].size() == nth_layer<0>::slots.size());
+  CHECK(tuned.decode[2].size() == nth_layer<1>::slots.size());
 }

@@ -27,13 +27,13 @@ using value_names = std::map<std::string, std::string, std::less<>>;
 struct part {
   std::span<const node> nodes;
   std::span<const graph_output> outputs;
-  std::span<const slot> slots;
+  const slot_list* slots = nullptr;
   std::string_view prefix;
 
   /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
   const slot* leaf_slot(std::size_t id) const {
     for (const node& n : nodes)
-      if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
+      if (n.kind == op::dequantize && n.args[0] == id) return &slots->starting_at(n.slot);
     return nullptr;
   }
 
@@ -41,7 +41,7 @@ struct part {
   const kernel::affine& params_of(std::int16_t slot, const std::vector<kernel::affine>* all) const {
     const auto index = static_cast<std::size_t>(slot);
     if (all == nullptr || index >= all->size())
-      throw error("emit: expected calibrated parameters for slot '" + std::string(slots[index].name.view()) +
+      throw error("emit: expected calibrated parameters for slot '" + std::string(slots->starting_at(slot).name.view()) +
                   "', found none");
     return (*all)[index];
   }
@@ -59,7 +59,7 @@ struct part {
     constexpr auto& g = Compiled::emitted::value;
     return {{g.nodes.begin(), g.nodes.end()},
             {g.outputs.begin(), g.outputs.end()},
-            {Compiled::slots.begin(), Compiled::slots.end()},
+            &Compiled::slots,
             Compiled::prefix};
   }
 };

@@ -69,7 +69,8 @@ enum class op : std::uint8_t {
                // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
   result,      // ints = {index}: one result of a node that has several
   custom,      // an operator from outside of the library; the node points to its row
-  // quantization; the node's slot says with which parameters
+  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
+  // a value [1,S,k,N] which of the slot's parameters
   quantize,    // f32 -> integer codes
   dequantize,  // integer codes -> f32
   fake_quant,  // dequantize(quantize(x)) in one step

@@ -395,13 +395,25 @@ constexpr void infer_delta_rule(inference& in) {
 }
 
 // Codes of a slot: attr.type.type is their integer type.
+// (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
+constexpr bool want_experts(inference& in) {
+  if (in.args.size() < 2) return true;
+  const shape& x = in.dims(0);
+  return in.want_type(1, dtype::i32) && in.want_rank(0, 4) &&
+         in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast);
+}
+
 constexpr void infer_quantize(inference& in) {
-  if (in.want_type(0, dtype::f32)) in.out = {in.attr.type.type, in.dims(0)};
+  if (in.want_type(0, dtype::f32) && want_experts(in)) in.out = {in.attr.type.type, in.dims(0)};
+}
+
+constexpr void infer_fake_quant(inference& in) {
+  if (in.want_float(0) && want_experts(in)) in.out = in.args[0];
 }
 
 constexpr void infer_dequantize(inference& in) {
   if (is_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
-  in.out = {dtype::f32, in.dims(0)};
+  if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
 // A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
@@ -462,6 +474,9 @@ struct op_row {
   std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
   /// Which result is the state after the node; -1: the node's own value.
   std::int8_t state_result = -1;
+  /// The argument [1,S,k] that says for each row of a value [1,S,k,N] which expert it belongs to; -1: none. Values of
+  /// such rows that it reads or makes have quantization parameters for each expert.
+  std::int8_t expert_arg = -1;
 
   constexpr bool is(trait t) const { return has(traits, t); }
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
@@ -483,6 +498,12 @@ struct op_row {
     op_row r = *this;
     r.state_arg = argument;
     r.state_result = index;
+    return r;
+  }
+  /// Its argument `argument` says which expert each row belongs to.
+  constexpr op_row with_experts(std::int8_t argument) const {
+    op_row r = *this;
+    r.expert_arg = argument;
     return r;
   }
 };
@@ -528,7 +549,8 @@ inline constexpr op_row op_table[] = {
     {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
      argument_set({2, 3})},
     {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
-    {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2})},
+    {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
+     -1, -1, 1},
     {op::weighted_sum, "weighted_sum", 2, 2, "", "", detail::no_traits, detail::infer_weighted_sum},
     {op::reshape, "reshape", 1, 1, "", "", detail::moves_values | trait::view, detail::infer_reshape},
     {op::transpose, "transpose", 1, 1, "", "perm", detail::moves_values, detail::infer_transpose},
@@ -547,10 +569,10 @@ inline constexpr op_row op_table[] = {
     {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
     {op::result, "result", 1, 1, "", "index", detail::no_traits, detail::infer_result},
     {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
-    {op::quantize, "quantize", 1, 1, "", "", trait::quantization | trait::moves, detail::infer_quantize},
-    {op::dequantize, "dequantize", 1, 1, "", "", trait::quantization | trait::moves | trait::view,
+    {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
+    {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,
      detail::infer_dequantize},
-    {op::fake_quant, "fake_quant", 1, 1, "", "", trait::quantization | trait::elementwise, detail::infer_unary},
+    {op::fake_quant, "fake_quant", 1, 2, "", "", trait::quantization | trait::elementwise, detail::infer_fake_quant},
 };
 
 static_assert(std::size(op_table) == op_count, "every op has a row");

@@ -14,8 +14,8 @@ void trace_graph(frame& f, F&& after) {
   [&]<std::size_t... Id>(std::index_sequence<Id...>) {
     const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
       using this_step = step<G, I>;
-      if constexpr (detail::has_step(this_step::kind)) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::kind) || this_step::kind == op::result) {
+      if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
         constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }

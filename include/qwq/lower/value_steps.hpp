@@ -164,6 +164,20 @@ struct kernel_of<op::fake_quant> {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);
     const std::span<float> y = S::out(f);
     const std::span<const float> x = S::template in<0>(f);
+    if constexpr (S::arity == 2) {  // parameters for each expert
+      const auto experts = S::template in<1, std::int32_t>(f);
+      const std::size_t width = x.size() / experts.size();
+      for (std::size_t i = 0; i < experts.size(); ++i) {
+        const std::size_t at = index + static_cast<std::size_t>(experts[i]);
+        const auto from = x.subspan(i * width, width);
+        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots != nullptr)
+          kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
+        else
+          std::copy(from.begin(), from.end(), y.begin() + static_cast<std::ptrdiff_t>(i * width));
+      }
+      return;
+    }
     if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
     if (f.listener != nullptr) f.listener->observe(index, x);
     if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());

@@ -91,13 +91,29 @@ struct slot {
   dtype type = dtype::f32;
   text<95> name{};
   std::int32_t block = 0;  // of a weight, as in `weight_type`
+  /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
+  /// `first` on, and nodes name a slot by its first one.
+  std::int32_t count = 1;
+  std::int16_t first = 0;  ///< Index of its first parameters among those of all slots.
+};
+
+/// The slots of a graph.
+struct slot_list : fixed_vector<slot, 96> {
+  /// Number of parameters of all slots.
+  constexpr std::size_t parameters() const { return empty() ? 0 : static_cast<std::size_t>(back().first + back().count); }
+  /// The slot whose parameters begin at `first`.
+  constexpr const slot& starting_at(std::int16_t first) const {
+    std::size_t i = 0;
+    while (items[i].first != first) ++i;
+    return items[i];
+  }
 };
 
 /// A graph with quantize/dequantize pairs, and the slots that they refer to.
 template <std::size_t Capacity>
 struct quantized {
   graph<Capacity> value{};
-  fixed_vector<slot, 96> slots{};
+  slot_list slots{};
 };
 
 /// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
@@ -141,6 +157,7 @@ struct placer {
   builder b;
   node_id moved[Capacity]{};
   std::int16_t slot_of[Capacity]{};
+  node_id experts[Capacity]{};
 
   /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
   /// type.
@@ -163,6 +180,24 @@ struct placer {
     return (read || covers_node(from, n, types, covers)) && s.type != dtype::f32;
   }
 
+  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
+  /// makes it, and the number of experts; `no_node` when there is none.
+  constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
+    node_id experts = no_node;
+    if (from[id].dims().size() != 4) return experts;
+    const auto look = [&](const node& n) {
+      if (row(n).expert_arg < 0) return;
+      experts = n.args[static_cast<std::size_t>(row(n).expert_arg)];
+      for (std::size_t i = 0; i < n.args.size(); ++i)
+        if (row(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
+    };
+    look(from[id]);
+    for (const node& reader : from.nodes)
+      for (node_id a : reader.args)
+        if (a == id) look(reader);
+    return experts;
+  }
+
   constexpr text<95> slot_name(const node& n) const {
     text<95> name{n.name};
     if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
@@ -179,10 +214,13 @@ struct placer {
       slot s;
       const bool slotted = wants_slot(i, s);
       slot_of[i] = -1;
+      experts[i] = no_node;
       if (slotted) {
         const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
-        slot_of[i] = shares ? slot_of[n.args[0]] : static_cast<std::int16_t>(to.slots.size());
+        s.first = static_cast<std::int16_t>(to.slots.parameters());
+        if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
+        slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
         if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
@@ -192,21 +230,25 @@ struct placer {
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);
       } else {
         const node_id plain = b.append(n);
-        moved[i] = slotted ? pair_with(plain, slot_of[i], true, n) : plain;
+        moved[i] = slotted ? pair_with(plain, slot_of[i], true, n, experts[i]) : plain;
       }
     }
     for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
   }
 
-  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin) {
+  /// `by`: the node of the model's graph that says which expert each row belongs to.
+  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
+                              node_id by = no_node) {
     b.module = origin.name;
     const auto add = [&](op kind, node_id arg, const attributes& attr) {
-      const node_id id = b.add(kind, {{arg}, 1}, attr);
+      arguments args{{arg}, 1};
+      if (by != no_node) args.push_back(moved[by]);
+      const node_id id = b.add(kind, args, attr);
       if (id != no_node) b[id].slot = index;
       return id;
     };
     if (with_quantize)
-      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots[static_cast<std::size_t>(index)].type, {}}});
+      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).type, {}}});
     return add(op::dequantize, x, {});
   }
 };

@@ -34,6 +34,12 @@ inline constexpr rule fuse_fake_quant{
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
     [](const match& m) { return m(var('q')).slot == m.root().slot; }};
 
+/// The same with parameters for each expert.
+inline constexpr rule fuse_expert_fake_quant{
+    "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
+    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
+    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
+
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
 inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
                                       [](match& m) { return m[var('x')]; },
@@ -108,7 +114,7 @@ inline constexpr rule gqa_to_attention{
     }};
 
 /// What a session does to a graph before it applies the fusions of `rules::fuse`.
-inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  sink_transpose, conv1x1_to_linear,
-                               merge_reshapes,  drop_reshape,    gqa_to_attention};
+inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize, hoist_transpose, sink_transpose,
+                               conv1x1_to_linear, merge_reshapes, drop_reshape, gqa_to_attention};
 
 }  // namespace qwq::rules

@@ -69,7 +69,7 @@ class observer_bank final : public calibration_listener {
 
   static_assert([]<std::size_t... I>(std::index_sequence<I...>) {
     const auto same_slots = []<class P, class D>(std::type_identity<P>, std::type_identity<D>) {
-      return !is_shared(P::of) || P::slots.size() == D::slots.size();
+      return !is_shared(P::of) || P::slots.parameters() == D::slots.parameters();
     };
     return (same_slots(std::type_identity<type_at<I, typename prefill::kinds>>{},
                        std::type_identity<type_at<I, typename decode::kinds>>{}) &&
@@ -94,7 +94,7 @@ class observer_bank final : public calibration_listener {
   static bank make(const any_observer& prototype) {
     bank b;
     Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t) {
-      b.emplace_back(Part::slots.size(), prototype);
+      b.emplace_back(Part::slots.parameters(), prototype);
     });
     return b;
   }
@@ -113,11 +113,23 @@ class observer_bank final : public calibration_listener {
     std::vector<kernel::affine> out(observers.size());
     if constexpr (PartScheme::types.quantizes_activations()) {
       using format = typename PartScheme::activation_format;
-      for (std::size_t s = 0; s < observers.size(); ++s)
-        if (Compiled::slots[s].kind == slot_kind::activation)
-          out[s] = to_affine<format>(compute_qparams<format>(observers[s].result()));
+      for (const slot& s : Compiled::slots) {
+        if (s.kind != slot_kind::activation) continue;
+        const std::span seen = std::span(observers).subspan(static_cast<std::size_t>(s.first),
+                                                            static_cast<std::size_t>(s.count));
+        for (std::size_t e = 0; e < seen.size(); ++e)
+          out[static_cast<std::size_t>(s.first) + e] = to_affine<format>(compute_qparams<format>(range_of(seen, e)));
+      }
     }
     return out;
+  }
+
+  /// What the observer of expert `e` has seen. An expert that no token reached has the range of all others together.
+  static range range_of(std::span<const any_observer> experts, std::size_t e) {
+    if (experts.size() == 1 || experts[e].count() > 0) return experts[e].result();
+    any_observer all = experts[e];
+    for (const any_observer& o : experts) all.merge(o);
+    return all.result();
   }
 
   bank prefill_, decode_;

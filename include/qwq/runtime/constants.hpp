@@ -36,10 +36,10 @@ inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std:
 }
 
 /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
-template <std::size_t N, std::size_t S>
-constexpr const slot* slot_of_leaf(const graph<N>& g, const fixed_vector<slot, S>& slots, std::size_t id) {
+template <std::size_t N>
+constexpr const slot* slot_of_leaf(const graph<N>& g, const slot_list& slots, std::size_t id) {
   for (const node& n : g.nodes)
-    if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
+    if (n.kind == op::dequantize && n.args[0] == id) return &slots.starting_at(n.slot);
   return nullptr;
 }
 

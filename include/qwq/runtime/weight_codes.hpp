@@ -93,6 +93,8 @@ class weight_codes {
   weight_codes(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
       : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
+    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
+    if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
     if (shared_ == granularity::column)
       throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
   }

@@ -86,7 +86,7 @@ template <class Program>
 activation_params default_params() {
   activation_params out;
   Program::for_each_part(
-      [&]<class Part>(std::type_identity<Part>, std::size_t) { out.emplace_back(Part::slots.size()); });
+      [&]<class Part>(std::type_identity<Part>, std::size_t) { out.emplace_back(Part::slots.parameters()); });
   return out;
 }
 

@@ -88,6 +88,8 @@ class weight_source {
   double offset() const { return offset_; }          ///< What is added to stored elements.
   /// The leaf's full name.
   const std::string& name() const { return name_; }
+  /// Whether the rows are those of the matrices of several experts.
+  bool of_experts() const { return name_.find('*') != name_.npos; }
   /// Element type of the stored tensors, of which there must be one; of the first where they differ.
   dtype type() const { return lanes_[0].pieces.at(0).tensor->type; }
 

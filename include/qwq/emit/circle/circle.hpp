@@ -54,7 +54,7 @@ inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::
   const part& p = m.parts.graph(i);
   value_names states;
   for (const node& n : p.nodes)
-    if (n.kind == op::state) states[std::string(n.name.view())] = "past_" + std::string(n.name.view()) + suffix;
+    if (n.kind == op::state) states[std::string(n.name.view())] = past_name(n.name) + suffix;
   const auto results =
       w.write(p, m.parts.entries[i].layer, states, m.tuned != nullptr ? &m.tuned->at(i) : nullptr);
   std::vector<named_value> rows;
@@ -62,7 +62,7 @@ inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::
     const std::string name(o.name.view());
     // Prefill graphs read no state, and hand out the rows of those that decode graphs read.
     if (m.parts.entries[i].of == stage::layers && name != "hidden_states")
-      rows.emplace_back("new_" + name + suffix, results.at(name));
+      rows.emplace_back(new_name(name) + suffix, results.at(name));
     else
       w.bind(name, results.at(name));
   }

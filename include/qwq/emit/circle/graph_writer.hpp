@@ -38,6 +38,10 @@ struct written_value {
   std::vector<tensor_id> heads{};
 };
 
+/// Names of a state in files: what a graph reads, and the rows that it hands out.
+inline std::string past_name(std::string_view state) { return std::string("past_").append(state); }
+inline std::string new_name(std::string_view state) { return std::string("new_").append(state); }
+
 /// Writes parts into the subgraph that the model stands at. The functions of the op map see it while it stands at a
 /// node.
 class graph_writer {
@@ -205,11 +209,18 @@ class graph_writer {
     };
   }
 
+  /// Full name of the module that the current node is of; codes of a state are named like the state in files.
+  std::string tensor_of_module() const {
+    const qwq::node* n = &self();
+    while (row(*n).is(trait::quantization)) n = &at(n->args[0]);
+    return n->kind == op::state ? tensor_name(part_->prefix, layer_, past_name(n->name)) : tensor_of_leaf();
+  }
+
   /// Appends an operator with one result.
   template <class... Options>
   tensor_id append(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, const shape& dims,
                    const encoding& how, const Options&... options) {
-    const std::string name = tensor_of_leaf() + "::" + std::string(qwq::name(self().kind));
+    const std::string name = tensor_of_module() + "::" + std::string(qwq::name(self().kind));
     const tensor_id out = model_.tensor(name, {how.type, dims}, how.params);
     model_.node(code, inputs, {out}, options...);
     return out;

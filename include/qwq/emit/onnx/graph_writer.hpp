@@ -46,7 +46,7 @@ class graph_writer {
     inputs_ = &inputs;
     params_ = params;
     values_.assign(p.nodes.size(), {});
-    slots_.assign(p.slots.size(), {});
+    slots_.assign(p.slots->parameters(), {});
     chosen_.assign(p.nodes.size(), {});
     for (const graph_output& o : p.outputs)
       if (const auto at = outputs.find(o.name.view()); at != outputs.end()) chosen_[o.id] = at->second;
@@ -152,21 +152,21 @@ class graph_writer {
 
   /// The slot of the current leaf; null when it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
-  const slot& slot_at(std::int16_t index) const { return part_->slots[static_cast<std::size_t>(index)]; }
+  const slot& slot_at(std::int16_t index) const { return part_->slots->starting_at(index); }
 
   /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
-    std::vector<std::int64_t> dims = extents(self().dims());
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims,
-                                 [&](const byte_sink& sink) { q.codes(sink); }));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type,
+                                 extents(stored_dims(self())), [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] =
+    slots_[static_cast<std::size_t>(s.first)] =
         parameters(base, key, s.type, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
   }
 
   /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
   void emit_block_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
-    const block_columns columns{q, s.type, self().dims()[0].extent, self().dims()[1].extent};
+    const shape dims = stored_dims(self());
+    const block_columns columns{q, s.type, dims[0].extent, dims[1].extent};
     set_value(model_.initializer(base + "_quantized", key + ":columns", columns.written(), {columns.k, columns.n},
                                  [&](const byte_sink& sink) { columns.write(sink); }));
     bases_[values_[id_]] = base;
@@ -175,7 +175,7 @@ class graph_writer {
                                                    const std::vector<float> scales = columns.scales();
                                                    sink(std::as_bytes(std::span(scales)));
                                                  });
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 0, q.block(), true};
+    slots_[static_cast<std::size_t>(s.first)] = {scale, "", 0, q.block(), true};
   }
 
   /// The same for the kernel [N, K, 1, 1] of a convolution, in its own order.
@@ -190,11 +190,12 @@ class graph_writer {
     dims[1] /= q.block();
     const std::string scale = model_.initializer(base + "_scale", key + ":block_scales", dtype::f32, dims,
                                                  [&](const byte_sink& sink) { sink(std::as_bytes(q.scales())); });
-    slots_[static_cast<std::size_t>(&s - part_->slots.data())] = {scale, "", 1, q.block()};
+    slots_[static_cast<std::size_t>(s.first)] = {scale, "", 1, q.block()};
   }
 
   /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
   void emit_quantize() {
+    if (self().args.size() == 2) return emit_expert_quantize();
     const kernel::affine& p = activation(self().slot);
     slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
     const std::string& x = arg(0);
@@ -216,6 +217,7 @@ class graph_writer {
 
   /// DequantizeLinear, once for the same codes and parameters.
   void emit_dequantize() {
+    if (self().args.size() == 2) return emit_expert_dequantize();
     const slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
     const std::string& codes = arg(0);
     std::string& known = readers_[codes + ' ' + names.scale];
@@ -223,11 +225,15 @@ class graph_writer {
     const std::string& x = bases_[codes];
     std::vector<std::string> inputs{codes, names.scale};
     if (!names.zero_point.empty()) inputs.push_back(names.zero_point);
-    tensor_type type = self().type;
+    tensor_type type{self().type.type, stored_dims(self())};
     if (names.transposed) std::swap(type.dims[0], type.dims[1]);
     ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", inputs);
     if (names.axis) set_attribute(n, "axis", *names.axis);
     if (names.block > 0) set_attribute(n, "block_size", std::int64_t{names.block});
+    if (self().dims().size() == 3 && arg_node(0).kind == op::weight) {
+      known = unstacked(x, model_.result(n, x + "_DequantizeLinear_Output", type), type, names.transposed);
+      return set_value(known);
+    }
     known = model_.result(n, chosen_[id_].empty() ? x + "_DequantizeLinear_Output" : chosen_[id_], type);
     set_value(known);
     if (arg_node(0).kind == op::quantize) {
@@ -237,6 +243,68 @@ class graph_writer {
   }
 
  private:
+  /// Shape in which a weight is stored as codes: matrices [E,N,K] of experts as one matrix [E*N,K].
+  static shape stored_dims(const qwq::node& n) {
+    const shape& d = n.dims();
+    return d.size() == 3 ? shape{dim{d[0].extent * d[1].extent}, d[2]} : d;
+  }
+  /// The matrices of experts again, from the values of their stack.
+  std::string unstacked(const std::string& base, std::string stack, const tensor_type& type, bool transposed) {
+    tensor_type rows{type.type, stored_dims(self())};
+    if (transposed) {
+      ::onnx::NodeProto& n = model_.node("Transpose", base + "_Transpose", std::vector{stack});
+      set_attribute(n, "perm", std::vector<std::int64_t>{1, 0});
+      stack = model_.result(n, base + "_rows", rows);
+    }
+    return model_.reshape(base + "_Reshape", stack, rows, self().dims());
+  }
+
+  /// Rows of a value [1,S,k,N], or of what says which expert each belongs to, as the first axis of `rest`.
+  tensor_type expert_rows(dtype type, const shape& rest) const {
+    const shape& d = self().dims();
+    shape rows{d[1].named() ? dim{d[1].extent * d[2].extent, "expert_rows"} : dim{d[1].extent * d[2].extent}};
+    for (const dim& r : rest) rows.push_back(r);
+    return {type, rows};
+  }
+  /// QuantizeLinear of rows with the parameters of their experts.
+  void emit_expert_quantize() {
+    slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
+    const std::string& x = arg(0);
+    const auto count = static_cast<std::size_t>(slot_at(self().slot).count);
+    std::vector<float> scales;
+    std::vector<std::int32_t> zero_points;
+    for (std::size_t e = 0; e < count; ++e) {
+      const kernel::affine& p = activation(static_cast<std::int16_t>(self().slot + static_cast<std::int16_t>(e)));
+      scales.push_back(p.scale);
+      zero_points.push_back(p.zero_point);
+    }
+    const slot_names all = parameters(
+        x, x, self().type.type, count, [&] { return std::span<const float>(scales); },
+        [&] { return std::span<const std::int32_t>(zero_points); });
+    const std::string experts = model_.reshape(x + "_experts", arg(1), arg_node(1).type, expert_rows({}, {}).dims);
+    const auto of_rows = [&](const std::string& parameter, dtype type, const char* what) {
+      ::onnx::NodeProto& n = model_.node("Gather", x + what, std::vector{parameter, experts});
+      return model_.result(n, x + what, expert_rows(type, {}));
+    };
+    names = {of_rows(all.scale, dtype::f32, "_row_scale"), of_rows(all.zero_point, self().type.type, "_row_zero_point"), 0};
+    const tensor_type rows = expert_rows(self().type.type, {self().dims().last()});
+    const std::string flat = model_.reshape(x + "_rows", x, arg_node(0).type, rows.dims);
+    ::onnx::NodeProto& n =
+        model_.node("QuantizeLinear", x + "_QuantizeLinear", std::vector{flat, names.scale, names.zero_point});
+    set_attribute(n, "axis", std::int64_t{0});
+    set_value(model_.result(n, x + "_QuantizeLinear_Output", rows));
+    bases_[values_[id_]] = x;
+  }
+  void emit_expert_dequantize() {
+    const slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
+    const std::string& x = bases_[arg(0)];
+    const tensor_type rows = expert_rows(dtype::f32, {self().dims().last()});
+    ::onnx::NodeProto& n =
+        model_.node("DequantizeLinear", x + "_DequantizeLinear", std::vector{arg(0), names.scale, names.zero_point});
+    set_attribute(n, "axis", std::int64_t{0});
+    set_reshaped(model_.result(n, x + "_DequantizeLinear_Output", rows), rows);
+  }
+
   struct boundary {
     std::string codes;
     slot_names names;
