@@ -75,6 +75,21 @@ TEST_CASE("a folder without weights is named") {
   CHECK(refusal(temp.put("file", "")) == (temp / "file").string() + neither);
 }
 
+TEST_CASE("a link that leads nowhere is no absent file") {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    const scratch temp;
+    std::filesystem::create_symlink("../../blobs/0123", temp / name);
+    CHECK(refusal(temp.folder()) ==
+          (temp / name).string() + ": cannot open: it is a link to ../../blobs/0123, which is not there");
+  }
+}
+
+TEST_CASE("a message about a file with a line break in its name is one line") {
+  const scratch temp;
+  temp.put("model.safetensors.index.json", R"({"weight_map": {"a": "a\nb.safetensors"}})");
+  CHECK(refusal(temp.folder()) == temp.folder().string() + "/a\\x0ab.safetensors: cannot open: No such file or directory");
+}
+
 TEST_CASE("a broken file or shard is refused when the folder is opened") {
   const scratch temp;
   SUBCASE("file") {

@@ -10,13 +10,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "qwq/core/error.hpp"
 #include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/presence.hpp"
 #include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
 
@@ -32,11 +32,10 @@ class checkpoint {
     checkpoint result(folder.string());
     const auto single = folder / "model.safetensors";
     const auto index = folder / "model.safetensors.index.json";
-    std::error_code ignored;
-    if (std::filesystem::exists(single, ignored)) {
+    if (detail::is_present(single)) {
       const auto& file = result.files_.emplace_back(single);
       for (const auto& tensor : file.tensors()) result.tensors_.emplace(tensor.name, &tensor);
-    } else if (std::filesystem::exists(index, ignored)) {
+    } else if (detail::is_present(index)) {
       result.open_shards(folder, index);
     } else {
       throw error(result.folder_ + ": expected model.safetensors or model.safetensors.index.json, found neither");

@@ -16,6 +16,7 @@
 #include "qwq/io/json.hpp"
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/presence.hpp"
 
 namespace qwq {
 
@@ -171,7 +172,7 @@ inline hf_config read_config(const std::filesystem::path& path) {
   const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   const auto generation_file = file.parent_path() / "generation_config.json";
   const mapped_file text(file);
-  if (!std::filesystem::exists(generation_file, ignored)) return parse_config(text.text(), file.string());
+  if (!detail::is_present(generation_file)) return parse_config(text.text(), file.string());
   const mapped_file generation(generation_file);
   return parse_config(text.text(), file.string(), generation.text(), generation_file.string());
 }
