@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -201,4 +202,24 @@ TEST_CASE("a file that is not a JSON object is refused by name") {
   CHECK(qwq::read_config(temp.folder()) == parse(good()));
   const auto generation = temp.put("generation_config.json", "{").string();
   CHECK(complaint([&] { qwq::read_config(temp.folder()); }).starts_with(generation + ": invalid JSON at byte 2: "));
+}
+
+TEST_CASE("a NUL is no end: what follows the object is refused") {
+  for (const std::string& rest : {std::string(1, '\0'), std::string("\0garbage{{{", 12), std::string("\n\0\0", 3)}) {
+    const std::string text = good().dump();
+    const std::string at = std::to_string(text.size() + 1 + rest.find('\0'));
+    const std::string found = ": invalid JSON at byte " + at + ": expected text, found \"\\x00\"";
+    CHECK(complaint([&] { qwq::parse_config(text + rest, "c"); }) == "c" + found);
+  }
+  const std::string generation("{}\0", 3);
+  CHECK(complaint([&] { qwq::parse_config(good().dump(), "c", generation, "g"); }) ==
+        "g: invalid JSON at byte 3: expected text, found \"\\x00\"");
+}
+
+TEST_CASE("a generation_config.json that cannot be read is not taken for absent") {
+  const scratch temp;
+  temp.put("config.json", good().dump());
+  std::filesystem::create_symlink("gone", temp / "generation_config.json");
+  CHECK(complaint([&] { qwq::read_config(temp.folder()); }) ==
+        (temp / "generation_config.json").string() + ": cannot open: it is a link to gone, which is not there");
 }

@@ -96,6 +96,7 @@ TEST_CASE("a broken line is named by file and number") {
   };
   CHECK(second("{\"text\": \"\xff\"}").starts_with("invalid JSON at byte "));
   CHECK(second(good + good).starts_with("invalid JSON at byte "));
+  CHECK(second(good + std::string("\0 {garbage", 10)) == "invalid JSON at byte 14: expected text, found \"\\x00\"");
   CHECK(second("[1]") == "expected a JSON object, found a list of 1");
   CHECK(second(R"({"text": "a", "text": "b"})") == "key \"text\": expected once, found twice");
   const std::string kinds = R"(expected one of "question", "text", "messages", "ids", found )";
