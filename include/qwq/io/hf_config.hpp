@@ -30,7 +30,7 @@ struct hf_config {
   std::int64_t num_hidden_layers = 0;
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 0;  ///< Even. Not always hidden_size / num_attention_heads.
+  std::int64_t head_dim = 0;  ///< Even; 128 where the file does not say. Not always hidden_size / num_attention_heads.
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
@@ -63,21 +63,23 @@ inline double number(const json_place& at, double min, double max) {
   return at->get<double>();
 }
 
+/// A token id; none when it is absent, or negative, which older tools write for "none".
 inline std::optional<std::int32_t> token(const json_place& at, std::int64_t vocab_size) {
-  if (at->is_null()) return std::nullopt;
+  if (at->is_null() || (at->is_number_integer() && !at->is_number_unsigned())) return std::nullopt;
   return static_cast<std::int32_t>(integer(at, 0, vocab_size - 1));
 }
 
-/// A token id or a list of them; empty when absent.
+/// A token id or a list of them; may be empty.
 inline std::vector<std::int32_t> tokens(const json_place& at, std::int64_t vocab_size) {
   std::vector<std::int32_t> ids;
   if (!at->is_array()) {
     if (const auto id = token(at, vocab_size)) ids.push_back(*id);
     return ids;
   }
-  if (at->empty()) at.refuse("at least one token id");
-  for (std::size_t i = 0; i < at->size(); ++i)
-    ids.push_back(static_cast<std::int32_t>(integer(at[i], 0, vocab_size - 1)));
+  for (std::size_t i = 0; i < at->size(); ++i) {
+    if (at[i]->is_null()) at[i].refuse("a token id");
+    if (const auto id = token(at[i], vocab_size)) ids.push_back(*id);
+  }
   return ids;
 }
 
@@ -113,6 +115,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   hf_config config;
   fields["model_type"].must_be("qwen3");
   config.model_type = "qwen3";
+  if (const auto quantization = fields["quantization_config"]; !quantization->is_null())
+    quantization["quant_method"].refuse("a checkpoint in floats");
   config.vocab_size = detail::integer(fields["vocab_size"], 1, 1 << 24);
   config.hidden_size = detail::integer(fields["hidden_size"], 1, 1 << 17);
   config.intermediate_size = detail::integer(fields["intermediate_size"], 1, 1 << 20);
@@ -123,12 +127,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
     fields["num_key_value_heads"].refuse("a divisor of num_attention_heads = " +
                                          std::to_string(config.num_attention_heads));
   const auto head_dim = fields["head_dim"];
-  if (!head_dim->is_null())
-    config.head_dim = detail::integer(head_dim, 2, 1024);
-  else if (config.hidden_size % config.num_attention_heads == 0)
-    config.head_dim = config.hidden_size / config.num_attention_heads;
-  if (config.head_dim < 2 || config.head_dim > 1024 || config.head_dim % 2 != 0)  // RoPE rotates pairs
-    head_dim.refuse("an even number from 2 to 1024 (by default hidden_size / num_attention_heads)");
+  config.head_dim = head_dim->is_null() ? 128 : detail::integer(head_dim, 2, 1024);  // the reference's default
+  if (config.head_dim % 2 != 0) head_dim.refuse("an even number from 2 to 1024");    // RoPE rotates pairs
   config.max_position_embeddings = detail::integer(fields["max_position_embeddings"], 1, 1 << 24);
   config.rms_norm_eps = detail::number(fields["rms_norm_eps"], 1e-12, 1e-1);
   config.rope_theta = detail::rope_theta(fields);
