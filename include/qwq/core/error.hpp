@@ -10,7 +10,7 @@ namespace qwq {
 
 namespace detail {
 
-/// `text` with \xNN for control characters: names of files and fields may hold line breaks, a message may not.
+/// `text` with codes for control characters: names of files and fields may hold line breaks, a message may not.
 inline std::string one_line(std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
   std::string line;
@@ -33,7 +33,7 @@ inline std::string one_line(std::string_view text) {
 /// Bad input. `what()` is one line that names the file, the tensor or field, what was expected and what was found.
 class error : public std::runtime_error {
  public:
-  /// Control characters in `message` become \xNN.
+  /// Control characters in `message` are replaced by their codes.
   explicit error(const std::string& message) : std::runtime_error(detail::one_line(message)) {}
 };
 

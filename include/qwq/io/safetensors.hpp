@@ -51,7 +51,7 @@ struct unread_tensor {
 /// What one safetensors file holds. `tensors` and `unread` are sorted by name.
 struct safetensors_content {
   std::vector<tensor_info> tensors;
-  std::vector<unread_tensor> unread;
+  std::vector<unread_tensor> unread;  ///< Their bytes are in the file, but not in `tensors`.
   std::map<std::string, std::string> metadata;
 };
 
