@@ -583,9 +583,10 @@ class Configs(Case):
         whole = json.loads(file.read_text())
         whole["added_tokens"].append({**whole["added_tokens"][0], "content": "<|new|>", "id": VOCABULARY + 10})
         file.write_text(json.dumps(whole))
-        _, message = self.done("run", checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")
+        _, message = self.done("export", "--quiet", checkpoint=folder, scheme="f32", out=self.scratch / "out")
         self.assertRegex(message, r"\A[^\n]*tokenizer.json: warning: [^\n]*1280[^\n]*1290[^\n]*\n\Z")
         self.done("generate", checkpoint=folder, prompt="a", max_new=1)
+        self.refused(["token id 1290"], "generate", checkpoint=folder, prompt="a<|new|>", max_new=1)
 
     def test_files_that_cannot_be_read(self):
         for name in "tokenizer.json", "tokenizer_config.json", "generation_config.json", "merges.txt":

@@ -92,7 +92,7 @@ class exporter {
         threads_(a.threads) {
     if (!is_present(folder_ / "tokenizer.json")) return;
     tokenizer_ = tokenizer::open(folder_);
-    if (tokenizer_->vocab_size() > model_.vocab_size)
+    if (a_.command == "export" && tokenizer_->vocab_size() > model_.vocab_size)
       std::cerr << one_line((folder_ / "tokenizer.json").string()) << ": warning: expected token ids below vocab_size "
                 << model_.vocab_size << ", found ids up to " << tokenizer_->vocab_size() - 1
                 << "; the model has no embedding for them\n";
