@@ -6,12 +6,29 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <numeric>
 #include <thread>
 #include <vector>
 
+#include <dlfcn.h>
+#include <pthread.h>
+
 using namespace qwq;
+
+namespace {
+std::atomic<int> threads_granted = 1'000'000;
+}
+
+// Takes the place of the C library's in this executable.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                              void* argument) noexcept {
+  if (threads_granted-- <= 0) return EAGAIN;
+  using function = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<function>(::dlsym(RTLD_NEXT, "pthread_create"));
+  return create(thread, attributes, start, argument);
+}
 
 TEST_CASE("each task is done once, before run returns") {
   for (const std::size_t threads : {1u, 2u, 3u, 8u}) {
@@ -86,4 +103,16 @@ TEST_CASE("parallel_for runs on an executor of one's own, and not at all for wha
   parallel_for(mine, 1, work_worth_sharing, [&](std::size_t i) { ++done[i]; });
   CHECK(mine.runs == 1);
   CHECK(done == std::vector{3, 3, 4, 5, 6});
+}
+
+TEST_CASE("a pool works with the threads that the system grants") {
+  for (const int granted : {0, 1, 3}) {
+    threads_granted = granted;
+    thread_pool pool(8);
+    threads_granted = 1'000'000;
+    CHECK(pool.threads() == static_cast<std::size_t>(granted) + 1);
+    std::vector<int> done(100);
+    pool.run(done.size(), [](void* c, std::size_t i) { ++(*static_cast<std::vector<int>*>(c))[i]; }, &done);
+    CHECK(std::ranges::all_of(done, [](int times) { return times == 1; }));
+  }
 }

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "protobuf": (r"(onnx|google/protobuf)/", ["emit/onnx"]),
     "CLI11": (r"CLI/", ["tool"]),
     "fmt": (r"fmt/", ["report", "tool"]),
-    "POSIX": (r"(fcntl|signal|stdio|unistd|sys/\w+)\.h$", ["io", "report", "runtime", "tool"]),
+    "POSIX": (r"(dirent|fcntl|signal|stdio|unistd|sys/\w+)\.h$", ["io", "report", "runtime", "tool"]),
 }
 
 # Rooms that every translation unit pays for, and standard headers that are too heavy for what they reach.

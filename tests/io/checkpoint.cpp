@@ -75,6 +75,21 @@ TEST_CASE("a folder without weights is named") {
   CHECK(refusal(temp.put("file", "")) == (temp / "file").string() + neither);
 }
 
+TEST_CASE("a link that leads nowhere is no absent file") {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    const scratch temp;
+    std::filesystem::create_symlink("../../blobs/0123", temp / name);
+    CHECK(refusal(temp.folder()) ==
+          (temp / name).string() + ": cannot open: it is a link to ../../blobs/0123, which is not there");
+  }
+}
+
+TEST_CASE("a message about a file with a line break in its name is one line") {
+  const scratch temp;
+  temp.put("model.safetensors.index.json", R"({"weight_map": {"a": "a\nb.safetensors"}})");
+  CHECK(refusal(temp.folder()) == temp.folder().string() + "/a\\x0ab.safetensors: cannot open: No such file or directory");
+}
+
 TEST_CASE("a broken file or shard is refused when the folder is opened") {
   const scratch temp;
   SUBCASE("file") {
@@ -118,15 +133,49 @@ TEST_CASE("an index must map tensors to files of its folder that hold them") {
   }
   CHECK(with_index(R"({"weight_map": {"a": "\u00001.safetensors"}})") == plain + "\"\\x001.safetensors\"");
   CHECK(with_index(R"({"weight_map": {"a": 1}})") == plain + "1");
-  CHECK(with_index(R"({"weight_map": {"a": "1.safetensors", "c": "2.safetensors"}})") ==
-        (temp / "model/2.safetensors").string() + ": tensor \"c\": missing");
+}
+
+TEST_CASE("an index may be wrong about tensors, and a shard has more than it says") {
+  const scratch temp;
+  put_shard(temp / "1.safetensors", "a");
+  put_shard(temp / "2.safetensors", "b");
+  temp.put("model.safetensors.index.json",
+           R"({"weight_map": {"a": "2.safetensors", "b": "./2.safetensors", "lm_head.weight": "1.safetensors"}})");
+  const auto weights = qwq::checkpoint::open(temp.folder());
+  CHECK(weights.names() == std::vector<std::string_view>{"a", "b"});
+  CHECK(weights.at("a").file == (temp / "1.safetensors").string());
+  CHECK(weights.find("lm_head.weight") == nullptr);
+  CHECK(complaint([&] { weights.at("lm_head.weight"); }) ==
+        (temp / "1.safetensors").string() + ": tensor \"lm_head.weight\": missing");
+  CHECK(weights.files() == std::vector{(temp / "1.safetensors").string(), (temp / "2.safetensors").string()});
+
+  temp.put("model.safetensors.index.json", R"({"weight_map": {"b": "2.safetensors", "c": "1.safetensors"}})");
+  CHECK(qwq::checkpoint::open(temp.folder()).names() == std::vector<std::string_view>{"a", "b"});
 }
 
 TEST_CASE("the index decides which shard's tensor counts") {
   const scratch temp;
-  put_shard(temp / "1.safetensors", "a");
-  put_shard(temp / "2.safetensors", "b");
-  temp.put("model.safetensors.index.json", R"({"weight_map": {"b": "2.safetensors"}})");
+  for (const char* shard : {"1.safetensors", "2.safetensors", "3.safetensors"}) put_shard(temp / shard, "a");
+  const auto shard_of_a = [&](const std::string& place) {
+    temp.put("model.safetensors.index.json", "{\"weight_map\": {" + place +
+                                                 R"("x": "1.safetensors", "y": "2.safetensors", "z": "3.safetensors"}})");
+    return std::string(qwq::checkpoint::open(temp.folder()).at("a").file);
+  };
+  for (const std::string shard : {"1.safetensors", "2.safetensors", "3.safetensors"})
+    CHECK(shard_of_a("\"a\": \"" + shard + "\", ") == (temp / shard).string());
+  CHECK(shard_of_a("") == (temp / "3.safetensors").string());
+}
+
+TEST_CASE("a tensor whose dtype is not read matters when it is asked for") {
+  const scratch temp;
+  const std::string header = R"({"w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}})";
+  const std::uint64_t length = header.size();
+  temp.put("model.safetensors", std::string(reinterpret_cast<const char*>(&length), 8) + header + 'x');
   const auto weights = qwq::checkpoint::open(temp.folder());
-  CHECK(weights.names() == std::vector<std::string_view>{"b"});
+  CHECK(weights.names() == std::vector<std::string_view>{"w"});
+  const std::string message =
+      (temp / "model.safetensors").string() +
+      ": tensor \"w\": dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found \"F8_E4M3\"";
+  CHECK(complaint([&] { weights.find("w"); }) == message);
+  CHECK(complaint([&] { weights.at("w"); }) == message);
 }

@@ -129,3 +129,15 @@ TEST_CASE("file_set: who hears of the bytes can stop it, and the folder is as it
     CHECK(dir.count() == 1);
   }
 }
+
+TEST_CASE("file_set: outer folders go too when an inner one cannot be made") {
+  const scratch dir;
+  const auto folder = dir / "n1/n2" / std::string(300, 'a');
+  CHECK(complaint([&] { file_set files(folder); }) == folder.string() + ": cannot create: File name too long");
+  CHECK(dir.count() == 0);
+  {
+    file_set files(dir / "kept");
+    CHECK(complaint([&] { files.add("n1/" + std::string(300, 'a') + "/file"); }).ends_with("File name too long"));
+  }
+  CHECK(dir.count() == 0);
+}

@@ -68,12 +68,30 @@ TEST_CASE("a line ends at a line feed and nowhere else") {
   CHECK(rows[1].text == "a");
 }
 
-TEST_CASE("blank lines may follow the last row but not stand between rows") {
+TEST_CASE("blank lines are skipped, and lines keep their numbers") {
   CHECK(qwq::parse_jsonl(good, "f").size() == 1);
   CHECK(qwq::parse_jsonl(good + "\n", "f").size() == 1);
   CHECK(qwq::parse_jsonl(good + "\n\n \t\r\n", "f").size() == 1);
-  CHECK(refusal(good + "\n\n" + good).starts_with("f:2: invalid JSON at byte 1: "));
-  CHECK(refusal("\n" + good).starts_with("f:1: invalid JSON at byte 1: "));
+  CHECK(qwq::parse_jsonl(good + "\n\n\r\n" + good, "f").size() == 2);
+  CHECK(qwq::parse_jsonl("\n \n" + good, "f").size() == 1);
+  CHECK(refusal("\n" + good + "\n\n{}").starts_with("f:4: expected one of "));
+}
+
+TEST_CASE("null is absent, and numbers that JSON does not have may be in keys that are ignored") {
+  const auto rows = qwq::parse_jsonl(
+      R"({"text": "a", "ids": null, "messages": null, "question": null}
+{"text": null, "ids": [1, 2], "answer_start": null}
+{"score": NaN, "text": "NaN \"Infinity\\", "range": [-Infinity, Infinity]})",
+      "f");
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0].text == "a");
+  CHECK(rows[1].ids == std::vector<std::int32_t>{1, 2});
+  CHECK(rows[2].text == "NaN \"Infinity\\");
+  CHECK(refusal(R"({"text": NaN})") ==
+        R"(f:1: expected one of "question", "text", "messages", "ids", found 0 of them)");
+  CHECK(refusal(R"({"ids": [1, NaN]})") == "f:1: ids[1]: expected a token id >= 0, found null");
+  CHECK(refusal(R"({"text": "a", "score": nan})").starts_with("f:1: invalid JSON at byte "));
+  CHECK(refusal(R"({"text": "NaN)").starts_with("f:1: invalid JSON at byte "));
 }
 
 TEST_CASE("a file without rows is an error") {
@@ -96,6 +114,7 @@ TEST_CASE("a broken line is named by file and number") {
   };
   CHECK(second("{\"text\": \"\xff\"}").starts_with("invalid JSON at byte "));
   CHECK(second(good + good).starts_with("invalid JSON at byte "));
+  CHECK(second(good + std::string("\0 {garbage", 10)) == "invalid JSON at byte 14: expected text, found \"\\x00\"");
   CHECK(second("[1]") == "expected a JSON object, found a list of 1");
   CHECK(second(R"({"text": "a", "text": "b"})") == "key \"text\": expected once, found twice");
   const std::string kinds = R"(expected one of "question", "text", "messages", "ids", found )";

@@ -93,3 +93,43 @@ TEST_CASE("what cannot be mapped is named") {
   CHECK(complaint([&] { qwq::mapped_file{pipe}; }) ==
         pipe.string() + ": expected a regular file, found something else");
 }
+
+TEST_CASE("a link that leads nowhere is named with its target") {
+  const scratch temp;
+  const auto link = temp / "link";
+  std::filesystem::create_symlink("../blobs/gone", link);
+  CHECK(complaint([&] { qwq::mapped_file{link}; }) ==
+        link.string() + ": cannot open: it is a link to ../blobs/gone, which is not there");
+  const auto loop = temp / "loop";
+  std::filesystem::create_symlink("loop", loop);
+  CHECK(complaint([&] { qwq::mapped_file{loop}; }) ==
+        loop.string() + ": cannot open: Too many levels of symbolic links");
+}
+
+TEST_CASE("a file that stands for another one is refused") {
+  const scratch temp;
+  const auto refusal = [&](const std::string& text) {
+    const auto path = temp.put("model.safetensors", text);
+    return complaint([&] { qwq::mapped_file{path}; });
+  };
+  const std::string expected = (temp / "model.safetensors").string() + ": expected the file itself, found ";
+  CHECK(refusal("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n") ==
+        expected + "65 bytes of a git-lfs pointer to it (run `git lfs pull`)");
+  CHECK(refusal("<!DOCTYPE html>\n<html>") == expected + "22 bytes of an HTML page");
+  CHECK(refusal("<HTML><body>") == expected + "12 bytes of an HTML page");
+  for (const char* sound : {"version", "<htm", "<|im_start|>"}) CHECK(refusal(sound) == "");
+}
+
+TEST_CASE("a file that is written to while it is mapped is noticed, one that is replaced is still there") {
+  const scratch temp;
+  const auto path = temp.put("a", "first");
+  const qwq::mapped_file file(path);
+  CHECK(complaint([&] { file.check_unchanged(); }) == "");
+  std::filesystem::rename(temp.put("b", "other"), path);
+  CHECK(complaint([&] { file.check_unchanged(); }) == "");
+  CHECK(file.text() == "first");
+  const qwq::mapped_file second(path);
+  temp.put("a", "longer than before");
+  CHECK(complaint([&] { second.check_unchanged(); }) ==
+        path.string() + ": expected a file that does not change while it is read, found one that did");
+}

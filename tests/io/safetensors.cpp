@@ -121,7 +121,7 @@ TEST_CASE("to_f32 refuses other types and other sizes") {
 TEST_CASE("the header length is checked against the file") {
   CHECK(refusal("") == "f: expected a safetensors file (at least 8 bytes), found 0");
   CHECK(refusal("1234567") == "f: expected a safetensors file (at least 8 bytes), found 7");
-  CHECK(refusal(file_of("{}", "", 3)) == "f: header length: expected at most 2 bytes, found 3");
+  CHECK(refusal(file_of("{}", "", 3)) == "f: expected at least 11 bytes, as its header says, found 10");
   CHECK(refusal(file_of("{}", "", std::uint64_t{1} << 63)) ==
         "f: header length: expected at most 2 bytes, found 9223372036854775808");
   CHECK(refusal(file_of("{}", "", ~std::uint64_t{0})) ==
@@ -137,7 +137,8 @@ TEST_CASE("a truncated file is refused at every length") {
   for (std::size_t size = 0; size < whole.size(); ++size) CHECK(refusal(whole.substr(0, size)) != "");
   const auto path = temp.put("cut.safetensors", whole.substr(0, whole.size() - 1));
   CHECK(complaint([&] { qwq::safetensors_file{path}; }) ==
-        path.string() + ": tensor \"a\": data_offsets: expected begin <= end <= 7, found [0,8]");
+        path.string() + ": expected " + std::to_string(whole.size()) + " bytes, as its header says, found " +
+            std::to_string(whole.size() - 1));
   CHECK(refusal(whole + "x") == "f: expected 8 bytes of tensor data, found 9");
 }
 
@@ -152,6 +153,8 @@ TEST_CASE("the header must be one JSON object without duplicate keys") {
         "f: header: key \"shape\": expected once, found twice");
   CHECK(refusal(file_of("{\"a\":" + std::string(100, '['))) ==
         "f: header: invalid JSON: expected at most 64 levels of nesting, found more");
+  CHECK(refusal(file_of(R"({"__metadata__":null})")) == "");
+  CHECK(refusal(file_of(R"({"__metadata__":nul})")).starts_with("f: header: invalid JSON at byte 17: "));
   CHECK(refusal(file_of(R"({"__metadata__":["a"]})")) == "f: __metadata__: expected an object, found a list of 1");
   CHECK(refusal(file_of(R"({"__metadata__":{"a":1}})")) == "f: __metadata__: \"a\": expected a string, found 1");
   CHECK(refusal(file_of(R"({"a\n":{}})")) ==
@@ -162,8 +165,7 @@ TEST_CASE("the header must be one JSON object without duplicate keys") {
 TEST_CASE("an entry must have a known dtype, dimensions and offsets") {
   const std::string types =
       "f: tensor \"t\": dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found ";
-  CHECK(refusal("F8_E4M3", "[1]", "[0,1]", 1) == types + "\"F8_E4M3\"");
-  CHECK(refusal("f32", "[1]", "[0,4]", 4) == types + "\"f32\"");
+  CHECK(refusal("", "[1]", "[0,4]", 4) == types + "\"\"");
   CHECK(refusal(file_of(R"({"t":{"dtype":7,"shape":[1],"data_offsets":[0,1]}})", 1)) == types + "7");
   CHECK(refusal(file_of(R"({"t":[]})")) == "f: tensor \"t\": expected an object, found a list of 0");
   CHECK(refusal(file_of(R"({"t":{"dtype":"U8","data_offsets":[0,1]}})", 1)) ==
@@ -191,7 +193,9 @@ TEST_CASE("the shape must fill the offsets exactly") {
   CHECK(refusal("F32", "[2]", "[0,4]", 4) == offsets + "8 bytes for f32 [2], found 4");
   CHECK(refusal("F32", "[2,2]", "[0,17]", 17) == offsets + "16 bytes for f32 [2, 2], found 17");
   CHECK(refusal("U8", "[1]", "[1,0]", 1) == offsets + "begin <= end <= 1, found [1,0]");
-  CHECK(refusal("U8", "[2]", "[0,2]", 1) == offsets + "begin <= end <= 1, found [0,2]");
+  CHECK(refusal("U8", "[2]", "[0,2]", 1) == "f: expected 63 bytes, as its header says, found 62");
+  CHECK(refusal("U8", "[9223372036854775807]", "[0,9223372036854775807]", 1) ==
+        offsets + "begin <= end <= 1, found [0,9223372036854775807]");
   CHECK(refusal("U8", "[1]", "[18446744073709551615,0]", 1) ==
         offsets + "begin <= end <= 1, found [18446744073709551615,0]");
 }
@@ -211,4 +215,24 @@ TEST_CASE("tensors may neither overlap nor leave holes") {
         "f: tensor \"a\": data_offsets: expected to begin at 0, where the tensor before "
         "it ends, found 1 (hole)");
   CHECK(pair("[0,4]", "[4,8]", 9) == "f: expected 8 bytes of tensor data, found 9");
+}
+
+TEST_CASE("a tensor of a dtype that is not read matters when it is asked for") {
+  const scratch temp;
+  const std::string header = '{' + tensor("stats", "F64", "[2]", "[0,16]") + ',' + tensor("w", "F32", "[2]", "[16,24]") +
+                             ',' + tensor("z", "F8_E4M3", "[3]", "[24,27]") + '}';
+  const auto path = temp.put("model.safetensors", file_of(header, 27));
+  const qwq::safetensors_file file(path);
+  REQUIRE(file.tensors().size() == 1);
+  CHECK(file.at("w").size() == 2);
+  CHECK(file.find("other") == nullptr);
+  REQUIRE(file.unread().size() == 2);
+  CHECK(file.unread()[0].name == "stats");
+  CHECK(file.unread()[1].dtype == "F8_E4M3");
+  const std::string types = "dtype: expected F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL, found ";
+  CHECK(complaint([&] { file.at("stats"); }) == path.string() + ": tensor \"stats\": " + types + "\"F64\"");
+  CHECK(complaint([&] { file.find("z"); }) == path.string() + ": tensor \"z\": " + types + "\"F8_E4M3\"");
+  // Its bytes are still bytes of the file.
+  CHECK(refusal(file_of('{' + tensor("a", "F64", "[1]", "[0,8]") + ',' + tensor("b", "U8", "[1]", "[7,8]") + '}', 8))
+            .ends_with("found 7 (overlap)"));
 }

@@ -247,6 +247,27 @@ TEST_CASE("what an expression does not match is a piece too, and empty matches a
   CHECK(pieces({"x", "regex"}, "").empty());
 }
 
+TEST_CASE("a regular expression that would take long to compile or to match is refused") {
+  const auto refusal_of = [](const std::string& expression) {
+    return complaint([&] { qwq::detail::splitter{expression, "here"}; });
+  };
+  CHECK(refusal_of(std::string(1000, 'a')) == "");
+  CHECK(refusal_of(std::string(1001, 'a')) == "here: expected a regular expression of at most 1000 bytes, found 1001");
+  const std::string back = "here: expected a regular expression without back references, found ";
+  CHECK(refusal_of("(.*)\\1b") == back + "\"\\1\"");
+  CHECK(refusal_of("(?<x>.*)\\k<x>b") == back + "\"\\k\"");
+  CHECK(refusal_of("\\\\\\9(a)") == back + "\"\\9\"");
+  CHECK(refusal_of("(a)\\\\1") == "");
+}
+
+TEST_CASE("a tokenizer_config.json that cannot be read is not taken for absent") {
+  const scratch temp;
+  std::filesystem::copy_file(QWQ_TEST_DATA "/tinyqwen/tokenizer.json", temp / "tokenizer.json");
+  std::filesystem::create_symlink("tokenizer_config.json", temp / "tokenizer_config.json");
+  CHECK(complaint([&] { qwq::tokenizer::open(temp.folder()); }) ==
+        (temp / "tokenizer_config.json").string() + ": cannot open: Too many levels of symbolic links");
+}
+
 TEST_CASE("an expression that backtracks for ever is stopped") {
   const qwq::detail::splitter splitter("(a+)+$", "here");
   CHECK(complaint([&] { pieces(splitter, std::string(60, 'a') + "b"); }) ==

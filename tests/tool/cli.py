@@ -531,7 +531,38 @@ class Weights(Case):
             with self.subTest(file=file):
                 self.refuse(index(file), "model.safetensors.index.json", "model.norm.weight")
         self.refuse(index("other.safetensors"), "other.safetensors")
-        self.refuse(index("shard.safetensors", [*names, "model.norm.bias"]), "shard.safetensors", "model.norm.bias")
+        # Names that no shard has matter when they are read, and those of other shards never.
+        folder = index("./shard.safetensors", [*names, "lm_head.weight"])
+        self.done("run", checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")
+        (self.scratch / "dump.safetensors").unlink()
+
+    def test_downloads_that_are_something_else(self):
+        folder = self.copy()
+        file = folder / "model.safetensors"
+        pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1234567\n"
+        file.write_bytes(pointer)
+        self.refuse(folder, file, "git-lfs pointer", len(pointer))
+        file.write_text("<!DOCTYPE html>\n<html></html>")
+        self.refuse(folder, file, "HTML page")
+        file.unlink()
+        file.symlink_to("../../blobs/0123")
+        self.refuse(folder, file, "a link to ../../blobs/0123, which is not there")
+
+    def test_truncated_says_both_sizes(self):
+        folder = self.copy()
+        size = len(self.whole)
+        for length in 4000, size // 2, size - 1:
+            os.truncate(folder / "model.safetensors", length)
+            self.refuse(folder, folder / "model.safetensors", size if length > 8000 else "at least", length)
+            (folder / "model.safetensors").write_bytes(self.whole)
+
+    def test_what_nobody_reads(self):
+        def edit(header):
+            header["__metadata__"] = None
+            header["stats"] = {"dtype": "F64", "shape": [2], "data_offsets": [len(self.data), len(self.data) + 16]}
+            return self.data + bytes(16)
+
+        self.done("run", checkpoint=self.rewritten(edit), ids="5", dump=self.scratch / "dump.safetensors")
 
 
 class Configs(Case):
@@ -551,7 +582,7 @@ class Configs(Case):
         for field, value in [("hidden_size", -128), ("hidden_size", 1e300), ("hidden_size", "128"), ("head_dim", 63),
                              ("num_hidden_layers", 0), ("num_hidden_layers", 10**9), ("num_key_value_heads", 3),
                              ("vocab_size", 2**70), ("rms_norm_eps", -1), ("rms_norm_eps", "small"),
-                             ("tie_word_embeddings", "yes"), ("hidden_act", "gelu"), ("model_type", "llama"),
+                             ("tie_word_embeddings", "yes"), ("quantization_config", {"quant_method": "fp8"}), ("hidden_act", "gelu"), ("model_type", "llama"),
                              ("rope_parameters", {"rope_theta": 0, "rope_type": "default"}),
                              ("rope_parameters", {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4})]:
             with self.subTest(field=field, value=value):
@@ -569,6 +600,58 @@ class Configs(Case):
                 self.refuse(folder, folder / "config.json", field, "built for")
         folder = self.copy(rope_parameters={"rope_theta": 10000.0, "rope_type": "default"})
         self.refuse(folder, folder / "config.json", "rope_theta", "built for")
+        # The reference's default.
+        folder = self.copy(head_dim=None)
+        self.refuse(folder, folder / "config.json", "head_dim: this exporter was built for 64, found 128")
+
+    def test_other_spellings_of_the_same_model(self):
+        # Numbers that are the same in f32, in which the model computes; and tokens that are not there.
+        for changes in {"rms_norm_eps": 9.999999974752427e-07}, {"pad_token_id": -1}, {"eos_token_id": []}:
+            with self.subTest(changes=changes):
+                folder = self.copy(without=["generation_config.json"], **changes)
+                self.done("run", checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")
+                (self.scratch / "dump.safetensors").unlink()
+        folder = self.copy(rms_norm_eps=1.0000001e-06 * (1 + 2**-22))
+        self.refuse(folder, "rms_norm_eps: this exporter was built for 1e-06, found 1.000000")
+
+    def test_tokens_without_an_embedding(self):
+        folder = self.copy()
+        file = folder / "tokenizer.json"
+        whole = json.loads(file.read_text())
+        whole["added_tokens"].append({**whole["added_tokens"][0], "content": "<|new|>", "id": VOCABULARY + 10})
+        file.write_text(json.dumps(whole))
+        _, message = self.done("export", "--quiet", checkpoint=folder, scheme="f32", out=self.scratch / "out")
+        self.assertRegex(message, r"\A[^\n]*tokenizer.json: warning: [^\n]*1280[^\n]*1290[^\n]*\n\Z")
+        self.done("generate", checkpoint=folder, prompt="a", max_new=1)
+        self.refused(["token id 1290"], "generate", checkpoint=folder, prompt="a<|new|>", max_new=1)
+
+    def test_files_that_cannot_be_read(self):
+        for name in "tokenizer.json", "tokenizer_config.json", "generation_config.json", "merges.txt":
+            for target in "gone", name:
+                with self.subTest(name=name, target=target):
+                    folder = self.copy()
+                    (folder / name).unlink()
+                    (folder / name).symlink_to(target)
+                    self.refuse(folder, folder / name, "cannot open")
+
+    def test_bytes_after_the_end(self):
+        for name in "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json":
+            with self.subTest(name=name):
+                folder = self.copy()
+                with open(folder / name, "ab") as file:
+                    file.write(b"\0garbage{{{")
+                self.refuse(folder, folder / name, "invalid JSON", r"\x00")
+
+    def test_regular_expression(self):
+        folder = self.copy()
+        file = folder / "tokenizer.json"
+        whole = json.loads(file.read_text())
+        for expression in "(?i:" + r"\p{L}|" * 30_000 + "x)", r"(.*)\1b":
+            whole["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = expression
+            file.write_text(json.dumps(whole))
+            began = time.monotonic()
+            self.refused([file, "expected a regular expression"], "tokens", checkpoint=folder, text="a" * 20_000)
+            self.assertLess(time.monotonic() - began, 5)
 
     def test_no_json(self):
         for text in "", "[]", "{", '{"model_type": "qwen3",}', "\x00":
@@ -615,7 +698,7 @@ class Texts(Case):
 
     def test_broken_line(self):
         good = '{"text": "The capital of France is Paris."}\n'
-        for line in '{"text": "a', "[1]", "text", '{"text": 5}', '{"answer": "a"}', '{"text": "a", "ids": [1]}', "":
+        for line in '{"text": "a', "[1]", "text", '{"text": 5}', '{"answer": "a"}', '{"text": "a", "ids": [1]}', "\0", "\ufeff":
             with self.subTest(line=line):
                 self.refuse_rows(good + line + "\n" + good, "rows.jsonl:2")
 
@@ -648,8 +731,18 @@ class Texts(Case):
         for decode in 9, 2**63 - 1:
             self.refused([POSITIONS], "run", checkpoint=TINY, ids=ids, decode=decode, dump=dump)
         self.refused([POSITIONS], "run", checkpoint=TINY, ids=ids + ",5" * 9, dump=dump)
-        self.refused([POSITIONS], "generate", checkpoint=TINY, prompt="hot " * POSITIONS)
+        self.refused(["--prompt: expected at most 1024 tokens (max_position_embeddings), found "], "generate",
+                     checkpoint=TINY, prompt="hot " * POSITIONS)
         self.refused(["--prompt"], "generate", checkpoint=TINY, prompt="")
+
+    def test_text_that_fills_the_positions(self):
+        prompt = "<|im_start|>" * (POSITIONS - 2)
+        for options in {}, {"quiet": None}:
+            _, message = self.done("generate", checkpoint=TINY, prompt=prompt, max_new=64, temperature=5, seed=3, **options)
+            if "quiet" in options:
+                self.assertEqual(message, "")
+            else:
+                self.assertRegex(message, r"\Astopped after \d new tokens: [^\n]*1024 positions[^\n]*\n\Z")
 
 
 class Disk(Case):
@@ -741,6 +834,146 @@ class Disk(Case):
                 result = self.call(command, checkpoint=TINY, stdout=full, **options)
                 self.assertEqual(result.returncode, 1)
                 self.assertRegex(result.stderr, r"\Astandard output: [^\n]+\n\Z")
+
+
+class Faults(Case):
+    """Surroundings that fail: closed streams, limits, a reader that goes away, a checkpoint that changes."""
+
+    def files(self, folder):
+        return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.exists() else {}
+
+    def test_closed_streams(self):
+        # The descriptors of closed streams must not become those of files.
+        expected, dump = self.scratch / "expected", self.scratch / "dump.safetensors"
+        self.done("export", checkpoint=TINY, scheme="w8a16", calibration=self.rows(2), out=expected)
+        self.done("run", "--quiet", checkpoint=TINY, scheme="w8a16", calibration=self.rows(2), ids="5,17,3", dump=dump)
+        whole_dump = dump.read_bytes()
+        for closed in [2], [0, 2], [0, 1, 2]:
+            def close():
+                for descriptor in closed:
+                    os.close(descriptor)
+
+            with self.subTest(closed=closed):
+                out = self.scratch / "out"
+                result = self.call("export", checkpoint=TINY, scheme="w8a16", calibration=self.rows(2), out=out,
+                                   preexec_fn=close)
+                self.assertEqual(result.returncode, 0)
+                self.assertEqual(self.files(out), self.files(expected))
+                result = self.call("run", checkpoint=TINY, scheme="w8a16", calibration=self.rows(2), ids="5,17,3",
+                                   dump=dump, preexec_fn=close)
+                self.assertEqual((result.returncode, dump.read_bytes()), (0, whole_dump))
+                shutil.rmtree(out)
+
+    def test_few_threads(self):
+        # Stacks of 1024 threads do not fit into the address space.
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
+
+        output, _ = self.done("generate", checkpoint=TINY, prompt="2 + 2 =", max_new=2, threads=1024, preexec_fn=limit)
+        self.assertEqual(output, " 4\n")
+
+    def test_little_memory(self):
+        codes = set()
+        for mebibytes in range(24, 400, 16):
+            def limit():
+                resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+            out = self.scratch / "out"
+            result = self.call("export", "--quiet", checkpoint=TINY, scheme="f32", out=out, threads=2, preexec_fn=limit)
+            with self.subTest(mebibytes=mebibytes, stderr=result.stderr):
+                self.assertIn(result.returncode, (0, 1, 127))  # 127: the program could not be loaded
+                codes.add(result.returncode)
+                if result.returncode == 1:
+                    self.assertRegex(result.stderr, r"\A[^\n]+\n\Z")
+                    self.assertEqual(self.files(out), {})
+            shutil.rmtree(out, ignore_errors=True)
+        self.assertIn(0, codes)
+        self.assertIn(1, codes)
+
+    def test_limit_on_the_size_of_files(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        out = self.scratch / "out"
+        self.refused([out, "cannot write: File too large"], "export", "--quiet", checkpoint=TINY, scheme="f32", out=out,
+                     preexec_fn=limit)
+
+    def test_reader_that_goes_away(self):
+        out = self.scratch / "out"
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as gone:
+            result = subprocess.run([EXPORTER, "export", "--checkpoint", TINY, "--scheme", "f32", "--out", out],
+                                    stdout=gone, stderr=gone, timeout=300)
+            self.assertEqual(result.returncode, 1)
+            self.assertEqual([name for name in self.files(out) if name.endswith(".tmp")], [])
+            result = self.call("generate", checkpoint=TINY, prompt="2 + 2 =", stdout=gone)
+            self.assertEqual((result.returncode, result.stderr), (1, "standard output: cannot write\n"))
+
+    def test_checkpoint_that_changes(self):
+        # After calibration has begun, and before the files get their names.
+        rows = self.scratch / "rows.jsonl"
+        rows.write_bytes((TEXT / "calib.jsonl").read_bytes() * 4)
+        for change in "overwritten", "cut":
+            with self.subTest(change=change):
+                folder, out = self.copy(), self.scratch / change
+                process = subprocess.Popen([EXPORTER, "export", "--checkpoint", folder, "--scheme", "w8a16",
+                                            "--calibration", rows, "--out", out], stdout=subprocess.DEVNULL,
+                                           stderr=subprocess.PIPE, encoding="utf-8")
+                self.assertIn("calibrating", process.stderr.readline())
+                weights = folder / "model.safetensors"
+                if change == "cut":
+                    os.truncate(weights, 4096)
+                else:
+                    weights.write_bytes((OUTLIER / "model.safetensors").read_bytes())
+                message = process.communicate(timeout=300)[1]
+                self.assertEqual(process.returncode, 1)
+                self.assertIn("expected", message.splitlines()[-1])
+                self.assertIn("change", message.splitlines()[-1])
+                self.assertEqual([name for name in self.files(out) if not name.endswith(".tmp")], [])
+
+    def test_outputs_over_files_that_are_used(self):
+        out, few = self.scratch / "out", self.rows(2)
+        link = self.scratch / "link"
+        link.symlink_to("out")
+        out.mkdir()
+        dump, folder = self.scratch / "dump", self.copy()
+        export = ["export", "--checkpoint", folder, "--scheme", "w8a16", "--calibration", few, "--out", out]
+        for arguments, words in [
+            ([*export, "--json", out / "model.data"], "--json"),
+            ([*export, "--json", link / "tokenizer.json"], "--json"),
+            ([*export, "--json", out / "x" / ".." / "prefill.onnx", "--dry-run"], "--json"),
+            ([*export, "--json", few], "--json"),
+            ([*export, "--eval", few, "--scatter-svg", out / "decode.onnx"], "--scatter-svg"),
+            ([*export, "--eval", few, "--scatter-svg", dump, "--json", dump], "--json"),
+            (["run", "--checkpoint", folder, "--ids", "5", "--dump", folder / "model.safetensors"], "--dump"),
+            (["run", "--checkpoint", folder, "--ids", "5", "--dump", folder / "config.json"], "--dump"),
+            (["evaluate", "--checkpoint", folder, "--scheme", "f32", "--eval", few, "--json", few], "--json"),
+            (["export", "--checkpoint", folder, "--scheme", "f32", "--out", ""], "--out"),
+            (["export", "--checkpoint", "", "--scheme", "f32", "--out", out], "--checkpoint"),
+            (["run", "--checkpoint", folder, "--ids", "5", "--dump", ""], "--dump"),
+        ]:
+            with self.subTest(arguments=arguments):
+                before = snapshot(self.scratch)
+                result = self.call(*arguments)
+                self.assertEqual((result.returncode, result.stdout), (2, ""))
+                self.assertTrue(result.stderr.startswith(words), result.stderr)
+                self.assertEqual(snapshot(self.scratch), before)
+
+    def test_mount_point_in_the_way(self):
+        # The last file that is put in place cannot be replaced: the others are as they were.
+        out = self.scratch / "out"
+        self.done("export", "--quiet", checkpoint=OUTLIER, scheme="f32", out=out)
+        before = self.files(out)
+        for name in sorted(before):
+            if subprocess.run(["mount", "--bind", out / name, out / name], stderr=subprocess.DEVNULL).returncode:
+                self.skipTest("needs to mount a file")
+            try:
+                self.refused([out / name, "cannot replace"], "export", "--quiet", checkpoint=TINY, scheme="f32", out=out)
+            finally:
+                subprocess.run(["umount", out / name], check=True)
+            self.assertEqual(self.files(out), before)
 
 
 class Interrupt(Case):

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,11 +21,18 @@ namespace qwq {
 /// results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
-  /// `threads` = 0: as many as the machine runs at the same time.
+  /// `threads` = 0: as many as the machine runs at the same time. Where the system does not grant as many, the pool works
+  /// with those that it got: see `threads()`.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
-    parts_ = std::make_unique<part[]>(threads == 0 ? 1 : threads);
-    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    if (threads == 0) threads = 1;
+    parts_ = std::make_unique<part[]>(threads);
+    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
+    try {
+      for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {  // a limit on processes or on address space
+    } catch (const std::bad_alloc&) {
+    }
   }
   ~thread_pool() override {
     stop_.store(true, std::memory_order_relaxed);

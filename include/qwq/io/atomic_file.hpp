@@ -15,6 +15,7 @@
 #include <system_error>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -52,20 +53,16 @@ class atomic_file final : public output_file {
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
       throw error(name() + ": expected a regular file or nothing, found something else");
     remove_left_behind();
-    for (int attempt = 0; fd_ < 0; ++attempt) {
-      temporary_ = target_;
-      temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt) + std::string(suffix);
-      fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
-      if (fd_ >= 0 && !lock()) ::close(std::exchange(fd_, -1));
-    }
+    for (int attempt = 0; fd_ < 0; ++attempt) create(attempt);
   }
   ~atomic_file() override { discard(); }
 
   /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
   void sync() {
+    if (synced_) return;
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name(), "flush to disk", errno);
+    synced_ = true;
   }
   std::optional<mapped_file> whole() override {
     sync();
@@ -82,32 +79,65 @@ class atomic_file final : public output_file {
   static constexpr std::size_t capacity = std::size_t{1} << 20;
   static constexpr std::string_view suffix = ".tmp";
 
-  /// Marks the temporary file as one that is being written: the mark goes with the process. False when another process
-  /// took the file for one left behind in the moment before.
-  bool lock() const {
+  /// Creates the temporary file number `attempt`. Leaves `fd_` negative if another process has taken its name.
+  void create(int attempt) {
+    constexpr int most_attempts = 1000;
+    if (attempt == most_attempts) throw detail::io_error(name(), "create", EEXIST);
+    temporary_ = target_;
+    temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt) + std::string(suffix);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
+    if (fd_ < 0) return;
+    // Where standard streams are closed, what is meant for them must not go into the file.
+    if (fd_ <= STDERR_FILENO) {
+      const int above = ::fcntl(fd_, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+      const int code = errno;
+      if (above < 0) discard();
+      if (above < 0) throw detail::io_error(name(), "create", code);
+      ::close(std::exchange(fd_, above));
+    }
+    bool taken = false;
+    if (const int code = lock(taken); code != 0) {
+      discard();
+      throw detail::io_error(name(), "create", code);
+    }
+    if (taken) discard();
+  }
+
+  /// Marks the temporary file as one that is being written: the mark ends with the process. Sets `taken` if another
+  /// process took the file for one left behind in the moment before. Returns an errno value, or 0.
+  int lock(bool& taken) const {
+    taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (taken) return 0;
     struct stat info{};
-    return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd_, &info) == 0 && info.st_nlink > 0;
+    if (::fstat(fd_, &info) != 0) return errno;
+    taken = info.st_nlink == 0;
+    return 0;  // a file system without locks never finds files left behind, and needs no mark
   }
 
   /// Removes temporary files of this target that no process is writing.
   void remove_left_behind() const {
     const std::string start = target_.filename().string() + '.';
     const auto folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    std::error_code ignored;
-    for (auto at = std::filesystem::directory_iterator(folder, ignored); at != std::filesystem::directory_iterator();
-         at.increment(ignored)) {
-      const std::string file = at->path().filename().string();
+    struct close_folder {
+      void operator()(DIR* at) const { ::closedir(at); }
+    };
+    const std::unique_ptr<DIR, close_folder> entries(::opendir(folder.c_str()));
+    if (entries == nullptr) return;
+    while (const dirent* const entry = ::readdir(entries.get())) {
+      const std::string_view file = entry->d_name;
       if (!file.starts_with(start) || !file.ends_with(suffix) || file.size() < start.size() + suffix.size() ||
           file.find_first_not_of("0123456789.", start.size()) != file.size() - suffix.size() + 1)
         continue;
-      const int fd = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      const int fd = ::openat(::dirfd(entries.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
       if (fd < 0) continue;
-      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
+      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlinkat(::dirfd(entries.get()), entry->d_name, 0);
       ::close(fd);
     }
   }
 
   void put(std::span<const std::byte> bytes) override {
+    synced_ = false;
     if (bytes.size() > capacity - filled_) flush();
     if (bytes.size() >= capacity) return append(bytes);
     if (!bytes.empty()) std::memcpy(buffer_.get() + filled_, bytes.data(), bytes.size());
@@ -147,6 +177,7 @@ class atomic_file final : public output_file {
   std::unique_ptr<std::byte[]> buffer_ = std::make_unique<std::byte[]>(capacity);
   std::size_t filled_ = 0;
   std::uint64_t appended_ = 0, started_ = 0;
+  bool synced_ = false;
 };
 
 /// Writes `text` as the whole of `target`, complete or not at all.

@@ -8,16 +8,17 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "qwq/core/error.hpp"
 #include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/presence.hpp"
 #include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
 
@@ -27,17 +28,17 @@ namespace qwq {
 class checkpoint {
  public:
   /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. With an
-  /// index, a tensor is where the weight_map says; tensors that it does not name are not part of the checkpoint.
-  /// Throws `error` when neither is there, or a file or the index is not sound.
+  /// index, the checkpoint has every tensor of every shard, as the reference implementation reads them; of several with
+  /// one name it is the one in the shard that the weight_map says, or else the last. What the weight_map names and no
+  /// shard has matters when it is asked for. Throws `error` when neither file is there, or a file or the index is not
+  /// sound.
   static checkpoint open(const std::filesystem::path& folder) {
     checkpoint result(folder.string());
     const auto single = folder / "model.safetensors";
     const auto index = folder / "model.safetensors.index.json";
-    std::error_code ignored;
-    if (std::filesystem::exists(single, ignored)) {
-      const auto& file = result.files_.emplace_back(single);
-      for (const auto& tensor : file.tensors()) result.tensors_.emplace(tensor.name, &tensor);
-    } else if (std::filesystem::exists(index, ignored)) {
+    if (detail::is_present(single)) {
+      result.add(result.files_.emplace_back(single), {}, {});
+    } else if (detail::is_present(index)) {
       result.open_shards(folder, index);
     } else {
       throw error(result.folder_ + ": expected model.safetensors or model.safetensors.index.json, found neither");
@@ -48,15 +49,18 @@ class checkpoint {
   /// The folder that it was opened from.
   const std::string& folder() const { return folder_; }
 
-  /// The tensor, or null.
+  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
   const tensor_info* find(std::string_view name) const {
     const auto at = tensors_.find(name);
-    return at == tensors_.end() ? nullptr : at->second;
+    if (at == tensors_.end()) return nullptr;
+    if (at->second.unread != nullptr) detail::refuse_unread(*at->second.unread);
+    return at->second.tensor;
   }
-  /// The tensor; throws `error` naming it and the folder when it is missing.
+  /// The tensor; throws `error` naming it and the folder, or the shard that should have it, when it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
-    throw error(folder_ + ": tensor " + detail::quote(name) + ": missing");
+    const auto at = missing_.find(name);
+    throw error((at == missing_.end() ? folder_ : at->second) + ": tensor " + detail::quote(name) + ": missing");
   }
   /// The tensor; throws `error` when it is missing or has another shape.
   const tensor_info& at(std::string_view name, std::span<const std::int64_t> shape) const {
@@ -66,11 +70,22 @@ class checkpoint {
                   detail::to_string(shape) + ", found " + detail::to_string(tensor.shape));
     return tensor;
   }
-  /// Every name, sorted.
+  /// Every name, sorted, also of tensors whose dtype is not read.
   std::vector<std::string_view> names() const {
     std::vector<std::string_view> result;
-    for (const auto& [name, tensor] : tensors_) result.push_back(name);
+    for (const auto& [name, at] : tensors_) result.push_back(name);
     return result;
+  }
+
+  /// The safetensors files.
+  std::vector<std::string> files() const {
+    std::vector<std::string> result;
+    for (const auto& file : files_) result.push_back(file.name());
+    return result;
+  }
+  /// Throws `error` when one of the files was written to after it was opened.
+  void check_unchanged() const {
+    for (const auto& file : files_) file.file().check_unchanged();
   }
 
   /// Hint: `bytes` of a tensor are about to be read from front to back.
@@ -89,10 +104,30 @@ class checkpoint {
  private:
   explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}
 
+  /// One of the two is null.
+  struct place {
+    const tensor_info* tensor = nullptr;
+    const unread_tensor* unread = nullptr;
+  };
+  using weight_map = std::map<std::string, std::string, std::less<>>;
+
+  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones unless they are where `places` says.
+  void add(const safetensors_file& file, const std::string& name, const weight_map& places) {
+    const auto put = [&](const std::string& tensor, place value) {
+      const auto [at, added] = tensors_.try_emplace(tensor, value);
+      if (added) return;
+      const auto expected = places.find(tensor);
+      if (expected == places.end() || expected->second == name) at->second = value;
+    };
+    for (const auto& tensor : file.tensors()) put(tensor.name, {.tensor = &tensor});
+    for (const auto& tensor : file.unread()) put(tensor.name, {.unread = &tensor});
+  }
+
   void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
     const mapped_file text(index);
     const std::string where = index.string();
-    std::map<std::string, std::vector<std::string>> shards;  // file name: its tensors
+    std::set<std::string> shards;
+    weight_map places;
     const auto refuse = [&](const std::string& field, const char* expected, const std::string& found) {
       throw error(where + ": " + field + "expected " + expected + ", found " + found);
     };
@@ -101,11 +136,13 @@ class checkpoint {
       if (reader.peek() != '{') refuse("weight_map: ", "an object", reader.found());
       reader.object([&](const std::string& name) {
         const bool is_text = reader.peek() == '"';
-        const std::string file = is_text ? reader.string() : reader.found();
+        std::string file = is_text ? reader.string() : reader.found();
+        if (file.starts_with("./")) file.erase(0, 2);
         if (!is_text || !plain_file_name(file))
           refuse("weight_map." + detail::printable(name) + ": ", "a plain file name ending in .safetensors",
                  is_text ? detail::quote(file) : file);
-        shards[file].push_back(name);
+        shards.insert(file);
+        places.emplace(name, std::move(file));
       });
       if (shards.empty()) refuse("weight_map: ", "at least one tensor", "none");
     };
@@ -119,10 +156,9 @@ class checkpoint {
     reader.end();
     if (shards.empty()) refuse("weight_map: ", "an object", "null");
     files_.reserve(shards.size());
-    for (const auto& [file, names] : shards) {
-      const auto& shard = files_.emplace_back(folder / file);
-      for (const auto& name : names) tensors_.emplace(name, &shard.at(name));
-    }
+    for (const auto& shard : shards) add(files_.emplace_back(folder / shard), shard, places);
+    for (const auto& [name, file] : places)
+      if (!tensors_.contains(name)) missing_.emplace(name, (folder / file).string());
   }
 
   /// The index must not lead out of the folder.
@@ -132,7 +168,8 @@ class checkpoint {
 
   std::string folder_;
   std::vector<safetensors_file> files_;
-  std::map<std::string, const tensor_info*, std::less<>> tensors_;
+  std::map<std::string, place, std::less<>> tensors_;
+  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index, and the shards that lack them
 };
 
 }  // namespace qwq

@@ -16,12 +16,21 @@
 #include "qwq/io/json.hpp"
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
+#include "qwq/io/presence.hpp"
 
 namespace qwq {
 
+/// Token ids with a meaning of their own, of config.json and generation_config.json; those of the latter win.
+struct special_tokens {
+  std::optional<std::int32_t> bos_token_id, pad_token_id;
+  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
+
+  bool operator==(const special_tokens&) const = default;
+};
+
 /// The dense Qwen3 model that a checkpoint holds. `read_config` returns only what qwq can compute: `attention_bias` and
 /// `use_sliding_window` are false, `hidden_act` is "silu", RoPE is the default one.
-struct hf_config {
+struct hf_config : special_tokens {
   std::string model_type;
   std::int64_t vocab_size = 0;  ///< Rows of the embedding; may exceed the number of tokens of the tokenizer.
   std::int64_t hidden_size = 0;
@@ -29,7 +38,7 @@ struct hf_config {
   std::int64_t num_hidden_layers = 0;
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 0;  ///< Even. Not always hidden_size / num_attention_heads.
+  std::int64_t head_dim = 0;  ///< Even; 128 where the file does not say. Not always hidden_size / num_attention_heads.
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
@@ -37,8 +46,6 @@ struct hf_config {
   bool attention_bias = false;
   bool use_sliding_window = false;
   std::string hidden_act;
-  std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
   std::optional<dtype> type;  ///< f32, f16 or bf16: what the checkpoint mostly holds.
 
   bool operator==(const hf_config&) const = default;
@@ -62,21 +69,23 @@ inline double number(const json_place& at, double min, double max) {
   return at->get<double>();
 }
 
+/// A token id; none when it is absent, or negative, which older tools write for "none".
 inline std::optional<std::int32_t> token(const json_place& at, std::int64_t vocab_size) {
-  if (at->is_null()) return std::nullopt;
+  if (at->is_null() || (at->is_number_integer() && !at->is_number_unsigned())) return std::nullopt;
   return static_cast<std::int32_t>(integer(at, 0, vocab_size - 1));
 }
 
-/// A token id or a list of them; empty when absent.
+/// A token id or a list of them; may be empty.
 inline std::vector<std::int32_t> tokens(const json_place& at, std::int64_t vocab_size) {
   std::vector<std::int32_t> ids;
   if (!at->is_array()) {
     if (const auto id = token(at, vocab_size)) ids.push_back(*id);
     return ids;
   }
-  if (at->empty()) at.refuse("at least one token id");
-  for (std::size_t i = 0; i < at->size(); ++i)
-    ids.push_back(static_cast<std::int32_t>(integer(at[i], 0, vocab_size - 1)));
+  for (std::size_t i = 0; i < at->size(); ++i) {
+    if (at[i]->is_null()) at[i].refuse("a token id");
+    if (const auto id = token(at[i], vocab_size)) ids.push_back(*id);
+  }
   return ids;
 }
 
@@ -99,6 +108,13 @@ inline double rope_theta(const json_place& config) {
   return theta(top);
 }
 
+/// Takes the token ids of one file over those that are known.
+inline void read_special_tokens(special_tokens& known, const json_place& from, std::int64_t vocab_size) {
+  if (const auto id = token(from["bos_token_id"], vocab_size)) known.bos_token_id = id;
+  if (const auto id = token(from["pad_token_id"], vocab_size)) known.pad_token_id = id;
+  if (const auto ids = tokens(from["eos_token_id"], vocab_size); !ids.empty()) known.eos_token_ids = ids;
+}
+
 }  // namespace detail
 
 /// Parses the text of config.json and, where there is one, of generation_config.json, whose token ids win. `file` and
@@ -112,6 +128,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   hf_config config;
   fields["model_type"].must_be("qwen3");
   config.model_type = "qwen3";
+  if (const auto quantization = fields["quantization_config"]; !quantization->is_null())
+    quantization["quant_method"].refuse("a checkpoint in floats");
   config.vocab_size = detail::integer(fields["vocab_size"], 1, 1 << 24);
   config.hidden_size = detail::integer(fields["hidden_size"], 1, 1 << 17);
   config.intermediate_size = detail::integer(fields["intermediate_size"], 1, 1 << 20);
@@ -122,12 +140,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
     fields["num_key_value_heads"].refuse("a divisor of num_attention_heads = " +
                                          std::to_string(config.num_attention_heads));
   const auto head_dim = fields["head_dim"];
-  if (!head_dim->is_null())
-    config.head_dim = detail::integer(head_dim, 2, 1024);
-  else if (config.hidden_size % config.num_attention_heads == 0)
-    config.head_dim = config.hidden_size / config.num_attention_heads;
-  if (config.head_dim < 2 || config.head_dim > 1024 || config.head_dim % 2 != 0)  // RoPE rotates pairs
-    head_dim.refuse("an even number from 2 to 1024 (by default hidden_size / num_attention_heads)");
+  config.head_dim = head_dim->is_null() ? 128 : detail::integer(head_dim, 2, 1024);  // the reference's default
+  if (config.head_dim % 2 != 0) head_dim.refuse("an even number from 2 to 1024");    // RoPE rotates pairs
   config.max_position_embeddings = detail::integer(fields["max_position_embeddings"], 1, 1 << 24);
   config.rms_norm_eps = detail::number(fields["rms_norm_eps"], 1e-12, 1e-1);
   config.rope_theta = detail::rope_theta(fields);
@@ -150,16 +164,10 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   if (*type == "bfloat16") config.type = dtype::bf16;
   if (!config.type && !type->is_null()) type.refuse("\"float32\", \"float16\" or \"bfloat16\"");
 
-  const auto read_tokens = [&](const detail::json_place& from) {
-    if (const auto id = detail::token(from["bos_token_id"], config.vocab_size)) config.bos_token_id = id;
-    if (const auto id = detail::token(from["pad_token_id"], config.vocab_size)) config.pad_token_id = id;
-    if (const auto ids = detail::tokens(from["eos_token_id"], config.vocab_size); !ids.empty())
-      config.eos_token_ids = ids;
-  };
-  read_tokens(fields);
+  detail::read_special_tokens(config, fields, config.vocab_size);
   if (generation) {
     const detail::json parsed_generation = detail::parse_object(*generation, generation_file);
-    read_tokens(detail::json_place::root(parsed_generation, generation_file));
+    detail::read_special_tokens(config, detail::json_place::root(parsed_generation, generation_file), config.vocab_size);
   }
   return config;
 }
@@ -171,9 +179,22 @@ inline hf_config read_config(const std::filesystem::path& path) {
   const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   const auto generation_file = file.parent_path() / "generation_config.json";
   const mapped_file text(file);
-  if (!std::filesystem::exists(generation_file, ignored)) return parse_config(text.text(), file.string());
+  if (!detail::is_present(generation_file)) return parse_config(text.text(), file.string());
   const mapped_file generation(generation_file);
   return parse_config(text.text(), file.string(), generation.text(), generation_file.string());
+}
+
+/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
+inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
+  special_tokens known;
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    const auto file = folder / name;
+    if (!detail::is_present(file)) continue;
+    const mapped_file text(file);
+    const detail::json parsed = detail::parse_object(text.text(), file.string());
+    detail::read_special_tokens(known, detail::json_place::root(parsed, file.string()), vocab_size);
+  }
+  return known;
 }
 
 }  // namespace qwq

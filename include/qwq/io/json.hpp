@@ -28,6 +28,9 @@ inline std::string describe(const json& value) {
 /// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
 /// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
 inline json parse_object(std::string_view text, const std::string& where) {
+  // The parser would take a NUL for the end, and never see what follows.
+  if (const auto nul = text.find('\0'); nul != text.npos)
+    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
     if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");

@@ -54,13 +54,36 @@ inline message message_of(const json_place& at) {
   return {role.string(), at["content"].string()};
 }
 
+/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such numbers.
+/// In a field that is read, null is refused as they would be.
+inline std::string without_nan(std::string_view line) {
+  std::string out;
+  for (bool in_string = false; !line.empty();) {
+    std::size_t length = 1;
+    const auto is_word = [&](std::string_view word) {
+      if (!line.starts_with(word)) return false;
+      length = word.size();
+      return true;
+    };
+    if (in_string && line.front() == '\\') length = std::min<std::size_t>(2, line.size());
+    if (line.front() == '"') in_string = !in_string;
+    if (!in_string && (is_word("NaN") || is_word("Infinity") || is_word("-Infinity")))
+      out += "null";
+    else
+      out += line.substr(0, length);
+    line.remove_prefix(length);
+  }
+  return out;
+}
+
 inline sample parse_sample(std::string_view line, const std::string& where) {
-  const json parsed = parse_object(line, where);
+  const bool extended = line.find("NaN") != line.npos || line.find("Infinity") != line.npos;
+  const json parsed = parse_object(extended ? without_nan(line) : line, where);
   const auto row = json_place::root(parsed, where);
   sample result;
   std::size_t kinds = 0;
   const auto is = [&](const char* key, sample::kind kind) {
-    if (!parsed.contains(key)) return;
+    if (row[key]->is_null()) return;
     result.type = kind;
     ++kinds;
   };
@@ -107,18 +130,19 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 }  // namespace detail
 
 /// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
-/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys are ignored. Blank lines
-/// may follow the last row. Throws `error` naming file:line and what is wrong there, or the file when it has no row.
+/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
+/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file when
+/// it has no row.
 inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
   std::vector<sample> rows;
-  const auto last = text.find_last_not_of(" \t\r\n");
-  if (last == text.npos) throw error(file + ": expected at least one row, found none");
-  text = text.substr(0, last + 1);
   for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {
     const auto end = std::min(text.find('\n', begin), text.size());
-    rows.push_back(detail::parse_sample(text.substr(begin, end - begin), file + ':' + std::to_string(line)));
+    const std::string_view row = text.substr(begin, end - begin);
+    if (row.find_first_not_of(" \t\r") != row.npos)
+      rows.push_back(detail::parse_sample(row, file + ':' + std::to_string(line)));
     begin = end + 1;
   }
+  if (rows.empty()) throw error(file + ": expected at least one row, found none");
   return rows;
 }
 

@@ -2,6 +2,7 @@
 // A file mapped into memory, read only.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -26,12 +28,13 @@ namespace qwq {
 /// Moving keeps every address. The file must not shrink while it is mapped.
 class mapped_file {
  public:
-  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped.
-  explicit mapped_file(const std::filesystem::path& path) {
+  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else was
+  /// downloaded in its place: a git-lfs pointer or an HTML page.
+  explicit mapped_file(const std::filesystem::path& path) : path_(path) {
     const std::string file = path.string();
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
-    if (fd < 0) throw detail::io_error(file, "open", errno);
-    struct stat info{};
+    if (fd < 0) refuse_to_open(file, errno);
+    struct stat& info = state_;
     void* at = nullptr;
     int code = ::fstat(fd, &info) == 0 ? 0 : errno;
     const bool regular = S_ISREG(info.st_mode);
@@ -43,29 +46,29 @@ class mapped_file {
     ::close(fd);
     if (code != 0) throw detail::io_error(file, "map", code);
     if (!regular) throw error(file + ": expected a regular file, found something else");
-    bytes_ = {static_cast<const std::byte*>(at), at == nullptr ? 0 : size};
+    bytes_.value = {static_cast<const std::byte*>(at), at == nullptr ? 0 : size};
+    refuse_stand_in(file);
   }
 
-  /// The other one has no bytes afterwards.
-  mapped_file(mapped_file&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-  /// Unmaps what was mapped before.
-  mapped_file& operator=(mapped_file&& other) noexcept {
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~mapped_file() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-  }
-
-  std::span<const std::byte> bytes() const { return bytes_; }
-  std::size_t size() const { return bytes_.size(); }
+  std::span<const std::byte> bytes() const { return bytes_.value; }
+  std::size_t size() const { return bytes().size(); }
   /// The bytes as characters.
-  std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(bytes().data()), size()}; }
+
+  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its name
+  /// is still mapped as it was.
+  void check_unchanged() const {
+    struct stat now{};
+    if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
+    if (now.st_size != state_.st_size || now.st_mtim.tv_sec != state_.st_mtim.tv_sec ||
+        now.st_mtim.tv_nsec != state_.st_mtim.tv_nsec)
+      throw error(path_.string() + ": expected a file that does not change while it is read, found one that did");
+  }
 
   /// True when `part` lies inside the mapping.
   bool contains(std::span<const std::byte> part) const {
     const std::less_equal<const std::byte*> not_after;
-    return not_after(bytes_.data(), part.data()) && not_after(part.data() + part.size(), bytes_.data() + bytes_.size());
+    return not_after(bytes().data(), part.data()) && not_after(part.data() + part.size(), bytes().data() + size());
   }
 
   /// Hint: `part` of the mapping is about to be read from front to back.
@@ -74,6 +77,27 @@ class mapped_file {
   void release(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
 
  private:
+  /// Says why `file` could not be opened; of a link that leads nowhere also where it leads.
+  [[noreturn]] static void refuse_to_open(const std::string& file, int code) {
+    std::error_code no_link;
+    if (const auto target = std::filesystem::read_symlink(file, no_link); code == ENOENT && !no_link)
+      throw error(file + ": cannot open: it is a link to " + target.string() + ", which is not there");
+    throw detail::io_error(file, "open", code);
+  }
+
+  /// Refuses files that stand for the one that was meant.
+  void refuse_stand_in(const std::string& file) const {
+    const auto starts_with = [&](std::string_view lower_case) {
+      return std::ranges::equal(text().substr(0, lower_case.size()), lower_case, {},
+                                [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    };
+    const std::string found = ", found " + std::to_string(size()) + " bytes of ";
+    if (starts_with("version https://git-lfs"))
+      throw error(file + ": expected the file itself" + found + "a git-lfs pointer to it (run `git lfs pull`)");
+    if (starts_with("<!doctype html") || starts_with("<html"))
+      throw error(file + ": expected the file itself" + found + "an HTML page");
+  }
+
   /// Applies `advice` to every page that `part` touches. A hint that the system declines costs only speed.
   void advise(std::span<const std::byte> part, int advice) const {
     if (part.empty() || !contains(part)) return;
@@ -83,7 +107,23 @@ class mapped_file {
     ::madvise(reinterpret_cast<void*>(first), last - first, advice);
   }
 
-  std::span<const std::byte> bytes_;
+  /// What is mapped. The source of a move has no bytes afterwards.
+  struct mapping {
+    std::span<const std::byte> value{};
+    mapping() = default;
+    mapping(mapping&& other) noexcept : value(std::exchange(other.value, {})) {}
+    mapping& operator=(mapping&& other) noexcept {
+      std::swap(value, other.value);
+      return *this;
+    }
+    ~mapping() {
+      if (!value.empty()) ::munmap(const_cast<std::byte*>(value.data()), value.size());
+    }
+  };
+
+  std::filesystem::path path_;
+  struct stat state_{};
+  mapping bytes_{};
 };
 
 }  // namespace qwq

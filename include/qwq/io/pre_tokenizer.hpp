@@ -13,6 +13,7 @@
 #include <unicode/uregex.h>
 
 #include "qwq/core/error.hpp"
+#include "qwq/io/quote.hpp"
 #include "qwq/io/utf8.hpp"
 
 namespace qwq::detail {
@@ -44,6 +45,7 @@ class splitter {
   splitter() = default;
   /// `where` names the expression in errors.
   splitter(std::string_view expression, std::string where) : where_(std::move(where)) {
+    check(expression);
     const std::u16string pattern = to_utf16(expression);
     UErrorCode status = U_ZERO_ERROR;
     regex_.reset(uregex_open(pattern.data(), static_cast<std::int32_t>(pattern.size()), 0, nullptr, &status));
@@ -77,9 +79,24 @@ class splitter {
   };
   using regex_ptr = std::unique_ptr<URegularExpression, close_regex>;
 
+  /// Refuses what would take a file that is not trusted a long time: to compile, time grows with the length; to match, a
+  /// back reference compares as much as the text is long in one step, and steps are what the limit counts.
+  void check(std::string_view expression) const {
+    if (expression.size() > longest_expression)
+      throw error(where_ + ": expected a regular expression of at most " + std::to_string(longest_expression) +
+                  " bytes, found " + std::to_string(expression.size()));
+    for (std::size_t at = 0; (at = expression.find('\\', at)) != expression.npos && at + 1 < expression.size(); at += 2)
+      if (const char next = expression[at + 1]; (next >= '1' && next <= '9') || next == 'k')
+        throw error(where_ + ": expected a regular expression without back references, found " +
+                    quote(expression.substr(at, 2)));
+  }
+
+  /// In bytes. The expressions of Qwen's tokenizers have at most 150.
+  static constexpr std::size_t longest_expression = 1'000;
+
   /// The default of 8,000,000 ends at a run of 200,000 blanks.
   static constexpr std::int32_t stack_limit = 1 << 29;
-  /// In ICU's units of about a millisecond: an expression that backtracks for ever ends in an error.
+  /// In ICU's units of 10,000 steps of the matcher: an expression that backtracks for ever ends in an error.
   static constexpr std::int32_t time_limit = 1'000;
 
   regex_ptr regex_;

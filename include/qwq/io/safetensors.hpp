@@ -41,9 +41,17 @@ struct tensor_info {
   std::size_t size() const { return bytes / static_cast<std::size_t>(bits(type) / 8); }
 };
 
-/// What one safetensors file holds. `tensors` are sorted by name.
+/// A tensor of a dtype that is not read.
+struct unread_tensor {
+  std::string name;
+  std::string dtype;      ///< As the file spells it.
+  std::string_view file;  ///< For messages.
+};
+
+/// What one safetensors file holds. `tensors` and `unread` are sorted by name.
 struct safetensors_content {
   std::vector<tensor_info> tensors;
+  std::vector<unread_tensor> unread;  ///< Their bytes are in the file, but not in `tensors`.
   std::map<std::string, std::string> metadata;
 };
 
@@ -75,17 +83,34 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
   return true;
 }
 
-/// One entry of the header. `data` is the byte buffer that the offsets count from.
-inline tensor_info parse_tensor(const std::string& name, json_reader& header, std::span<const std::byte> data,
-                                std::string_view file) {
+/// The dtypes that are read, for messages.
+inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
+
+/// Throws the error of a tensor that is needed and has a dtype that is not read.
+[[noreturn]] inline void refuse_unread(const unread_tensor& tensor) {
+  throw error(std::string(tensor.file) + ": tensor " + quote(tensor.name) + ": dtype: expected " +
+              safetensors_dtype_names + ", found " + quote(tensor.dtype));
+}
+
+/// One entry of the header.
+struct safetensors_entry {
+  tensor_info tensor;
+  std::string unknown_dtype;  ///< Empty if the dtype is read.
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// Reads one entry of the header. `data`: bytes of the buffer that the offsets count from; an entry may end after them.
+inline safetensors_entry parse_tensor(const std::string& name, json_reader& header, std::uint64_t data,
+                                      std::string_view file) {
   const std::string where = std::string(file) + ": tensor " + quote(name) + ": ";
   const auto refuse = [&](const char* field, const std::string& expected, const std::string& found) {
     throw error(where + field + ": expected " + expected + ", found " + found);
   };
-  constexpr const char* types = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
+  constexpr const char* types = safetensors_dtype_names;
   if (header.peek() != '{') throw error(where + "expected an object, found " + header.found());
 
-  tensor_info tensor{.name = name, .shape = {}, .file = file};
+  safetensors_entry entry{.tensor = {.name = name, .shape = {}, .file = file}, .unknown_dtype = {}};
+  tensor_info& tensor = entry.tensor;
   bool has_type = false, has_shape = false;
   std::string_view range;  // the offsets as the file has them
   std::vector<std::optional<std::uint64_t>> offsets;
@@ -94,8 +119,12 @@ inline tensor_info parse_tensor(const std::string& name, json_reader& header, st
       if (header.peek() != '"') refuse("dtype", types, header.found());
       const std::string type = header.string();
       const auto known = std::ranges::find(safetensors_dtypes, type, &safetensors_dtype::name);
-      if (known == std::ranges::end(safetensors_dtypes)) refuse("dtype", types, quote(type));
-      tensor.type = known->type;
+      if (known != std::ranges::end(safetensors_dtypes))
+        tensor.type = known->type;
+      else if (type.empty())
+        refuse("dtype", types, quote(type));
+      else
+        entry.unknown_dtype = type;
       has_type = true;
     } else if (field == "shape") {
       if (header.peek() != '[') refuse("shape", "a list", header.found());
@@ -119,49 +148,58 @@ inline tensor_info parse_tensor(const std::string& name, json_reader& header, st
   if (!has_shape) refuse("shape", "a list", "null");
   if (range.empty()) refuse("data_offsets", "a list", "null");
 
-  if (!byte_count(tensor.type, tensor.shape, tensor.bytes))
+  const bool has_size = entry.unknown_dtype.empty();
+  if (has_size && !byte_count(tensor.type, tensor.shape, tensor.bytes))
     refuse("shape", "a size that fits 64 bits", printable(to_string(tensor.shape)));
   if (offsets.size() != 2 || !offsets[0] || !offsets[1])
     refuse("data_offsets", "[begin, end]", printable(range));
-  const std::uint64_t begin = *offsets[0], end = *offsets[1];
-  if (begin > end || end > data.size())
-    refuse("data_offsets", "begin <= end <= " + std::to_string(data.size()), printable(range));
+  const std::uint64_t begin = entry.begin = *offsets[0], end = entry.end = *offsets[1];
+  if (begin > end || end > std::uint64_t{1} << 62)
+    refuse("data_offsets", "begin <= end <= " + std::to_string(data), printable(range));
+  if (!has_size) tensor.bytes = end - begin;
   if (end - begin != tensor.bytes)
     refuse("data_offsets",
            std::to_string(tensor.bytes) + " bytes for " + std::string(qwq::name(tensor.type)) + ' ' +
                printable(to_string(tensor.shape)),
            std::to_string(end - begin));
-  tensor.data = data.data() + begin;
-  return tensor;
+  return entry;
 }
 
 }  // namespace detail
 
 /// Parses the bytes of a safetensors file; the tensors point into `bytes` and refer to `file`, its name in messages.
 /// Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must not overlap, and the byte
-/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else.
+/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a dtype
+/// that is not read is no error: see `safetensors_content::unread`.
 inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   const std::string where(file);
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length)
     throw error(where + ": expected a safetensors file (at least 8 bytes), found " + std::to_string(bytes.size()));
   std::memcpy(&length, bytes.data(), sizeof length);
+  const auto refuse_size = [&](const char* least, std::uint64_t expected) {
+    throw error(where + ": expected " + least + std::to_string(expected) + " bytes, as its header says, found " +
+                std::to_string(bytes.size()));
+  };
   const auto limit = std::min<std::uint64_t>(detail::safetensors_header_limit, bytes.size() - sizeof length);
-  if (length > limit)
+  if (length > detail::safetensors_header_limit)
     throw error(where + ": header length: expected at most " + std::to_string(limit) + " bytes, found " +
                 std::to_string(length));
+  if (length > limit) refuse_size("at least ", sizeof length + length);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
   if (!text.starts_with('{'))
     throw error(where + ": header: expected to begin with '{', found " + detail::quote(text.substr(0, 1)));
   const std::span data = bytes.subspan(sizeof length + length);
 
   safetensors_content content;
+  std::vector<detail::safetensors_entry> entries;
   detail::json_reader header(text, where + ": header");
   header.object([&](const std::string& name) {
     if (name != "__metadata__") {
-      content.tensors.push_back(detail::parse_tensor(name, header, data, file));
+      entries.push_back(detail::parse_tensor(name, header, data.size(), file));
       return;
     }
+    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, is absent
     if (header.peek() != '{') throw error(where + ": __metadata__: expected an object, found " + header.found());
     header.object([&](const std::string& key) {
       if (header.peek() != '"')
@@ -170,22 +208,28 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
     });
   });
   header.end();
-  std::ranges::sort(content.tensors, {}, &tensor_info::name);
-
-  std::vector<const tensor_info*> by_place;
-  for (const auto& tensor : content.tensors) by_place.push_back(&tensor);
-  std::ranges::sort(by_place, {}, [](const tensor_info* t) { return std::pair(t->data, t->bytes); });
-  const std::byte* next = data.data();
-  for (const tensor_info* tensor : by_place) {
-    if (tensor->data != next)
-      throw error(where + ": tensor " + detail::quote(tensor->name) + ": data_offsets: expected to begin at " +
-                  std::to_string(next - data.data()) + ", where the tensor before it ends, found " +
-                  std::to_string(tensor->data - data.data()) + (tensor->data < next ? " (overlap)" : " (hole)"));
-    next += tensor->bytes;
+  std::ranges::sort(entries, {}, [](const detail::safetensors_entry& e) { return std::pair(e.begin, e.end); });
+  std::uint64_t next = 0;
+  for (const auto& e : entries) {
+    if (e.begin != next)
+      throw error(where + ": tensor " + detail::quote(e.tensor.name) + ": data_offsets: expected to begin at " +
+                  std::to_string(next) + ", where the tensor before it ends, found " + std::to_string(e.begin) +
+                  (e.begin < next ? " (overlap)" : " (hole)"));
+    next = e.end;
   }
-  if (next != data.data() + data.size())
-    throw error(where + ": expected " + std::to_string(next - data.data()) + " bytes of tensor data, found " +
+  if (next > data.size()) refuse_size("", sizeof length + length + next);
+  if (next != data.size())
+    throw error(where + ": expected " + std::to_string(next) + " bytes of tensor data, found " +
                 std::to_string(data.size()));
+  for (auto& e : entries) {
+    e.tensor.data = data.data() + e.begin;
+    if (e.unknown_dtype.empty())
+      content.tensors.push_back(std::move(e.tensor));
+    else
+      content.unread.push_back({std::move(e.tensor.name), std::move(e.unknown_dtype), file});
+  }
+  std::ranges::sort(content.tensors, {}, &tensor_info::name);
+  std::ranges::sort(content.unread, {}, &unread_tensor::name);
   return content;
 }
 
@@ -202,11 +246,19 @@ class safetensors_file {
   const std::vector<tensor_info>& tensors() const { return content_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
   const mapped_file& file() const { return file_; }
+  /// The path that it was opened by.
+  const std::string& name() const { return *name_; }
 
-  /// The tensor, or null.
+  /// Tensors of dtypes that are not read, sorted by name.
+  const std::vector<unread_tensor>& unread() const { return content_.unread; }
+
+  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
   const tensor_info* find(std::string_view name) const {
     const auto at = std::ranges::lower_bound(content_.tensors, name, {}, &tensor_info::name);
-    return at != content_.tensors.end() && at->name == name ? &*at : nullptr;
+    if (at != content_.tensors.end() && at->name == name) return &*at;
+    for (const unread_tensor& tensor : content_.unread)
+      if (tensor.name == name) detail::refuse_unread(tensor);
+    return nullptr;
   }
   /// The tensor; throws `error` naming it and the file when it is missing.
   const tensor_info& at(std::string_view name) const {

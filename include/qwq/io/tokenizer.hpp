@@ -23,6 +23,7 @@
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
 #include "qwq/io/pre_tokenizer.hpp"
+#include "qwq/io/presence.hpp"
 #include "qwq/io/utf8.hpp"
 
 namespace qwq {
@@ -45,7 +46,7 @@ class tokenizer {
   static tokenizer open(const std::filesystem::path& folder) {
     const auto file = folder / "tokenizer.json";
     tokenizer result = parse(mapped_file(file).text(), file.string());
-    if (const auto config = folder / "tokenizer_config.json"; std::filesystem::exists(config)) {
+    if (const auto config = folder / "tokenizer_config.json"; detail::is_present(config)) {
       const detail::json flags = detail::parse_object(mapped_file(config).text(), config.string());
       for (const char* flag : {"add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces",
                                "split_special_tokens"})

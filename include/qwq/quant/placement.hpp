@@ -195,7 +195,7 @@ struct placer {
     for (const node& reader : from.nodes)
       for (node_id a : reader.args)
         if (a == id) look(reader);
-    return experts;
+    return count > 1 ? experts : no_node;
   }
 
   constexpr text<95> slot_name(const node& n) const {

@@ -30,6 +30,9 @@ struct exporter_arguments {
 
 namespace detail {
 
+/// A path is not empty.
+inline std::string check_path(const std::string& text) { return text.empty() ? "expected a path, found none" : ""; }
+
 /// An observer is valid when it can be made.
 inline std::string check_observer(const std::string& text) {
   try {
@@ -90,8 +93,9 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
              " export --checkpoint DIR --calibration calib.jsonl --scheme " + pairs.back().scheme + " --target " +
              pairs.back().target + " --out DIR");
 
+  const CLI::Validator path(detail::check_path, "PATH");
   const auto common = [&](CLI::App* c, bool last) {
-    c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required();
+    c->add_option("--checkpoint", a.checkpoint, "folder with config.json and safetensors")->required()->check(path);
     c->add_option("--scheme", a.scheme, "quantization scheme")->check(CLI::IsMember(schemes));
     c->add_option("--target", a.target, "target whose graph is quantized")->check(CLI::IsMember(targets));
     c->add_option("--threads", a.threads, "threads, 0 for one a core")->check(CLI::Range(0, 1024));
@@ -102,7 +106,7 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
     });
   };
   const auto quantization = [&](CLI::App* c) {
-    c->add_option("--calibration", a.calibration, "JSONL rows: question/answer, text, messages or ids");
+    c->add_option("--calibration", a.calibration, "JSONL rows: question/answer, text, messages or ids")->check(path);
     c->add_option("--observer", a.observer, "minmax, moving_average, percentile:P, entropy or mse")
         ->check(CLI::Validator(detail::check_observer, "OBSERVER"));
     c->add_flag("--per-channel", a.per_channel, "one weight scale per output channel");
@@ -112,15 +116,15 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   };
 
   const auto reports = [&](CLI::App* c) {
-    c->add_option("--json", a.json, "file for the report");
+    c->add_option("--json", a.json, "file for the report")->check(path);
     c->add_flag("--scatter", a.scatter, "plot quantized over float logits")->needs("--eval");
-    c->add_option("--scatter-svg", a.scatter_svg, "SVG file for that plot")->needs("--eval");
+    c->add_option("--scatter-svg", a.scatter_svg, "SVG file for that plot")->needs("--eval")->check(path);
   };
 
   CLI::App* e = app.add_subcommand("export", "calibrate and write the target's files");
   common(e, true);
   quantization(e);
-  e->add_option("--out", a.out, "folder for the files")->required();
+  e->add_option("--out", a.out, "folder for the files")->required()->check(path);
   e->add_flag("--dry-run", a.dry_run,
               "say which files would be written, with their bytes, and what memory that takes; reads no weights and "
               "needs no --calibration");
@@ -129,13 +133,13 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
               "what the checkpoint, quantized a second time, says it must be");
   e->add_option("--accuracy-level", a.accuracy_level, "of MatMulNBits: 0 for float activations, 4 for int8")
       ->check(CLI::IsMember({0, 1, 4}));
-  e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on");
+  e->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->check(path);
   reports(e);
 
   CLI::App* v = app.add_subcommand("evaluate", "calibrate and compare with the float model");
   common(v, true);
   quantization(v);
-  v->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->required();
+  v->add_option("--eval", a.eval, "JSONL rows to report the fidelity on")->required()->check(path);
   reports(v);
 
   CLI::App* r = app.add_subcommand("run", "compute logits, hidden states and the KV cache for token ids");
@@ -143,7 +147,7 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   quantization(r);
   r->add_option("--ids", a.ids, "comma-separated token ids")->required();
   r->add_option("--decode", a.decode, "greedy tokens after the prompt")->check(CLI::NonNegativeNumber);
-  r->add_option("--dump", a.dump, "safetensors file for the results")->required();
+  r->add_option("--dump", a.dump, "safetensors file for the results")->required()->check(path);
 
   CLI::App* g = app.add_subcommand("generate", "continue a prompt");
   common(g, false);
@@ -156,7 +160,7 @@ inline std::optional<int> parse_arguments(int argc, char** argv, const std::vect
   g->add_option("--seed", a.sample.seed, "seed of the sampler");
 
   CLI::App* t = app.add_subcommand("tokens", "show the token ids of a text, or the text of token ids");
-  t->add_option("--checkpoint", a.checkpoint, "folder with tokenizer.json")->required();
+  t->add_option("--checkpoint", a.checkpoint, "folder with tokenizer.json")->required()->check(path);
   CLI::Option* text = t->add_option("--text", a.text, "text to encode");
   t->add_option("--ids", a.ids, "comma-separated token ids to decode")->excludes(text);
   t->require_option(2);

@@ -2,14 +2,19 @@
 // An exporter: the program that qwq_add_exporter() builds for one model config.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <boost/hana/accessors.hpp>
@@ -18,6 +23,8 @@
 
 #include "qwq/io/atomic_file.hpp"
 #include "qwq/io/hf_config.hpp"
+#include "qwq/io/io_error.hpp"
+#include "qwq/io/presence.hpp"
 #include "qwq/io/safetensors_writer.hpp"
 #include "qwq/io/stream_decoder.hpp"
 #include "qwq/model/qwen3_config.hpp"
@@ -30,10 +37,32 @@
 #include "qwq/tool/ids.hpp"
 #include "qwq/tool/interruption.hpp"
 #include "qwq/tool/part.hpp"
+#include "qwq/tool/usage_error.hpp"
 
 namespace qwq {
 
 namespace detail {
+
+/// The message when standard output takes no more.
+inline constexpr const char* no_standard_output = "standard output: cannot write";
+
+/// Config values are equal if the model computes the same with both: it computes in f32.
+template <class T>
+bool same_value(T a, T b) {
+  return a == b;
+}
+inline bool same_value(double a, double b) { return static_cast<float>(a) == static_cast<float>(b); }
+
+/// A config value in as many digits as tell it from every other one.
+template <class T>
+std::string value_text(T value) {
+  return std::to_string(value);
+}
+inline std::string value_text(bool value) { return value ? "true" : "false"; }
+inline std::string value_text(double value) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+}
 
 /// Refuses a checkpoint whose config differs from the compiled one, and names the field.
 inline void check_config(const qwen3_config& built, const hf_config& found, const std::string& file) {
@@ -43,11 +72,9 @@ inline void check_config(const qwen3_config& built, const hf_config& found, cons
       found.rms_norm_eps,        found.rope_theta,          found.tie_word_embeddings};
   boost::hana::for_each(boost::hana::accessors<qwen3_config>(), [&](auto field) {
     const auto get = boost::hana::second(field);
-    if (get(built) == get(in_file)) return;
-    std::ostringstream text;
-    text << file << ": " << boost::hana::to<const char*>(boost::hana::first(field)) << ": this exporter was built for "
-         << get(built) << ", found " << get(in_file);
-    throw error(text.str());
+    if (same_value(get(built), get(in_file))) return;
+    throw error(file + ": " + boost::hana::to<const char*>(boost::hana::first(field)) +
+                ": this exporter was built for " + value_text(get(built)) + ", found " + value_text(get(in_file)));
   });
 }
 
@@ -63,11 +90,17 @@ class exporter {
         config_(read_config(folder_ / "config.json")),
         weights_((check_config(model.config, config_, (folder_ / "config.json").string()), checkpoint::open(folder_))),
         threads_(a.threads) {
-    if (std::filesystem::exists(folder_ / "tokenizer.json")) tokenizer_ = tokenizer::open(folder_);
+    if (!is_present(folder_ / "tokenizer.json")) return;
+    tokenizer_ = tokenizer::open(folder_);
+    if (a_.command == "export" && tokenizer_->vocab_size() > model_.vocab_size)
+      std::cerr << one_line((folder_ / "tokenizer.json").string()) << ": warning: expected token ids below vocab_size "
+                << model_.vocab_size << ", found ids up to " << tokenizer_->vocab_size() - 1
+                << "; the model has no embedding for them\n";
   }
 
   void run_command() {
     const auto start = std::chrono::steady_clock::now();
+    check_outputs();
     if (a_.command == "generate") return generate_text();
     if (a_.command == "run") return dump();
     fidelity_report report;
@@ -117,10 +150,13 @@ class exporter {
   }
 
   /// What an export would write: the same walk, in which bytes are only counted.
-  std::vector<written_file> planned_files() {
-    std::optional<calibration_result> any;
-    if (part_.uncalibrated != nullptr) any = part_.uncalibrated();
-    return emit(any ? &*any : nullptr, {file_use::count});
+  const std::vector<written_file>& planned_files() {
+    if (planned_.empty()) {
+      std::optional<calibration_result> any;
+      if (part_.uncalibrated != nullptr) any = part_.uncalibrated();
+      planned_ = emit(any ? &*any : nullptr, {file_use::count});
+    }
+    return planned_;
   }
 
   static std::uint64_t total(const std::vector<written_file>& files) {
@@ -129,17 +165,55 @@ class exporter {
     return bytes;
   }
 
+  /// Refuses to replace a file that is read, or that the export writes, by one with another purpose.
+  void check_outputs() {
+    const std::pair<const char*, const std::string&> outputs[] = {
+        {"--json", a_.json}, {"--scatter-svg", a_.scatter_svg}, {"--dump", a_.dump}};
+    std::vector<std::string> inputs = weights_.files();
+    for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                             "model.safetensors.index.json"})
+      inputs.push_back((folder_ / name).string());
+    for (const std::string& file : {a_.calibration, a_.eval})
+      if (!file.empty()) inputs.push_back(file);
+    std::error_code ignored;
+    const auto same = [&](const std::filesystem::path& a, const std::filesystem::path& b) {
+      return std::filesystem::equivalent(a, b, ignored) ||
+             std::filesystem::weakly_canonical(std::filesystem::absolute(a, ignored), ignored) ==
+                 std::filesystem::weakly_canonical(std::filesystem::absolute(b, ignored), ignored);
+    };
+    const auto refuse = [](const char* option, const std::string& file, const char* use) {
+      throw usage_error(std::string(option) + ": expected a file of its own, found " + file + ", which " + use);
+    };
+    for (const auto& [option, file] : outputs) {
+      if (file.empty()) continue;
+      for (const std::string& input : inputs)
+        if (same(file, input)) refuse(option, file, "is read");
+      for (const auto& [other, file_of_other] : outputs)
+        if (option != other && !file_of_other.empty() && same(file, file_of_other))
+          refuse(option, file, (std::string("is that of ") + other).c_str());
+    }
+    if (a_.command != "export") return;
+    for (const written_file& f : planned_files()) {
+      const auto written = std::filesystem::path(a_.out) / f.name;
+      for (const auto& [option, file] : outputs)
+        if (!file.empty() && same(file, written)) refuse(option, file, "the export writes");
+      for (const std::string& input : {a_.calibration, a_.eval})
+        if (!input.empty() && same(input, written)) refuse("--out", written.string(), "is read");
+    }
+  }
+
   /// Notices before the work what cannot be written, or for what there is no room. Leaves nothing behind.
   void try_to_write() {
     const interruption guard;
     for (const std::string& file : {a_.json, a_.scatter_svg})
       if (!file.empty() && !in_out(file)) atomic_file{file};
     if (a_.command == "export") {
-      const std::vector<written_file> files = planned_files();
+      const std::vector<written_file>& files = planned_files();
       file_set set(a_.out);
       for (const written_file& f : files) set.add(f.name);
-      const std::uint64_t needed = total(files), free = std::filesystem::space(a_.out).available;
-      if (needed > free)
+      std::error_code unknown;
+      const std::uint64_t needed = total(files), free = std::filesystem::space(a_.out, unknown).available;
+      if (!unknown && needed > free)
         throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
                     std::to_string(free));
     }
@@ -153,6 +227,7 @@ class exporter {
       progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
       const auto watcher = [&](std::uint64_t count) {
         interruption::check(if_ended);
+        if (count == 0) weights_.check_unchanged();  // as before the files get their names
         bar.tick(count);
       };
       return emit(tuned(), {use, watcher}, notes);
@@ -225,11 +300,20 @@ class exporter {
     compare(report, *reference, *quantized, eval, new_tokens, config_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
-  /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach.
-  std::unique_ptr<any_session> open_for(std::size_t prompt, std::int64_t more) {
+  /// What limits the tokens of a text, in words.
+  const char* limit_name() const {
+    return part_.longest == model_.max_position_embeddings ? "max_position_embeddings" : "the target's static length";
+  }
+
+  /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach. Refuses a
+  /// prompt that is too long; `option` names it.
+  std::unique_ptr<any_session> open_for(const char* option, std::size_t prompt, std::int64_t more) {
     const std::int64_t most = part_.longest;
+    if (prompt > static_cast<std::size_t>(most))
+      throw error(std::string(option) + ": expected at most " + std::to_string(most) + " tokens (" + limit_name() +
+                  "), found " + std::to_string(prompt));
     tune();
-    return open(std::min(most, std::min(most, static_cast<std::int64_t>(prompt)) + std::min(most, more)));
+    return open(std::min(most, static_cast<std::int64_t>(prompt) + std::min(most, more)));
   }
 
   void generate_text() {
@@ -238,19 +322,26 @@ class exporter {
     if (a_.chat) prompt = apply_chat_template(std::vector<message>{{"user", prompt}}, true, false);
     const auto ids = tokenizer_->encode(prompt);
     if (ids.empty()) throw error("--prompt: expected a text, found none");
-    const auto s = open_for(ids.size(), a_.max_new);
+    const auto s = open_for("--prompt", ids.size(), a_.max_new);
     sampler choose(a_.sample, static_cast<std::size_t>(model_.vocab_size));
     stream_decoder text(*tokenizer_, true);
     const auto show = [](std::string_view piece) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
+      if (std::fwrite(piece.data(), 1, piece.size(), stdout) != piece.size() || std::fflush(stdout) != 0)
+        throw error(no_standard_output);
     };
+    std::int64_t said = 0;
+    bool ended = false;
     generate(*s, s->prefill(ids), a_.max_new, choose, config_.eos_token_ids, [&](std::int32_t id) {
+      ++said;
+      ended = std::ranges::find(config_.eos_token_ids, id) != config_.eos_token_ids.end();
       show(text.push(id));
       return true;
     });
     show(text.finish());
     show("\n");
+    if (!ended && said < a_.max_new && !a_.quiet)
+      std::cerr << "stopped after " << said << " new tokens: the text has all of the " << part_.longest << " positions ("
+                << limit_name() << ")\n";
   }
 
   /// Hidden states of every chunk, one after the other.
@@ -288,9 +379,12 @@ class exporter {
     const auto ids = parse_ids(a_.ids);
     const auto rows = static_cast<std::int64_t>(ids.size());
     const std::int64_t vocab = model_.vocab_size;
+    if (a_.decode > std::max(part_.longest - rows, std::int64_t{0}))
+      throw error("--ids and --decode: expected at most " + std::to_string(part_.longest) + " tokens in all (" +
+                  limit_name() + "), found " + std::to_string(rows) + " and " + std::to_string(a_.decode));
     safetensors_writer file(a_.dump);  // before the work
     std::vector<named_tensor> out;
-    const auto s = open_for(ids.size(), a_.decode);
+    const auto s = open_for("--ids", ids.size(), a_.decode);
     hidden_recorder hidden(model_.num_hidden_layers);
     s->listen(&hidden);
     std::vector<float> logits;
@@ -331,6 +425,7 @@ class exporter {
   std::optional<tokenizer> tokenizer_;
   thread_pool threads_;
   std::optional<calibration_result> tuned_;
+  std::vector<written_file> planned_;  // of an export
 };
 
 }  // namespace detail

@@ -6,24 +6,29 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <new>
 #include <span>
-#include <string_view>
+#include <string>
+#include <vector>
 
 #include "qwq/io/tokenizer.hpp"
 #include "qwq/tool/arguments.hpp"
 #include "qwq/tool/exporter.hpp"
 #include "qwq/tool/ids.hpp"
 #include "qwq/tool/interruption.hpp"
+#include "qwq/tool/process.hpp"
+#include "qwq/tool/usage_error.hpp"
 
 namespace qwq {
 
 /// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage. The first part is the default.
 inline int exporter_main(const exporter_model& model, int argc, char** argv, std::span<const exporter_part> parts) {
-  std::vector<scheme_and_target> pairs;
-  for (const exporter_part& p : parts) pairs.push_back({std::string(p.scheme), std::string(p.target)});
-  exporter_arguments a;
-  if (const auto status = parse_arguments(argc, argv, pairs, a)) return *status;
+  detail::prepare_process();
   try {
+    std::vector<scheme_and_target> pairs;
+    for (const exporter_part& p : parts) pairs.push_back({std::string(p.scheme), std::string(p.target)});
+    exporter_arguments a;
+    if (const auto status = parse_arguments(argc, argv, pairs, a)) return *status;
     if (a.command == "tokens") {
       const tokenizer t = tokenizer::open(a.checkpoint);
       std::cout << (a.ids.empty() ? to_text(t.encode(a.text)) : t.decode(parse_ids(a.ids))) << '\n';
@@ -31,14 +36,20 @@ inline int exporter_main(const exporter_model& model, int argc, char** argv, std
       for (const exporter_part& p : parts)
         if (p.scheme == a.scheme && p.target == a.target) detail::exporter(model, p, a).run_command();
     }
-    if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error("standard output: cannot write");
+    if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw error(detail::no_standard_output);
     return 0;
   } catch (const interrupted& problem) {
     std::cerr << problem.what() << '\n';
     std::signal(problem.signal(), SIG_DFL);  // the caller sees what ended the program
     return std::raise(problem.signal());
-  } catch (const std::exception& problem) {
+  } catch (const usage_error& problem) {
     std::cerr << problem.what() << '\n';
+    return 2;
+  } catch (const std::bad_alloc&) {
+    std::fputs("out of memory\n", stderr);
+    return 1;
+  } catch (const std::exception& problem) {
+    std::cerr << detail::one_line(problem.what()) << '\n';
     return 1;
   }
 }

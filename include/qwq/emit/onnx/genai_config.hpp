@@ -38,7 +38,7 @@ inline json pipeline_stage(const std::string& name, const std::string& file, con
 /// `max_length`: tokens that the KV cache holds. Token ids that no file names are left out; padding falls back to the
 /// end of text.
 template <class Config>
-json genai_config(const Config& c, const hf_config& tokens, const std::string& type, std::int64_t max_length) {
+json genai_config(const Config& c, const special_tokens& tokens, const std::string& type, std::int64_t max_length) {
   json model{{"type", type}};
   if (tokens.bos_token_id) model["bos_token_id"] = *tokens.bos_token_id;
   if (!tokens.eos_token_ids.empty()) model["eos_token_id"] = tokens.eos_token_ids;

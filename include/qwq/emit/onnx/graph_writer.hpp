@@ -132,11 +132,20 @@ class graph_writer {
     values_[id] = model_.result(
         n, chosen_[id].empty() ? n.name() + "_output_" + std::to_string(n.output_size()) : chosen_[id], at(id).type);
   }
+  /// Makes an existing value that of result `k` of the current node, where something reads it.
+  void set_result(std::int32_t k, const std::string& name) {
+    if (const auto id = result_node(k)) values_[*id] = name;
+  }
+  /// Makes the next result of `n` that of result `k` of the current node, where something reads it.
+  void give_result_of(::onnx::NodeProto& n, std::int32_t k) {
+    if (const auto id = result_node(k)) give_result(n, *id);
+  }
+  /// Whether the current node has a value already: its producer gave it one.
+  bool has_value() const { return !values_[id_].empty(); }
+
   /// The further results of the current node: `result` nodes that read it.
   void emit_further_results(::onnx::NodeProto& n, std::int32_t count) {
-    for (std::int32_t k = 1; k < count; ++k)
-      for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i)
-        if (at(i).kind == op::result && at(i).args[0] == id_ && at(i).attr.ints[0] == k) give_result(n, i);
+    for (std::int32_t k = 1; k < count; ++k) give_result_of(n, k);
   }
 
   // Quantization.
@@ -243,6 +252,13 @@ class graph_writer {
   }
 
  private:
+  /// The node that reads result `k` of the current node.
+  std::optional<std::size_t> result_node(std::int32_t k) const {
+    for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i)
+      if (at(i).kind == op::result && at(i).args[0] == id_ && at(i).attr.ints[0] == k) return i;
+    return std::nullopt;
+  }
+
   /// Shape in which a weight is stored as codes: matrices [E,N,K] of experts as one matrix [E*N,K].
   static shape stored_dims(const qwq::node& n) {
     const shape& d = n.dims();

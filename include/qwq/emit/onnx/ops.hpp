@@ -140,9 +140,10 @@ inline void write_gqa(graph_writer& w) {
   w.emit_further_results(n, 3);
 }
 
-/// Result 0 is the node's own; the others were named when it was written.
+/// Results were given their values when their producer was written; of an operator whose first result is its own value,
+/// that is result 0.
 inline void write_result(graph_writer& w) {
-  if (w.self().attr.ints[0] == 0) w.set_value(w.arg(0));
+  if (!w.has_value()) w.set_value(w.arg(0));
 }
 
 /// Operators that their readers write.

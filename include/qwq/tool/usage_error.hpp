@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Defines `usage_error`, a command line that cannot be meant.
+#pragma once
+
+#include "qwq/core/error.hpp"
+
+namespace qwq {
+
+/// Options that contradict each other or their own files. The program exits with status 2.
+class usage_error : public error {
+ public:
+  using error::error;
+};
+
+}  // namespace qwq
