@@ -71,7 +71,7 @@ TEST_CASE("onnx file: a sound one is taken, and what is damaged is named") {
   CHECK(damaged([&](auto& m) { graph(m)->mutable_node(1)->set_output(0, "sum"); }) ==
         "m.onnx: node 'squeeze': output 'sum': expected a name of its own");
   CHECK(damaged([&](auto& m) { graph(m)->mutable_output(0)->set_name("z"); }) ==
-        "m.onnx: expected every output to be made");
+        "m.onnx: expected output 'z' to be made");
   CHECK(damaged([&](auto& m) { graph(m)->clear_output(); }) == "m.onnx: expected an output");
   CHECK(damaged([&](auto& m) { m.clear_opset_import(); }) == "m.onnx: node 'add': expected its opset to be imported");
   CHECK(damaged([&](auto& m) { m.add_opset_import()->set_domain("other"); }) ==

@@ -274,6 +274,7 @@ TEST_CASE("whole models: a failed export leaves nothing") {
   const auto weights = checkpoint::open(source.dir.folder());
   const scratch out;
   const std::string said = complaint([&] { emit<qwen3<three>, onnx_genai, f32>(weights, nullptr, {}, out / "new"); });
-  CHECK(said == source.dir.folder().string() + ": tensor \"model.layers.2.input_layernorm.weight\": missing");
+  CHECK(said.starts_with(source.dir.folder().string() +
+                         ": tensor \"model.layers.2.input_layernorm.weight\": missing, looked for "));
   CHECK(out.count() == 0);
 }

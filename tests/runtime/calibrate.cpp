@@ -41,20 +41,20 @@ TEST_CASE("every activation slot of both graphs gets parameters, and they depend
   const auto rows = texts("calib.jsonl", 6);
   const calibration_result a = tune(rows), b = tune(rows);
   const auto check = [&](const activation_params& x, const activation_params& y, const auto& slots) {
-    REQUIRE(x.layers.size() == 6);
-    for (std::size_t l = 0; l < x.layers.size(); ++l) {
-      REQUIRE(x.layers[l].size() == slots.size());
+    REQUIRE(x.size() == 9);
+    for (std::size_t l = 1; l <= 6; ++l) {  // after the embedding
+      REQUIRE(x[l].size() == slots.size());
       for (std::size_t s = 0; s < slots.size(); ++s) {
         if (slots[s].kind != slot_kind::activation) continue;
-        CHECK(x.layers[l][s].scale > 0);
-        CHECK(x.layers[l][s].scale == y.layers[l][s].scale);
-        CHECK(x.layers[l][s].zero_point == y.layers[l][s].zero_point);
-        CHECK(x.layers[l][s].range.max == 65535);
+        CHECK(x[l][s].scale > 0);
+        CHECK(x[l][s].scale == y[l][s].scale);
+        CHECK(x[l][s].zero_point == y[l][s].zero_point);
+        CHECK(x[l][s].range.max == 65535);
       }
     }
   };
-  check(a.prefill, b.prefill, program<tinyqwen, onnx_winml, scheme, prefill_rows>::layer::slots);
-  check(a.decode, b.decode, program<tinyqwen, onnx_winml, scheme, 1>::layer::slots);
+  check(a.prefill, b.prefill, program<tinyqwen, onnx_winml, scheme, prefill_rows>::first<stage::layers>::slots);
+  check(a.decode, b.decode, program<tinyqwen, onnx_winml, scheme, 1>::first<stage::layers>::slots);
 }
 
 TEST_CASE("banks that saw different texts merge into the one that saw all") {
@@ -79,10 +79,10 @@ TEST_CASE("banks that saw different texts merge into the one that saw all") {
   }
   first.merge(second);
   const calibration_result x = all.result(), y = first.result();
-  for (std::size_t l = 0; l < 6; ++l)
-    for (std::size_t k = 0; k < x.decode.layers[l].size(); ++k) {
-      CHECK(x.prefill.layers[l][k].scale == y.prefill.layers[l][k].scale);
-      CHECK(x.decode.layers[l][k].scale == y.decode.layers[l][k].scale);
+  for (std::size_t p = 0; p < x.decode.size(); ++p)
+    for (std::size_t k = 0; k < x.decode[p].size(); ++k) {
+      CHECK(x.prefill[p][k].scale == y.prefill[p][k].scale);
+      CHECK(x.decode[p][k].scale == y.decode[p][k].scale);
     }
 }
 

@@ -26,7 +26,7 @@ constexpr int weights_of(dtype type) {
 static_assert(layer_schemes<careful>::size == 3);
 /// The kind of layer `I`, which comes after the embedding.
 template <std::size_t I>
-using nth_layer = decltype(parts::with_part(I + 1, [](auto kind) { return kind; }))::type;
+using nth_layer = qwq::detail::type_at<parts::kind_of(I + 1), parts::kinds>;
 static_assert(weights_of<nth_layer<1>>(dtype::i4) == 5 && weights_of<nth_layer<1>>(dtype::i8) == 1);
 static_assert(weights_of<nth_layer<0>>(dtype::i8) == 7);
 static_assert(nth_layer<2>::slots.empty());

@@ -156,6 +156,7 @@ struct placer {
   quantized<Capacity>& to;
   builder b;
   node_id moved[Capacity]{};
+  node_id plain[Capacity]{};  // before a pair
   std::int16_t slot_of[Capacity]{};
   node_id experts[Capacity]{};
 
@@ -224,13 +225,14 @@ struct placer {
         if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
-      for (node_id& a : n.args) a = moved[a];
+      // A result is of the node itself, not of what its own value is rounded to.
+      for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.type;
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);
       } else {
-        const node_id plain = b.append(n);
-        moved[i] = slotted ? pair_with(plain, slot_of[i], true, n, experts[i]) : plain;
+        plain[i] = b.append(n);
+        moved[i] = slotted ? pair_with(plain[i], slot_of[i], true, n, experts[i]) : plain[i];
       }
     }
     for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);

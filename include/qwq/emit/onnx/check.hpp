@@ -55,12 +55,12 @@ class file_check {
     place_ = name_;
     expect(unused.empty(), "no opset to be imported that nodes do not use");
     expect(g.output_size() > 0, "an output");
-    for (const auto& o : g.output()) expect(known_.contains(o.name()), "every output to be made");
+    for (const auto& o : g.output()) expect(known_.contains(o.name()), "output '" + o.name() + "' to be made");
   }
 
  private:
-  void expect(bool holds, const char* what) const {
-    if (!holds) throw error(place_ + ": expected " + what);
+  void expect(bool holds, std::string_view what) const {
+    if (!holds) throw error(place_ + ": expected " + std::string(what));
   }
 
   void define(const std::string& value, const std::string& what) {

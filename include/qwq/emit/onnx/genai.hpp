@@ -19,7 +19,7 @@ inline void write_simplified_layer_norm(graph_writer& w) {
 }
 
 /// Position of the last token and number of all tokens, from the attention mask, whose ones are tokens.
-inline value_names write_lengths(model_builder& m) {
+inline value_names write_lengths(model_builder& m, const std::string&) {
   const dim total{prefill_rows, total_length};
   m.input(whole_names::mask, {dtype::i64, {1, total}});
   const auto to_i32 = [&](const std::string& x, const std::string& name, const shape& dims) {

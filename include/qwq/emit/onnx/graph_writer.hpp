@@ -234,12 +234,12 @@ class graph_writer {
     const std::string& x = bases_[codes];
     std::vector<std::string> inputs{codes, names.scale};
     if (!names.zero_point.empty()) inputs.push_back(names.zero_point);
-    tensor_type type{self().type.type, stored_dims(self())};
+    tensor_type type{self().type.type, stored_dims(arg_node(0))};
     if (names.transposed) std::swap(type.dims[0], type.dims[1]);
     ::onnx::NodeProto& n = model_.node("DequantizeLinear", x + "_DequantizeLinear", inputs);
     if (names.axis) set_attribute(n, "axis", *names.axis);
     if (names.block > 0) set_attribute(n, "block_size", std::int64_t{names.block});
-    if (self().dims().size() == 3 && arg_node(0).kind == op::weight) {
+    if (is_stack(arg_node(0))) {
       known = unstacked(x, model_.result(n, x + "_DequantizeLinear_Output", type), type, names.transposed);
       return set_value(known);
     }
@@ -262,11 +262,12 @@ class graph_writer {
   /// Shape in which a weight is stored as codes: matrices [E,N,K] of experts as one matrix [E*N,K].
   static shape stored_dims(const qwq::node& n) {
     const shape& d = n.dims();
-    return d.size() == 3 ? shape{dim{d[0].extent * d[1].extent}, d[2]} : d;
+    return is_stack(n) ? shape{dim{d[0].extent * d[1].extent}, d[2]} : d;
   }
+  static bool is_stack(const qwq::node& n) { return n.kind == op::weight && n.dims().size() == 3; }
   /// The matrices of experts again, from the values of their stack.
   std::string unstacked(const std::string& base, std::string stack, const tensor_type& type, bool transposed) {
-    tensor_type rows{type.type, stored_dims(self())};
+    tensor_type rows{type.type, stored_dims(arg_node(0))};
     if (transposed) {
       ::onnx::NodeProto& n = model_.node("Transpose", base + "_Transpose", std::vector{stack});
       set_attribute(n, "perm", std::vector<std::int64_t>{1, 0});

@@ -16,16 +16,17 @@ namespace detail {
 struct token_range {
   std::string first, end;
 };
-inline token_range new_tokens(model_builder& m) {
-  const std::string past = extent(m, whole_names::past("0", "key"), 4, 2), rows = extent(m, whole_names::ids, 2, 1);
+inline token_range new_tokens(model_builder& m, const std::string& cache) {
+  if (cache.empty()) throw error("emit: expected a KV cache in some layer, by which tokens are counted, found none");
+  const std::string past = extent(m, cache, 4, 2), rows = extent(m, whole_names::ids, 2, 1);
   return {past, m.once("Add", "total", std::vector{past, rows}, {dtype::i64, {}})};
 }
 
 }  // namespace detail
 
 /// position_ids: tokens are counted by what is in the cache.
-inline value_names write_positions(model_builder& m) {
-  const auto [first, end] = detail::new_tokens(m);
+inline value_names write_positions(model_builder& m, const std::string& cache) {
+  const auto [first, end] = detail::new_tokens(m, cache);
   const dim rows{prefill_rows, "sequence_length"};
   const std::string counted = m.once("Range", "positions", std::vector{first, end, m.int64(1)}, {dtype::i64, {rows}});
   m.result(m.node("Unsqueeze", position_ids, std::vector{counted, m.int64s({0})}), position_ids,
@@ -34,11 +35,11 @@ inline value_names write_positions(model_builder& m) {
 }
 
 /// The same, and causal_mask: a token sees those up to its own position.
-inline value_names write_positions_and_mask(model_builder& m) {
-  value_names names = write_positions(m);
+inline value_names write_positions_and_mask(model_builder& m, const std::string& cache) {
+  value_names names = write_positions(m, cache);
   const dim rows{prefill_rows, "sequence_length"}, total{prefill_rows, total_length};
   const std::string all = m.once("Range", "all_positions",
-                                 std::vector{m.int64(0), detail::new_tokens(m).end, m.int64(1)}, {dtype::i64, {total}});
+                                 std::vector{m.int64(0), detail::new_tokens(m, cache).end, m.int64(1)}, {dtype::i64, {total}});
   const std::string column =
       m.once("Transpose", "positions_column", std::vector{position_ids}, {dtype::i64, {rows, 1}});
   // Not described: bool is no element type of our graphs.

@@ -27,8 +27,9 @@ struct writing {
   dialect versions;  ///< What the files declare.
   const op_map<graph_writer>& ops;  ///< One row per operator.
   bool cache_in_place;  ///< The runtime may hand over one buffer as past and present.
-  /// Writes what all layers read beside the cache, and names it by the inputs of a layer.
-  value_names (*prelude)(model_builder&);
+  /// Writes what all layers read beside their states, and names it by the inputs of a layer. `cache`: the first state
+  /// that grows with the text, as an input of the model; empty when there is none.
+  value_names (*prelude)(model_builder&, const std::string& cache);
 
   /// That of a target.
   template <class Target>
@@ -94,7 +95,11 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
   for_each_state([&](std::int64_t layer, const node& n) {
     model.input(states.past(layer, n.name), outside_type(n, past_length));
   });
-  values.merge(how.prelude(model));
+  std::string first_cache;
+  for_each_state([&](std::int64_t layer, const node& n) {
+    if (first_cache.empty() && update_of(n) == state_update::append) first_cache = states.past(layer, n.name);
+  });
+  values.merge(how.prelude(model, first_cache));
   write_stages(writer, parts, stage::layers, stage::norm, values, {}, states, params);
   const written_stages head =
       write_stages(writer, parts, stage::head, stage::head, values, {{"logits", logits}}, states, params);
