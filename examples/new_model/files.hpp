@@ -77,21 +77,27 @@ inline void write_expert_linear(graph_writer& w) {
   const dim rows{y[1].extent * y[2].extent, "expert_rows"}, experts = weight[0], in = weight[2], out = weight[1];
   model_builder& m = w.model();
   const auto type = [](const shape& dims) { return tensor_type{dtype::f32, dims}; };
-  const auto emit = [&](const char* op, const std::vector<std::string>& inputs, const tensor_type& result) -> ::onnx::NodeProto& {
-    return w.emit_helper(op, inputs, result);
-  };
+  const auto emit = [&](const char* op, const std::vector<std::string>& inputs,
+                        const tensor_type& result) -> ::onnx::NodeProto& { return w.emit_helper(op, inputs, result); };
   std::string x = w.arg(0);
   if (w.arg_node(0).dims().size() == 3)  // the same row for each expert of a token
-    x = emit("Expand", {emit("Unsqueeze", {x, m.int64s({2})}, type({1, y[1], 1, in})).output(0), m.int64s({1, 1, y[2].extent, 1})},
-             type({1, y[1], y[2], in})).output(0);
+    x = emit(
+            "Expand",
+            {emit("Unsqueeze", {x, m.int64s({2})}, type({1, y[1], 1, in})).output(0), m.int64s({1, 1, y[2].extent, 1})},
+            type({1, y[1], y[2], in}))
+            .output(0);
   x = emit("Reshape", {x, m.int64s({-1, in.extent})}, type({rows, in})).output(0);
   ::onnx::NodeProto& turned = emit("Transpose", {w.arg(2)}, type({experts, in, out}));
   set_attribute(turned, "perm", std::vector<std::int64_t>{0, 2, 1});
   const std::string all = emit("MatMul", {x, turned.output(0)}, type({experts, rows, out})).output(0);
   ::onnx::NodeProto& cast = emit("Cast", {w.arg(1)}, {dtype::i64, w.arg_node(1).dims()});
   set_attribute(cast, "to", std::int64_t{element_type(dtype::i64)});
-  const std::string who = emit("Expand", {emit("Reshape", {cast.output(0), m.int64s({1, -1, 1})}, {dtype::i64, {1, rows, 1}}).output(0),
-                                          m.int64s({1, 1, out.extent})}, {dtype::i64, {1, rows, out}}).output(0);
+  const std::string who =
+      emit("Expand",
+           {emit("Reshape", {cast.output(0), m.int64s({1, -1, 1})}, {dtype::i64, {1, rows, 1}}).output(0),
+            m.int64s({1, 1, out.extent})},
+           {dtype::i64, {1, rows, out}})
+          .output(0);
   ::onnx::NodeProto& kept = emit("GatherElements", {all, who}, type({1, rows, out}));
   set_attribute(kept, "axis", std::int64_t{0});
   w.emit("Reshape", std::vector{kept.output(0), m.int64s({1, -1, y[2].extent, out.extent})});
@@ -99,9 +105,11 @@ inline void write_expert_linear(graph_writer& w) {
 
 inline void write_weighted_sum(graph_writer& w) {
   const shape& x = w.arg_node(0).dims();
-  const std::string p = w.emit_helper("Unsqueeze", std::vector{w.arg(1), w.model().int64s({2})},
-                                      {dtype::f32, {x[0], x[1], 1, x[2]}}).output(0);
-  const std::string sum = w.emit_helper("MatMul", std::vector{p, w.arg(0)}, {dtype::f32, {x[0], x[1], 1, x[3]}}).output(0);
+  const std::string p =
+      w.emit_helper("Unsqueeze", std::vector{w.arg(1), w.model().int64s({2})}, {dtype::f32, {x[0], x[1], 1, x[2]}})
+          .output(0);
+  const std::string sum =
+      w.emit_helper("MatMul", std::vector{p, w.arg(0)}, {dtype::f32, {x[0], x[1], 1, x[3]}}).output(0);
   w.emit("Squeeze", std::vector{sum, w.model().int64s({2})});
 }
 

@@ -17,11 +17,11 @@ struct hybrid_config {
 };
 
 // h = decay * h + u, token by token: (u [1,S,C], decay [1,S,C], h [1,C]) -> every h; result 0 is the last one.
-inline constexpr op_row gated_scan = custom_op("gated_scan", 3, [](inference& in) {
-                                            if (in.want_float(0) && in.want_rank(0, 3) &&
-                                                in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast))
-                                              in.out = in.args[0];
-                                          }).with_state(2, 0);
+inline constexpr op_row gated_scan =
+    custom_op("gated_scan", 3, [](inference& in) {
+      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast))
+        in.out = in.args[0];
+    }).with_state(2, 0);
 
 template <hybrid_config C>
 struct hybrid {
@@ -68,20 +68,23 @@ struct hybrid {
       const expr past_key = state(b, "key", cache, state_update::append);
       const expr past_value = state(b, "value", cache, state_update::append);
       const qwq::value<dtype::i32> last{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})};
-      b.output("hidden_states", block(h, [&](floats x) {
-                 const in_module scope{b, "self_attn"};
-                 const auto heads = [&](expr y, std::int64_t n) { return floats{reshape(y, {1, rows(Rows), n, D})}; };
-                 const auto turn = layer::rope_table<C.rotary_dim, C.max_position_embeddings>{C.rope_theta}(last, rows(Rows));
-                 const floats q = turn(heads(layer::linear<H, queries * D>{"q_proj"}(x), queries));
-                 const floats k = turn(heads(layer::linear<H, keys * D>{"k_proj"}(x), keys));
-                 const floats v = heads(layer::linear<H, keys * D>{"v_proj"}(x), keys);
-                 const expr all_keys = kv_append(past_key, k, last), all_values = kv_append(past_value, v, last);
-                 b.output("key", all_keys.id);
-                 b.output("value", all_values.id);
-                 const double scale = 1 / square_root(static_cast<double>(D));
-                 const expr mixed = reshape(attention(q, all_keys, all_values, last, scale), {1, rows(Rows), queries * D});
-                 return layer::linear<queries * D, H>{"o_proj"}(floats{mixed});
-               }).id);
+      b.output(
+          "hidden_states",
+          block(h, [&](floats x) {
+            const in_module scope{b, "self_attn"};
+            const auto heads = [&](expr y, std::int64_t n) { return floats{reshape(y, {1, rows(Rows), n, D})}; };
+            const auto turn =
+                layer::rope_table<C.rotary_dim, C.max_position_embeddings>{C.rope_theta}(last, rows(Rows));
+            const floats q = turn(heads(layer::linear<H, queries * D>{"q_proj"}(x), queries));
+            const floats k = turn(heads(layer::linear<H, keys * D>{"k_proj"}(x), keys));
+            const floats v = heads(layer::linear<H, keys * D>{"v_proj"}(x), keys);
+            const expr all_keys = kv_append(past_key, k, last), all_values = kv_append(past_value, v, last);
+            b.output("key", all_keys.id);
+            b.output("value", all_values.id);
+            const double scale = 1 / square_root(static_cast<double>(D));
+            const expr mixed = reshape(attention(q, all_keys, all_values, last, scale), {1, rows(Rows), queries * D});
+            return layer::linear<queries * D, H>{"o_proj"}(floats{mixed});
+          }).id);
       return g;
     }();
   };
@@ -95,12 +98,13 @@ struct hybrid {
       const floats h{leaf(b, op::input, "hidden_states", hidden<Rows>)};
       const expr before = state(b, "recurrent", {dtype::f32, {1, H}}, state_update::replace);
       b.output("hidden_states", block(h, [&](floats x) {
-                 const in_module scope{b, "recurrence"};
-                 const expr decay = sigmoid(layer::linear<H, H>{"decay_proj", role::gate}(x));
-                 const expr y = apply(gated_scan, {}, layer::linear<H, H>{"in_proj"}(x), decay, before);
-                 b.output("recurrent", result(y, 0, before.definition().type).id);
-                 return layer::linear<H, H>{"out_proj"}(floats{y});
-               }).id);
+                                  const in_module scope{b, "recurrence"};
+                                  const expr decay = sigmoid(layer::linear<H, H>{"decay_proj", role::gate}(x));
+                                  const expr y =
+                                      apply(gated_scan, {}, layer::linear<H, H>{"in_proj"}(x), decay, before);
+                                  b.output("recurrent", result(y, 0, before.definition().type).id);
+                                  return layer::linear<H, H>{"out_proj"}(floats{y});
+                                }).id);
       return g;
     }();
   };
@@ -124,7 +128,8 @@ struct hybrid {
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
-      b.output("hidden_states", norm<H>{"norm", C.rms_norm_eps}(floats{leaf(b, op::input, "hidden_states", hidden<Rows>)}).id);
+      b.output("hidden_states",
+               norm<H>{"norm", C.rms_norm_eps}(floats{leaf(b, op::input, "hidden_states", hidden<Rows>)}).id);
       return g;
     }();
   };

@@ -16,18 +16,18 @@
 #include "kernels.hpp"
 
 constexpr mine::hybrid_config sizes{.vocab_size = 96,
-                              .hidden_size = 64,
-                              .num_hidden_layers = 4,
-                              .num_attention_heads = 4,
-                              .num_key_value_heads = 2,
-                              .head_dim = 32,
-                              .rotary_dim = 16,
-                              .num_experts = 4,
-                              .num_experts_per_tok = 2,
-                              .moe_intermediate_size = 32,
-                              .max_position_embeddings = 128,
-                              .rms_norm_eps = 1e-6,
-                              .rope_theta = 1e4};
+                                    .hidden_size = 64,
+                                    .num_hidden_layers = 4,
+                                    .num_attention_heads = 4,
+                                    .num_key_value_heads = 2,
+                                    .head_dim = 32,
+                                    .rotary_dim = 16,
+                                    .num_experts = 4,
+                                    .num_experts_per_tok = 2,
+                                    .moe_intermediate_size = 32,
+                                    .max_position_embeddings = 128,
+                                    .rms_norm_eps = 1e-6,
+                                    .rope_theta = 1e4};
 using model = mine::hybrid<sizes>;
 
 // Weights as a checkpoint stores them: the matrices of all experts in one tensor, gate and up above each other.
@@ -44,13 +44,15 @@ tensors random_weights() {
     all[name] = {std::move(shape), std::move(x)};
   };
   constexpr auto& c = sizes;
-  constexpr std::int64_t H = c.hidden_size, q = c.num_attention_heads * c.head_dim, k = c.num_key_value_heads * c.head_dim;
+  constexpr std::int64_t H = c.hidden_size, q = c.num_attention_heads * c.head_dim,
+                         k = c.num_key_value_heads * c.head_dim;
   add("model.embed_tokens.weight", {c.vocab_size, H}, 1);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     for (const char* norm : {"input_layernorm.weight", "post_attention_layernorm.weight"}) add(layer + norm, {H}, 0.1);
     if (i % 2 == 0) {
-      for (const char* name : {"decay_proj", "in_proj", "out_proj"}) add(layer + "recurrence." + name + ".weight", {H, H}, 0.12);
+      for (const char* name : {"decay_proj", "in_proj", "out_proj"})
+        add(layer + "recurrence." + name + ".weight", {H, H}, 0.12);
     } else {
       add(layer + "self_attn.q_proj.weight", {q, H}, 0.15);
       add(layer + "self_attn.k_proj.weight", {k, H}, 0.15);
@@ -67,7 +69,8 @@ tensors random_weights() {
 }
 
 template <class T>
-void write_tensors(const std::filesystem::path& file, const std::map<std::string, std::pair<std::vector<std::int64_t>, std::vector<T>>>& all) {
+void write_tensors(const std::filesystem::path& file,
+                   const std::map<std::string, std::pair<std::vector<std::int64_t>, std::vector<T>>>& all) {
   qwq::safetensors_writer out(file);
   for (const auto& [name, t] : all) out.declare(name, qwq::dtype_of<T>, t.first);
   for (const auto& [name, t] : all) out.write(name, std::as_bytes(std::span(t.second)));
@@ -86,7 +89,9 @@ std::vector<double> plain_loop(const tensors& w, const std::vector<std::int32_t>
       for (std::size_t j = 0; j < x.size(); ++j) y[i] += static_cast<double>(m[(first_row + i) * x.size() + j]) * x[j];
     return y;
   };
-  const auto all_rows = [&](const std::string& name, const vec& x) { return product(name, x, 0, at(name).size() / x.size()); };
+  const auto all_rows = [&](const std::string& name, const vec& x) {
+    return product(name, x, 0, at(name).size() / x.size());
+  };
   const auto norm = [&](const std::string& name, vec x) {
     double squares = 0;
     for (const double v : x) squares += v * v;
@@ -95,7 +100,8 @@ std::vector<double> plain_loop(const tensors& w, const std::vector<std::int32_t>
     return x;
   };
   const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
-  constexpr std::size_t D = c.head_dim, half = c.rotary_dim / 2, E = c.num_experts, I = c.moe_intermediate_size, H = c.hidden_size;
+  constexpr std::size_t D = c.head_dim, half = c.rotary_dim / 2, E = c.num_experts, I = c.moe_intermediate_size,
+                        H = c.hidden_size;
   std::map<std::int64_t, vec> recurrent;
   std::map<std::int64_t, std::vector<vec>> keys, values;
   vec h;
@@ -109,14 +115,16 @@ std::vector<double> plain_loop(const tensors& w, const std::vector<std::int32_t>
       if (i % 2 == 0) {
         vec& state = recurrent[i];
         state.resize(H);
-        const vec decay = all_rows(layer + "recurrence.decay_proj.weight", x), u = all_rows(layer + "recurrence.in_proj.weight", x);
+        const vec decay = all_rows(layer + "recurrence.decay_proj.weight", x),
+                  u = all_rows(layer + "recurrence.in_proj.weight", x);
         for (std::size_t j = 0; j < H; ++j) state[j] = sigmoid(decay[j]) * state[j] + u[j];
         mixed = all_rows(layer + "recurrence.out_proj.weight", state);
       } else {
         const auto turn = [&](vec y) {
           for (std::size_t head = 0; head < y.size() / D; ++head)
             for (std::size_t j = 0; j < half; ++j) {
-              const double angle = static_cast<double>(position) * std::pow(c.rope_theta, -static_cast<double>(2 * j) / c.rotary_dim);
+              const double angle =
+                  static_cast<double>(position) * std::pow(c.rope_theta, -static_cast<double>(2 * j) / c.rotary_dim);
               double &a = y[head * D + j], &b = y[head * D + half + j];
               const double turned = a * std::cos(angle) - b * std::sin(angle);
               b = b * std::cos(angle) + a * std::sin(angle);
@@ -208,7 +216,8 @@ int main(int argc, char** argv) try {
   const qwq::bound_model<model> bound(weights);
   qwq::session<model> session(bound);
   const auto check = [&](const char* what, std::span<const float> found, std::size_t tokens) {
-    const std::vector<double> expected = plain_loop(stored, {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(tokens)});
+    const std::vector<double> expected =
+        plain_loop(stored, {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(tokens)});
     double worst = 0, largest = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       worst = std::max(worst, std::abs(expected[i] - static_cast<double>(found[i])));
@@ -240,7 +249,8 @@ int main(int argc, char** argv) try {
   // Ranges of activations, expert by expert.
   std::vector<qwq::token_text> texts;
   for (unsigned i = 0; i < 4; ++i) texts.push_back({some_text(60, 100 + i), 30});
-  const auto tuned = qwq::calibrate<model, hybrid_standard, qwq::w8a16>(weights, texts, {.decode_steps = 4}, [](std::size_t) {});
+  const auto tuned =
+      qwq::calibrate<model, hybrid_standard, qwq::w8a16>(weights, texts, {.decode_steps = 4}, [](std::size_t) {});
   using layer = qwq::program<model, hybrid_standard, qwq::w8a16, 1>::first<qwq::stage::layers>;
   for (const qwq::slot& s : layer::slots) {
     if (s.count == 1) continue;

@@ -26,7 +26,7 @@ static_assert(fires(rules::decompose_rms_norm, around([](builder& b) { return lp
 // Attention of `Rows` tokens, as a model has it. The near misses: a key that is not normalized, a gain that is computed,
 // k and v at different positions, no scale.
 
-constexpr std::int64_t width = 6, heads = 4, kv_heads = 2, table_rows = 16;
+constexpr std::int64_t width = 6, heads = 4, kv_heads = 2, table_length = 16;
 
 enum class twist { none, plain_key, computed_gain, other_position, no_scale };
 
@@ -36,7 +36,7 @@ struct attended {
     graph<> g;
     builder b{g};
     tensor_type cache{dtype::f32, {1, kv_heads, dim{rows_bound, "max_seq_len"}, width}};
-    tensor_type table{dtype::f32, {table_rows, width / 2}};
+    tensor_type table{dtype::f32, {table_length, width / 2}};
     const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});
     const expr other = leaf(b, op::input, "other_position", {dtype::i32, {1, 1}});
     const expr cosines = leaf(b, op::rope_cos, "rope.cos", table), sines = leaf(b, op::rope_sin, "rope.sin", table);
@@ -120,7 +120,7 @@ named_values outside(std::int64_t rows, std::int64_t first, float fill) {
   const auto angle = [](std::int64_t position, std::int64_t j) {
     return static_cast<float>(position) * std::pow(100.0f, -static_cast<float>(j) / (width / 2));
   };
-  for (std::int64_t i = 0; i < table_rows; ++i)
+  for (std::int64_t i = 0; i < table_length; ++i)
     for (std::int64_t j = 0; j < width / 2; ++j) {
       x["rope.cos"].push_back(std::cos(angle(i, j)));
       x["rope.sin"].push_back(std::sin(angle(i, j)));
@@ -153,7 +153,7 @@ struct new_key {
 };
 struct scaled_key {
   static constexpr auto value = around([](builder& b) {
-    tensor_type table{dtype::f32, {table_rows, width / 2}};
+    tensor_type table{dtype::f32, {table_length, width / 2}};
     const expr k = rms_norm(input(b, "k", {dtype::f32, {1, 5, kv_heads, width}}),
                             leaf(b, op::weight, "k_norm.weight", {dtype::f32, {width}}, 0.4), 1e-6);
     const expr last = leaf(b, op::input, "last_position", {dtype::i32, {1, 1}});

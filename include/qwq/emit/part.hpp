@@ -41,8 +41,8 @@ struct part {
   const kernel::affine& params_of(std::int16_t slot, const std::vector<kernel::affine>* all) const {
     const auto index = static_cast<std::size_t>(slot);
     if (all == nullptr || index >= all->size())
-      throw error("emit: expected calibrated parameters for slot '" + std::string(slots->starting_at(slot).name.view()) +
-                  "', found none");
+      throw error("emit: expected calibrated parameters for slot '" +
+                  std::string(slots->starting_at(slot).name.view()) + "', found none");
     return (*all)[index];
   }
 

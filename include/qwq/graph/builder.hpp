@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `builder`, which checks every node for arity, shape and dtype when it is added, and the operators as functions.
+// Defines `builder`, which checks every node when it is added, and the operators as functions of values.
 #pragma once
 
 #include <concepts>
@@ -52,8 +52,9 @@ class builder {
     if (in.out.dims.too_long)
       return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(in.out.dims));
-    if (r.state_arg >= 0 && graph_[args[static_cast<std::size_t>(r.state_arg)]].kind != op::state)
-      return fail(n, why::state_must_be_a_leaf, "state", qwq::name(graph_[args[static_cast<std::size_t>(r.state_arg)]]));
+    if (r.state_arg >= 0)
+      if (const node& state = graph_[args[static_cast<std::size_t>(r.state_arg)]]; state.kind != op::state)
+        return fail(n, why::state_must_be_a_leaf, "state", qwq::name(state));
     n.type = in.out;
     return append(n);
   }

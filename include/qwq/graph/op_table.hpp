@@ -301,7 +301,7 @@ constexpr void infer_attention(inference& in) {
   in.out = in.args[0];
 }
 
-// (q [1,S,Hq*D], k [1,S,Hk*D], v, past_key [1,Hk,max,D], past_value, last_position, total, cos, sin)
+// (q [1,S,Hq*D], k [1,S,Hk*D], v, key cache [1,Hk,max,D], value cache, last_position, total, cos, sin)
 constexpr void infer_gqa(inference& in) {
   if (in.attr.ints.size() != 2) return in.fail(why::bad_attribute, "{heads, kv_heads}", "");
   if (!in.want_rank(0, 3) || !in.want_rank(3, 4)) return;

@@ -59,7 +59,8 @@ struct rms_norm {
   constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
     const in_module scope{*x.b, name};
-    const expr g = weight_leaf(*x.b, scope.tensor("weight"), {dtype::f32, {N}}, role::norm, Gain == gain::one_plus ? 1 : 0);
+    const double offset = Gain == gain::one_plus ? 1 : 0;
+    const expr g = weight_leaf(*x.b, scope.tensor("weight"), {dtype::f32, {N}}, role::norm, offset);
     return value<dtype::f32>{qwq::rms_norm(x, g, eps)};
   }
 };
@@ -100,7 +101,8 @@ struct rope_table {
   constexpr rotation operator()(value<dtype::i32> last_position, const dim& rows) const {
     tensor_type table{dtype::f32, {Positions, Rotary / 2}};
     builder& b = *last_position.b;
-    const expr cos = leaf(b, op::rope_cos, "rope.cos", table, theta), sin = leaf(b, op::rope_sin, "rope.sin", table, theta);
+    const expr cos = leaf(b, op::rope_cos, "rope.cos", table, theta);
+    const expr sin = leaf(b, op::rope_sin, "rope.sin", table, theta);
     return {value<dtype::f32>{table_rows(cos, last_position, rows)},
             value<dtype::f32>{table_rows(sin, last_position, rows)}};
   }

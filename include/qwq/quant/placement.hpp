@@ -100,7 +100,9 @@ struct slot {
 /// The slots of a graph.
 struct slot_list : fixed_vector<slot, 96> {
   /// Number of parameters of all slots.
-  constexpr std::size_t parameters() const { return empty() ? 0 : static_cast<std::size_t>(back().first + back().count); }
+  constexpr std::size_t parameters() const {
+    return empty() ? 0 : static_cast<std::size_t>(back().first + back().count);
+  }
   /// The slot whose parameters begin at `first`.
   constexpr const slot& starting_at(std::int16_t first) const {
     std::size_t i = 0;

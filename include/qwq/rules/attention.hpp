@@ -10,16 +10,16 @@ namespace detail {
 inline constexpr pattern q = var('q');
 inline constexpr pattern k = var('k');
 inline constexpr pattern v = var('v');
-inline constexpr pattern past_key = var('K');
-inline constexpr pattern past_value = var('V');
+inline constexpr pattern key_cache = var('K');
+inline constexpr pattern value_cache = var('V');
 inline constexpr pattern cos = var('c');
 inline constexpr pattern sin = var('s');
 inline constexpr pattern position = var('p');
 /// The rows of the tables of cos and sin that belong to the tokens of a run.
 inline constexpr pattern cos_rows = table_rows(cos, position).shared();
 inline constexpr pattern sin_rows = table_rows(sin, position).shared();
-inline constexpr pattern present_key = var('1');
-inline constexpr pattern present_value = var('2');
+inline constexpr pattern new_key_cache = var('1');
+inline constexpr pattern new_value_cache = var('2');
 
 constexpr expr merge_heads(expr x) {
   const shape d = x.dims();
@@ -35,15 +35,15 @@ constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
-              kv_append(detail::past_key, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
+              kv_append(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
                   .as('1')
                   .shared(),
-              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
       const node attention = m.root();
-      const tensor_type cache = m(past_key).type;
+      const tensor_type cache = m(key_cache).type;
       const auto heads = static_cast<std::int32_t>(attention.dims()[2].extent);
       const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
       const auto table = [&](const pattern& t) {
@@ -54,9 +54,9 @@ inline constexpr rule attention_to_gqa{
       const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
       const expr out =
           apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
-                narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
-      m.replace(present_key, result(out, 1, cache));
-      m.replace(present_value, result(out, 2, cache));
+                narrow(k), narrow(v), m[key_cache], m[value_cache], m[position], total, table(cos), table(sin));
+      m.replace(new_key_cache, result(out, 1, cache));
+      m.replace(new_value_cache, result(out, 2, cache));
       return reshape(as_type(result(out, 0, out.definition().type), dtype::f32), attention.dims());
     }};
 

@@ -38,7 +38,7 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_append(detail::past_key,
+              kv_append(detail::key_cache,
                         rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
                         detail::position)
                   .as('1')
@@ -53,8 +53,8 @@ inline constexpr rule fold_scale_into_k_norm{
           rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
       m.graph().module = module;
       const expr key = rope(normalized, m[cos], m[sin]);
-      const expr keys = kv_append(m[past_key], key, m[position]);
-      m.replace(present_key, keys);
+      const expr keys = kv_append(m[key_cache], key, m[position]);
+      m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
     [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
@@ -66,8 +66,8 @@ inline constexpr rule fold_scale_into_k_norm{
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
-    attention(detail::q, kv_append(detail::past_key, detail::k, detail::position).as('1').shared(),
-              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+    attention(detail::q, kv_append(detail::key_cache, detail::k, detail::position).as('1').shared(),
+              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
@@ -80,7 +80,7 @@ inline constexpr rule attention_to_matmuls{
         tensor_type cached{dtype::f32, {1, kv_heads, Length - 1, width}};
         return decodes ? concat(state(b, m(past).name, cached, state_update::host), x, 2) : x;
       };
-      const expr keys = with_past(past_key, new_key), values = with_past(past_value, new_value);
+      const expr keys = with_past(key_cache, new_key), values = with_past(value_cache, new_value);
       const dim seen = keys.dims()[2];
       const auto grouped = [&](expr x) {
         const dim last = x.dims().last();
@@ -92,8 +92,8 @@ inline constexpr rule attention_to_matmuls{
         logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
       const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
       const expr mixed = matmul(grouped(softmax(logits + mask)), values);
-      m.replace(present_key, new_key);
-      m.replace(present_value, new_value);
+      m.replace(new_key_cache, new_key);
+      m.replace(new_value_cache, new_value);
       return heads_first(reshape(mixed, per_head));
     }};
 

@@ -83,7 +83,7 @@ namespace detail {
 
 /// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
-  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(past_key).dims().last()});
+  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
 }
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
   const expr rows = split_heads(m, x, heads);
@@ -97,7 +97,7 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::past_key, detail::past_value,
+    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
                                   detail::position, var('t'), detail::cos, detail::sin)
                              .as('g')
                              .shared()),
@@ -106,15 +106,16 @@ inline constexpr rule gqa_to_attention{
       const node g = m(var('g'));
       const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
       const dtype narrow = g.type.type;
-      const expr keys = kv_append(m[past_key], rotated(m, m[k], kv_heads), m[position]);
-      const expr values = kv_append(m[past_value], split_heads(m, m[v], kv_heads), m[position]);
+      const expr keys = kv_append(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_append(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
       if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
       const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
     }};
 
 /// What a session does to a graph before it applies the fusions of `rules::fuse`.
-inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize, hoist_transpose, sink_transpose,
-                               conv1x1_to_linear, merge_reshapes, drop_reshape, gqa_to_attention};
+inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
+                               hoist_transpose, sink_transpose,         conv1x1_to_linear,
+                               merge_reshapes,  drop_reshape,           gqa_to_attention};
 
 }  // namespace qwq::rules

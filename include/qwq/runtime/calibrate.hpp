@@ -82,8 +82,11 @@ class observer_bank final : public calibration_listener {
       using prompt_part = type_at<Decode::index, typename prefill::kinds>;
       for (const state_entry& state : states_of<Decode>) {
         std::vector<any_observer*> same;
-        for (const auto s : state_slots<prompt_part>(state.name)) same.push_back(&prompt[p][static_cast<std::size_t>(s)]);
-        for (const auto s : state_slots<Decode>(state.name)) same.push_back(&token[p][static_cast<std::size_t>(s)]);
+        const auto add = [&](const auto& slots, std::vector<any_observer>& observers) {
+          for (const std::int16_t s : slots) same.push_back(&observers[static_cast<std::size_t>(s)]);
+        };
+        add(state_slots<prompt_part>(state.name), prompt[p]);
+        add(state_slots<Decode>(state.name), token[p]);
         for (std::size_t k = 1; k < same.size(); ++k) same[0]->merge(*same[k]);
         for (std::size_t k = 1; k < same.size(); ++k) *same[k] = *same[0];
       }

@@ -303,7 +303,8 @@ class graph_writer {
       ::onnx::NodeProto& n = model_.node("Gather", x + what, std::vector{parameter, experts});
       return model_.result(n, x + what, expert_rows(type, {}));
     };
-    names = {of_rows(all.scale, dtype::f32, "_row_scale"), of_rows(all.zero_point, self().type.type, "_row_zero_point"), 0};
+    names = {of_rows(all.scale, dtype::f32, "_row_scale"),
+             of_rows(all.zero_point, self().type.type, "_row_zero_point"), 0};
     const tensor_type rows = expert_rows(self().type.type, {self().dims().last()});
     const std::string flat = model_.reshape(x + "_rows", x, arg_node(0).type, rows.dims);
     ::onnx::NodeProto& n =

@@ -38,8 +38,9 @@ inline value_names write_positions(model_builder& m, const std::string& cache) {
 inline value_names write_positions_and_mask(model_builder& m, const std::string& cache) {
   value_names names = write_positions(m, cache);
   const dim rows{prefill_rows, "sequence_length"}, total{prefill_rows, total_length};
-  const std::string all = m.once("Range", "all_positions",
-                                 std::vector{m.int64(0), detail::new_tokens(m, cache).end, m.int64(1)}, {dtype::i64, {total}});
+  const std::string end = detail::new_tokens(m, cache).end;
+  const std::string all =
+      m.once("Range", "all_positions", std::vector{m.int64(0), end, m.int64(1)}, {dtype::i64, {total}});
   const std::string column =
       m.once("Transpose", "positions_column", std::vector{position_ids}, {dtype::i64, {rows, 1}});
   // Not described: bool is no element type of our graphs.

@@ -119,7 +119,8 @@ inline void write_decomposed_rope(graph_writer& w) {
   const auto channels = [&](std::int64_t begin, std::int64_t end) {
     model_builder& m = w.model();
     const tensor_type type{dtype::f32, {d[0], d[1], d[2], dim{end - begin}}};
-    return w.emit_helper("Slice", std::vector{w.arg(0), m.int64s({begin}), m.int64s({end}), m.int64s({3})}, type).output(0);
+    const std::vector operands{w.arg(0), m.int64s({begin}), m.int64s({end}), m.int64s({3})};
+    return w.emit_helper("Slice", operands, type).output(0);
   };
   const std::string turning = passing > 0 ? channels(0, rotated) : w.arg(0);
   ::onnx::NodeProto& split = w.emit_helper("Split", std::vector{turning}, half_type);

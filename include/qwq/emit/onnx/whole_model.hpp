@@ -164,7 +164,8 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
       from, layout_of<Model>(), to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(),
       to_onnx::writing::of<Target>(), to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
       tuned != nullptr ? &tuned->prefill : nullptr, options,
-      to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size), std::string(Model::model_type),
+      to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size),
+                            std::string(Model::model_type),
                             std::min(options.max_length, config.max_position_embeddings)),
       out);
 }

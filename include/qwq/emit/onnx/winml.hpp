@@ -128,7 +128,10 @@ std::vector<written_file> emit(const checkpoint& from, const calibration_result*
   return to_onnx::write_winml(
       from, layout_of<Model>(), program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
       program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(), to_onnx::quantizer::of<Scheme>(), options,
-      tuned, to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size), "decoder-pipeline", max_length), out);
+      tuned,
+      to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size), "decoder-pipeline",
+                            max_length),
+      out);
 }
 
 }  // namespace qwq
