@@ -20,7 +20,7 @@ inline const std::vector<std::string> config_files{"generation_config.json", "co
 /// Copies those of the named files that are in `from`.
 inline void copy_files(file_set& to, const std::filesystem::path& from, const std::vector<std::string>& names) {
   for (const std::string& name : names)
-    if (detail::is_present(from / name)) to.add(name).write(mapped_file(from / name).bytes());
+    if (qwq::detail::is_present(from / name)) to.add(name).write(mapped_file(from / name).bytes());
 }
 
 }  // namespace qwq::to_file
