@@ -87,7 +87,8 @@ TEST_CASE("a link that leads nowhere is no absent file") {
 TEST_CASE("a message about a file with a line break in its name is one line") {
   const scratch temp;
   temp.put("model.safetensors.index.json", R"({"weight_map": {"a": "a\nb.safetensors"}})");
-  CHECK(refusal(temp.folder()) == temp.folder().string() + "/a\\x0ab.safetensors: cannot open: No such file or directory");
+  CHECK(refusal(temp.folder()) ==
+        temp.folder().string() + "/a\\x0ab.safetensors: cannot open: No such file or directory");
 }
 
 TEST_CASE("a broken file or shard is refused when the folder is opened") {
@@ -157,8 +158,8 @@ TEST_CASE("the index decides which shard's tensor counts") {
   const scratch temp;
   for (const char* shard : {"1.safetensors", "2.safetensors", "3.safetensors"}) put_shard(temp / shard, "a");
   const auto shard_of_a = [&](const std::string& place) {
-    temp.put("model.safetensors.index.json", "{\"weight_map\": {" + place +
-                                                 R"("x": "1.safetensors", "y": "2.safetensors", "z": "3.safetensors"}})");
+    const std::string shards = R"("x": "1.safetensors", "y": "2.safetensors", "z": "3.safetensors")";
+    temp.put("model.safetensors.index.json", "{\"weight_map\": {" + place + shards + "}}");
     return std::string(qwq::checkpoint::open(temp.folder()).at("a").file);
   };
   for (const std::string shard : {"1.safetensors", "2.safetensors", "3.safetensors"})

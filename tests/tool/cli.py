@@ -582,7 +582,8 @@ class Configs(Case):
         for field, value in [("hidden_size", -128), ("hidden_size", 1e300), ("hidden_size", "128"), ("head_dim", 63),
                              ("num_hidden_layers", 0), ("num_hidden_layers", 10**9), ("num_key_value_heads", 3),
                              ("vocab_size", 2**70), ("rms_norm_eps", -1), ("rms_norm_eps", "small"),
-                             ("tie_word_embeddings", "yes"), ("quantization_config", {"quant_method": "fp8"}), ("hidden_act", "gelu"), ("model_type", "llama"),
+                             ("quantization_config", {"quant_method": "fp8"}), ("tie_word_embeddings", "yes"),
+                             ("hidden_act", "gelu"), ("model_type", "llama"),
                              ("rope_parameters", {"rope_theta": 0, "rope_type": "default"}),
                              ("rope_parameters", {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4})]:
             with self.subTest(field=field, value=value):
@@ -698,7 +699,8 @@ class Texts(Case):
 
     def test_broken_line(self):
         good = '{"text": "The capital of France is Paris."}\n'
-        for line in '{"text": "a', "[1]", "text", '{"text": 5}', '{"answer": "a"}', '{"text": "a", "ids": [1]}', "\0", "\ufeff":
+        for line in ('{"text": "a', "[1]", "text", '{"text": 5}', '{"answer": "a"}', '{"text": "a", "ids": [1]}', "\0",
+                     "\ufeff"):
             with self.subTest(line=line):
                 self.refuse_rows(good + line + "\n" + good, "rows.jsonl:2")
 
@@ -738,7 +740,8 @@ class Texts(Case):
     def test_text_that_fills_the_positions(self):
         prompt = "<|im_start|>" * (POSITIONS - 2)
         for options in {}, {"quiet": None}:
-            _, message = self.done("generate", checkpoint=TINY, prompt=prompt, max_new=64, temperature=5, seed=3, **options)
+            _, message = self.done("generate", checkpoint=TINY, prompt=prompt, max_new=64, temperature=5, seed=3,
+                                   **options)
             if "quiet" in options:
                 self.assertEqual(message, "")
             else:
@@ -970,7 +973,8 @@ class Faults(Case):
             if subprocess.run(["mount", "--bind", out / name, out / name], stderr=subprocess.DEVNULL).returncode:
                 self.skipTest("needs to mount a file")
             try:
-                self.refused([out / name, "cannot replace"], "export", "--quiet", checkpoint=TINY, scheme="f32", out=out)
+                self.refused([out / name, "cannot replace"], "export", "--quiet", checkpoint=TINY, scheme="f32",
+                             out=out)
             finally:
                 subprocess.run(["umount", out / name], check=True)
             self.assertEqual(self.files(out), before)

@@ -21,8 +21,8 @@ namespace qwq {
 /// results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
-  /// `threads` = 0: as many as the machine runs at the same time. Where the system does not grant as many, the pool works
-  /// with those that it got: see `threads()`.
+  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
+  /// those that it got: see `threads()`.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
     if (threads == 0) threads = 1;

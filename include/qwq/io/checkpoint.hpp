@@ -111,7 +111,7 @@ class checkpoint {
   };
   using weight_map = std::map<std::string, std::string, std::less<>>;
 
-  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones unless they are where `places` says.
+  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones that are not where `places` says.
   void add(const safetensors_file& file, const std::string& name, const weight_map& places) {
     const auto put = [&](const std::string& tensor, place value) {
       const auto [at, added] = tensors_.try_emplace(tensor, value);

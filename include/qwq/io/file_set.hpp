@@ -140,7 +140,7 @@ class file_set {
     }
   }
 
-  /// Takes back the first `renamed` renames and gives older files their names again. Returns what failed, for a message.
+  /// Takes back the first `renamed` renames and gives older files their names again. Returns what failed, as text.
   std::string restore(std::list<detail::replaced_file>& older, std::size_t renamed) const {
     while (renamed-- > 0) ::unlink((folder_ / files_[renamed].name).c_str());
     std::string lost;

@@ -54,8 +54,8 @@ inline message message_of(const json_place& at) {
   return {role.string(), at["content"].string()};
 }
 
-/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such numbers.
-/// In a field that is read, null is refused as they would be.
+/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
+/// numbers. In a field that is read, null is refused as they would be.
 inline std::string without_nan(std::string_view line) {
   std::string out;
   for (bool in_string = false; !line.empty();) {
@@ -131,8 +131,8 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 
 /// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
 /// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
-/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file when
-/// it has no row.
+/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
+/// when it has no row.
 inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
   std::vector<sample> rows;
   for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {

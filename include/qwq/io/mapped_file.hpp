@@ -28,8 +28,8 @@ namespace qwq {
 /// Moving keeps every address. The file must not shrink while it is mapped.
 class mapped_file {
  public:
-  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else was
-  /// downloaded in its place: a git-lfs pointer or an HTML page.
+  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else
+  /// was downloaded in its place: a git-lfs pointer or an HTML page.
   explicit mapped_file(const std::filesystem::path& path) : path_(path) {
     const std::string file = path.string();
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
@@ -55,8 +55,8 @@ class mapped_file {
   /// The bytes as characters.
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes().data()), size()}; }
 
-  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its name
-  /// is still mapped as it was.
+  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
+  /// name is still mapped as it was.
   void check_unchanged() const {
     struct stat now{};
     if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;

@@ -79,8 +79,8 @@ class splitter {
   };
   using regex_ptr = std::unique_ptr<URegularExpression, close_regex>;
 
-  /// Refuses what would take a file that is not trusted a long time: to compile, time grows with the length; to match, a
-  /// back reference compares as much as the text is long in one step, and steps are what the limit counts.
+  /// Refuses what would take a file that is not trusted a long time: the time to compile grows with the length, and a
+  /// back reference compares as much as the text is long in one step of the matcher. The limit counts steps.
   void check(std::string_view expression) const {
     if (expression.size() > longest_expression)
       throw error(where_ + ": expected a regular expression of at most " + std::to_string(longest_expression) +

@@ -169,8 +169,8 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
 
 /// Parses the bytes of a safetensors file; the tensors point into `bytes` and refer to `file`, its name in messages.
 /// Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must not overlap, and the byte
-/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a dtype
-/// that is not read is no error: see `safetensors_content::unread`.
+/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a
+/// dtype that is not read is no error: see `safetensors_content::unread`.
 inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   const std::string where(file);
   std::uint64_t length = 0;

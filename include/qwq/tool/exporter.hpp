@@ -176,10 +176,13 @@ class exporter {
     for (const std::string& file : {a_.calibration, a_.eval})
       if (!file.empty()) inputs.push_back(file);
     std::error_code ignored;
+    const auto full = [&](const std::filesystem::path& p) {
+      return std::filesystem::weakly_canonical(std::filesystem::absolute(p, ignored), ignored);
+    };
     const auto same = [&](const std::filesystem::path& a, const std::filesystem::path& b) {
-      return std::filesystem::equivalent(a, b, ignored) ||
-             std::filesystem::weakly_canonical(std::filesystem::absolute(a, ignored), ignored) ==
-                 std::filesystem::weakly_canonical(std::filesystem::absolute(b, ignored), ignored);
+      if (std::filesystem::equivalent(a, b, ignored)) return true;
+      const auto path = full(a);
+      return !path.empty() && path == full(b);
     };
     const auto refuse = [](const char* option, const std::string& file, const char* use) {
       throw usage_error(std::string(option) + ": expected a file of its own, found " + file + ", which " + use);
@@ -189,7 +192,7 @@ class exporter {
       for (const std::string& input : inputs)
         if (same(file, input)) refuse(option, file, "is read");
       for (const auto& [other, file_of_other] : outputs)
-        if (option != other && !file_of_other.empty() && same(file, file_of_other))
+        if (&file != &file_of_other && !file_of_other.empty() && same(file, file_of_other))
           refuse(option, file, (std::string("is that of ") + other).c_str());
     }
     if (a_.command != "export") return;
@@ -340,8 +343,8 @@ class exporter {
     show(text.finish());
     show("\n");
     if (!ended && said < a_.max_new && !a_.quiet)
-      std::cerr << "stopped after " << said << " new tokens: the text has all of the " << part_.longest << " positions ("
-                << limit_name() << ")\n";
+      std::cerr << "stopped after " << said << " new tokens: the text has all of the " << part_.longest
+                << " positions (" << limit_name() << ")\n";
   }
 
   /// Hidden states of every chunk, one after the other.

@@ -20,8 +20,8 @@ extern "C" inline void report_shorter_file(int) {
 }
 
 /// To be called before any file is opened and any thread is started.
-/// Standard streams that the caller closed become /dev/null: else the next file would get their descriptors, and what is
-/// printed would go into it. A reader that goes away and a file that gets too large become errors of the write.
+/// Standard streams that the caller closed become /dev/null: else the next file would get their descriptors, and what
+/// is printed would go into it. A reader that goes away and a file that gets too large become errors of the write.
 inline void prepare_process() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
     if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);  // takes the lowest
