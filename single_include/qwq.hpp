@@ -20,8 +20,10 @@
 #include <fstream>
 #include <functional>
 #include <initializer_list>
+#include <istream>
 #include <iterator>
 #include <limits>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -67,32 +69,42 @@ inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QW
 
 }  // namespace qwq
 
-// qwq/graph/op.hpp: The operators that a graph is made of. Their rows (arity, attributes, shape and dtype rule) are in op_table.hpp.
+// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
 
 namespace qwq {
 
-/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim.
+/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
+/// by a `result` node; an operator with several results computes its first value as the node itself.
 enum class op : std::uint8_t {
   // leaves
   input,       // a value from outside; its type is given
-  weight,      // a checkpoint tensor; the graph reads attributes.value * stored
+  state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
+  weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
   fill,        // a constant tensor: every element is attributes.value
-  rope_cos,    // [positions, D/2] table of cos(position * value^(-2j/D)); attributes.value = theta
+  rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
   rope_sin,
   // elementwise, with broadcasting
   add,
   mul,
   neg,
+  exp,
+  tanh,
   rsqrt,
   sigmoid,
-  silu,
+  softplus,    // log(1 + e^x)
+  silu,        // x * sigmoid(x)
+  gelu,        // x * (1 + erf(x / sqrt(2))) / 2
+  gelu_tanh,   // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
+  select,      // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
   // over the last axis
   mean,        // keeps the axis with extent 1
   softmax,
   rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
+  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
   lp_norm,     // x / ||x||_2
+  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
   // products
-  linear,      // (x [...,K], w [N,K]) -> [...,N]
+  linear,      // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
   matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
   conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
   swiglu,      // (gate, up): silu(gate) * up
@@ -101,6 +113,8 @@ enum class op : std::uint8_t {
   norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
   norm_gated_linear,  // (x, gain, gate, up): the same n; result 0: gated_linear(n, gate, up)
   add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
+  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
+  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
   // layout: the values stay, their places change
   reshape,
   transpose,   // ints = permutation
@@ -109,20 +123,33 @@ enum class op : std::uint8_t {
   cast,
   // language model
   embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]
-  rope,        // (x [1,S,heads,D], cos, sin, last_position): half-split rotation
-  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin, last_position): rope(rms_norm(x, w)); value = eps
-  kv_append,   // (past [1,heads,max,D], x [1,S,heads,D], last_position) -> present, the cache with the new rows
+  table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
+  rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
+  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
+  kv_append,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
+  full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
+  causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
+  delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
+               // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
   result,      // ints = {index}: one result of a node that has several
   custom,      // an operator from outside of the library; the node points to its row
-  // quantization; the node's slot says with which parameters
+  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
+  // a value [1,S,k,N] which of the slot's parameters
   quantize,    // f32 -> integer codes
   dequantize,  // integer codes -> f32
   fake_quant,  // dequantize(quantize(x)) in one step
 };
 
 inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
+
+/// How a run changes a state.
+enum class state_update : std::uint8_t {
+  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
+  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
+  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
+};
 
 }  // namespace qwq
 
@@ -139,10 +166,14 @@ struct text {
   constexpr text() = default;
   /// The first N characters of a string.
   constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  /// The same of a text of another capacity.
+  template <std::size_t M>
+  constexpr text(const text<M>& s) : text(s.view()) {}                 // NOLINT(google-explicit-constructor)
   /// The same of a literal.
   template <std::size_t M>
   constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
 
+  static constexpr std::size_t capacity() { return N; }
   constexpr std::size_t size() const { return view().size(); }
   constexpr bool empty() const { return chars[0] == '\0'; }
   constexpr std::string_view view() const {
@@ -211,9 +242,18 @@ enum class why : unsigned char {
   heads_do_not_divide,
   bad_attribute,
   graph_is_full,
+  too_many_dimensions,
+  too_many_arguments,
+  too_many_outputs,
+  too_many_symbols,
+  too_many_readers,
+  too_many_replacements,
+  name_is_too_long,
+  state_must_be_a_leaf,
   rules_keep_firing,
   rule_fired_another_number_of_times,
   edge_has_no_quantization_slot,
+  weight_is_not_quantized,
 };
 
 /// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
@@ -221,7 +261,7 @@ enum class why : unsigned char {
 struct problem {
   why what = why::fine;
   op kind = op::input;
-  text<31> where{};
+  text<47> where{};
   text<31> expected{};
   text<31> found{};
 
@@ -376,11 +416,11 @@ template <class T> inline constexpr dtype dtype_of = detail::dtype_of<std::remov
 
 }  // namespace qwq
 
-// qwq/core/fixed_vector.hpp: Fixed-capacity vector for constexpr values.
+// qwq/core/fixed_vector.hpp: Defines `fixed_vector`, a vector of fixed capacity for constexpr values.
 
 namespace qwq {
 
-/// A vector of at most `N` elements without allocation. Growing past `N` is refused by `push_back`.
+/// A vector of at most `N` elements without allocation, with the interface of C++26's std::inplace_vector.
 template <class T, std::size_t N>
 struct fixed_vector {
   std::array<T, N> items{};
@@ -398,10 +438,14 @@ struct fixed_vector {
   constexpr const T& back() const { return items[count - 1]; }
 
   /// Appends `value`; returns false, and changes nothing, when the vector is full.
-  constexpr bool push_back(const T& value) {
+  [[nodiscard]] constexpr bool try_push_back(const T& value) {
     if (count == N) return false;
     items[count++] = value;
     return true;
+  }
+  /// Appends `value`. A full vector does not compile in a constant expression, and throws std::bad_alloc at run time.
+  constexpr void push_back(const T& value) {
+    if (!try_push_back(value)) throw std::bad_alloc{};
   }
 
   friend constexpr bool operator==(const fixed_vector& a, const fixed_vector& b) {
@@ -423,25 +467,32 @@ namespace qwq {
 struct dim {
   std::int64_t extent = 1;  ///< Its length, or the largest that it can have.
   std::string_view symbol{};  ///< Its name; empty where the extent is fixed.
+  std::int64_t plus = 0;  ///< Elements beside those that `symbol` counts: "sequence_length+3".
 
   constexpr dim() = default;
   /// A fixed extent.
   constexpr dim(std::int64_t e) : extent(e) {}  // NOLINT(google-explicit-constructor): shapes are written {1, S, 64}
-  /// A named one, of `bound` at most.
-  constexpr dim(std::int64_t bound, std::string_view name) : extent(bound), symbol(name) {}
+  /// A named one, of `bound` at most; `more` elements of it are not counted by the name.
+  constexpr dim(std::int64_t bound, std::string_view name, std::int64_t more = 0)
+      : extent(bound), symbol(name), plus(more) {}
 
   constexpr bool named() const { return !symbol.empty(); }  ///< Whether it has a name.
-  friend constexpr bool operator==(const dim& a, const dim& b) { return a.extent == b.extent && a.symbol == b.symbol; }
+  friend constexpr bool operator==(const dim& a, const dim& b) {
+    return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
+  }
 };
 
 inline constexpr std::size_t max_rank = 5;
 
 /// Up to five dimensions, outermost first.
 struct shape : fixed_vector<dim, max_rank> {
+  bool too_long = false;  ///< More than five were given; graphs refuse such a shape and name the node.
+
   constexpr shape() = default;
-  /// {1, S, 64}: outermost first, five at most.
+  /// {1, S, 64}: outermost first.
   constexpr shape(std::initializer_list<dim> dims) {
-    for (const dim& d : dims) push_back(d);
+    for (const dim& d : dims)
+      if (!try_push_back(d)) too_long = true;
   }
 
   constexpr const dim& last() const { return back(); }  ///< The innermost extent.
@@ -459,11 +510,14 @@ constexpr text<N> to_text(const shape& s) {
   text<N> out{"["};
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (i > 0) out.append(",");
-    if (s[i].named())
+    if (s[i].named()) {
       out.append(s[i].symbol);
-    else
+      if (s[i].plus > 0) out.append("+").append(s[i].plus);
+    } else {
       out.append(s[i].extent);
+    }
   }
+  if (s.too_long) out.append(",...");
   return out.append("]");
 }
 
@@ -478,7 +532,7 @@ struct tensor_type {
 
 }  // namespace qwq
 
-// qwq/graph/op_table.hpp: One row per operator: name, arity, attributes, and the rule for the type of its result.
+// qwq/graph/op_table.hpp: Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
 
 namespace qwq {
 
@@ -486,18 +540,22 @@ namespace qwq {
 struct attributes {
   double value = 0;
   fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
-  /// Result type of leaves, `cast` and `reshape`, which no argument determines.
+  /// Result type of leaves, `cast`, `reshape` and `table_rows`, which no argument determines.
   tensor_type type{};
-  friend constexpr bool operator==(const attributes& a, const attributes& b) {
-    return a.value == b.value && a.ints == b.ints && a.type == b.type;
-  }
+  /// Of a weight leaf: what is added to each stored element. The graph reads value * (stored + offset), so the gain
+  /// 1 + w of Qwen3.5's norms has offset 1.
+  double offset = 0;
+  friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
+
+/// Most arguments that a node can have.
+inline constexpr std::size_t max_arguments = 10;
 
 /// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
 /// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
 struct inference {
   const attributes& attr;
-  fixed_vector<tensor_type, 10> args{};
+  fixed_vector<tensor_type, max_arguments> args{};
   tensor_type out{};
   problem error{};
 
@@ -588,7 +646,8 @@ constexpr void infer_rms_norm(inference& in) {
     in.out = in.args[0];
 }
 
-constexpr void infer_linear(inference& in) {
+// (x, w, ...)
+constexpr void infer_product(inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_axes(0) || !in.want_rank(1, 2)) return;
   if (in.dims(0).last() != in.dims(1)[1])
     return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
@@ -596,13 +655,20 @@ constexpr void infer_linear(inference& in) {
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
 }
 
+// (x, w) or (x, w, bias)
+constexpr void infer_linear(inference& in) {
+  infer_product(in);
+  if (in.error.ok() && in.args.size() == 3 && in.want_float(2))
+    in.want_shape({in.dims(1)[0]}, in.dims(2), why::last_dimension_must_match);
+}
+
 constexpr void infer_linear_add(inference& in) {
-  infer_linear(in);
+  infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), why::shapes_do_not_broadcast);
 }
 
 constexpr void infer_gated_linear(inference& in) {
-  infer_linear(in);
+  infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
 }
 
@@ -679,10 +745,15 @@ constexpr void infer_concat(inference& in) {
   for (std::size_t i = 1; i < in.args.size(); ++i) {
     shape other = in.dims(i);
     if (!in.want_type(i, in.args[0].type) || !in.want_rank(i, in.dims(0).size())) return;
-    const std::int64_t extent = other[axis].extent;
+    const dim more = other[axis];
     other[axis] = in.dims(0)[axis];
     if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
-    in.out.dims[axis] = dim{in.out.dims[axis].extent + extent};
+    dim& whole = in.out.dims[axis];
+    if (whole.named() && more.named())
+      return in.fail(why::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
+    const dim fixed = whole.named() ? more : whole, named = whole.named() ? whole : more;
+    const std::int64_t extent = fixed.extent + named.extent;
+    whole = named.named() ? dim{extent, named.symbol, named.plus + fixed.extent} : dim{extent};
   }
 }
 
@@ -690,7 +761,9 @@ constexpr void infer_slice(inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
-  if (in.attr.ints[0] < 0 || in.attr.ints[1] > along.extent || in.attr.ints[0] >= in.attr.ints[1])
+  // What a named extent counts is at least 1 at run time.
+  const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
+  if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
   along = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
@@ -702,14 +775,22 @@ constexpr void infer_embedding(inference& in) {
   in.out = {dtype::f32, {in.dims(1)[0], in.dims(1)[1], in.dims(0)[1]}};
 }
 
-// (x, the tables from argument `table` on, last_position)
-constexpr void infer_rotated(inference& in, std::size_t table) {
-  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(table + 2, dtype::i32)) return;
-  const dim half{in.dims(0).last().extent / 2};
-  for (std::size_t i = table; i < table + 2; ++i)
-    if (!in.want_rank(i, 2) || !in.want_shape({in.dims(i)[0], half}, in.dims(i), why::last_dimension_must_match))
-      return;
-  in.out = in.args[0];
+// (table [T,C], last_position [1,1])
+constexpr void infer_table_rows(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i32)) return;
+  const shape& rows = in.attr.type.dims;
+  if (rows.size() != 3) return in.fail(why::bad_attribute, "[1,S,columns]", to_text<31>(rows));
+  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, why::last_dimension_must_match))
+    in.out = {in.args[0].type, rows};
+}
+
+// (x [1,S,heads,D], rows of cos and sin [1,S,R/2] from argument `first` on), R <= D
+constexpr void infer_rotated(inference& in, std::size_t first) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_rank(first, 3)) return;
+  const shape &x = in.dims(0), &cos = in.dims(first);
+  if (cos[1] != x[1] || 2 * cos[2].extent > x.last().extent)
+    return in.fail(why::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
+  if (in.want_shape(cos, in.dims(first + 1), why::last_dimension_must_match)) in.out = in.args[0];
 }
 
 constexpr void infer_rope(inference& in) { infer_rotated(in, 1); }
@@ -742,7 +823,7 @@ constexpr void infer_attention(inference& in) {
   in.out = in.args[0];
 }
 
-// (q [1,S,Hq*D], k [1,S,Hk*D], v, past_key [1,Hk,max,D], past_value, last_position, total, cos, sin)
+// (q [1,S,Hq*D], k [1,S,Hk*D], v, key cache [1,Hk,max,D], value cache, last_position, total, cos, sin)
 constexpr void infer_gqa(inference& in) {
   if (in.attr.ints.size() != 2) return in.fail(why::bad_attribute, "{heads, kv_heads}", "");
   if (!in.want_rank(0, 3) || !in.want_rank(3, 4)) return;
@@ -754,14 +835,107 @@ constexpr void infer_gqa(inference& in) {
   in.out = in.args[0];
 }
 
+// (q, k, v [1,S,heads,D], segments [1,S])
+constexpr void infer_full_attention(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
+  const shape& q = in.dims(0);
+  if (in.want_shape(q, in.dims(1), why::shapes_do_not_broadcast) &&
+      in.want_shape(q, in.dims(2), why::shapes_do_not_broadcast) &&
+      in.want_shape({dim{1}, q[1]}, in.dims(3), why::shapes_do_not_broadcast))
+    in.out = in.args[0];
+}
+
+// (mask [1,S], a [1,S,...], b)
+constexpr void infer_select(inference& in) {
+  if (!in.want_type(0, dtype::i32) || !in.want_rank(0, 2) || !in.want_float(1) || !in.want_type(2, in.args[1].type) ||
+      !in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast))
+    return;
+  if (in.dims(1).size() < 2 || in.dims(1)[1] != in.dims(0)[1])
+    return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  in.out = in.args[1];
+}
+
+// (x, w, b)
+constexpr void infer_layer_norm(inference& in) {
+  infer_rms_norm(in);
+  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match);
+}
+
+constexpr void infer_top_k(inference& in) {
+  if (!in.want_float(0) || !in.want_axes(0)) return;
+  in.out = in.args[0];
+  if (in.attr.ints.size() != 1 || in.attr.ints[0] < 1 || in.attr.ints[0] > in.dims(0).last().extent)
+    return in.fail(why::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
+  in.out.dims[in.out.dims.size() - 1] = dim{in.attr.ints[0]};
+}
+
+// (x [1,S,K] or [1,S,k,K], experts [1,S,k], w [E,N,K])
+constexpr void infer_expert_linear(inference& in) {
+  if (!in.want_float(0) || !in.want_type(1, dtype::i32) || !in.want_rank(1, 3) || !in.want_float(2) ||
+      !in.want_rank(2, 3))
+    return;
+  const shape &x = in.dims(0), &experts = in.dims(1), &w = in.dims(2);
+  const bool by_token = x.size() == 3, by_expert = x.size() == 4 && x[2] == experts[2];
+  if ((!by_token && !by_expert) || x[1] != experts[1])
+    return in.fail(why::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
+  if (x.last() != w[2]) return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
+  in.out = {dtype::f32, {experts[0], experts[1], experts[2], w[1]}};
+}
+
+// (x [1,S,k,H], weights [1,S,k])
+constexpr void infer_weighted_sum(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(1, in.args[0].type)) return;
+  const shape& x = in.dims(0);
+  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast))
+    in.out = {in.args[0].type, {x[0], x[1], x[3]}};
+}
+
+// (u [1,S,C], w [C,K], state [1,C,K-1])
+constexpr void infer_causal_conv1d(inference& in) {
+  if (!in.want_float(0) || !in.want_rank(0, 3) || !in.want_float(1) || !in.want_rank(1, 2) || !in.want_float(2)) return;
+  const dim channels = in.dims(0)[2];
+  if (in.dims(1)[0] != channels)
+    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), why::last_dimension_must_match))
+    in.out = in.args[0];
+}
+
+// (q [1,S,Hk,Dk], k, v [1,S,Hv,Dv], decay [1,S,Hv], beta, state [1,Hv,Dk,Dv])
+constexpr void infer_delta_rule(inference& in) {
+  for (std::size_t i = 0; i < 3; ++i)
+    if (!in.want_float(i) || !in.want_rank(i, 4)) return;
+  const shape &k = in.dims(1), &v = in.dims(2);
+  if (!in.want_shape(in.dims(0), k, why::shapes_do_not_broadcast)) return;
+  if (k[2].extent < 1 || v[2].extent % k[2].extent != 0)
+    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(k[2].extent),
+                   text<31>{}.append(v[2].extent));
+  for (std::size_t i = 3; i < 5; ++i)
+    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), why::shapes_do_not_broadcast)) return;
+  if (in.want_type(5, dtype::f32) &&
+      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), why::last_dimension_must_match))
+    in.out = in.args[2];
+}
+
 // Codes of a slot: attr.type.type is their integer type.
+// (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
+constexpr bool want_experts(inference& in) {
+  if (in.args.size() < 2) return true;
+  const shape& x = in.dims(0);
+  return in.want_type(1, dtype::i32) && in.want_rank(0, 4) &&
+         in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast);
+}
+
 constexpr void infer_quantize(inference& in) {
-  if (in.want_type(0, dtype::f32)) in.out = {in.attr.type.type, in.dims(0)};
+  if (in.want_type(0, dtype::f32) && want_experts(in)) in.out = {in.attr.type.type, in.dims(0)};
+}
+
+constexpr void infer_fake_quant(inference& in) {
+  if (in.want_float(0) && want_experts(in)) in.out = in.args[0];
 }
 
 constexpr void infer_dequantize(inference& in) {
   if (is_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
-  in.out = {dtype::f32, in.dims(0)};
+  if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
 // A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
@@ -774,8 +948,38 @@ constexpr void infer_custom(inference& in) {
 
 }  // namespace detail
 
+/// What is true of an operator wherever it is used; a set of these is combined with `|`.
+enum class trait : std::uint16_t {
+  none = 0,
+  commutative = 1,     ///< Two arguments may change places.
+  layout = 2,          ///< The result is the argument in another arrangement: it shares its quantization parameters.
+  moves = 4,           ///< Values pass unchanged, as they are or as their codes.
+  view = 8,            ///< The result is bytes of the first argument: no kernel call.
+  elementwise = 16,    ///< An element of the result depends on the same element of each argument alone. With one
+                       ///< argument, the kernel may be called with the result in the argument's bytes.
+  constant = 32,       ///< A leaf that is bound before a run.
+  encodable = 64,      ///< A constant that a scheme may store as codes.
+  product = 128,       ///< Multiplies the rows of its first argument by matrices; may take them quantized to int8.
+  quantization = 256,  ///< Its slot says with which parameters it changes between floats and codes.
+  outside = 512,       ///< A leaf that a run gets from outside: an input or a state.
+};
+constexpr trait operator|(trait a, trait b) {
+  return static_cast<trait>(static_cast<std::uint16_t>(a) | static_cast<std::uint16_t>(b));
+}
+/// Whether a set has a trait, or one of several.
+constexpr bool has(trait set, trait one) {
+  return (static_cast<std::uint16_t>(set) & static_cast<std::uint16_t>(one)) != 0;
+}
+
+/// A set of arguments, one bit each.
+constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
+  unsigned bits = 0;
+  for (const int i : which) bits |= 1u << i;
+  return static_cast<std::uint16_t>(bits);
+}
+
 /// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
-/// operator of the user's.
+/// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
 struct op_row {
   op kind;
   std::string_view name;
@@ -784,54 +988,114 @@ struct op_row {
   /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
   std::string_view value_name;
   std::string_view ints_name;  ///< The same for `attributes::ints`.
-  bool commutative;  ///< Two arguments may change places.
-  /// The result holds the argument's values in another arrangement: it shares quantization parameters with it.
-  bool layout_only;
+  trait traits;  ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
   void (*infer)(inference&);
+  /// Arguments that are matrices of weights: schemes store them as codes.
+  std::uint16_t matrix_args = 0;
+  std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
+  /// Which result is the state after the node; -1: the node's own value.
+  std::int8_t state_result = -1;
+  /// The argument [1,S,k] that says for each row of a value [1,S,k,N] which expert it belongs to; -1: none. Values of
+  /// such rows that it reads or makes have quantization parameters for each expert.
+  std::int8_t expert_arg = -1;
+
+  constexpr bool is(trait t) const { return has(traits, t); }  ///< Whether it has a trait, or one of several.
+  /// Whether an argument is a matrix of weights.
+  constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
+
+  /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
+  constexpr op_row with(trait more) const {
+    op_row r = *this;
+    r.traits = r.traits | more;
+    return r;
+  }
+  /// Its arguments with these numbers are matrices of weights.
+  constexpr op_row with_matrices(std::initializer_list<int> arguments) const {
+    op_row r = *this;
+    r.matrix_args = argument_set(arguments);
+    return r;
+  }
+  /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
+  constexpr op_row with_state(std::int8_t argument, std::int8_t index) const {
+    op_row r = *this;
+    r.state_arg = argument;
+    r.state_result = index;
+    return r;
+  }
+  /// Its argument `argument` says which expert each row belongs to.
+  constexpr op_row with_experts(std::int8_t argument) const {
+    op_row r = *this;
+    r.expert_arg = argument;
+    return r;
+  }
 };
 
+namespace detail {
+inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant | trait::encodable,
+                       moves_values = trait::layout | trait::moves;
+}
+
 inline constexpr op_row op_table[] = {
-    {op::input, "input", 0, 0, "", "", false, false, detail::infer_declared},
-    {op::weight, "weight", 0, 0, "multiplier", "", false, false, detail::infer_declared},
-    {op::fill, "fill", 0, 0, "value", "", false, false, detail::infer_declared},
-    {op::rope_cos, "rope_cos", 0, 0, "theta", "", false, false, detail::infer_declared},
-    {op::rope_sin, "rope_sin", 0, 0, "theta", "", false, false, detail::infer_declared},
-    {op::add, "add", 2, 2, "", "", true, false, detail::infer_binary},
-    {op::mul, "mul", 2, 2, "", "", true, false, detail::infer_binary},
-    {op::neg, "neg", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::rsqrt, "rsqrt", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::sigmoid, "sigmoid", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::silu, "silu", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::mean, "mean", 1, 1, "", "", false, false, detail::infer_mean},
-    {op::softmax, "softmax", 1, 1, "", "", false, false, detail::infer_softmax},
-    {op::rms_norm, "rms_norm", 2, 2, "eps", "", false, false, detail::infer_rms_norm},
-    {op::lp_norm, "lp_norm", 1, 1, "", "", false, false, detail::infer_unary},
-    {op::linear, "linear", 2, 2, "", "", false, false, detail::infer_linear},
-    {op::matmul, "matmul", 2, 2, "", "", false, false, detail::infer_matmul},
-    {op::conv1x1, "conv1x1", 2, 2, "", "", false, false, detail::infer_conv1x1},
-    {op::swiglu, "swiglu", 2, 2, "", "", false, false, detail::infer_swiglu},
-    {op::linear_add, "linear_add", 3, 3, "", "", false, false, detail::infer_linear_add},
-    {op::gated_linear, "gated_linear", 3, 3, "", "", false, false, detail::infer_gated_linear},
-    {op::norm_linear, "norm_linear", 3, 6, "eps", "", false, false, detail::infer_norm_linear},
-    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", false, false, detail::infer_norm_gated_linear},
-    {op::add_norm, "add_norm", 3, 3, "eps", "", false, false, detail::infer_add_norm},
-    {op::reshape, "reshape", 1, 1, "", "", false, true, detail::infer_reshape},
-    {op::transpose, "transpose", 1, 1, "", "perm", false, true, detail::infer_transpose},
-    {op::concat, "concat", 2, 4, "", "axis", false, false, detail::infer_concat},
-    {op::slice, "slice", 1, 1, "", "range", false, true, detail::infer_slice},
-    {op::cast, "cast", 1, 1, "", "", false, false, detail::infer_cast},
-    {op::embedding, "embedding", 2, 2, "", "", false, false, detail::infer_embedding},
-    {op::rope, "rope", 4, 4, "", "", false, false, detail::infer_rope},
-    {op::norm_rope, "norm_rope", 5, 5, "eps", "", false, false, detail::infer_norm_rope},
-    {op::kv_append, "kv_append", 3, 3, "", "", false, false, detail::infer_kv_append},
-    {op::attention, "attention", 4, 4, "scale", "", false, false, detail::infer_attention},
-    {op::gqa, "gqa", 9, 9, "scale", "heads", false, false, detail::infer_gqa},
-    {op::result, "result", 1, 1, "", "index", false, false, detail::infer_result},
-    {op::custom, "custom", 0, 10, "", "", false, false, detail::infer_custom},
-    {op::quantize, "quantize", 1, 1, "", "", false, false, detail::infer_quantize},
-    {op::dequantize, "dequantize", 1, 1, "", "", false, false, detail::infer_dequantize},
-    {op::fake_quant, "fake_quant", 1, 1, "", "", false, false, detail::infer_unary},
+    {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
+    {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
+    {op::weight, "weight", 0, 0, "multiplier", "", detail::leaf_constant, detail::infer_declared},
+    {op::fill, "fill", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
+    {op::rope_cos, "rope_cos", 0, 0, "theta", "", trait::constant, detail::infer_declared},
+    {op::rope_sin, "rope_sin", 0, 0, "theta", "", trait::constant, detail::infer_declared},
+    {op::add, "add", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
+    {op::mul, "mul", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
+    {op::neg, "neg", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::exp, "exp", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::tanh, "tanh", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::rsqrt, "rsqrt", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::sigmoid, "sigmoid", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::softplus, "softplus", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::silu, "silu", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::gelu, "gelu", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::gelu_tanh, "gelu_tanh", 1, 1, "", "", trait::elementwise, detail::infer_unary},
+    {op::select, "select", 3, 3, "", "", detail::no_traits, detail::infer_select},
+    {op::mean, "mean", 1, 1, "", "", detail::no_traits, detail::infer_mean},
+    {op::softmax, "softmax", 1, 1, "", "", detail::no_traits, detail::infer_softmax},
+    {op::rms_norm, "rms_norm", 2, 2, "eps", "", detail::no_traits, detail::infer_rms_norm},
+    {op::layer_norm, "layer_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_layer_norm},
+    {op::lp_norm, "lp_norm", 1, 1, "", "", detail::no_traits, detail::infer_unary},
+    {op::top_k, "top_k", 1, 1, "", "k", detail::no_traits, detail::infer_top_k},
+    {op::linear, "linear", 2, 3, "", "", trait::product, detail::infer_linear, argument_set({1})},
+    {op::matmul, "matmul", 2, 2, "", "", detail::no_traits, detail::infer_matmul},
+    {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
+    {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
+    {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
+    {op::gated_linear, "gated_linear", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
+     argument_set({2, 3, 4, 5})},
+    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+     argument_set({2, 3})},
+    {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
+    {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
+     -1, -1, 1},
+    {op::weighted_sum, "weighted_sum", 2, 2, "", "", detail::no_traits, detail::infer_weighted_sum},
+    {op::reshape, "reshape", 1, 1, "", "", detail::moves_values | trait::view, detail::infer_reshape},
+    {op::transpose, "transpose", 1, 1, "", "perm", detail::moves_values, detail::infer_transpose},
+    {op::concat, "concat", 2, 4, "", "axis", trait::moves, detail::infer_concat},
+    {op::slice, "slice", 1, 1, "", "range", detail::moves_values, detail::infer_slice},
+    {op::cast, "cast", 1, 1, "", "", detail::no_traits, detail::infer_cast},
+    {op::embedding, "embedding", 2, 2, "", "", detail::no_traits, detail::infer_embedding, argument_set({0})},
+    {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
+    {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
+    {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
+    {op::kv_append, "kv_append", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
+    {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
+    {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
+    {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
+    {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
+    {op::result, "result", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
+    {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
+    {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,
+     detail::infer_dequantize},
+    {op::fake_quant, "fake_quant", 1, 2, "", "", trait::quantization | trait::elementwise, detail::infer_fake_quant},
 };
 
 static_assert(std::size(op_table) == op_count, "every op has a row");
@@ -850,19 +1114,39 @@ constexpr std::string_view name(op kind) { return row(kind).name; }
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
 constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
                            std::string_view value_name = {}, std::string_view ints_name = {}) {
-  return {op::custom, name, args, args, value_name, ints_name, false, false, infer};
+  return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }
 
 }  // namespace qwq
 
-// qwq/graph/graph.hpp: Nodes and the graph value. The same code runs inside constant expressions and at run time.
+// qwq/graph/graph.hpp: Defines `node` and `graph`, a value: the same code runs inside constant expressions and at run time.
 
 namespace qwq {
 
 using node_id = std::uint16_t;
 inline constexpr node_id no_node = std::numeric_limits<node_id>::max();
 /// What a node reads, in the order of its operator's signature.
-using arguments = fixed_vector<node_id, 10>;
+using arguments = fixed_vector<node_id, max_arguments>;
+
+/// What a weight is for. Layers declare it where they make the leaf; schemes and targets exclude weights by role, and
+/// reports count bytes by role.
+enum class role : std::uint8_t {
+  none,       ///< A matrix of a product that has no other role: attention and MLP projections.
+  embedding,  ///< The table of token embeddings.
+  head,       ///< The matrix that makes logits.
+  norm,       ///< The gain of a norm.
+  bias,
+  router,     ///< Chooses experts.
+  expert,     ///< Matrices of routed experts.
+  gate,       ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
+  conv,       ///< A depthwise convolution.
+  position,   ///< A table of positions.
+};
+constexpr std::string_view name(role r) {
+  constexpr std::string_view names[] = {"none",   "embedding", "head", "norm", "bias",
+                                        "router", "expert",    "gate", "conv", "position"};
+  return names[static_cast<std::size_t>(r)];
+}
 
 /// One operation and the value that it computes.
 struct node {
@@ -874,9 +1158,10 @@ struct node {
   text<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
   text<31> made_by{};
-  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot whose
-  /// grid the result is put on by the step itself, as fake_quant would (`has_epilogue`).
+  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
+  /// fake-quantization fused into the node as an epilogue (`has_epilogue`); -1: none.
   std::int16_t slot = -1;
+  role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
   const op_row* custom = nullptr;
 
@@ -893,10 +1178,8 @@ constexpr text<47> where(const node& n) {
   return out;
 }
 
-/// Whether a step does to its result what a fake_quant behind it would.
-constexpr bool has_epilogue(const node& n) {
-  return n.slot >= 0 && n.kind != op::quantize && n.kind != op::dequantize && n.kind != op::fake_quant;
-}
+/// Whether a fake-quantization is fused into a node.
+constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !row(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {
@@ -904,12 +1187,17 @@ struct graph_output {
   node_id id = no_node;
 };
 
+/// Most values that a graph hands out.
+inline constexpr std::size_t max_outputs = 12;
+using graph_outputs = fixed_vector<graph_output, max_outputs>;
+
 /// A graph of at most `Capacity` nodes; each node stands after its arguments. `error` is the first problem met
-/// while it was built; a graph with an error is never executed or emitted (`require_sound`).
+/// while it was built; a graph with an error is never executed or emitted (`require_sound`). An output with the name of
+/// a state is that state after the run.
 template <std::size_t Capacity = 320>
 struct graph {
   fixed_vector<node, Capacity> nodes{};
-  fixed_vector<graph_output, 6> outputs{};
+  graph_outputs outputs{};
   problem error{};
 
   constexpr std::size_t size() const { return nodes.size(); }
@@ -921,7 +1209,7 @@ struct graph_ref {
   node* nodes;
   std::size_t* count;
   std::size_t capacity;
-  fixed_vector<graph_output, 6>* outputs;
+  graph_outputs* outputs;
   problem* error;
 
   /// Any graph.
@@ -1004,10 +1292,33 @@ void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "g
 
 namespace qwq {
 
+namespace detail {
+
+/// `text` with codes for control characters: names of files and fields may hold line breaks, a message may not.
+inline std::string one_line(std::string_view text) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  std::string line;
+  line.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      line += c;
+    } else {
+      line += "\\x";
+      line += hex[byte >> 4];
+      line += hex[byte & 15];
+    }
+  }
+  return line;
+}
+
+}  // namespace detail
+
 /// Bad input. `what()` is one line that names the file, the tensor or field, what was expected and what was found.
 class error : public std::runtime_error {
  public:
-  explicit error(const std::string& message) : std::runtime_error(message) {}
+  /// Control characters in `message` are replaced by their codes.
+  explicit error(const std::string& message) : std::runtime_error(detail::one_line(message)) {}
 };
 
 }  // namespace qwq
@@ -1121,12 +1432,13 @@ namespace qwq {
 /// Moving keeps every address. The file must not shrink while it is mapped.
 class mapped_file {
  public:
-  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped.
-  explicit mapped_file(const std::filesystem::path& path) {
+  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else
+  /// was downloaded in its place: a git-lfs pointer or an HTML page.
+  explicit mapped_file(const std::filesystem::path& path) : path_(path) {
     const std::string file = path.string();
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
-    if (fd < 0) throw detail::io_error(file, "open", errno);
-    struct stat info{};
+    if (fd < 0) refuse_to_open(file, errno);
+    struct stat& info = state_;
     void* at = nullptr;
     int code = ::fstat(fd, &info) == 0 ? 0 : errno;
     const bool regular = S_ISREG(info.st_mode);
@@ -1138,29 +1450,29 @@ class mapped_file {
     ::close(fd);
     if (code != 0) throw detail::io_error(file, "map", code);
     if (!regular) throw error(file + ": expected a regular file, found something else");
-    bytes_ = {static_cast<const std::byte*>(at), at == nullptr ? 0 : size};
+    bytes_.value = {static_cast<const std::byte*>(at), at == nullptr ? 0 : size};
+    refuse_stand_in(file);
   }
 
-  /// The other one has no bytes afterwards.
-  mapped_file(mapped_file&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-  /// Unmaps what was mapped before.
-  mapped_file& operator=(mapped_file&& other) noexcept {
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~mapped_file() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-  }
-
-  std::span<const std::byte> bytes() const { return bytes_; }
-  std::size_t size() const { return bytes_.size(); }
+  std::span<const std::byte> bytes() const { return bytes_.value; }
+  std::size_t size() const { return bytes().size(); }
   /// The bytes as characters.
-  std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(bytes().data()), size()}; }
+
+  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
+  /// name is still mapped as it was.
+  void check_unchanged() const {
+    struct stat now{};
+    if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
+    if (now.st_size != state_.st_size || now.st_mtim.tv_sec != state_.st_mtim.tv_sec ||
+        now.st_mtim.tv_nsec != state_.st_mtim.tv_nsec)
+      throw error(path_.string() + ": expected a file that does not change while it is read, found one that did");
+  }
 
   /// True when `part` lies inside the mapping.
   bool contains(std::span<const std::byte> part) const {
     const std::less_equal<const std::byte*> not_after;
-    return not_after(bytes_.data(), part.data()) && not_after(part.data() + part.size(), bytes_.data() + bytes_.size());
+    return not_after(bytes().data(), part.data()) && not_after(part.data() + part.size(), bytes().data() + size());
   }
 
   /// Hint: `part` of the mapping is about to be read from front to back.
@@ -1169,6 +1481,27 @@ class mapped_file {
   void release(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
 
  private:
+  /// Says why `file` could not be opened; of a link that leads nowhere also where it leads.
+  [[noreturn]] static void refuse_to_open(const std::string& file, int code) {
+    std::error_code no_link;
+    if (const auto target = std::filesystem::read_symlink(file, no_link); code == ENOENT && !no_link)
+      throw error(file + ": cannot open: it is a link to " + target.string() + ", which is not there");
+    throw detail::io_error(file, "open", code);
+  }
+
+  /// Refuses files that stand for the one that was meant.
+  void refuse_stand_in(const std::string& file) const {
+    const auto starts_with = [&](std::string_view lower_case) {
+      return std::ranges::equal(text().substr(0, lower_case.size()), lower_case, {},
+                                [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    };
+    const std::string found = ", found " + std::to_string(size()) + " bytes of ";
+    if (starts_with("version https://git-lfs"))
+      throw error(file + ": expected the file itself" + found + "a git-lfs pointer to it (run `git lfs pull`)");
+    if (starts_with("<!doctype html") || starts_with("<html"))
+      throw error(file + ": expected the file itself" + found + "an HTML page");
+  }
+
   /// Applies `advice` to every page that `part` touches. A hint that the system declines costs only speed.
   void advise(std::span<const std::byte> part, int advice) const {
     if (part.empty() || !contains(part)) return;
@@ -1178,7 +1511,23 @@ class mapped_file {
     ::madvise(reinterpret_cast<void*>(first), last - first, advice);
   }
 
-  std::span<const std::byte> bytes_;
+  /// What is mapped. The source of a move has no bytes afterwards.
+  struct mapping {
+    std::span<const std::byte> value{};
+    mapping() = default;
+    mapping(mapping&& other) noexcept : value(std::exchange(other.value, {})) {}
+    mapping& operator=(mapping&& other) noexcept {
+      std::swap(value, other.value);
+      return *this;
+    }
+    ~mapping() {
+      if (!value.empty()) ::munmap(const_cast<std::byte*>(value.data()), value.size());
+    }
+  };
+
+  std::filesystem::path path_;
+  struct stat state_{};
+  mapping bytes_{};
 };
 
 }  // namespace qwq
@@ -1302,6 +1651,7 @@ class compared_file final : public output_file {
 
 // qwq/io/atomic_file.hpp: Writing a file that is complete or absent, never half there.
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -1335,20 +1685,16 @@ class atomic_file final : public output_file {
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
       throw error(name() + ": expected a regular file or nothing, found something else");
     remove_left_behind();
-    for (int attempt = 0; fd_ < 0; ++attempt) {
-      temporary_ = target_;
-      temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt) + std::string(suffix);
-      fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
-      if (fd_ >= 0 && !lock()) ::close(std::exchange(fd_, -1));
-    }
+    for (int attempt = 0; fd_ < 0; ++attempt) create(attempt);
   }
   ~atomic_file() override { discard(); }
 
   /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
   void sync() {
+    if (synced_) return;
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name(), "flush to disk", errno);
+    synced_ = true;
   }
   std::optional<mapped_file> whole() override {
     sync();
@@ -1365,32 +1711,65 @@ class atomic_file final : public output_file {
   static constexpr std::size_t capacity = std::size_t{1} << 20;
   static constexpr std::string_view suffix = ".tmp";
 
-  /// Marks the temporary file as one that is being written: the mark goes with the process. False when another process
-  /// took the file for one left behind in the moment before.
-  bool lock() const {
+  /// Creates the temporary file number `attempt`. Leaves `fd_` negative if another process has taken its name.
+  void create(int attempt) {
+    constexpr int most_attempts = 1000;
+    if (attempt == most_attempts) throw detail::io_error(name(), "create", EEXIST);
+    temporary_ = target_;
+    temporary_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt) + std::string(suffix);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
+    if (fd_ < 0) return;
+    // Where standard streams are closed, what is meant for them must not go into the file.
+    if (fd_ <= STDERR_FILENO) {
+      const int above = ::fcntl(fd_, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+      const int code = errno;
+      if (above < 0) discard();
+      if (above < 0) throw detail::io_error(name(), "create", code);
+      ::close(std::exchange(fd_, above));
+    }
+    bool taken = false;
+    if (const int code = lock(taken); code != 0) {
+      discard();
+      throw detail::io_error(name(), "create", code);
+    }
+    if (taken) discard();
+  }
+
+  /// Marks the temporary file as one that is being written: the mark ends with the process. Sets `taken` if another
+  /// process took the file for one left behind in the moment before. Returns an errno value, or 0.
+  int lock(bool& taken) const {
+    taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (taken) return 0;
     struct stat info{};
-    return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && ::fstat(fd_, &info) == 0 && info.st_nlink > 0;
+    if (::fstat(fd_, &info) != 0) return errno;
+    taken = info.st_nlink == 0;
+    return 0;  // a file system without locks never finds files left behind, and needs no mark
   }
 
   /// Removes temporary files of this target that no process is writing.
   void remove_left_behind() const {
     const std::string start = target_.filename().string() + '.';
     const auto folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    std::error_code ignored;
-    for (auto at = std::filesystem::directory_iterator(folder, ignored); at != std::filesystem::directory_iterator();
-         at.increment(ignored)) {
-      const std::string file = at->path().filename().string();
+    struct close_folder {
+      void operator()(DIR* at) const { ::closedir(at); }
+    };
+    const std::unique_ptr<DIR, close_folder> entries(::opendir(folder.c_str()));
+    if (entries == nullptr) return;
+    while (const dirent* const entry = ::readdir(entries.get())) {
+      const std::string_view file = entry->d_name;
       if (!file.starts_with(start) || !file.ends_with(suffix) || file.size() < start.size() + suffix.size() ||
           file.find_first_not_of("0123456789.", start.size()) != file.size() - suffix.size() + 1)
         continue;
-      const int fd = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      const int fd = ::openat(::dirfd(entries.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
       if (fd < 0) continue;
-      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
+      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlinkat(::dirfd(entries.get()), entry->d_name, 0);
       ::close(fd);
     }
   }
 
   void put(std::span<const std::byte> bytes) override {
+    synced_ = false;
     if (bytes.size() > capacity - filled_) flush();
     if (bytes.size() >= capacity) return append(bytes);
     if (!bytes.empty()) std::memcpy(buffer_.get() + filled_, bytes.data(), bytes.size());
@@ -1430,6 +1809,7 @@ class atomic_file final : public output_file {
   std::unique_ptr<std::byte[]> buffer_ = std::make_unique<std::byte[]>(capacity);
   std::size_t filled_ = 0;
   std::uint64_t appended_ = 0, started_ = 0;
+  bool synced_ = false;
 };
 
 /// Writes `text` as the whole of `target`, complete or not at all.
@@ -1440,6 +1820,102 @@ inline void write_file(const std::filesystem::path& target, std::string_view tex
 }
 
 }  // namespace qwq
+
+// qwq/io/folder_lock.hpp: Defines `folder_lock`, which keeps two processes from replacing the files of one folder at the same time.
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace qwq::detail {
+
+/// Holds an advisory lock on a folder. The lock ends with the process. A file system without locks is used without one.
+class folder_lock {
+ public:
+  /// Waits at most `patience` for another holder, and calls `idle()`, which may throw, meanwhile. Throws `error` when
+  /// the folder is still locked.
+  template <class Idle>
+  folder_lock(const std::filesystem::path& folder, std::chrono::milliseconds patience, Idle&& idle)
+      : fd_(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)) {
+      try {
+        idle();
+        if (std::chrono::steady_clock::now() > end)
+          throw error(folder.string() + ": expected no other export into this folder, found one that is not done");
+      } catch (...) {
+        ::close(fd_);
+        throw;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  folder_lock(const folder_lock&) = delete;
+  folder_lock& operator=(const folder_lock&) = delete;
+  ~folder_lock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  int fd_;
+};
+
+}  // namespace qwq::detail
+
+// qwq/io/replaced_file.hpp: Defines `replaced_file`, an older file that waits under a temporary name until its successor is in place.
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace qwq::detail {
+
+/// Renames a file out of the way. The destructor removes it, unless `restore` was called.
+class replaced_file {
+ public:
+  /// Does nothing if there is no such file. Throws `error` if it cannot be renamed.
+  explicit replaced_file(std::filesystem::path target) : target_(std::move(target)) {
+    // The lock tells `atomic_file` that the temporary name is in use.
+    fd_ = ::open(target_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (fd_ >= 0) ::flock(fd_, LOCK_SH | LOCK_NB);
+    try {
+      std::error_code ignored;
+      int attempt = 0;
+      do {
+        aside_ = target_;
+        aside_ += '.' + std::to_string(::getpid()) + '.' + std::to_string(attempt++) + ".tmp";
+      } while (std::filesystem::exists(std::filesystem::symlink_status(aside_, ignored)));
+      if (::rename(target_.c_str(), aside_.c_str()) == 0) return;
+      if (errno != ENOENT) throw io_error(target_.string(), "replace", errno);
+      aside_.clear();
+    } catch (...) {
+      if (fd_ >= 0) ::close(fd_);
+      throw;
+    }
+  }
+  replaced_file(const replaced_file&) = delete;
+  replaced_file& operator=(const replaced_file&) = delete;
+  ~replaced_file() {
+    if (!aside_.empty()) ::unlink(aside_.c_str());
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  /// Gives the file its name back and returns true; if that fails, returns false and the file stays where it is.
+  bool restore() {
+    const bool restored = aside_.empty() || ::rename(aside_.c_str(), target_.c_str()) == 0;
+    kept_ = std::exchange(aside_, {});
+    return restored;
+  }
+  /// The temporary name that the file had before `restore`.
+  const std::filesystem::path& kept() const { return kept_; }
+
+ private:
+  std::filesystem::path target_, aside_, kept_;
+  int fd_ = -1;
+};
+
+}  // namespace qwq::detail
 
 // qwq/io/file_set.hpp: Several files of one folder, and of folders in it, that appear together.
 
@@ -1457,10 +1933,12 @@ struct file_handling {
   file_use use = file_use::write;  ///< What becomes of the files.
   /// Is told of every number of bytes that was taken; may be empty.
   std::function<void(std::uint64_t)> watcher{};
+  /// How long `commit` waits for another process that puts files into the same folder.
+  std::chrono::milliseconds patience{10'000};
 };
 
-/// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error
-/// before its first rename, the folder is as it was. Every error throws `error` naming the file and the reason.
+/// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error,
+/// the folder is as it was. Every error throws `error` naming the file and the reason.
 class file_set {
  public:
   /// To write, creates `folder` if it is not there.
@@ -1471,12 +1949,7 @@ class file_set {
   }
   file_set(const file_set&) = delete;
   file_set& operator=(const file_set&) = delete;
-  ~file_set() {
-    files_.clear();
-    std::error_code ignored;
-    for (; !created_.empty(); created_.pop_back())
-      std::filesystem::remove(created_.back(), ignored);  // which it does only when nothing is inside
-  }
+  ~file_set() = default;
 
   /// Starts a file, "name" or "folder/name". It lives as long as the set.
   output_file& add(const std::string& name) {
@@ -1496,23 +1969,18 @@ class file_set {
     return *files_.emplace_back(std::move(e)).file;
   }
 
-  /// Written files are put on the disk and renamed in the order in which they were added, so add what others refer to
-  /// first. Older ones of the same names go before, the last ones first: whenever the process is killed, what is there
-  /// belongs together.
+  /// Puts the files on the disk and renames them in the order in which they were added, so add what others refer to
+  /// first. Older files of the same names are moved away before, the last ones first: whenever the process is killed,
+  /// the files that have their names belong together. After an error the older files have their names again.
   std::vector<written_file> commit() {
     for (const entry& e : files_) {
       if (e.written != nullptr) e.written->sync();
       if (e.compared != nullptr) e.compared->finish();
     }
-    if (how_.watcher) how_.watcher(0);  // the last moment at which nothing has happened
-    std::error_code ignored;
-    if (how_.use == file_use::write && files_.size() > 1)
-      for (auto e = files_.rbegin(); e != files_.rend(); ++e) std::filesystem::remove(folder_ / e->name, ignored);
     std::vector<written_file> files;
-    for (const entry& e : files_) {
-      if (e.written != nullptr) e.written->commit();
-      files.push_back({e.name, e.file->position()});
-    }
+    for (const entry& e : files_) files.push_back({e.name, e.file->position()});
+    if (how_.watcher) how_.watcher(0);  // the last moment at which nothing has happened
+    if (how_.use == file_use::write) replace();
     return files;
   }
 
@@ -1524,21 +1992,66 @@ class file_set {
     const compared_file* compared = nullptr;
   };
 
+  /// Folders that were created; the destructor removes those that are empty.
+  struct created_folders {
+    std::vector<std::filesystem::path> paths{};  // inner ones last
+    created_folders() = default;
+    created_folders(const created_folders&) = delete;
+    created_folders& operator=(const created_folders&) = delete;
+    ~created_folders() {
+      std::error_code ignored;
+      for (; !paths.empty(); paths.pop_back()) std::filesystem::remove(paths.back(), ignored);
+    }
+  };
+
   void create(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> missing;  // inner ones first
     std::error_code code;
     for (auto at = folder; !at.empty() && !std::filesystem::is_directory(at, code); at = at.parent_path())
       missing.push_back(at);
     for (; !missing.empty(); missing.pop_back()) {
-      if (std::filesystem::create_directory(missing.back(), code)) created_.push_back(missing.back());
+      created_.paths.emplace_back();  // before the folder, so that the list is never short of one
+      if (std::filesystem::create_directory(missing.back(), code))
+        created_.paths.back().swap(missing.back());
+      else
+        created_.paths.pop_back();
       if (code) throw detail::io_error(folder.string(), "create", code.value());
     }
   }
 
+  /// Renames the files, or changes nothing and throws.
+  void replace() {
+    std::list<detail::replaced_file> older;  // the first file's first
+    const detail::folder_lock lock(folder_, how_.patience, [&] {
+      if (how_.watcher) how_.watcher(0);
+    });
+    std::size_t renamed = 0;
+    try {
+      if (files_.size() > 1)
+        for (auto e = files_.rbegin(); e != files_.rend(); ++e) older.emplace_front(folder_ / e->name);
+      for (; renamed < files_.size(); ++renamed) files_[renamed].written->commit();
+    } catch (const error& e) {
+      if (const std::string lost = restore(older, renamed); !lost.empty()) throw error(e.what() + lost);
+      throw;
+    } catch (...) {
+      restore(older, renamed);
+      throw;
+    }
+  }
+
+  /// Takes back the first `renamed` renames and gives older files their names again. Returns what failed, as text.
+  std::string restore(std::list<detail::replaced_file>& older, std::size_t renamed) const {
+    while (renamed-- > 0) ::unlink((folder_ / files_[renamed].name).c_str());
+    std::string lost;
+    for (detail::replaced_file& file : older)
+      if (!file.restore()) lost += "; the older file is kept as " + file.kept().string();
+    return lost;
+  }
+
   std::filesystem::path folder_;
   file_handling how_;
-  std::vector<std::filesystem::path> created_;  // inner ones last
-  std::vector<entry> files_;
+  created_folders created_;
+  std::vector<entry> files_;  // destroyed before the folders
 };
 
 }  // namespace qwq
@@ -1866,9 +2379,17 @@ struct tensor_info {
   std::size_t size() const { return bytes / static_cast<std::size_t>(bits(type) / 8); }
 };
 
-/// What one safetensors file holds. `tensors` are sorted by name.
+/// A tensor of a dtype that is not read.
+struct unread_tensor {
+  std::string name;
+  std::string dtype;      ///< As the file spells it.
+  std::string_view file;  ///< For messages.
+};
+
+/// What one safetensors file holds. `tensors` and `unread` are sorted by name.
 struct safetensors_content {
   std::vector<tensor_info> tensors;
+  std::vector<unread_tensor> unread;  ///< Their bytes are in the file, but not in `tensors`.
   std::map<std::string, std::string> metadata;
 };
 
@@ -1900,17 +2421,34 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
   return true;
 }
 
-/// One entry of the header. `data` is the byte buffer that the offsets count from.
-inline tensor_info parse_tensor(const std::string& name, json_reader& header, std::span<const std::byte> data,
-                                std::string_view file) {
+/// The dtypes that are read, for messages.
+inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
+
+/// Throws the error of a tensor that is needed and has a dtype that is not read.
+[[noreturn]] inline void refuse_unread(const unread_tensor& tensor) {
+  throw error(std::string(tensor.file) + ": tensor " + quote(tensor.name) + ": dtype: expected " +
+              safetensors_dtype_names + ", found " + quote(tensor.dtype));
+}
+
+/// One entry of the header.
+struct safetensors_entry {
+  tensor_info tensor;
+  std::string unknown_dtype;  ///< Empty if the dtype is read.
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// Reads one entry of the header. `data`: bytes of the buffer that the offsets count from; an entry may end after them.
+inline safetensors_entry parse_tensor(const std::string& name, json_reader& header, std::uint64_t data,
+                                      std::string_view file) {
   const std::string where = std::string(file) + ": tensor " + quote(name) + ": ";
   const auto refuse = [&](const char* field, const std::string& expected, const std::string& found) {
     throw error(where + field + ": expected " + expected + ", found " + found);
   };
-  constexpr const char* types = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
+  constexpr const char* types = safetensors_dtype_names;
   if (header.peek() != '{') throw error(where + "expected an object, found " + header.found());
 
-  tensor_info tensor{.name = name, .shape = {}, .file = file};
+  safetensors_entry entry{.tensor = {.name = name, .shape = {}, .file = file}, .unknown_dtype = {}};
+  tensor_info& tensor = entry.tensor;
   bool has_type = false, has_shape = false;
   std::string_view range;  // the offsets as the file has them
   std::vector<std::optional<std::uint64_t>> offsets;
@@ -1919,8 +2457,12 @@ inline tensor_info parse_tensor(const std::string& name, json_reader& header, st
       if (header.peek() != '"') refuse("dtype", types, header.found());
       const std::string type = header.string();
       const auto known = std::ranges::find(safetensors_dtypes, type, &safetensors_dtype::name);
-      if (known == std::ranges::end(safetensors_dtypes)) refuse("dtype", types, quote(type));
-      tensor.type = known->type;
+      if (known != std::ranges::end(safetensors_dtypes))
+        tensor.type = known->type;
+      else if (type.empty())
+        refuse("dtype", types, quote(type));
+      else
+        entry.unknown_dtype = type;
       has_type = true;
     } else if (field == "shape") {
       if (header.peek() != '[') refuse("shape", "a list", header.found());
@@ -1944,49 +2486,58 @@ inline tensor_info parse_tensor(const std::string& name, json_reader& header, st
   if (!has_shape) refuse("shape", "a list", "null");
   if (range.empty()) refuse("data_offsets", "a list", "null");
 
-  if (!byte_count(tensor.type, tensor.shape, tensor.bytes))
+  const bool has_size = entry.unknown_dtype.empty();
+  if (has_size && !byte_count(tensor.type, tensor.shape, tensor.bytes))
     refuse("shape", "a size that fits 64 bits", printable(to_string(tensor.shape)));
   if (offsets.size() != 2 || !offsets[0] || !offsets[1])
     refuse("data_offsets", "[begin, end]", printable(range));
-  const std::uint64_t begin = *offsets[0], end = *offsets[1];
-  if (begin > end || end > data.size())
-    refuse("data_offsets", "begin <= end <= " + std::to_string(data.size()), printable(range));
+  const std::uint64_t begin = entry.begin = *offsets[0], end = entry.end = *offsets[1];
+  if (begin > end || end > std::uint64_t{1} << 62)
+    refuse("data_offsets", "begin <= end <= " + std::to_string(data), printable(range));
+  if (!has_size) tensor.bytes = end - begin;
   if (end - begin != tensor.bytes)
     refuse("data_offsets",
            std::to_string(tensor.bytes) + " bytes for " + std::string(qwq::name(tensor.type)) + ' ' +
                printable(to_string(tensor.shape)),
            std::to_string(end - begin));
-  tensor.data = data.data() + begin;
-  return tensor;
+  return entry;
 }
 
 }  // namespace detail
 
 /// Parses the bytes of a safetensors file; the tensors point into `bytes` and refer to `file`, its name in messages.
 /// Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must not overlap, and the byte
-/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else.
+/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a
+/// dtype that is not read is no error: see `safetensors_content::unread`.
 inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   const std::string where(file);
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length)
     throw error(where + ": expected a safetensors file (at least 8 bytes), found " + std::to_string(bytes.size()));
   std::memcpy(&length, bytes.data(), sizeof length);
+  const auto refuse_size = [&](const char* least, std::uint64_t expected) {
+    throw error(where + ": expected " + least + std::to_string(expected) + " bytes, as its header says, found " +
+                std::to_string(bytes.size()));
+  };
   const auto limit = std::min<std::uint64_t>(detail::safetensors_header_limit, bytes.size() - sizeof length);
-  if (length > limit)
+  if (length > detail::safetensors_header_limit)
     throw error(where + ": header length: expected at most " + std::to_string(limit) + " bytes, found " +
                 std::to_string(length));
+  if (length > limit) refuse_size("at least ", sizeof length + length);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
   if (!text.starts_with('{'))
     throw error(where + ": header: expected to begin with '{', found " + detail::quote(text.substr(0, 1)));
   const std::span data = bytes.subspan(sizeof length + length);
 
   safetensors_content content;
+  std::vector<detail::safetensors_entry> entries;
   detail::json_reader header(text, where + ": header");
   header.object([&](const std::string& name) {
     if (name != "__metadata__") {
-      content.tensors.push_back(detail::parse_tensor(name, header, data, file));
+      entries.push_back(detail::parse_tensor(name, header, data.size(), file));
       return;
     }
+    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, is absent
     if (header.peek() != '{') throw error(where + ": __metadata__: expected an object, found " + header.found());
     header.object([&](const std::string& key) {
       if (header.peek() != '"')
@@ -1995,22 +2546,28 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
     });
   });
   header.end();
-  std::ranges::sort(content.tensors, {}, &tensor_info::name);
-
-  std::vector<const tensor_info*> by_place;
-  for (const auto& tensor : content.tensors) by_place.push_back(&tensor);
-  std::ranges::sort(by_place, {}, [](const tensor_info* t) { return std::pair(t->data, t->bytes); });
-  const std::byte* next = data.data();
-  for (const tensor_info* tensor : by_place) {
-    if (tensor->data != next)
-      throw error(where + ": tensor " + detail::quote(tensor->name) + ": data_offsets: expected to begin at " +
-                  std::to_string(next - data.data()) + ", where the tensor before it ends, found " +
-                  std::to_string(tensor->data - data.data()) + (tensor->data < next ? " (overlap)" : " (hole)"));
-    next += tensor->bytes;
+  std::ranges::sort(entries, {}, [](const detail::safetensors_entry& e) { return std::pair(e.begin, e.end); });
+  std::uint64_t next = 0;
+  for (const auto& e : entries) {
+    if (e.begin != next)
+      throw error(where + ": tensor " + detail::quote(e.tensor.name) + ": data_offsets: expected to begin at " +
+                  std::to_string(next) + ", where the tensor before it ends, found " + std::to_string(e.begin) +
+                  (e.begin < next ? " (overlap)" : " (hole)"));
+    next = e.end;
   }
-  if (next != data.data() + data.size())
-    throw error(where + ": expected " + std::to_string(next - data.data()) + " bytes of tensor data, found " +
+  if (next > data.size()) refuse_size("", sizeof length + length + next);
+  if (next != data.size())
+    throw error(where + ": expected " + std::to_string(next) + " bytes of tensor data, found " +
                 std::to_string(data.size()));
+  for (auto& e : entries) {
+    e.tensor.data = data.data() + e.begin;
+    if (e.unknown_dtype.empty())
+      content.tensors.push_back(std::move(e.tensor));
+    else
+      content.unread.push_back({std::move(e.tensor.name), std::move(e.unknown_dtype), file});
+  }
+  std::ranges::sort(content.tensors, {}, &tensor_info::name);
+  std::ranges::sort(content.unread, {}, &unread_tensor::name);
   return content;
 }
 
@@ -2027,11 +2584,19 @@ class safetensors_file {
   const std::vector<tensor_info>& tensors() const { return content_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
   const mapped_file& file() const { return file_; }
+  /// The path that it was opened by.
+  const std::string& name() const { return *name_; }
 
-  /// The tensor, or null.
+  /// Tensors of dtypes that are not read, sorted by name.
+  const std::vector<unread_tensor>& unread() const { return content_.unread; }
+
+  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
   const tensor_info* find(std::string_view name) const {
     const auto at = std::ranges::lower_bound(content_.tensors, name, {}, &tensor_info::name);
-    return at != content_.tensors.end() && at->name == name ? &*at : nullptr;
+    if (at != content_.tensors.end() && at->name == name) return &*at;
+    for (const unread_tensor& tensor : content_.unread)
+      if (tensor.name == name) detail::refuse_unread(tensor);
+    return nullptr;
   }
   /// The tensor; throws `error` naming it and the file when it is missing.
   const tensor_info& at(std::string_view name) const {
@@ -2045,6 +2610,22 @@ class safetensors_file {
   safetensors_content content_;
 };
 
+namespace detail {
+/// Widens (or copies) `out.size()` elements of a float type, the first of which is at `from`. They need not be aligned.
+inline void widen(dtype type, const std::byte* from, std::span<float> out) {
+  const auto each = [&]<class T>(T) {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      T element;
+      std::memcpy(&element, from + i * sizeof element, sizeof element);
+      out[i] = static_cast<float>(element);
+    }
+  };
+  if (type == dtype::f32) each(float{});
+  if (type == dtype::f16) each(float16{});
+  if (type == dtype::bf16) each(bfloat16{});
+}
+}  // namespace detail
+
 /// Widens (or copies) the elements of a float tensor into `out`, which has one float per element.
 /// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
@@ -2054,16 +2635,7 @@ inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   if (out.size() != tensor.size())
     throw error(where + ": expected " + std::to_string(out.size()) + " elements, found " +
                 std::to_string(tensor.size()));
-  const auto widen = [&]<class T>(T) {
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      T element;
-      std::memcpy(&element, tensor.data + i * sizeof element, sizeof element);
-      out[i] = static_cast<float>(element);
-    }
-  };
-  if (tensor.type == dtype::f32) widen(float{});
-  if (tensor.type == dtype::f16) widen(float16{});
-  if (tensor.type == dtype::bf16) widen(bfloat16{});
+  detail::widen(tensor.type, tensor.data, out);
 }
 
 }  // namespace qwq
@@ -7030,7 +7602,7 @@ void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const
 
 }  // namespace qwq::kernel
 
-// qwq/lower/frame.hpp: What a step sees while it runs: buffers, bound constants, cache, and what to do at quantization slots.
+// qwq/lower/frame.hpp: Defines `frame`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
 
 namespace qwq {
 
@@ -7042,14 +7614,11 @@ struct operand {
   std::int64_t block = 0;
 };
 
-/// One layer's cache, [kv_heads, capacity, head_dim] of `type` each, and the scales of codes, as in `kernel::kv_view`.
-struct layer_cache {
-  dtype type = dtype::f32;
-  void* key = nullptr;
-  void* value = nullptr;
-  std::int64_t capacity = 0;
-  float* key_scales = nullptr;
-  float* value_scales = nullptr;
+/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
+/// `kernel::kv_view`.
+struct state_view {
+  void* data = nullptr;
+  float* scales = nullptr;
 };
 
 /// Told of every value that reaches an activation slot during calibration.
@@ -7059,17 +7628,16 @@ class slot_listener {
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// State of one run of one graph.
+/// One run of one graph. The arrays are in the order of the graph's plan.
 struct frame {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
-  std::int64_t rows = 1;            // tokens in this run: the extent of sequence_length
-  std::int64_t last_position = 0;   // position of the last of them
-  const operand* parameters = nullptr;
-  void* const* inputs = nullptr;
+  const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
+  const operand* parameters = nullptr;    ///< `plan::parameters`
+  void* const* inputs = nullptr;          ///< `plan::inputs`
+  const state_view* states = nullptr;     ///< `plan::states`
   /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
   std::byte* scratch = nullptr;
-  layer_cache cache{};
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;
   /// Set while calibrating.
@@ -7078,15 +7646,16 @@ struct frame {
 
 }  // namespace qwq
 
-// qwq/lower/plan.hpp: Where every value of a graph lives while it runs: liveness decides, at compile time.
+// qwq/lower/plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
 
 namespace qwq {
 
 enum class place : std::uint8_t {
-  nowhere,    // a cache, or a value that no step reads
-  arena,      // at a byte offset of the session's arena
-  input,      // the caller's buffer of the n-th activation input
-  parameter,  // the n-th constant, resolved when weights are bound
+  nowhere,    ///< A value that no kernel call reads or writes.
+  arena,      ///< At a byte offset of the session's arena.
+  input,      ///< The caller's buffer of the n-th input.
+  parameter,  ///< The n-th constant, resolved when weights are bound.
+  state,      ///< The n-th state, which lasts from run to run.
 };
 
 /// Where a value is.
@@ -7096,32 +7665,31 @@ struct location {
 };
 
 inline constexpr std::size_t arena_alignment = 64;
+/// Most named dimensions of a graph.
+inline constexpr std::size_t max_symbols = 8;
 
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  location of[Capacity]{};  ///< Where each node's value is.
+  location of[Capacity]{};      ///< Where each node's value is.
   std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
-  fixed_vector<node_id, 48> parameters{};
-  /// Activation inputs, in order; cache and position inputs are not among them.
-  fixed_vector<node_id, 8> inputs{};
+  fixed_vector<node_id, Capacity> parameters{};
+  fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
+  fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
+  /// Names of dimensions, in the order in which they are met.
+  fixed_vector<std::string_view, max_symbols> symbols{};
+  problem error{};  ///< The first thing that cannot be planned.
+
+  /// Index of a named dimension.
+  constexpr std::size_t symbol(std::string_view name) const {
+    std::size_t i = 0;
+    while (i < symbols.size() && symbols[i] != name) ++i;
+    return i;
+  }
 };
 
 namespace detail {
-
-constexpr bool is_parameter(op kind) {
-  return kind == op::weight || kind == op::fill || kind == op::rope_cos || kind == op::rope_sin;
-}
-/// Whether a step reads node `id` from the caller's buffer: an input of floats or token ids, unless it is the cache of
-/// kv_append, which reaches it through the frame.
-template <std::size_t Capacity>
-constexpr bool is_buffer_input(const graph<Capacity>& g, std::size_t id) {
-  if (g[id].kind != op::input || (g[id].type.type != dtype::f32 && g[id].type.type != dtype::i64)) return false;
-  for (const node& n : g.nodes)
-    if (n.kind == op::kv_append && n.args[0] == id) return false;
-  return true;
-}
 
 template <std::size_t Capacity>
 struct planner {
@@ -7133,32 +7701,58 @@ struct planner {
 
   constexpr void run() {
     for (std::size_t i = 0; i < g.size(); ++i) {
+      note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::result)  // its step writes it, and reads nothing
+      if (g[i].kind != op::result)  // its producer writes it, and it reads nothing
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
     for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
-      if (is_view(g[i].kind)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
+      if (row(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
 
-  static constexpr bool is_view(op kind) { return kind == op::reshape || kind == op::dequantize; }
+  constexpr void note_symbols(std::size_t i) {
+    for (const dim& d : g[i].dims())
+      if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
+          out.error.ok())
+        out.error = {why::too_many_symbols, g[i].kind, where(g[i]),
+                     text<31>{}.append(static_cast<long long>(max_symbols)), text<31>{d.symbol}};
+  }
+
+  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
+  constexpr node_id state_of(std::size_t i) const {
+    const node& n = g[i];
+    if (row(n).state_arg >= 0 && row(n).state_result < 0) return n.args[static_cast<std::size_t>(row(n).state_arg)];
+    if (n.kind != op::result) return no_node;
+    const node& producer = g[n.args[0]];
+    const op_row& r = row(producer);
+    if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
+    return producer.args[static_cast<std::size_t>(r.state_arg)];
+  }
 
   constexpr void place_value(std::size_t i) {
     const node& n = g[i];
+    const op_row& r = row(n);
     owner[i] = static_cast<node_id>(i);
-    if (is_parameter(n.kind)) {
-      out.of[i] = {place::parameter, static_cast<std::uint32_t>(out.parameters.size())};
-      out.parameters.push_back(static_cast<node_id>(i));
-    } else if (is_buffer_input(g, i)) {
-      out.of[i] = {place::input, static_cast<std::uint32_t>(out.inputs.size())};
-      out.inputs.push_back(static_cast<node_id>(i));
-    } else if (is_view(n.kind) || (n.kind == op::fake_quant && is_last_reader(i))) {
+    const auto next = [i](place where, auto& list) {
+      list.push_back(static_cast<node_id>(i));
+      return location{where, static_cast<std::uint32_t>(list.size() - 1)};
+    };
+    if (r.is(trait::constant)) {
+      out.of[i] = next(place::parameter, out.parameters);
+    } else if (n.kind == op::input) {
+      out.of[i] = next(place::input, out.inputs);
+    } else if (n.kind == op::state) {
+      out.of[i] = next(place::state, out.states);
+    } else if (const node_id state = state_of(i); state != no_node) {
+      owner[i] = state;
+      out.of[i] = out.of[state];
+    } else if (r.is(trait::view) || (r.is(trait::elementwise) && n.args.size() == 1 && may_overwrite(i))) {
       owner[i] = owner[n.args[0]];
       out.of[i] = out.of[n.args[0]];
       last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
-    } else if (n.kind != op::input && n.kind != op::kv_append) {
+    } else {
       size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
       size[i] = (size[i] + arena_alignment - 1) / arena_alignment * arena_alignment;
       out.of[i] = {place::arena, static_cast<std::uint32_t>(lowest_gap(i))};
@@ -7166,10 +7760,10 @@ struct planner {
     }
   }
 
-  /// Whether node i may overwrite its argument: nobody reads those bytes afterwards, and they are the arena's.
-  constexpr bool is_last_reader(std::size_t i) const {
+  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
+  constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
-    return out.of[bytes].where == place::arena && last_use[bytes] == i;
+    return out.of[bytes].where == place::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
   /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
@@ -7230,6 +7824,7 @@ template <class G>
 struct planned {
   static constexpr auto& graph = G::value;  ///< The graph.
   static constexpr auto layout = make_plan(G::value);  ///< Its plan.
+  static_assert(require_none<layout.error>());
 };
 
 /// Node `Id` of `G`, ready to run.
@@ -7244,28 +7839,53 @@ struct step {
   template <std::size_t K>
   static constexpr std::size_t arg_id = G::value[Id].args[K];
 
-  /// Extent of a dimension in this run.
-  static constexpr std::int64_t extent(const dim& d, const frame& f) {
-    return d.symbol == "sequence_length" ? f.rows : d.extent;
+  /// Extent of axis `Axis` of a node's value in this run.
+  template <std::size_t Node, std::size_t Axis>
+  static std::int64_t extent(const frame& f) {
+    constexpr dim d = g[Node].dims()[Axis];
+    if constexpr (d.named())
+      return f.extents[planned<G>::layout.symbol(d.symbol)] + d.plus;
+    else
+      return d.extent;
+  }
+  /// Extents of a value in this run.
+  template <std::size_t Node = Id>
+  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
+    fixed_vector<std::int64_t, max_rank> out;
+    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) {
+      (out.push_back(extent<Node, Axis>(f)), ...);
+    }(std::make_index_sequence<G::value[Node].dims().size()>{});
+    return out;
   }
   /// Elements of a node's value in this run.
   template <std::size_t Node>
   static std::int64_t elements(const frame& f) {
     std::int64_t n = 1;
-    for (const dim& d : g[Node].dims()) n *= extent(d, f);
+    for (const std::int64_t e : extents<Node>(f)) n *= e;
     return n;
   }
+  /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
+  static std::int64_t tokens(const frame& f) { return extent<Id, 1>(f); }
 
   /// Where a node's value is.
   template <std::size_t Node>
   static void* address(const frame& f) {
     constexpr location l = planned<G>::layout.of[Node];
-    if constexpr (l.where == place::arena)
+    static_assert(l.where != place::nowhere, "qwq: this value is in no buffer");
+    if constexpr (G::value[Node].kind == op::table_rows) {
+      // A view of the rows of the tokens: the last of them is at last_position.
+      const auto* table = static_cast<const float*>(f.parameters[l.at].data);
+      const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
+      return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
+    } else if constexpr (l.where == place::arena) {
       return f.arena + l.at;
-    else if constexpr (l.where == place::input)
+    } else if constexpr (l.where == place::input) {
       return f.inputs[l.at];
-    else
+    } else if constexpr (l.where == place::state) {
+      return f.states[l.at].data;
+    } else {
       return const_cast<void*>(f.parameters[l.at].data);
+    }
   }
 
   /// A node's value as a span of elements.
@@ -7283,20 +7903,26 @@ struct step {
   static std::span<const T> in(const frame& f) {
     return value<arg_id<K>, const T>(f);
   }
-  /// Extents of a value in this run.
-  template <std::size_t Node = Id>
-  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
-    fixed_vector<std::int64_t, max_rank> out;
-    for (const dim& d : g[Node].dims()) out.push_back(extent(d, f));
-    return out;
-  }
-
   /// A value as a matrix whose rows are everything from `axis` on.
   template <std::size_t Node, class T>
   static matrix_view<T> matrix(const frame& f, std::size_t axis = g[Node].dims().size() - 1) {
-    std::int64_t cols = 1;
-    for (std::size_t i = axis; i < g[Node].dims().size(); ++i) cols *= extent(g[Node].dims()[i], f);
-    return {static_cast<T*>(address<Node>(f)), elements<Node>(f) / cols, cols};
+    const auto dims = extents<Node>(f);
+    std::int64_t rows = 1, cols = 1;
+    for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
+    return {static_cast<T*>(address<Node>(f)), rows, cols};
+  }
+  /// Argument K, an i32 [1,1] such as last_position, as a number.
+  template <std::size_t K>
+  static std::int64_t number(const frame& f) {
+    static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
+    return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
+  }
+  /// The state that argument K is, before or after another operator of the run updated it.
+  template <std::size_t K>
+  static const state_view& state(const frame& f) {
+    constexpr location l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == place::state, "qwq: this argument must be a state of the graph");
+    return f.states[l.at];
   }
   /// The result as a matrix with one row for each last axis.
   static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
@@ -7336,11 +7962,13 @@ struct step {
 namespace detail {
 
 /// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
-/// while it is calibrated.
+/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
 template <class S, std::size_t K, class F>
 void with_weight(const frame& f, F&& use) {
   constexpr shape dims = S::g[S::template arg_id<K>].dims();
-  constexpr std::int64_t rows = dims[0].extent, cols = dims[1].extent;
+  constexpr bool stacked = dims.size() == 3;
+  constexpr std::int64_t rows = stacked ? dims[0].extent * dims[1].extent : dims[0].extent;
+  constexpr std::int64_t cols = stacked ? dims[2].extent : dims[1].extent;
   constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
   const operand& w = S::template constant<K>(f);
   const auto* bytes = static_cast<const std::byte*>(w.data);
@@ -7359,8 +7987,8 @@ void for_each_row(const frame& f, matrix_view<const float> x, F&& row) {
                [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
 }
 
-/// Calls use(finish), once, with what the step does to each element of its result, or of the result that is node `Id`,
-/// before it stores it. A result with a slot is put on the slot's grid in quantized runs, and shown in calibration.
+/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
+/// the identity; when calibrating, stored values are passed to the listener.
 template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(frame& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;
@@ -7377,23 +8005,24 @@ void with_epilogue(frame& f, F&& use) {
 
 }  // namespace qwq
 
-// qwq/lower/attention_steps.hpp: Steps of attention: rotations, the cache, and attention itself.
+// qwq/lower/attention_steps.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
 
 namespace qwq {
 
 namespace detail {
 
-/// Key and value of the layer's cache, for a graph whose cache is of type T.
-template <class T>
-struct cache_views {
-  kernel::kv_view<T> key, value;
-  cache_views(const layer_cache& c, std::int64_t kv_heads, std::int64_t head_dim)
-      : key{static_cast<T*>(c.key), kv_heads, c.capacity, head_dim, c.key_scales},
-        value{static_cast<T*>(c.value), kv_heads, c.capacity, head_dim, c.value_scales} {}
-};
+/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
+template <class S, std::size_t K>
+auto cache_view(const frame& f) {
+  constexpr std::size_t id = S::template arg_id<K>;
+  constexpr shape dims = S::g[id].dims();
+  using element = storage_t<S::g[id].type.type>;
+  const state_view& cache = S::template state<K>(f);
+  return kernel::kv_view<element>{static_cast<element*>(cache.data), dims[1].extent, S::template extent<id, 2>(f),
+                                  dims[3].extent, cache.scales};
+}
 
-/// What a rotation reads and writes: one row per token, all heads side by side; the tables are arguments `Table` and
-/// the next.
+/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
 template <class S, std::size_t Table>
 struct rotation {
   static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
@@ -7401,16 +8030,10 @@ struct rotation {
   matrix_view<const float> x, cos, sin;
 
   explicit rotation(const frame& f)
-      : y{S::out(f).data(), f.rows, heads * head_dim},
-        x{S::template in<0>(f).data(), f.rows, heads * head_dim},
-        cos{rows(f, S::template constant<Table>(f))},
-        sin{rows(f, S::template constant<Table + 1>(f))} {}
-
- private:
-  static matrix_view<const float> rows(const frame& f, const operand& table) {
-    const matrix_view<const float> all{static_cast<const float*>(table.data), f.last_position + 1, head_dim / 2};
-    return all.rows_from(f.last_position + 1 - f.rows, f.rows);
-  }
+      : y{S::out(f).data(), S::tokens(f), heads * head_dim},
+        x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
+        cos{S::template in_matrix<Table>(f)},
+        sin{S::template in_matrix<Table + 1>(f)} {}
 };
 
 }  // namespace detail
@@ -7441,28 +8064,26 @@ template <>
 struct kernel_of<op::kv_append> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape cache = S::self().dims();
-    using element = storage_t<S::self().type.type>;
-    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
-    constexpr bool is_key = S::g[S::template arg_id<0>].name == "past_key";
-    const matrix_view<const float> rows{S::template in<1>(f).data(), f.rows, cache[1].extent * cache[3].extent};
-    detail::for_each_row(f, rows, [&](std::int64_t i) {
-      kernel::append_kv(is_key ? c.key : c.value, rows.rows_from(i, 1), f.last_position + 1 - f.rows + i);
-    });
+    const auto cache = detail::cache_view<S, 0>(f);
+    const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
+    const std::int64_t first = S::template number<2>(f) + 1 - tokens;
+    const matrix_view<const float> rows{S::template in<1>(f).data(), tokens, cache.kv_heads * cache.head_dim};
+    detail::for_each_row(f, rows,
+                         [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
   }
 };
 template <>
 struct kernel_of<op::attention> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape cache = S::g[S::template arg_id<1>].dims();
-    static_assert(cache[3].extent <= kernel::detail::most_head_dim, "qwq: attention takes heads of at most 512 channels");
+    static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
+                  "qwq: attention takes heads of at most 512 channels");
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
-    using element = storage_t<S::g[S::template arg_id<1>].type.type>;
-    const detail::cache_views<element> c(f.cache, cache[1].extent, cache[3].extent);
-    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), f.rows, width},
-                      matrix_view<const float>{S::template in<0>(f).data(), f.rows, width}, c.key, c.value,
-                      f.last_position + 1 - f.rows, static_cast<float>(S::self().attr.value));
+    const std::int64_t tokens = S::tokens(f);
+    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), tokens, width},
+                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width},
+                      detail::cache_view<S, 1>(f), detail::cache_view<S, 2>(f),
+                      S::template number<3>(f) + 1 - tokens, static_cast<float>(S::self().attr.value));
   }
 };
 
@@ -7588,10 +8209,17 @@ template <>
 struct kernel_of<op::linear> {
   template <class S>
   static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
-      detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                             kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
-    });
+    if constexpr (S::arity == 3) {
+      static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
+      const matrix_view<float> y = S::out_matrix(f);
+      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
+      detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
+    } else {
+      detail::with_epilogue<S>(f, [&](auto finish) {
+        detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                               kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+      });
+    }
   }
 };
 template <>
@@ -7635,10 +8263,10 @@ template <>
 struct kernel_of<op::matmul> {
   template <class S>
   static void run(frame& f) {
-    constexpr shape dims = S::self().dims();
+    constexpr std::size_t rank = S::self().dims().size();
     const matrix_view<float> out = S::out_matrix(f);
     kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
-                   out.rows / S::extent(dims[dims.size() - 2], f));
+                   out.rows / S::template extent<S::id, rank - 2>(f));
   }
 };
 template <>
@@ -7832,7 +8460,7 @@ namespace qwq {
 
 namespace detail {
 
-/// Fills are bound as their one value, whatever their shape.
+/// Every element of a fill is the same, so kernels that broadcast read one of them.
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
@@ -7962,7 +8590,7 @@ struct kernel_of<op::slice> {
   static void run(frame& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
     const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
-    const std::int64_t each = x.cols / S::extent(S::g[S::template arg_id<0>].dims()[axis], f);
+    const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
     kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
   }
 };
@@ -7983,6 +8611,20 @@ struct kernel_of<op::fake_quant> {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);
     const std::span<float> y = S::out(f);
     const std::span<const float> x = S::template in<0>(f);
+    if constexpr (S::arity == 2) {  // parameters for each expert
+      const auto experts = S::template in<1, std::int32_t>(f);
+      const std::size_t width = x.size() / experts.size();
+      for (std::size_t i = 0; i < experts.size(); ++i) {
+        const std::size_t at = index + static_cast<std::size_t>(experts[i]);
+        const auto from = x.subspan(i * width, width);
+        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots != nullptr)
+          kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
+        else
+          std::copy(from.begin(), from.end(), y.begin() + static_cast<std::ptrdiff_t>(i * width));
+      }
+      return;
+    }
     if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
     if (f.listener != nullptr) f.listener->observe(index, x);
     if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
@@ -7991,24 +8633,23 @@ struct kernel_of<op::fake_quant> {
 
 }  // namespace qwq
 
-// qwq/lower/steps.hpp: Graph + kernels -> something that runs: a function for each node that has something to do.
+// qwq/lower/steps.hpp: Defines `run_graph`, which calls the kernel of each node of a graph that has one.
 
 namespace qwq {
 
 namespace detail {
 
-/// Leaves are bound, views share bytes, caches are written by kv_append, and a result of several by the step that has
-/// them: none of them runs.
-constexpr bool has_step(op kind) {
-  return kind != op::input && !is_parameter(kind) && kind != op::reshape && kind != op::dequantize &&
-         kind != op::result;
+/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
+/// node that it is a result of).
+constexpr bool has_step(const node& n) {
+  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
 }
 
 template <class G>
 constexpr std::size_t step_count() {
   std::size_t n = 0;
   for (const node& s : G::value.nodes)
-    if (has_step(s.kind)) ++n;
+    if (has_step(s)) ++n;
   return n;
 }
 
@@ -8016,7 +8657,7 @@ using step_function = void (*)(frame&);
 
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(step<G, Id>::kind)) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
 }
 
 template <class G>
@@ -8037,8 +8678,7 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (n.kind == op::linear || n.kind == op::linear_add || n.kind == op::gated_linear || n.kind == op::norm_linear ||
-        n.kind == op::norm_gated_linear) {
+    if (row(n).is(trait::product)) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
@@ -8054,20 +8694,13 @@ constexpr std::size_t output_index(std::string_view name) {
   return i;
 }
 
-/// Where the graph's k-th output lies after a run; null for caches.
+/// Where the graph's k-th output is after a run.
 template <class G, std::size_t K>
 const float* output_address(const frame& f) {
-  constexpr std::size_t id = G::value.outputs[K].id;
-  constexpr location l = planned<G>::layout.of[id];
-  if constexpr (l.where == place::arena)
-    return reinterpret_cast<const float*>(f.arena + l.at);
-  else if constexpr (l.where == place::input)
-    return static_cast<const float*>(f.inputs[l.at]);
-  else
-    return nullptr;
+  return static_cast<const float*>(step<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
-/// Runs the graph `G::value` on `f` and returns where its first output lies. Nothing is allocated.
+/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
 template <class G>
 const float* run_graph(frame& f) {
   static_assert(require_none<G::value.error>());
@@ -8090,8 +8723,8 @@ void trace_graph(frame& f, F&& after) {
   [&]<std::size_t... Id>(std::index_sequence<Id...>) {
     const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
       using this_step = step<G, I>;
-      if constexpr (detail::has_step(this_step::kind)) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::kind) || this_step::kind == op::result) {
+      if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
         constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }
@@ -8121,7 +8754,7 @@ constexpr double square_root(double x) {
 
 }  // namespace qwq
 
-// qwq/graph/builder.hpp: Building graphs: every node is checked for arity, shape and dtype when it is added.
+// qwq/graph/builder.hpp: Defines `builder`, which checks every node when it is added, and the operators as functions of values.
 
 namespace qwq {
 
@@ -8130,8 +8763,9 @@ class builder {
  public:
   constexpr explicit builder(graph_ref g) : graph_(g) {}  ///< Appends to `g`.
 
-  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names.
-  text<47> module{};
+  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
+  /// most 47 characters of it, and a longer one is a problem of theirs.
+  text<95> module{};
   /// Rule that new nodes are made by.
   text<31> rule{};
 
@@ -8145,11 +8779,17 @@ class builder {
     n.kind = r.kind;
     if (r.kind == op::custom) n.custom = &r;
     n.attr = attr;
-    n.name = name.empty() ? module : text<47>{name};
     n.made_by = rule;
+    if (name.empty()) name = module;
+    n.name = name;
+    if (n.name.size() != name.size())
+      return fail(n, why::name_is_too_long, "at most 47 characters", text<31>{name.substr(47 - 20)});
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
       return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
                   text<31>{}.append(static_cast<long long>(args.size())));
+    if (attr.type.dims.too_long)
+      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+                  to_text<31>(attr.type.dims));
     inference in{attr};
     n.args = args;
     for (node_id a : args) {
@@ -8158,6 +8798,12 @@ class builder {
     }
     r.infer(in);
     if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
+    if (in.out.dims.too_long)
+      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+                  to_text<31>(in.out.dims));
+    if (r.state_arg >= 0)
+      if (const node& state = graph_[args[static_cast<std::size_t>(r.state_arg)]]; state.kind != op::state)
+        return fail(n, why::state_must_be_a_leaf, "state", qwq::name(state));
     n.type = in.out;
     return append(n);
   }
@@ -8172,24 +8818,23 @@ class builder {
 
   /// Hands out a value under a name.
   constexpr void output(std::string_view name, node_id id) {
-    if (id != no_node) graph_.outputs->push_back({name, id});
+    if (id == no_node) return;
+    if (name.size() > graph_output{}.name.capacity())
+      fail(graph_[id], why::name_is_too_long, "at most 31 characters", text<31>{name.substr(20)});
+    else if (!graph_.outputs->try_push_back({name, id}))
+      fail(graph_[id], why::too_many_outputs, text<31>{}.append(static_cast<long long>(max_outputs)), text<31>{name});
   }
 
-  /// For rules after which the graph hands out something else.
-  constexpr void rename_output(std::string_view from, std::string_view to) {
-    for (graph_output& o : *graph_.outputs)
-      if (o.name == from) o.name = to;
+  /// Records a problem of a node.
+  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
+    graph_.fail({what, n.kind, where(n).view(), expected, found});
+    return no_node;
   }
 
   constexpr const graph_ref& target() const { return graph_; }  ///< The graph that is built.
   constexpr node& operator[](node_id id) const { return graph_[id]; }
 
  private:
-  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
-    graph_.fail({what, n.kind, where(n).view(), expected, found});
-    return no_node;
-  }
-
   graph_ref graph_;
 };
 
@@ -8208,82 +8853,252 @@ struct expr {
 /// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
 /// kind.
 template <class... Rest>
+  requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
-  return {first.b, first.b->add(operation, arguments{{first.id, rest.id...}, 1 + sizeof...(rest)}, attr)};
+  arguments args{{first.id}, 1};
+  const bool fits = (args.try_push_back(rest.id) && ...);
+  if (!fits) {
+    node n;
+    n.kind = operation.kind;
+    if (n.kind == op::custom) n.custom = &operation;
+    n.name = first.b->module;
+    const auto count = [](std::size_t i) { return text<31>{}.append(static_cast<long long>(i)); };
+    return {first.b, first.b->fail(n, why::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+  }
+  return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
+  requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
   return apply(row(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
 constexpr expr leaf(builder& b, op kind, std::string_view name, const tensor_type& type, double value = 1) {
-  return {&b, b.add(kind, {}, {.value = value, .ints = {}, .type = type}, name)};
+  return {&b, b.add(kind, {}, {.value = value, .type = type}, name)};
 }
 
-// The operators as functions; signatures as in op.hpp.
+/// A leaf that is like `of` but for its type: same name, multiplier, offset and role. Rules make leaves with this
+/// function, so that nothing that a leaf says is lost.
+constexpr expr leaf_like(builder& b, const node& of, const tensor_type& type) {
+  node n = of;
+  n.type = n.attr.type = type;
+  n.made_by = b.rule;
+  return {&b, b.append(n)};
+}
+
+/// A checkpoint tensor with a role; the graph reads stored + offset.
+constexpr expr weight_leaf(builder& b, std::string_view name, const tensor_type& type, role r, double offset = 0) {
+  const expr w{&b, b.add(op::weight, {}, {.value = 1, .ints = {}, .type = type, .offset = offset}, name)};
+  if (w.ok()) b[w.id].weight_role = r;
+  return w;
+}
+
+/// A state that lasts from run to run; see `state_update`.
+constexpr expr state(builder& b, std::string_view name, const tensor_type& type, state_update update) {
+  return {&b, b.add(op::state, {}, {.value = 0, .ints = {{static_cast<std::int32_t>(update)}, 1}, .type = type}, name)};
+}
+/// How runs change a state leaf.
+constexpr state_update update_of(const node& state) { return static_cast<state_update>(state.attr.ints[0]); }
+
+// The operators as functions of values (`expr`), which add a node to their graph, and of patterns
+// (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
+
+/// The operator `Kind` as a function of patterns.
+template <op Kind>
+struct pattern_form {
+  /// The pattern of the operator over patterns.
+  template <class First, class... Rest>
+    requires(!std::derived_from<First, expr>)
+  constexpr auto operator()(const First& first, const Rest&... rest) const {
+    return apply(row(Kind), attributes{}, first, rest...);
+  }
+};
+
+/// The operator `Kind`, which has no attributes, as a function of values or of patterns.
+template <op Kind>
+struct operation : pattern_form<Kind> {
+  using pattern_form<Kind>::operator();
+  /// Adds the node.
+  template <class... Rest>
+  constexpr expr operator()(expr first, Rest... rest) const {
+    return apply(row(Kind), attributes{}, first, rest...);
+  }
+};
+
 constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
 constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
-constexpr expr neg(expr x) { return apply(op::neg, {}, x); }
-constexpr expr rsqrt(expr x) { return apply(op::rsqrt, {}, x); }
-constexpr expr sigmoid(expr x) { return apply(op::sigmoid, {}, x); }
-constexpr expr silu(expr x) { return apply(op::silu, {}, x); }
-constexpr expr mean(expr x) { return apply(op::mean, {}, x); }
-constexpr expr softmax(expr x) { return apply(op::softmax, {}, x); }
-constexpr expr rms_norm(expr x, expr w, double eps) {
-  return apply(op::rms_norm, {.value = eps, .ints = {}, .type = {}}, x, w);
-}
-constexpr expr lp_norm(expr x) { return apply(op::lp_norm, {}, x); }
-constexpr expr linear(expr x, expr w) { return apply(op::linear, {}, x, w); }
-constexpr expr matmul(expr x, expr y) { return apply(op::matmul, {}, x, y); }
-constexpr expr conv1x1(expr x, expr w) { return apply(op::conv1x1, {}, x, w); }
-constexpr expr swiglu(expr gate, expr up) { return apply(op::swiglu, {}, gate, up); }
-constexpr expr linear_add(expr x, expr w, expr residual) { return apply(op::linear_add, {}, x, w, residual); }
-constexpr expr gated_linear(expr x, expr gate, expr up) { return apply(op::gated_linear, {}, x, gate, up); }
-constexpr expr norm_linear(expr x, expr gain, const arguments& weights, double eps) {
-  arguments args{{x.id, gain.id}, 2};
-  for (const node_id w : weights) args.push_back(w);
-  return {x.b, x.b->add(op::norm_linear, args, {.value = eps, .ints = {}, .type = {}})};
-}
-constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
-  return apply(op::norm_gated_linear, {.value = eps, .ints = {}, .type = {}}, x, gain, gate, up);
-}
-constexpr expr add_norm(expr a, expr b, expr gain, double eps) {
-  return apply(op::add_norm, {.value = eps, .ints = {}, .type = {}}, a, b, gain);
-}
-constexpr expr reshape(expr x, const shape& dims) {
-  return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
-}
-constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
-  return apply(op::transpose, {.value = 0, .ints = perm, .type = {}}, x);
-}
-// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
+inline constexpr operation<op::neg> neg;
+inline constexpr operation<op::exp> exp;
+inline constexpr operation<op::tanh> tanh;
+inline constexpr operation<op::rsqrt> rsqrt;
+inline constexpr operation<op::sigmoid> sigmoid;
+inline constexpr operation<op::softplus> softplus;
+inline constexpr operation<op::silu> silu;
+inline constexpr operation<op::gelu> gelu;
+inline constexpr operation<op::gelu_tanh> gelu_tanh;
+inline constexpr operation<op::select> select;
+inline constexpr operation<op::mean> mean;
+inline constexpr operation<op::softmax> softmax;
+inline constexpr operation<op::lp_norm> lp_norm;
+inline constexpr operation<op::linear> linear;
+inline constexpr operation<op::matmul> matmul;
+inline constexpr operation<op::conv1x1> conv1x1;
+inline constexpr operation<op::swiglu> swiglu;
+inline constexpr operation<op::linear_add> linear_add;
+inline constexpr operation<op::gated_linear> gated_linear;
+inline constexpr operation<op::expert_linear> expert_linear;
+inline constexpr operation<op::weighted_sum> weighted_sum;
+inline constexpr operation<op::embedding> embedding;
+inline constexpr operation<op::rope> rope;
+inline constexpr operation<op::kv_append> kv_append;
+inline constexpr operation<op::causal_conv1d> causal_conv1d;
+inline constexpr operation<op::delta_rule> delta_rule;
+inline constexpr operation<op::fake_quant> fake_quant;
+
+namespace detail {
+/// Attributes that are one number.
+constexpr attributes number(double value) { return {.value = value}; }
+/// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
 constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
   return axis < 0 ? axis + static_cast<std::int32_t>(x.dims().size()) : axis;
 }
-constexpr expr concat(expr a, expr b, std::int32_t axis = -1) {
-  return apply(op::concat, {.value = 0, .ints = {{axis_of(a, axis)}, 1}, .type = {}}, a, b);
-}
-constexpr expr slice(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) {
-  return apply(op::slice, {.value = 0, .ints = {{begin, end, axis_of(x, axis)}, 3}, .type = {}}, x);
-}
-constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
-constexpr expr embedding(expr table, expr ids) { return apply(op::embedding, {}, table, ids); }
-constexpr expr rope(expr x, expr cos, expr sin, expr last_position) {
-  return apply(op::rope, {}, x, cos, sin, last_position);
-}
-constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, expr last_position, double eps) {
-  return apply(op::norm_rope, {.value = eps, .ints = {}, .type = {}}, x, w, cos, sin, last_position);
-}
-constexpr expr kv_append(expr past, expr x, expr last_position) {
-  return apply(op::kv_append, {}, past, x, last_position);
-}
-constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
-  return apply(op::attention, {.value = scale, .ints = {}, .type = {}}, q, keys, values, last_position);
-}
-constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
-  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
-}
+}  // namespace detail
+
+// Operators with attributes: of values, the attributes follow the arguments.
+
+/// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
+inline constexpr struct rms_norm_function : pattern_form<op::rms_norm> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, expr w, double eps) const {
+    return apply(op::rms_norm, detail::number(eps), x, w);
+  }
+} rms_norm;
+/// layer_norm(x, w, b, eps): w * (x - mean(x)) / sqrt(var(x) + eps) + b over the last axis.
+inline constexpr struct layer_norm_function : pattern_form<op::layer_norm> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, expr w, expr b, double eps) const {
+    return apply(op::layer_norm, detail::number(eps), x, w, b);
+  }
+} layer_norm;
+/// add_norm(a, b, gain, eps): a + b; result 0 is its rms_norm.
+inline constexpr struct add_norm_function : pattern_form<op::add_norm> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr a, expr b, expr gain, double eps) const {
+    return apply(op::add_norm, detail::number(eps), a, b, gain);
+  }
+} add_norm;
+/// norm_linear(x, gain, weights, eps): rms_norm(x, gain, eps); result i is its product with the i-th weight.
+inline constexpr struct norm_linear_function : pattern_form<op::norm_linear> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, expr gain, const arguments& weights, double eps) const {
+    arguments args{{x.id, gain.id}, 2};
+    for (const node_id w : weights) args.push_back(w);
+    return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
+  }
+} norm_linear;
+/// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
+inline constexpr struct norm_gated_linear_function : pattern_form<op::norm_gated_linear> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, expr gain, expr gate, expr up, double eps) const {
+    return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+  }
+} norm_gated_linear;
+/// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
+inline constexpr struct norm_rope_function : pattern_form<op::norm_rope> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, expr w, expr cos, expr sin, double eps) const {
+    return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
+  }
+} norm_rope;
+/// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
+inline constexpr struct top_k_function : pattern_form<op::top_k> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, std::int32_t k) const {
+    return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
+  }
+} top_k;
+/// attention(q, keys, values, last_position, scale): causal attention over a cache.
+inline constexpr struct attention_function : pattern_form<op::attention> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr q, expr keys, expr values, expr last_position, double scale) const {
+    return apply(op::attention, detail::number(scale), q, keys, values, last_position);
+  }
+} attention;
+/// full_attention(q, k, v, segments, scale): rows of a segment see each other.
+inline constexpr struct full_attention_function : pattern_form<op::full_attention> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr q, expr k, expr v, expr segments, double scale) const {
+    return apply(op::full_attention, detail::number(scale), q, k, v, segments);
+  }
+} full_attention;
+/// reshape(x, dims): the same elements in another shape.
+inline constexpr struct reshape_function : pattern_form<op::reshape> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, const shape& dims) const {
+    return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
+  }
+} reshape;
+/// transpose(x, perm): axis i of the result is axis perm[i] of x.
+inline constexpr struct transpose_function : pattern_form<op::transpose> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, const fixed_vector<std::int32_t, 5>& perm) const {
+    return apply(op::transpose, {.value = 0, .ints = perm}, x);
+  }
+} transpose;
+/// concat(a, b, axis): b after a; the axis counts from the end when it is negative.
+inline constexpr struct concat_function : pattern_form<op::concat> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr a, expr b, std::int32_t axis = -1) const {
+    return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
+  }
+} concat;
+/// slice(x, begin, end, axis): elements [begin, end); the axis counts from the end when it is negative.
+inline constexpr struct slice_function : pattern_form<op::slice> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) const {
+    return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
+  }
+} slice;
+/// cast(x, type): the same values as elements of another type.
+inline constexpr struct cast_function : pattern_form<op::cast> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr x, dtype to) const {
+    return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
+  }
+} cast;
+/// table_rows(table, last_position, rows): the rows of the tokens of a run.
+inline constexpr struct table_rows_function : pattern_form<op::table_rows> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr table, expr last_position, const dim& rows) const {
+    const shape t = table.dims();
+    shape dims{1, rows, t.empty() ? dim{} : t.last()};
+    return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
+  }
+} table_rows;
+/// result(producer, index, type): one result of a node that has several.
+inline constexpr struct result_function : pattern_form<op::result> {
+  using pattern_form::operator();
+  /// Adds the node.
+  constexpr expr operator()(expr producer, std::int32_t index, const tensor_type& type) const {
+    return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+  }
+} result;
 
 }  // namespace qwq
 
@@ -8341,11 +9156,11 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr text<47> tensor(std::string_view name) const { return text<47>{b_.module.view()}.append(".").append(name); }
+  constexpr text<95> tensor(std::string_view name) const { return text<95>{b_.module}.append(".").append(name); }
 
  private:
   builder& b_;
-  text<47> outer_;
+  text<95> outer_;
 };
 
 }  // namespace qwq
@@ -8368,11 +9183,13 @@ constexpr void require_float() {
 template <std::int64_t In, std::int64_t Out, dtype Weight = dtype::f32>
 struct linear {
   std::string_view name;
+  role use = role::none;  ///< What the weight is for; schemes exclude some roles.
 
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, name};
-    return (*this)(x, parameter<Weight, Out, In>{leaf(*x.b, op::weight, scope.tensor("weight"), {Weight, {Out, In}})});
+    return (*this)(
+        x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
   }
 
   /// With a weight that another layer owns, such as a tied embedding.
@@ -8390,8 +9207,11 @@ struct linear {
   }
 };
 
-/// y = w * x / sqrt(mean(x^2) + eps) over the last axis of N channels.
-template <std::int64_t N>
+/// What a norm multiplies by: the stored weight, or 1 + the stored weight (Qwen3.5).
+enum class gain : std::uint8_t { as_stored, one_plus };
+
+/// y = g * x / sqrt(mean(x^2) + eps) over the last axis of N channels, g as `Gain` says.
+template <std::int64_t N, gain Gain = gain::as_stored>
 struct rms_norm {
   std::string_view name;
   double eps;
@@ -8400,7 +9220,9 @@ struct rms_norm {
   constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
     const in_module scope{*x.b, name};
-    return value<dtype::f32>{qwq::rms_norm(x, leaf(*x.b, op::weight, scope.tensor("weight"), {dtype::f32, {N}}), eps)};
+    const double offset = Gain == gain::one_plus ? 1 : 0;
+    const expr g = weight_leaf(*x.b, scope.tensor("weight"), {dtype::f32, {N}}, role::norm, offset);
+    return value<dtype::f32>{qwq::rms_norm(x, g, eps)};
   }
 };
 
@@ -8417,26 +9239,43 @@ struct residual {
   }
 };
 
-/// Half-split rotary embedding with tables of `Positions` rows, computed once when a session is bound.
-template <std::int64_t HeadDim, std::int64_t Positions>
-struct rope {
-  double theta;
+/// cos and sin of the angles of the tokens of a run, [1, S, R/2] each: what rotates the first R channels of each head.
+struct rotation {
+  value<dtype::f32> cos;  ///< Cosines.
+  value<dtype::f32> sin;  ///< Sines.
 
+  /// Half-split rotary embedding of x [1, S, heads, head_dim].
   template <class X>
-  constexpr value<dtype::f32> operator()(X x, value<dtype::i32> last_position) const {
+  constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
-    tensor_type table{dtype::f32, {Positions, HeadDim / 2}};
-    return value<dtype::f32>{qwq::rope(x, leaf(*x.b, op::rope_cos, "rope.cos", table, theta),
-                                       leaf(*x.b, op::rope_sin, "rope.sin", table, theta), last_position)};
+    return value<dtype::f32>{qwq::rope(x, cos, sin)};
   }
 };
 
-/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each, as a graph reads them, and the
+/// Rotation of tokens that are counted by their positions in the text, from tables of `Positions` rows that are computed
+/// once when a session is bound. `Rotary`: channels of a head that are rotated (R).
+template <std::int64_t Rotary, std::int64_t Positions>
+struct rope_table {
+  static_assert(Rotary % 2 == 0, "qwq::layer::rope_table requires an even number of rotated channels");
+  double theta;
+
+  /// `last_position`: of the last of `rows` tokens.
+  constexpr rotation operator()(value<dtype::i32> last_position, const dim& rows) const {
+    tensor_type table{dtype::f32, {Positions, Rotary / 2}};
+    builder& b = *last_position.b;
+    const expr cos = leaf(b, op::rope_cos, "rope.cos", table, theta);
+    const expr sin = leaf(b, op::rope_sin, "rope.sin", table, theta);
+    return {value<dtype::f32>{table_rows(cos, last_position, rows)},
+            value<dtype::f32>{table_rows(sin, last_position, rows)}};
+  }
+};
+
+/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each: states of the part. And the
 /// position of the last row of the chunk that is computed now (tokens cached before it + rows - 1).
 template <dtype T>
 struct kv_cache {
-  value<T> key;
-  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
+  value<T> keys;
+  value<T> values;
   value<dtype::i32> last_position;
 };
 
@@ -8444,8 +9283,8 @@ struct kv_cache {
 template <dtype T>
 struct attention_result {
   value<dtype::f32> out;
-  value<T> key;
-  value<T> value_;  ///< Cached values, [1, kv_heads, max_seq_len, head_dim].
+  value<T> keys;    ///< [1, kv_heads, max_seq_len, head_dim].
+  value<T> values;  ///< [1, kv_heads, max_seq_len, head_dim].
 };
 
 /// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
@@ -8463,15 +9302,15 @@ struct attention {
     const in_module scope{*x.b, "self_attn"};
     const dim rows = x.dims()[1];
     const auto heads = [&](expr y, std::int64_t n) { return value<dtype::f32>{reshape(y, {1, rows, n, HeadDim})}; };
-    const rope<HeadDim, Positions> rotate{theta};
+    const rotation rotate = rope_table<HeadDim, Positions>{theta}(past.last_position, rows);
     const rms_norm<HeadDim> q_norm{"q_norm", eps};
     const rms_norm<HeadDim> k_norm{"k_norm", eps};
 
-    const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)), past.last_position);
-    const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)), past.last_position);
+    const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)));
+    const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)));
     const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
-    const value<Kv> keys{kv_append(past.key, k, past.last_position)};
-    const value<Kv> values{kv_append(past.value_, v, past.last_position)};
+    const value<Kv> keys{kv_append(past.keys, k, past.last_position)};
+    const value<Kv> values{kv_append(past.values, v, past.last_position)};
     const value<dtype::f32> mixed{
         reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
     return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};
@@ -8491,6 +9330,169 @@ struct mlp {
 };
 
 }  // namespace qwq::layer
+
+// qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
+
+namespace qwq {
+
+/// Several types, as one.
+template <class... T>
+struct type_list {
+  static constexpr std::size_t size = sizeof...(T);
+};
+
+namespace detail {
+
+template <class... Lists>
+struct joined {
+  using type = type_list<>;
+};
+template <class... A>
+struct joined<type_list<A...>> {
+  using type = type_list<A...>;
+};
+template <class... A, class... B, class... More>
+struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
+
+/// All types of some lists, in order.
+template <class... Lists> using join = typename joined<Lists...>::type;
+
+template <template <class> class F, class List>
+struct mapped;
+template <template <class> class F, class... T>
+struct mapped<F, type_list<T...>> {
+  using type = type_list<F<T>...>;
+  using joined = join<F<T>...>;
+};
+
+/// F of every type of a list, and, where those are lists, all of their types.
+template <template <class> class F, class List> using map = typename mapped<F, List>::type;
+template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
+
+template <std::size_t I, class List>
+struct listed;
+template <class First, class... Rest>
+struct listed<0, type_list<First, Rest...>> {
+  using type = First;
+};
+template <std::size_t I, class First, class... Rest>
+struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
+
+/// The I-th type of a list.
+template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
+
+/// Calls f with the i-th type of a list, as a `std::type_identity`.
+template <class First, class... Rest, class F>
+constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
+  if constexpr (sizeof...(Rest) > 0)
+    if (i > 0) return with_type(type_list<Rest...>{}, i - 1, f);
+  return f(std::type_identity<First>{});
+}
+
+/// Calls f with every type of a list, as a `std::type_identity`.
+template <class... T, class F>
+constexpr void for_each_type(type_list<T...>, F&& f) {
+  (f(std::type_identity<T>{}), ...);
+}
+
+}  // namespace detail
+
+}  // namespace qwq
+
+// qwq/model/parts.hpp: Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
+
+namespace qwq {
+
+/// What a part is for. A text passes the stages in this order.
+enum class stage : std::uint8_t {
+  embedding,  ///< Token ids to hidden states.
+  layers,     ///< Decoder layers, which keep the states of a text.
+  norm,       ///< The final norm.
+  head,       ///< Hidden states to logits.
+};
+
+/// One part of a model: a graph that is run once, in its place of the list. A value that a part hands out under a name is
+/// an input of that name for the parts after it.
+struct model_part {
+  stage of = stage::layers;  ///< Where in a run it is.
+  std::size_t type = 0;      ///< Index in the model's `part_types`.
+  std::int64_t layer = -1;   ///< Number of the layer, from 0; -1 for parts that a model has one of.
+};
+
+/// A part that a model has one of.
+constexpr std::array<model_part, 1> single_part(stage of, std::size_t type) { return {model_part{of, type, -1}}; }
+
+/// `Count` layers; `type_of(i)` is the index in `part_types` of layer i.
+template <std::int64_t Count, class TypeOf>
+constexpr auto layer_parts(TypeOf type_of) {
+  std::array<model_part, static_cast<std::size_t>(Count)> all{};
+  for (std::int64_t i = 0; i < Count; ++i)
+    all[static_cast<std::size_t>(i)] = {stage::layers, static_cast<std::size_t>(type_of(i)), i};
+  return all;
+}
+
+/// Several lists of parts as one.
+template <std::size_t... N>
+constexpr auto join_parts(const std::array<model_part, N>&... lists) {
+  std::array<model_part, (N + ...)> all{};
+  std::size_t n = 0;
+  const auto add = [&](const auto& list) {
+    for (const model_part& p : list) all[n++] = p;
+  };
+  (add(lists), ...);
+  return all;
+}
+
+/// Number of layers of a model.
+template <class Model>
+constexpr std::int64_t layer_count() {
+  std::int64_t n = 0;
+  for (const model_part& p : Model::parts) n += p.of == stage::layers ? 1 : 0;
+  return n;
+}
+
+/// The types of a model's parts, for runs of at most `Rows` tokens and a KV cache of `Cache` elements.
+template <class Model, std::int64_t Rows, dtype Cache>
+using part_types = typename Model::template part_types<Rows, Cache>;
+
+namespace detail {
+
+/// Weight elements of each part type, without those of a leaf that a part type before it has under the same full name
+/// (a tied head reads the embedding's table).
+template <class Types>
+constexpr auto own_weight_elements() {
+  std::array<std::int64_t, Types::size> own{};
+  struct seen_leaf {
+    std::string_view prefix, name;
+  };
+  fixed_vector<seen_leaf, 256> seen;
+  std::size_t type = 0;
+  for_each_type(Types{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes) {
+      if (n.kind != op::weight) continue;
+      bool known = false;
+      for (const seen_leaf& s : seen) known = known || (s.prefix == Part::prefix && s.name == n.name.view());
+      if (known) continue;
+      own[type] += n.dims().elements();
+      seen.push_back({Part::prefix, n.name.view()});
+    }
+    ++type;
+  });
+  return own;
+}
+
+}  // namespace detail
+
+/// Number of parameters of a model, counted on its graphs; a leaf that several parts read counts once.
+template <class Model>
+constexpr std::int64_t parameter_count() {
+  constexpr auto own = detail::own_weight_elements<part_types<Model, 1, dtype::f32>>();
+  std::int64_t n = 0;
+  for (const model_part& p : Model::parts) n += own[p.type];
+  return n;
+}
+
+}  // namespace qwq
 
 // qwq/model/qwen3_config.hpp: Sizes of Qwen3 dense models, and the published ones by name.
 
@@ -8533,7 +9535,7 @@ BOOST_HANA_ADAPT_STRUCT(qwq::qwen3_config, vocab_size, hidden_size, intermediate
                         num_attention_heads, num_key_value_heads, head_dim, max_position_embeddings, rms_norm_eps,
                         rope_theta, tie_word_embeddings);
 
-// qwq/model/qwen3.hpp: Qwen3 dense: the parts that every file and session is made of.
+// qwq/model/qwen3.hpp: Defines `qwen3`, the dense Qwen3 models, as a list of parts.
 
 namespace qwq {
 
@@ -8550,12 +9552,12 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
   const auto h1 = layer::residual{"attn_residual"}(h, a.out);
   const auto h2 =
       layer::residual{"mlp_residual"}(h1, layer::mlp<hidden, C.intermediate_size>{}(post_attention_layernorm(h1)));
-  return {h2, a.key, a.value_};
+  return {h2, a.keys, a.values};
 }
 
-/// Qwen3 dense of the sizes `C`. A model is four graphs: embedding, one decoder layer (run once per layer, with that
-/// layer's weights), final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for
-/// prefill, 1 for decode. `Kv` is the element type of the KV cache.
+/// Qwen3 dense of the sizes `C`: embedding, decoder layers (one graph, run once per layer with that layer's weights),
+/// final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for prefill, 1 for decode.
+/// `Kv` is the element type of the KV cache.
 template <qwen3_config C>
 struct qwen3 {
   static constexpr qwen3_config config = C;
@@ -8573,15 +9575,16 @@ struct qwen3 {
       graph<> g;
       builder b{g};
       const expr ids = leaf(b, op::input, "input_ids", {dtype::i64, {1, rows(Rows)}});
-      const expr table = leaf(b, op::weight, "embed_tokens.weight", {dtype::f32, {C.vocab_size, C.hidden_size}});
+      const expr table =
+          weight_leaf(b, "embed_tokens.weight", {dtype::f32, {C.vocab_size, C.hidden_size}}, role::embedding);
       b.module = "embed_tokens";
       b.output("hidden_states", qwq::embedding(table, ids).id);
       return g;
     }();
   };
 
-  /// (hidden_states [1,S,H], past_key, past_value [1,Hk,max_seq_len,D], last_position [1,1])
-  /// -> hidden_states, present_key, present_value
+  /// (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1])
+  /// -> hidden_states, key, value
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
     static constexpr std::string_view prefix = "model.layers.";
@@ -8590,13 +9593,13 @@ struct qwen3 {
       builder b{g};
       tensor_type cache{Kv, {1, C.num_key_value_heads, dim{C.max_position_embeddings, "max_seq_len"}, C.head_dim}};
       const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
-      const layer::kv_cache<Kv> past{qwq::value<Kv>{leaf(b, op::input, "past_key", cache)},
-                                     qwq::value<Kv>{leaf(b, op::input, "past_value", cache)},
+      const layer::kv_cache<Kv> past{qwq::value<Kv>{state(b, "key", cache, state_update::append)},
+                                     qwq::value<Kv>{state(b, "value", cache, state_update::append)},
                                      qwq::value<dtype::i32>{leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})}};
       const auto out = qwen3_decoder_layer<C>(h, past);
       b.output("hidden_states", out.out.id);
-      b.output("present_key", out.key.id);
-      b.output("present_value", out.value_.id);
+      b.output("key", out.keys.id);
+      b.output("value", out.values.id);
       return g;
     }();
   };
@@ -8623,34 +9626,22 @@ struct qwen3 {
       builder b{g};
       const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", hidden_type(Rows))};
       const parameter<dtype::f32, C.vocab_size, C.hidden_size> table{
-          leaf(b, op::weight, C.tie_word_embeddings ? "embed_tokens.weight" : "lm_head.weight",
-               {dtype::f32, {C.vocab_size, C.hidden_size}})};
+          weight_leaf(b, C.tie_word_embeddings ? "embed_tokens.weight" : "lm_head.weight",
+                      {dtype::f32, {C.vocab_size, C.hidden_size}}, role::head)};
       b.module = "lm_head";
       b.output("logits", layer::linear<C.hidden_size, C.vocab_size>{"lm_head"}(h, table).id);
       return g;
     }();
   };
+
+  /// The types of the parts.
+  template <std::int64_t Rows, dtype Kv>
+  using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
+  /// The parts, in the order in which a text passes them.
+  static constexpr auto parts = join_parts(single_part(stage::embedding, 0),
+                                           layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
+                                           single_part(stage::norm, 2), single_part(stage::head, 3));
 };
-
-namespace detail {
-template <std::size_t N>
-constexpr std::int64_t weight_elements(const graph<N>& g) {
-  std::int64_t n = 0;
-  for (const node& w : g.nodes)
-    if (w.kind == op::weight) n += w.dims().elements();
-  return n;
-}
-}  // namespace detail
-
-/// Number of parameters of a model, counted on its graphs.
-template <class Model>
-constexpr std::int64_t parameter_count() {
-  const std::int64_t head = detail::weight_elements(Model::template lm_head<1>::value);
-  return detail::weight_elements(Model::template embedding<1>::value) +
-         Model::config.num_hidden_layers *
-             detail::weight_elements(Model::template decoder_layer<1, dtype::f32>::value) +
-         detail::weight_elements(Model::template final_norm<1>::value) + (Model::config.tie_word_embeddings ? 0 : head);
-}
 
 }  // namespace qwq
 
@@ -9343,7 +10334,7 @@ class block_quantizer {
 
 }  // namespace qwq
 
-// qwq/rewrite/cleanup.hpp: Dead nodes removed, equal nodes merged, arguments before their readers.
+// qwq/rewrite/cleanup.hpp: Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
 
 namespace qwq {
 
@@ -9351,7 +10342,8 @@ namespace detail {
 
 /// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
 constexpr bool same_value(const node& a, const node& b) {
-  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) || !(a.type == b.type))
+  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
+      !(a.type == b.type))
     return false;
   return !a.args.empty() || a.name == b.name;
 }
@@ -9393,8 +10385,8 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 
 }  // namespace detail
 
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs come first
-/// and in the order that they had; one that nothing reads any more is no input.
+/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
+/// come first and in the order that they had; one that nothing reads any more is dropped.
 template <std::size_t Capacity>
 constexpr void cleanup(graph<Capacity>& g) {
   graph<Capacity> clean{};
@@ -9403,14 +10395,14 @@ constexpr void cleanup(graph<Capacity>& g) {
   bool needed[Capacity]{};
   for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (g[i].kind == op::input && needed[i]) r.visit(static_cast<node_id>(i));
+    if (row(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
   g = clean;
 }
 
 }  // namespace qwq
 
-// qwq/quant/placement.hpp: Where quantization goes: slots for every edge that a target's rules cover, and the proof that none is missing.
+// qwq/quant/placement.hpp: Defines `place_slots`, which inserts quantize/dequantize pairs, and the proof that no edge and no weight was left out.
 
 namespace qwq {
 
@@ -9428,6 +10420,23 @@ struct weight_type {
   constexpr bool operator==(const weight_type&) const = default;
 };
 
+/// A set of roles, one bit each.
+class role_set {
+ public:
+  constexpr role_set() = default;
+  /// These roles.
+  constexpr role_set(std::initializer_list<role> roles) {
+    for (const role r : roles) bits = static_cast<std::uint16_t>(bits | 1u << static_cast<unsigned>(r));
+  }
+  /// Whether a role is in the set.
+  constexpr bool contains(role r) const { return (bits >> static_cast<unsigned>(r) & 1u) != 0; }
+  constexpr bool operator==(const role_set&) const = default;
+
+  std::uint16_t bits = 0;  ///< Public, so that a set can be part of a template argument.
+};
+/// What schemes leave in float unless they say otherwise: weights that are small, and that choose or gate.
+inline constexpr role_set float_roles{role::router, role::gate, role::conv, role::norm, role::bias, role::position};
+
 /// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
 struct weight_exception {
   text<47> name{};
@@ -9443,22 +10452,28 @@ struct placement {
   std::int32_t block = 0;  ///< of weights, as in `weight_type`
   /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
   const weight_exceptions* others = nullptr;
+  role_set excluded = float_roles;  ///< Roles of weights that stay in float.
 
   /// Whether activations become integers.
   constexpr bool quantizes_activations() const { return activation != dtype::f32; }
   constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
-  /// What a weight becomes.
-  constexpr weight_type type_of(std::string_view name) const {
+  /// The type of an exception that names a weight; null when none does.
+  constexpr const weight_type* exception_of(std::string_view name) const {
     if (others != nullptr)
       for (const weight_exception& other : *others)
-        if (name.ends_with(other.name.view())) return other.as;
+        if (name.ends_with(other.name.view())) return &other.as;
+    return nullptr;
+  }
+  /// What a weight becomes.
+  constexpr weight_type type_of(const node& leaf) const {
+    if (const weight_type* other = exception_of(leaf.name)) return *other;
+    if (excluded.contains(leaf.weight_role)) return {dtype::f32, 0};
     return {weight, block};
   }
-  /// Whether the scheme quantizes what an operator reads and makes, if the target can.
-  constexpr bool covers(op kind) const {
-    return quantizes() &&
-           (edges == extent::all || kind == op::linear || kind == op::conv1x1 || kind == op::embedding);
-  }
+  /// What a weight without role or exception becomes.
+  constexpr weight_type usual_type() const { return {weight, block}; }
+  /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
+  constexpr bool covers(const op_row& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
 };
 
 enum class slot_kind : std::uint8_t {
@@ -9472,29 +10487,65 @@ enum class slot_kind : std::uint8_t {
 struct slot {
   slot_kind kind = slot_kind::activation;
   dtype type = dtype::f32;
-  text<47> name{};
+  text<95> name{};
   std::int32_t block = 0;  // of a weight, as in `weight_type`
+  /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
+  /// `first` on, and nodes name a slot by its first one.
+  std::int32_t count = 1;
+  std::int16_t first = 0;  ///< Index of its first parameters among those of all slots.
+};
+
+/// The slots of a graph.
+struct slot_list : fixed_vector<slot, 96> {
+  /// Number of parameters of all slots.
+  constexpr std::size_t parameters() const {
+    return empty() ? 0 : static_cast<std::size_t>(back().first + back().count);
+  }
+  /// The slot whose parameters begin at `first`.
+  constexpr const slot& starting_at(std::int16_t first) const {
+    std::size_t i = 0;
+    while (items[i].first != first) ++i;
+    return items[i];
+  }
 };
 
 /// A graph with quantize/dequantize pairs, and the slots that they refer to.
 template <std::size_t Capacity>
 struct quantized {
   graph<Capacity> value{};
-  fixed_vector<slot, 96> slots{};
+  slot_list slots{};
 };
 
-/// Edges that must be quantized, and those that are.
+/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
+/// leaves in float.
 struct coverage {
   std::size_t covered = 0;
   std::size_t total = 0;
+  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
+  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
 };
 
 namespace detail {
 
-constexpr bool is_leaf_constant(op kind) { return kind == op::weight || kind == op::fill; }
-/// Whether argument `i` of an operator is the matrix of a product, or an embedding table, which may be the same matrix.
-constexpr bool is_matrix_operand(op kind, std::size_t i) {
-  return ((kind == op::linear || kind == op::conv1x1) && i == 1) || (kind == op::embedding && i == 0);
+/// The leaf behind a value: itself, or what a dequantize node reads.
+template <std::size_t Capacity>
+constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
+  return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
+}
+
+/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
+/// role, such as a router: they compute in float.
+template <std::size_t Capacity, class Covers>
+constexpr bool covers_node(const graph<Capacity>& g, const node& n, placement types, Covers covers) {
+  if (!covers(n)) return false;
+  if (types.edges == qwq::extent::all) return true;
+  for (std::size_t i = 0; i < n.args.size(); ++i)
+    if (row(n).is_matrix(i)) {
+      const node& w = stored_leaf(g, n.args[i]);
+      if (w.kind == op::weight && types.excluded.contains(w.weight_role) && types.exception_of(w.name) == nullptr)
+        return false;
+    }
+  return true;
 }
 
 template <std::size_t Capacity, class Covers>
@@ -9505,7 +10556,9 @@ struct placer {
   quantized<Capacity>& to;
   builder b;
   node_id moved[Capacity]{};
+  node_id plain[Capacity]{};  // before a pair
   std::int16_t slot_of[Capacity]{};
+  node_id experts[Capacity]{};
 
   /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
   /// type.
@@ -9513,23 +10566,41 @@ struct placer {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {is_leaf_constant(n.kind) ? slot_kind::constant : slot_kind::activation, types.activation};
+    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
-        if (reader.args[i] == id && covers(reader.kind)) {
+        if (reader.args[i] == id && covers_node(from, reader, types, covers)) {
           read = true;
-          if (s.kind == slot_kind::constant && is_matrix_operand(reader.kind, i)) s.kind = slot_kind::weight;
+          if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
         }
     if (s.kind == slot_kind::weight) {
-      const weight_type as = types.type_of(n.name);
+      const weight_type as = types.type_of(n);
       s.type = as.type;
       s.block = as.block;
     }
-    return (read || covers(n.kind)) && s.type != dtype::f32;
+    return (read || covers_node(from, n, types, covers)) && s.type != dtype::f32;
   }
 
-  constexpr text<47> slot_name(const node& n) const {
-    text<47> name{n.name.view()};
+  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
+  /// makes it, and the number of experts; `no_node` when there is none.
+  constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
+    node_id experts = no_node;
+    if (from[id].dims().size() != 4) return experts;
+    const auto look = [&](const node& n) {
+      if (row(n).expert_arg < 0) return;
+      experts = n.args[static_cast<std::size_t>(row(n).expert_arg)];
+      for (std::size_t i = 0; i < n.args.size(); ++i)
+        if (row(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
+    };
+    look(from[id]);
+    for (const node& reader : from.nodes)
+      for (node_id a : reader.args)
+        if (a == id) look(reader);
+    return count > 1 ? experts : no_node;
+  }
+
+  constexpr text<95> slot_name(const node& n) const {
+    text<95> name{n.name};
     if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
     int twins = 0;
     for (const slot& s : to.slots)
@@ -9544,34 +10615,42 @@ struct placer {
       slot s;
       const bool slotted = wants_slot(i, s);
       slot_of[i] = -1;
+      experts[i] = no_node;
       if (slotted) {
-        const bool shares = row(n).layout_only && slot_of[n.args[0]] >= 0;
+        const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
-        slot_of[i] = shares ? slot_of[n.args[0]] : static_cast<std::int16_t>(to.slots.size());
-        if (!shares && !to.slots.push_back(s))
+        s.first = static_cast<std::int16_t>(to.slots.parameters());
+        if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
+        slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
+        if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
-      for (node_id& a : n.args) a = moved[a];
+      // A result is of the node itself, not of what its own value is rounded to.
+      for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.type;
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);
       } else {
-        const node_id plain = b.append(n);
-        moved[i] = slotted ? pair_with(plain, slot_of[i], true, n) : plain;
+        plain[i] = b.append(n);
+        moved[i] = slotted ? pair_with(plain[i], slot_of[i], true, n, experts[i]) : plain[i];
       }
     }
     for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
   }
 
-  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin) {
+  /// `by`: the node of the model's graph that says which expert each row belongs to.
+  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
+                              node_id by = no_node) {
     b.module = origin.name;
     const auto add = [&](op kind, node_id arg, const attributes& attr) {
-      const node_id id = b.add(kind, {{arg}, 1}, attr);
+      arguments args{{arg}, 1};
+      if (by != no_node) args.push_back(moved[by]);
+      const node_id id = b.add(kind, args, attr);
       if (id != no_node) b[id].slot = index;
       return id;
     };
     if (with_quantize)
-      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots[static_cast<std::size_t>(index)].type, {}}});
+      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).type, {}}});
     return add(op::dequantize, x, {});
   }
 };
@@ -9579,37 +10658,52 @@ struct placer {
 }  // namespace detail
 
 /// Counts the edges of covered operators (of a scheme without activation types: their matrices), and those among them
-/// that carry quantized values. With `first_gap` the first edge without a slot is recorded as a problem. This looks at a
-/// finished graph and knows nothing of how it was made.
+/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
+/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
+/// problem. This looks at a finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
                                   problem* first_gap = nullptr) {
   coverage c;
+  const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
+    if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
+  };
   const auto edge = [&](bool has_slot, const node& n) {
     ++c.total;
     if (has_slot)
       ++c.covered;
-    else if (first_gap != nullptr && first_gap->ok())
-      *first_gap = {why::edge_has_no_quantization_slot, n.kind, n.name.view(), "quantize/dequantize", "a float edge"};
+    else
+      gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
   };
+  const auto covered = [&](const node& n) { return detail::covers_node(g, n, types, covers); };
   for (const node& reader : g.nodes)
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
-      if (made.type.type != dtype::f32 || !(covers(reader.kind) || covers(made.kind))) continue;
-      if (detail::is_matrix_operand(reader.kind, i)
-              ? made.kind == op::weight && types.type_of(made.name).type == dtype::f32  // an exception of the scheme
-              : !types.quantizes_activations())
+      if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
+      if (row(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
+                                   : !types.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }
   for (const graph_output& o : g.outputs)
-    if (types.quantizes_activations() && covers(g[o.id].kind) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+    if (types.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+  for (const node& leaf : g.nodes) {
+    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !types.quantizes()) continue;
+    if (!is_float(leaf.type.type)) {
+      ++c.coded_weights;
+    } else if (types.type_of(leaf).type == dtype::f32) {
+      ++c.float_weights;
+    } else {
+      ++c.total;
+      gap(why::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
+    }
+  }
   return c;
 }
 
-/// Puts quantize/dequantize pairs on every f32 value that an operator with `covers(op)` makes or reads, and turns the
-/// constants among them into codes. The result's `error` names the first edge that stayed without, if any did.
+/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
+/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
 template <std::size_t Capacity, class Covers>
 constexpr quantized<Capacity> place_slots(const graph<Capacity>& source, placement types, Covers covers) {
   quantized<Capacity> out;
@@ -10541,11 +11635,18 @@ namespace qwq {
 /// results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
-  /// `threads` = 0: as many as the machine runs at the same time.
+  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
+  /// those that it got: see `threads()`.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
-    parts_ = std::make_unique<part[]>(threads == 0 ? 1 : threads);
-    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    if (threads == 0) threads = 1;
+    parts_ = std::make_unique<part[]>(threads);
+    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
+    try {
+      for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {  // a limit on processes or on address space
+    } catch (const std::bad_alloc&) {
+    }
   }
   ~thread_pool() override {
     stop_.store(true, std::memory_order_relaxed);
@@ -10653,6 +11754,221 @@ class thread_pool final : public executor {
 
 }  // namespace qwq
 
+// qwq/io/state_file.hpp: Defines `state_file`, what a saved session is as bytes: who wrote it, which states it has, and their values.
+
+namespace qwq {
+
+/// One state of a saved session: `outer` times some rows times `inner` elements.
+struct saved_state {
+  std::string name;
+  std::int64_t layer = -1;  ///< Number of the layer, or -1.
+  dtype type = dtype::f32;
+  bool running = false;  ///< All rows are saved, not only those of the tokens that were read.
+  std::int64_t outer = 1;  ///< Heads of a cache.
+  std::int64_t rows = 1;   ///< Saved rows of each.
+  std::int64_t inner = 1;  ///< Elements of a row.
+  friend bool operator==(const saved_state&, const saved_state&) = default;
+};
+
+/// A saved session. The file is "QWQSTATE", version, the size of the header (u32 each), the header, its checksum, the
+/// values, and their checksum (FNV-1a, 64 bits); numbers are little-endian.
+struct state_file {
+  std::string model, target, scheme;  ///< Names of the session's types.
+  std::uint64_t checkpoint = 0;       ///< `fingerprint` of the weights.
+  std::int64_t position = 0;          ///< Tokens that were read.
+  std::vector<saved_state> states;    ///< For growing states, `rows` is `position`.
+  std::vector<std::byte> values;      ///< Of all states, one after the other: elements, then scales of 8-bit codes.
+};
+
+namespace detail {
+
+inline constexpr std::string_view state_magic = "QWQSTATE";
+inline constexpr std::uint32_t state_version = 1;
+static_assert(std::endian::native == std::endian::little, "qwq: files of states are written as they are in memory");
+
+/// FNV-1a, 64 bits, of some bytes after others.
+inline std::uint64_t fnv1a(std::span<const std::byte> bytes, std::uint64_t h = 0xcbf29ce484222325u) {
+  for (const std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 0x100000001b3u;
+  return h;
+}
+
+/// Writes numbers and strings behind each other.
+struct state_packer {
+  std::vector<std::byte> bytes;
+
+  template <class T>
+  void number(T value) {
+    const auto* first = reinterpret_cast<const std::byte*>(&value);
+    bytes.insert(bytes.end(), first, first + sizeof(T));
+  }
+  void string(std::string_view s) {
+    number(static_cast<std::uint32_t>(s.size()));
+    const auto* first = reinterpret_cast<const std::byte*>(s.data());
+    bytes.insert(bytes.end(), first, first + s.size());
+  }
+};
+
+/// Reads them back; `where` names the file in messages.
+struct state_parser {
+  std::span<const std::byte> rest;
+  const std::string& where;
+
+  [[noreturn]] void refuse(const std::string& what) const { throw error(where + ": " + what); }
+  std::span<const std::byte> take(std::uint64_t size) {
+    if (size > rest.size()) refuse("not a whole file of states: its header ends early");
+    const auto out = rest.first(static_cast<std::size_t>(size));
+    rest = rest.subspan(static_cast<std::size_t>(size));
+    return out;
+  }
+  template <class T>
+  T number() {
+    T value;
+    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
+    return value;
+  }
+  std::string string() {
+    const auto size = number<std::uint32_t>();
+    const auto bytes = take(size);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  /// A number of elements or rows.
+  std::int64_t count(const char* field) {
+    const auto n = number<std::int64_t>();
+    if (n < 0 || n > std::int64_t{1} << 40)
+      refuse(std::string(field) + ": expected a number of elements, found " + std::to_string(n));
+    return n;
+  }
+};
+
+/// Bytes of the values of a state, scales included; throws when that is more than memory has addresses for.
+inline std::uint64_t state_bytes(const saved_state& s, const std::string& where) {
+  const auto times = [&](std::uint64_t a, std::uint64_t b) {
+    if (a != 0 && b > (std::uint64_t{1} << 48) / a) throw error(where + ": state " + quote(s.name) + " is too large");
+    return a * b;
+  };
+  const std::uint64_t rows = times(static_cast<std::uint64_t>(s.outer), static_cast<std::uint64_t>(s.rows));
+  const std::uint64_t row = byte_size(s.type, static_cast<std::size_t>(s.inner));
+  return times(rows, row) + (s.type == dtype::i8 ? times(rows, sizeof(float)) : 0);
+}
+
+}  // namespace detail
+
+/// Writes a file of states. Throws `error` when the stream does not take it.
+inline void write_state_file(std::ostream& out, const state_file& f, const std::string& where) {
+  detail::state_packer header;
+  for (const std::string_view s : {std::string_view(f.model), std::string_view(f.target), std::string_view(f.scheme)})
+    header.string(s);
+  header.number(f.checkpoint);
+  header.number(f.position);
+  header.number(static_cast<std::uint32_t>(f.states.size()));
+  for (const saved_state& s : f.states) {
+    header.string(s.name);
+    header.number(s.layer);
+    header.number(static_cast<std::uint8_t>(s.type));
+    header.number(static_cast<std::uint8_t>(s.running ? 1 : 0));
+    for (const std::int64_t n : {s.outer, s.rows, s.inner}) header.number(n);
+  }
+  const auto write = [&](std::span<const std::byte> bytes) {
+    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  };
+  const auto write_number = [&](auto n) { write(std::as_bytes(std::span(&n, 1))); };
+  write(std::as_bytes(std::span(detail::state_magic)));
+  write_number(detail::state_version);
+  write_number(static_cast<std::uint32_t>(header.bytes.size()));
+  write(header.bytes);
+  write_number(detail::fnv1a(header.bytes));
+  write(f.values);
+  write_number(detail::fnv1a(f.values));
+  out.flush();
+  if (!out) throw error(where + ": cannot write the states of a session");
+}
+
+/// Reads a file of states. Throws `error`, one line that begins with `where`, when it is no such file, of another version,
+/// cut off or damaged. What it says about model and states is checked by whoever uses it.
+inline state_file read_state_file(std::istream& in, const std::string& where) {
+  const auto refuse = [&](const std::string& what) { throw error(where + ": " + what); };
+  const auto read = [&](std::uint64_t size) {
+    // In pieces: a damaged size must not allocate what the file does not have.
+    std::vector<std::byte> bytes;
+    constexpr std::uint64_t piece = std::uint64_t{1} << 20;
+    while (bytes.size() < size) {
+      const std::size_t before = bytes.size(), more = static_cast<std::size_t>(std::min(piece, size - before));
+      bytes.resize(before + more);
+      in.read(reinterpret_cast<char*>(bytes.data() + before), static_cast<std::streamsize>(more));
+      if (static_cast<std::size_t>(in.gcount()) != more)
+        refuse("expected " + std::to_string(size) + " bytes, found " +
+               std::to_string(before + static_cast<std::size_t>(in.gcount())) + ": the file of states is cut off");
+    }
+    return bytes;
+  };
+  const auto read_u32 = [&] {
+    std::uint32_t n;
+    std::memcpy(&n, read(sizeof n).data(), sizeof n);
+    return n;
+  };
+  const auto check_sum = [&](const std::vector<std::byte>& bytes, const char* what) {
+    std::uint64_t sum;
+    std::memcpy(&sum, read(sizeof sum).data(), sizeof sum);
+    if (sum != detail::fnv1a(bytes)) refuse(std::string("the file of states is damaged in its ") + what);
+  };
+
+  const std::vector<std::byte> magic = read(detail::state_magic.size());
+  if (!std::ranges::equal(magic, std::as_bytes(std::span(detail::state_magic)))) refuse("not a file of states");
+  if (const std::uint32_t version = read_u32(); version != detail::state_version)
+    refuse("expected version " + std::to_string(detail::state_version) + " of the file of states, found " +
+           std::to_string(version));
+  const std::uint32_t header_size = read_u32();
+  if (header_size > 1u << 24) refuse("expected a header of at most 16 MiB, found " + std::to_string(header_size));
+  const std::vector<std::byte> header = read(header_size);
+  check_sum(header, "header");
+
+  state_file f;
+  detail::state_parser parser{header, where};
+  f.model = parser.string();
+  f.target = parser.string();
+  f.scheme = parser.string();
+  f.checkpoint = parser.number<std::uint64_t>();
+  f.position = parser.count("position");
+  std::uint64_t bytes = 0;
+  const auto count = parser.number<std::uint32_t>();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    saved_state s;
+    s.name = parser.string();
+    s.layer = parser.number<std::int64_t>();
+    const auto type = parser.number<std::uint8_t>(), running = parser.number<std::uint8_t>();
+    if (type > static_cast<std::uint8_t>(dtype::i64) || running > 1)
+      refuse("state " + detail::quote(s.name) + ": expected an element type, found " + std::to_string(type));
+    s.type = static_cast<dtype>(type);
+    s.running = running != 0;
+    s.outer = parser.count("state");
+    s.rows = parser.count("state");
+    s.inner = parser.count("state");
+    bytes += detail::state_bytes(s, where);
+    f.states.push_back(std::move(s));
+  }
+  if (!parser.rest.empty()) refuse("the header of the file of states has more than it says");
+  f.values = read(bytes);
+  check_sum(f.values, "values");
+  return f;
+}
+
+}  // namespace qwq
+
+// qwq/io/presence.hpp: Defines `is_present`, which tells a file that is absent from one that cannot be read.
+
+#include <sys/stat.h>
+
+namespace qwq::detail {
+
+/// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
+/// as present: opening the file then says what is wrong.
+inline bool is_present(const std::filesystem::path& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+}  // namespace qwq::detail
+
 // qwq/io/checkpoint.hpp: A checkpoint folder: one safetensors file, or shards and their index.
 
 namespace qwq {
@@ -10661,17 +11977,17 @@ namespace qwq {
 class checkpoint {
  public:
   /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. With an
-  /// index, a tensor is where the weight_map says; tensors that it does not name are not part of the checkpoint.
-  /// Throws `error` when neither is there, or a file or the index is not sound.
+  /// index, the checkpoint has every tensor of every shard, as the reference implementation reads them; of several with
+  /// one name it is the one in the shard that the weight_map says, or else the last. What the weight_map names and no
+  /// shard has matters when it is asked for. Throws `error` when neither file is there, or a file or the index is not
+  /// sound.
   static checkpoint open(const std::filesystem::path& folder) {
     checkpoint result(folder.string());
     const auto single = folder / "model.safetensors";
     const auto index = folder / "model.safetensors.index.json";
-    std::error_code ignored;
-    if (std::filesystem::exists(single, ignored)) {
-      const auto& file = result.files_.emplace_back(single);
-      for (const auto& tensor : file.tensors()) result.tensors_.emplace(tensor.name, &tensor);
-    } else if (std::filesystem::exists(index, ignored)) {
+    if (detail::is_present(single)) {
+      result.add(result.files_.emplace_back(single), {}, {});
+    } else if (detail::is_present(index)) {
       result.open_shards(folder, index);
     } else {
       throw error(result.folder_ + ": expected model.safetensors or model.safetensors.index.json, found neither");
@@ -10682,15 +11998,18 @@ class checkpoint {
   /// The folder that it was opened from.
   const std::string& folder() const { return folder_; }
 
-  /// The tensor, or null.
+  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
   const tensor_info* find(std::string_view name) const {
     const auto at = tensors_.find(name);
-    return at == tensors_.end() ? nullptr : at->second;
+    if (at == tensors_.end()) return nullptr;
+    if (at->second.unread != nullptr) detail::refuse_unread(*at->second.unread);
+    return at->second.tensor;
   }
-  /// The tensor; throws `error` naming it and the folder when it is missing.
+  /// The tensor; throws `error` naming it and the folder, or the shard that should have it, when it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
-    throw error(folder_ + ": tensor " + detail::quote(name) + ": missing");
+    const auto at = missing_.find(name);
+    throw error((at == missing_.end() ? folder_ : at->second) + ": tensor " + detail::quote(name) + ": missing");
   }
   /// The tensor; throws `error` when it is missing or has another shape.
   const tensor_info& at(std::string_view name, std::span<const std::int64_t> shape) const {
@@ -10700,29 +12019,64 @@ class checkpoint {
                   detail::to_string(shape) + ", found " + detail::to_string(tensor.shape));
     return tensor;
   }
-  /// Every name, sorted.
+  /// Every name, sorted, also of tensors whose dtype is not read.
   std::vector<std::string_view> names() const {
     std::vector<std::string_view> result;
-    for (const auto& [name, tensor] : tensors_) result.push_back(name);
+    for (const auto& [name, at] : tensors_) result.push_back(name);
     return result;
   }
 
+  /// The safetensors files.
+  std::vector<std::string> files() const {
+    std::vector<std::string> result;
+    for (const auto& file : files_) result.push_back(file.name());
+    return result;
+  }
+  /// Throws `error` when one of the files was written to after it was opened.
+  void check_unchanged() const {
+    for (const auto& file : files_) file.file().check_unchanged();
+  }
+
+  /// Hint: `bytes` of a tensor are about to be read from front to back.
+  void sequential(std::span<const std::byte> bytes) const {
+    for (const auto& file : files_) file.file().sequential(bytes);
+  }
   /// Hint: `tensor` is about to be read from front to back.
-  void sequential(const tensor_info& tensor) const {
-    for (const auto& file : files_) file.file().sequential(tensor.span());
+  void sequential(const tensor_info& tensor) const { sequential(tensor.span()); }
+  /// Hint: `bytes` of a tensor are not needed any more; their pages leave memory and are read again if touched.
+  void release(std::span<const std::byte> bytes) const {
+    for (const auto& file : files_) file.file().release(bytes);
   }
-  /// Hint: `tensor` is not needed any more; its pages leave memory and are read again if touched.
-  void release(const tensor_info& tensor) const {
-    for (const auto& file : files_) file.file().release(tensor.span());
-  }
+  /// Hint: `tensor` is not needed any more.
+  void release(const tensor_info& tensor) const { release(tensor.span()); }
 
  private:
   explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}
 
+  /// One of the two is null.
+  struct place {
+    const tensor_info* tensor = nullptr;
+    const unread_tensor* unread = nullptr;
+  };
+  using weight_map = std::map<std::string, std::string, std::less<>>;
+
+  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones that are not where `places` says.
+  void add(const safetensors_file& file, const std::string& name, const weight_map& places) {
+    const auto put = [&](const std::string& tensor, place value) {
+      const auto [at, added] = tensors_.try_emplace(tensor, value);
+      if (added) return;
+      const auto expected = places.find(tensor);
+      if (expected == places.end() || expected->second == name) at->second = value;
+    };
+    for (const auto& tensor : file.tensors()) put(tensor.name, {.tensor = &tensor});
+    for (const auto& tensor : file.unread()) put(tensor.name, {.unread = &tensor});
+  }
+
   void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
     const mapped_file text(index);
     const std::string where = index.string();
-    std::map<std::string, std::vector<std::string>> shards;  // file name: its tensors
+    std::set<std::string> shards;
+    weight_map places;
     const auto refuse = [&](const std::string& field, const char* expected, const std::string& found) {
       throw error(where + ": " + field + "expected " + expected + ", found " + found);
     };
@@ -10731,11 +12085,13 @@ class checkpoint {
       if (reader.peek() != '{') refuse("weight_map: ", "an object", reader.found());
       reader.object([&](const std::string& name) {
         const bool is_text = reader.peek() == '"';
-        const std::string file = is_text ? reader.string() : reader.found();
+        std::string file = is_text ? reader.string() : reader.found();
+        if (file.starts_with("./")) file.erase(0, 2);
         if (!is_text || !plain_file_name(file))
           refuse("weight_map." + detail::printable(name) + ": ", "a plain file name ending in .safetensors",
                  is_text ? detail::quote(file) : file);
-        shards[file].push_back(name);
+        shards.insert(file);
+        places.emplace(name, std::move(file));
       });
       if (shards.empty()) refuse("weight_map: ", "at least one tensor", "none");
     };
@@ -10749,10 +12105,9 @@ class checkpoint {
     reader.end();
     if (shards.empty()) refuse("weight_map: ", "an object", "null");
     files_.reserve(shards.size());
-    for (const auto& [file, names] : shards) {
-      const auto& shard = files_.emplace_back(folder / file);
-      for (const auto& name : names) tensors_.emplace(name, &shard.at(name));
-    }
+    for (const auto& shard : shards) add(files_.emplace_back(folder / shard), shard, places);
+    for (const auto& [name, file] : places)
+      if (!tensors_.contains(name)) missing_.emplace(name, (folder / file).string());
   }
 
   /// The index must not lead out of the folder.
@@ -10762,7 +12117,8 @@ class checkpoint {
 
   std::string folder_;
   std::vector<safetensors_file> files_;
-  std::map<std::string, const tensor_info*, std::less<>> tensors_;
+  std::map<std::string, place, std::less<>> tensors_;
+  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index, and the shards that lack them
 };
 
 }  // namespace qwq
@@ -10777,7 +12133,7 @@ struct pattern_node {
   char variable = 0;  // the name under which the rule reads what was matched; 0: none
   bool anything = false;  ///< Matches any value.
   bool shared = false;
-  fixed_vector<std::uint8_t, 10> args{};
+  fixed_vector<std::uint8_t, max_arguments> args{};
   const op_row* operation = nullptr;  // null where the pattern matches anything
 };
 
@@ -10787,7 +12143,7 @@ struct pattern_node {
 /// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
 /// epilogue computes more than its operator, and only a variable matches it.
 struct pattern {
-  fixed_vector<pattern_node, 24> nodes{};
+  fixed_vector<pattern_node, 48> nodes{};
 
   /// The name of the root's value in the rule; 0 when it has none.
   constexpr char variable() const { return nodes.back().variable; }
@@ -10836,32 +12192,13 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(row(kind), args...);
 }
 
+/// What the operators of graph/builder.hpp are for patterns: `linear(var('x'), var('w'))`.
+template <class... Patterns>
+constexpr pattern apply(const op_row& operation, const attributes&, const pattern& first, const Patterns&... rest) {
+  return match_op(operation, first, rest...);
+}
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
-constexpr pattern neg(const pattern& x) { return match_op(op::neg, x); }
-constexpr pattern rsqrt(const pattern& x) { return match_op(op::rsqrt, x); }
-constexpr pattern sigmoid(const pattern& x) { return match_op(op::sigmoid, x); }
-constexpr pattern silu(const pattern& x) { return match_op(op::silu, x); }
-constexpr pattern mean(const pattern& x) { return match_op(op::mean, x); }
-constexpr pattern softmax(const pattern& x) { return match_op(op::softmax, x); }
-constexpr pattern rms_norm(const pattern& x, const pattern& w) { return match_op(op::rms_norm, x, w); }
-constexpr pattern lp_norm(const pattern& x) { return match_op(op::lp_norm, x); }
-constexpr pattern linear(const pattern& x, const pattern& w) { return match_op(op::linear, x, w); }
-constexpr pattern matmul(const pattern& x, const pattern& y) { return match_op(op::matmul, x, y); }
-constexpr pattern swiglu(const pattern& gate, const pattern& up) { return match_op(op::swiglu, gate, up); }
-constexpr pattern reshape(const pattern& x) { return match_op(op::reshape, x); }
-constexpr pattern transpose(const pattern& x) { return match_op(op::transpose, x); }
-constexpr pattern concat(const pattern& a, const pattern& b) { return match_op(op::concat, a, b); }
-constexpr pattern slice(const pattern& x) { return match_op(op::slice, x); }
-constexpr pattern rope(const pattern& x, const pattern& cos, const pattern& sin, const pattern& position) {
-  return match_op(op::rope, x, cos, sin, position);
-}
-constexpr pattern kv_append(const pattern& past, const pattern& x, const pattern& position) {
-  return match_op(op::kv_append, past, x, position);
-}
-constexpr pattern attention(const pattern& q, const pattern& keys, const pattern& values, const pattern& position) {
-  return match_op(op::attention, q, keys, values, position);
-}
 
 /// Which value each variable of a pattern stands for.
 struct bindings {
@@ -10911,14 +12248,15 @@ struct attempt {
       if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
-      if (want.operation->commutative) flipped = (flips >> commutative_seen++ & 1u) != 0;
+      if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;
       for (std::size_t i = 0; i < want.args.size(); ++i)
         if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
     }
     if (want.variable == 0) return true;
     const node_id before = found.find(want.variable);
     if (before != no_node) return before == id;
-    return found.values.push_back({want.variable, id});
+    found.values.push_back({want.variable, id});
+    return true;
   }
 };
 
@@ -10930,7 +12268,7 @@ constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindi
   if (!top.anything && g[root].kind != top.kind) return false;
   unsigned orders = 1;
   for (const pattern_node& n : p.nodes)
-    if (!n.anything && n.operation->commutative) orders *= 2;
+    if (!n.anything && n.operation->is(trait::commutative)) orders *= 2;
   for (unsigned flips = 0; flips < orders; ++flips) {
     detail::attempt a{g, p, flips};
     if (a.run(p.nodes.size() - 1, root, true)) {
@@ -10963,15 +12301,19 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
-  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is; the
-  /// first eight of them.
-  constexpr fixed_vector<node_id, 8> readers() const {
+  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
+  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
+  /// `max_readers` are a problem of the graph.
+  constexpr fixed_vector<node_id, max_readers> readers() const {
     const graph_ref& g = b_->target();
-    fixed_vector<node_id, 8> out;
+    fixed_vector<node_id, max_readers> out;
+    bool fits = true;
     for (std::size_t i = 0; i < g.size(); ++i)
       for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == root_) out.push_back(static_cast<node_id>(i));
-    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) out.push_back(no_node);
+        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
+          fits = fits && out.try_push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
+    if (!fits) b_->fail(root(), why::too_many_readers, text<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
   }
 
@@ -10979,7 +12321,11 @@ class match {
   /// themselves).
   constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
   /// The same for a node, such as one of `readers`.
-  constexpr void replace(node_id value, expr by) { replaced_.push_back({value, by.id}); }
+  constexpr void replace(node_id value, expr by) {
+    if (!replaced_.try_push_back({value, by.id}))
+      b_->fail(root(), why::too_many_replacements,
+               text<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
+  }
 
   /// One value that is read in place of another.
   struct replacement {
@@ -10987,14 +12333,14 @@ class match {
     node_id new_id = no_node;  ///< The one that is read instead.
   };
   /// What `replace` was told.
-  constexpr const fixed_vector<replacement, 4>& replaced() const { return replaced_; }
+  constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
   builder* b_;
   const rewriting* state_;
   bindings found_;
   node_id root_;
-  fixed_vector<replacement, 4> replaced_{};
+  fixed_vector<replacement, 8> replaced_{};
 };
 
 /// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
@@ -11099,7 +12445,7 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
       const text<47> where = state[id].name;
       if (!fire(r, state, id)) continue;
       any = true;
-      if (fired.firings.size() >= budget || !fired.firings.push_back({r.name, where}))
+      if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
         state.g.fail({why::rules_keep_firing, kind, where.view(),
                       fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
       if (!state.g.error->ok()) return any;
@@ -11157,13 +12503,16 @@ namespace detail {
 inline constexpr pattern q = var('q');
 inline constexpr pattern k = var('k');
 inline constexpr pattern v = var('v');
-inline constexpr pattern past_key = var('K');
-inline constexpr pattern past_value = var('V');
+inline constexpr pattern key_cache = var('K');
+inline constexpr pattern value_cache = var('V');
 inline constexpr pattern cos = var('c');
 inline constexpr pattern sin = var('s');
 inline constexpr pattern position = var('p');
-inline constexpr pattern present_key = var('1');
-inline constexpr pattern present_value = var('2');
+/// The rows of the tables of cos and sin that belong to the tokens of a run.
+inline constexpr pattern cos_rows = table_rows(cos, position).shared();
+inline constexpr pattern sin_rows = table_rows(sin, position).shared();
+inline constexpr pattern new_key_cache = var('1');
+inline constexpr pattern new_value_cache = var('2');
 
 constexpr expr merge_heads(expr x) {
   const shape d = x.dims();
@@ -11178,29 +12527,29 @@ constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to
 /// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
-    attention(rope(detail::q, detail::cos, detail::sin, detail::position),
-              kv_append(detail::past_key, rope(detail::k, detail::cos, detail::sin, detail::position), detail::position)
+    attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
+              kv_append(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
                   .as('1')
                   .shared(),
-              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
       const node attention = m.root();
-      const tensor_type cache = m(past_key).type;
+      const tensor_type cache = m(key_cache).type;
       const auto heads = static_cast<std::int32_t>(attention.dims()[2].extent);
       const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
       const auto table = [&](const pattern& t) {
         const node& n = m(t);
-        return leaf(b, n.kind, n.name, {cache.type, n.dims()}, n.attr.value);
+        return leaf_like(b, n, {cache.type, n.dims()});
       };
       const auto narrow = [&](const pattern& x) { return as_type(merge_heads(m[x]), cache.type); };
       const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
       const expr out =
           apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
-                narrow(k), narrow(v), m[past_key], m[past_value], m[position], total, table(cos), table(sin));
-      m.replace(present_key, result(out, 1, cache));
-      m.replace(present_value, result(out, 2, cache));
+                narrow(k), narrow(v), m[key_cache], m[value_cache], m[position], total, table(cos), table(sin));
+      m.replace(new_key_cache, result(out, 1, cache));
+      m.replace(new_value_cache, result(out, 2, cache));
       return reshape(as_type(result(out, 0, out.definition().type), dtype::f32), attention.dims());
     }};
 
@@ -11233,8 +12582,7 @@ inline constexpr rule linear_to_conv1x1{
     "linear_to_conv1x1", linear(var('x'), var('w')),
     [](match& m) {
       const node& w = m(var('w'));
-      const expr kernel =
-          leaf(m.graph(), op::weight, w.name, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}}, w.attr.value);
+      const expr kernel = leaf_like(m.graph(), w, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}});
       const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
       return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
     },
@@ -11252,8 +12600,7 @@ inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& 
 inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
                                    [](match& m) {
                                      const node& f = m(var('x'));
-                                     return leaf(m.graph(), op::fill, f.name, {f.type.type, m.root().dims()},
-                                                 f.attr.value);
+                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
                                    },
                                    [](const match& m) { return m(var('x')).kind == op::fill; }};
 
@@ -11322,7 +12669,7 @@ constexpr expr as_matrix(expr kernel) {
   const node n = kernel.definition();
   if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
     return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
-  return leaf(*kernel.b, n.kind, n.name, {n.type.type, {n.dims()[0], n.dims()[1]}}, n.attr.value);
+  return leaf_like(*kernel.b, n, {n.type.type, {n.dims()[0], n.dims()[1]}});
 }
 
 }  // namespace detail
@@ -11333,12 +12680,18 @@ inline constexpr rule fuse_fake_quant{
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
     [](const match& m) { return m(var('q')).slot == m.root().slot; }};
 
+/// The same with parameters for each expert.
+inline constexpr rule fuse_expert_fake_quant{
+    "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
+    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
+    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
+
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
 inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
                                       [](match& m) { return m[var('x')]; },
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
-                                        while (row(*x).layout_only) x = &m.argument(*x, 0);
+                                        while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
                                         return x->kind == op::fake_quant && x->slot == m.root().slot;
                                       }};
 
@@ -11376,10 +12729,12 @@ namespace detail {
 
 /// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
-  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(past_key).dims().last()});
+  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
 }
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
-  return rope(split_heads(m, x, heads), m[cos], m[sin], m[position]);
+  const expr rows = split_heads(m, x, heads);
+  const dim tokens = rows.dims()[1];
+  return rope(rows, table_rows(m[cos], m[position], tokens), table_rows(m[sin], m[position], tokens));
 }
 
 }  // namespace detail
@@ -11388,7 +12743,7 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::past_key, detail::past_value,
+    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
                                   detail::position, var('t'), detail::cos, detail::sin)
                              .as('g')
                              .shared()),
@@ -11397,16 +12752,17 @@ inline constexpr rule gqa_to_attention{
       const node g = m(var('g'));
       const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
       const dtype narrow = g.type.type;
-      const expr keys = kv_append(m[past_key], rotated(m, m[k], kv_heads), m[position]);
-      const expr values = kv_append(m[past_value], split_heads(m, m[v], kv_heads), m[position]);
+      const expr keys = kv_append(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_append(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
       if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
       const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
     }};
 
 /// What a session does to a graph before it applies the fusions of `rules::fuse`.
-inline constexpr rule run[] = {fuse_fake_quant, drop_requantize, hoist_transpose,  sink_transpose, conv1x1_to_linear,
-                               merge_reshapes,  drop_reshape,    gqa_to_attention};
+inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
+                               hoist_transpose, sink_transpose,         conv1x1_to_linear,
+                               merge_reshapes,  drop_reshape,           gqa_to_attention};
 
 }  // namespace qwq::rules
 
@@ -11417,7 +12773,9 @@ namespace qwq::rules {
 namespace detail {
 /// A weight leaf like `of`, read `factor` times as large.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
-  return leaf(b, op::weight, of.name, of.type, of.attr.value * factor);
+  const expr scaled = leaf_like(b, of, of.type);
+  if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
+  return scaled;
 }
 }  // namespace detail
 
@@ -11459,18 +12817,22 @@ inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x')
                                            return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
                                          }};
 
-/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[D/2:], x[:D/2]). The rows of the tables
-/// that belong to the tokens become inputs `cos` and `sin`, [1,S,D]: whoever runs the graph looks them up.
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
+/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
+/// [1,S,R], which the host looks up.
 inline constexpr rule rope_to_products{
-    "rope_to_products", rope(var('x'), detail::cos, detail::sin, detail::position), [](match& m) {
-      const expr x = m[var('x')];
-      const shape d = x.dims();
+    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
+      const expr whole = m[var('x')];
+      const shape d = whole.dims();
+      const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
       const auto row_of_each_token = [&](std::string_view name) {
-        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], d[3]}}), {1, d[1], 1, d[3]});
+        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], width}}), {1, d[1], 1, width});
       };
-      const auto width = static_cast<std::int32_t>(d[3].extent), half = width / 2;
-      const expr rotated = concat(neg(slice(x, half, width)), slice(x, 0, half));
-      return x * row_of_each_token("cos") + rotated * row_of_each_token("sin");
+      const bool partial = width < d[3].extent;
+      const expr x = partial ? slice(whole, 0, width) : whole;
+      const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
+      const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
+      return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
@@ -11478,8 +12840,8 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_append(detail::past_key,
-                        rope(rms_norm(detail::k, var('w')).as('n'), detail::cos, detail::sin, detail::position),
+              kv_append(detail::key_cache,
+                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
                         detail::position)
                   .as('1')
                   .shared(),
@@ -11487,28 +12849,27 @@ inline constexpr rule fold_scale_into_k_norm{
     [](match& m) {
       using namespace detail;
       const node norm = m(var('n'));
-      const text<47> module = m.graph().module;
+      const auto module = m.graph().module;
       m.graph().module = norm.name;
       const expr normalized =
           rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
       m.graph().module = module;
-      const expr key = rope(normalized, m[cos], m[sin], m[position]);
-      const expr keys = kv_append(m[past_key], key, m[position]);
-      m.replace(present_key, keys);
+      const expr key = rope(normalized, m[cos], m[sin]);
+      const expr keys = kv_append(m[key_cache], key, m[position]);
+      m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
     [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
 
-/// Causal attention over a cache that whoever runs the graph keeps, as products of matrices. A graph of one token
-/// (decode) reads `past_key` and `past_value`, [1,Hk,Length-1,D], and its own token comes behind them; a graph of more
-/// (prefill) reads nothing: its first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the
-/// logits and says what each token sees. The graph hands out the new rows alone, `new_key` and `new_value`, [1,Hk,S,D].
-/// Query heads that share a kv head stand below each other: [1,Hk,G*S,D].
+/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
+/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
+/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
+/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
-    attention(detail::q, kv_append(detail::past_key, detail::k, detail::position).as('1').shared(),
-              kv_append(detail::past_value, detail::v, detail::position).as('2').shared(), detail::position),
+    attention(detail::q, kv_append(detail::key_cache, detail::k, detail::position).as('1').shared(),
+              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
@@ -11517,10 +12878,11 @@ inline constexpr rule attention_to_matmuls{
       const shape per_head = query.dims();
       const std::int64_t kv_heads = new_key.dims()[1].extent, width = per_head.last().extent;
       const bool decodes = per_head[2] == dim{1};
-      const auto with_past = [&](std::string_view name, expr x) {
-        return decodes ? concat(leaf(b, op::input, name, {dtype::f32, {1, kv_heads, Length - 1, width}}), x, 2) : x;
+      const auto with_past = [&](const pattern& past, expr x) {
+        tensor_type cached{dtype::f32, {1, kv_heads, Length - 1, width}};
+        return decodes ? concat(state(b, m(past).name, cached, state_update::host), x, 2) : x;
       };
-      const expr keys = with_past("past_key", new_key), values = with_past("past_value", new_value);
+      const expr keys = with_past(key_cache, new_key), values = with_past(value_cache, new_value);
       const dim seen = keys.dims()[2];
       const auto grouped = [&](expr x) {
         const dim last = x.dims().last();
@@ -11532,10 +12894,8 @@ inline constexpr rule attention_to_matmuls{
         logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
       const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
       const expr mixed = matmul(grouped(softmax(logits + mask)), values);
-      m.replace(present_key, new_key);
-      m.replace(present_value, new_value);
-      b.rename_output("present_key", "new_key");
-      b.rename_output("present_value", "new_value");
+      m.replace(new_key_cache, new_key);
+      m.replace(new_value_cache, new_value);
       return heads_first(reshape(mixed, per_head));
     }};
 
@@ -11633,6 +12993,7 @@ struct circle_graphs {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::fill:
       case op::quantize:
@@ -11691,6 +13052,7 @@ struct onnx_genai {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::rope_cos:
       case op::rope_sin:
@@ -11741,6 +13103,7 @@ struct onnx_standard {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::rope_cos:
       case op::rope_sin:
@@ -11751,6 +13114,7 @@ struct onnx_standard {
       case op::linear:
       case op::reshape:
       case op::embedding:
+      case op::table_rows:
       case op::rope:
       case op::kv_append:
       case op::attention:
@@ -11813,6 +13177,7 @@ struct onnx_winml {
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
+      case op::state:
       case op::weight:
       case op::fill:
       case op::rope_cos:
@@ -11940,10 +13305,8 @@ namespace qwq::rules {
 
 /// The norm and the rotation of each head of queries or keys.
 inline constexpr rule fuse_qk_norm_rope{
-    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s'), var('p')),
-    [](match& m) {
-      return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m[var('p')], m(var('n')).attr.value);
-    },
+    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
+    [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
     [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
 
 /// Gate and up in one step: their products are put together while they are in cache.
@@ -11965,7 +13328,7 @@ constexpr bool is_read_by_products(const match& m) {
   for (const node_id id : readers) {
     if (id == no_node) return false;
     const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
   }
   return readers.size() <= 4;
 }
@@ -11979,7 +13342,7 @@ inline constexpr rule fuse_norm_linear{
       builder& b = m.graph();
       const auto readers = m.readers();
       arguments weights;
-      for (const node_id id : readers) weights.push_back(b[id].args[1]);
+      for (const node_id id : readers) weights.push_back(b[id].args[1]);  // at most four
       const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
       for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
         b.module = b[readers[i]].name;
@@ -12098,7 +13461,16 @@ struct retargeted {
 /// What a scheme quantizes on a target.
 template <class Target, placement Types>
 struct covers {
-  constexpr bool operator()(op kind) const { return Target::quantizes(kind) && Types.covers(kind); }
+  constexpr bool operator()(const node& n) const { return Types.covers(row(n)) && target_quantizes(n); }
+
+ private:
+  static constexpr bool target_quantizes(const node& n) {
+    if (n.kind != op::custom) return Target::quantizes(n.kind);
+    if constexpr (requires { Target::quantizes(*n.custom); })
+      return Target::quantizes(*n.custom);
+    else
+      return false;
+  }
 };
 
 template <class Part, class Target, placement Types>
@@ -12141,7 +13513,7 @@ constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
 
 /// A placement whose weights are all of the type of its i-th exception, if that is an integer type.
 constexpr placement with_other(const placement& types, std::size_t i) {
-  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.type_of("") : (*types.others)[i].as;
+  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.usual_type() : (*types.others)[i].as;
   return {types.activation, as.type, types.edges, as.block};
 }
 
@@ -12226,62 +13598,6 @@ struct compiled {
   static_assert(require_supported<emitted, Target>());
   static_assert(!Types.quantizes() || covered.covered == covered.total);
 };
-
-}  // namespace qwq
-
-// qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
-
-namespace qwq {
-
-/// Several types, as one.
-template <class... T>
-struct type_list {
-  static constexpr std::size_t size = sizeof...(T);
-};
-
-namespace detail {
-
-template <class... Lists>
-struct joined {
-  using type = type_list<>;
-};
-template <class... A>
-struct joined<type_list<A...>> {
-  using type = type_list<A...>;
-};
-template <class... A, class... B, class... More>
-struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
-
-/// All types of some lists, in order.
-template <class... Lists> using join = typename joined<Lists...>::type;
-
-template <template <class> class F, class List>
-struct mapped;
-template <template <class> class F, class... T>
-struct mapped<F, type_list<T...>> {
-  using type = type_list<F<T>...>;
-  using joined = join<F<T>...>;
-};
-
-/// F of every type of a list, and, where those are lists, all of their types.
-template <template <class> class F, class List> using map = typename mapped<F, List>::type;
-template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
-
-/// Calls f with the i-th type of a list, as a `std::type_identity`.
-template <class First, class... Rest, class F>
-constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
-  if constexpr (sizeof...(Rest) > 0)
-    if (i > 0) return with_type(type_list<Rest...>{}, i - 1, f);
-  return f(std::type_identity<First>{});
-}
-
-/// Calls f with every type of a list, as a `std::type_identity`.
-template <class... T, class F>
-constexpr void for_each_type(type_list<T...>, F&& f) {
-  (f(std::type_identity<T>{}), ...);
-}
-
-}  // namespace detail
 
 }  // namespace qwq
 
@@ -12426,7 +13742,7 @@ struct mixed : Base {
     return all;
   }();
   static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
-                                   exceptions.empty() ? nullptr : &exceptions};
+                                   exceptions.empty() ? nullptr : &exceptions, Base::types.excluded};
 
   /// How weights become codes, in each of the ways that there are.
   using weight_formats = detail::join<qwq::weight_formats<Base>,
@@ -12448,6 +13764,215 @@ struct mixed : Base {
   static constexpr bool fits(std::int64_t layers) {
     return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
   }
+};
+
+}  // namespace qwq
+
+// qwq/weights/source.hpp: Defines `weight_source`, the values of one weight leaf as a matrix of rows that are read from a checkpoint.
+
+namespace qwq {
+
+/// Rows of a stored tensor. Element (r, c) is the tensor's element `first + r * row_stride + c * col_stride`, counted
+/// in row-major order. The tensor must outlive the piece.
+struct weight_piece {
+  const tensor_info* tensor = nullptr;  ///< The tensor, of floats.
+  std::int64_t first = 0;               ///< The element that is (0, 0).
+  std::int64_t rows = 0;                ///< Number of rows.
+  std::int64_t row_stride = 0;          ///< Elements from one row to the next.
+  std::int64_t col_stride = 1;          ///< Elements from one column to the next.
+};
+
+/// The values of one weight leaf: a matrix [rows, cols] of floats, multiplier * (stored + offset). Its rows are those
+/// of one or more pieces of stored tensors, which follow each other or take turns. A vector is one row.
+class weight_source {
+ public:
+  /// A matrix without rows. `name` is the leaf's full name, with `*` for the expert number.
+  weight_source(std::string name, std::int64_t cols, double multiplier = 1, double offset = 0)
+      : name_(std::move(name)), cols_(cols), multiplier_(multiplier), offset_(offset), lanes_(1) {}
+
+  /// A whole tensor: [N, ...] as a matrix of N rows, a vector or scalar as one row.
+  static weight_source from(const tensor_info& t, double multiplier = 1, double offset = 0) {
+    const auto size = static_cast<std::int64_t>(t.size());
+    const std::int64_t rows = t.shape.size() < 2 ? 1 : t.shape[0], cols = rows == 0 ? 0 : size / rows;
+    weight_source out(t.name, cols, multiplier, offset);
+    out.append({&t, 0, rows, cols, 1});
+    return out;
+  }
+
+  /// Rows of `a` and `b` in turn: a0, b0, a1, b1, ... Both have the same shape, multiplier and offset. Throws `error`
+  /// when they differ.
+  static weight_source interleave(std::string name, weight_source a, weight_source b) {
+    if (a.rows() != b.rows() || a.cols_ != b.cols_ || a.multiplier_ != b.multiplier_ || a.offset_ != b.offset_ ||
+        a.lanes_.size() != 1 || b.lanes_.size() != 1)
+      throw error(b.where() + ": expected a matrix like that of " + detail::quote(a.name_) + ", " + a.size_text() +
+                  ", found " + b.size_text());
+    a.name_ = std::move(name);
+    a.lanes_.push_back(std::move(b.lanes_[0]));
+    return a;
+  }
+
+  /// Adds the rows of `piece` below the others. Throws `error`, naming file and tensor, when the tensor does not hold
+  /// floats or the piece is not inside it.
+  void append(const weight_piece& piece) {
+    const tensor_info& t = *piece.tensor;
+    const std::string at = std::string(t.file) + ": tensor '" + detail::printable(t.name) + "': ";
+    if (!is_float(t.type)) throw error(at + "expected f32, f16 or bf16, found " + std::string(qwq::name(t.type)));
+    if (!is_inside(piece, static_cast<std::int64_t>(t.size())))
+      throw error(at + "expected a place for " + std::to_string(piece.rows) + " rows of " + std::to_string(cols_) +
+                  " from element " + std::to_string(piece.first) + ", found shape " + detail::to_string(t.shape));
+    lane& last = lanes_.back();
+    weight_piece* before = last.pieces.empty() ? nullptr : &last.pieces.back();
+    if (before != nullptr && before->tensor == &t && before->row_stride == piece.row_stride &&
+        before->col_stride == piece.col_stride && before->first + before->rows * before->row_stride == piece.first) {
+      before->rows += piece.rows;
+    } else {
+      last.pieces.push_back(piece);
+      last.begins.push_back(last.rows);
+    }
+    last.rows += piece.rows;
+  }
+
+  std::int64_t rows() const { return lanes_[0].rows * static_cast<std::int64_t>(lanes_.size()); }
+  std::int64_t cols() const { return cols_; }
+  /// Number of elements.
+  std::size_t size() const { return static_cast<std::size_t>(rows() * cols_); }
+  double multiplier() const { return multiplier_; }  ///< What stored + offset is multiplied by.
+  double offset() const { return offset_; }          ///< What is added to stored elements.
+  /// The leaf's full name.
+  const std::string& name() const { return name_; }
+  /// Whether the rows are those of the matrices of several experts.
+  bool of_experts() const { return name_.find('*') != name_.npos; }
+  /// Element type of the stored tensors, of which there must be one; of the first where they differ.
+  dtype type() const { return lanes_[0].pieces.at(0).tensor->type; }
+
+  /// A text that differs for sources of other names or values.
+  std::string key() const {
+    const auto add = [](char sign, double x) { return sign + std::to_string(std::bit_cast<std::uint64_t>(x)); };
+    return name_ + (multiplier_ == 1 ? "" : add('*', multiplier_)) + (offset_ == 0 ? "" : add('+', offset_));
+  }
+
+  /// The source in messages, "file: tensor 'name'": the tensor's name if all rows are of one, else the leaf's name.
+  std::string where() const {
+    const tensor_info* one = nullptr;
+    bool several = false;
+    for_each_tensor([&](const tensor_info& t) {
+      several = several || (one != nullptr && one != &t);
+      if (one == nullptr) one = &t;
+    });
+    if (one == nullptr) return "weight '" + detail::printable(name_) + "'";
+    return std::string(one->file) + ": tensor '" + detail::printable(several ? name_ : one->name) + "'";
+  }
+
+  /// True if the values are stored as they are: row-major, in one piece, with multiplier 1 and offset 0.
+  bool is_stored() const {
+    if (multiplier_ != 1 || offset_ != 0 || lanes_.size() != 1 || lanes_[0].pieces.size() != 1) return false;
+    return is_row_major(lanes_[0].pieces[0]);
+  }
+  /// Where the first element is stored, elements of `type()`, not aligned; null unless `is_stored()`.
+  const std::byte* data() const { return is_stored() ? address(lanes_[0].pieces[0], 0) : nullptr; }
+
+  /// Reads rows [first, first + count) into `out`, which has count * cols() elements. Throws `error` otherwise.
+  void read(std::int64_t first, std::int64_t count, std::span<float> out) const {
+    if (first < 0 || count < 0 || first > rows() - count || out.size() != static_cast<std::size_t>(count * cols_))
+      throw error(where() + ": expected rows of " + size_text() + ", found " + std::to_string(count) + " from row " +
+                  std::to_string(first) + " for " + std::to_string(out.size()) + " elements");
+    const auto turns = static_cast<std::int64_t>(lanes_.size());
+    for_each_run(first, count, [&](const weight_piece& piece, std::int64_t row, std::int64_t n, std::int64_t to) {
+      read_run(piece, row, n, out.data() + to * cols_, turns * cols_);
+    });
+    if (offset_ != 0)
+      for (float& v : out) v += static_cast<float>(offset_);
+    if (multiplier_ != 1)
+      for (float& v : out) v *= static_cast<float>(multiplier_);
+  }
+
+  /// Calls f(bytes) with each run of stored bytes that rows [first, first + count) are in, for hints to the checkpoint.
+  template <class F>
+  void for_each_range(std::int64_t first, std::int64_t count, F&& f) const {
+    for_each_run(first, count, [&](const weight_piece& piece, std::int64_t row, std::int64_t n, std::int64_t) {
+      const std::byte* begin = address(piece, row * piece.row_stride);
+      const std::byte* end = address(piece, (row + n - 1) * piece.row_stride + (cols_ - 1) * piece.col_stride + 1);
+      f(std::span<const std::byte>(begin, end));
+    });
+  }
+
+  /// Calls f(tensor) with the tensor of each piece.
+  template <class F>
+  void for_each_tensor(F&& f) const {
+    for (const lane& l : lanes_)
+      for (const weight_piece& p : l.pieces) f(*p.tensor);
+  }
+
+ private:
+  /// Pieces that follow each other, and the row at which each begins.
+  struct lane {
+    std::vector<weight_piece> pieces;
+    std::vector<std::int64_t> begins;
+    std::int64_t rows = 0;
+  };
+
+  std::string size_text() const { return "[" + std::to_string(rows()) + ", " + std::to_string(cols_) + "]"; }
+
+  static const std::byte* address(const weight_piece& p, std::int64_t element) {
+    return p.tensor->data + (p.first + element) * (bits(p.tensor->type) / 8);
+  }
+  bool is_row_major(const weight_piece& p) const { return p.col_stride == 1 && (p.row_stride == cols_ || p.rows == 1); }
+
+  bool is_inside(const weight_piece& p, std::int64_t size) const {
+    if (p.first < 0 || p.rows < 0 || p.row_stride < 0 || p.col_stride < 0) return false;
+    if (p.rows == 0 || cols_ == 0) return p.first <= size;
+    std::int64_t down = 0, right = 0, last = 0;
+    return !__builtin_mul_overflow(p.rows - 1, p.row_stride, &down) &&
+           !__builtin_mul_overflow(cols_ - 1, p.col_stride, &right) && !__builtin_add_overflow(down, right, &last) &&
+           !__builtin_add_overflow(last, p.first, &last) && last < size;
+  }
+
+  /// Calls f(piece, row, n, to) for rows [row, row + n) of each piece that has some of rows [first, first + count).
+  /// The first of them is row first + `to` of the matrix; from one to the next are as many rows as there are lanes.
+  template <class F>
+  void for_each_run(std::int64_t first, std::int64_t count, F&& f) const {
+    if (cols_ == 0) return;
+    const auto turns = static_cast<std::int64_t>(lanes_.size());
+    for (std::int64_t turn = 0; turn < turns; ++turn) {
+      const lane& l = lanes_[static_cast<std::size_t>(turn)];
+      std::int64_t row = (first - turn + turns - 1) / turns;
+      const std::int64_t end = (first + count - turn + turns - 1) / turns;
+      while (row < end) {
+        const auto at = static_cast<std::size_t>(std::ranges::upper_bound(l.begins, row) - l.begins.begin() - 1);
+        const weight_piece& piece = l.pieces[at];
+        const std::int64_t n = std::min(end, l.begins[at] + piece.rows) - row;
+        f(piece, row - l.begins[at], n, row * turns + turn - first);
+        row += n;
+      }
+    }
+  }
+
+  /// Rows [row, row + n) of a piece; `out_stride`: elements of `out` from one row to the next.
+  void read_run(const weight_piece& p, std::int64_t row, std::int64_t n, float* out, std::int64_t out_stride) const {
+    const auto widen = [&](std::int64_t from, float* to, std::int64_t size) {
+      detail::widen(p.tensor->type, address(p, from), {to, static_cast<std::size_t>(size)});
+    };
+    if (is_row_major(p) && out_stride == cols_) return widen(row * p.row_stride, out, n * cols_);
+    if (p.col_stride == 1) {
+      for (std::int64_t i = 0; i < n; ++i) widen((row + i) * p.row_stride, out + i * out_stride, cols_);
+      return;
+    }
+    // Column by column: a transposed matrix stores the elements of a column next to each other.
+    std::vector<float> column(static_cast<std::size_t>(n));
+    for (std::int64_t j = 0; j < cols_; ++j) {
+      if (p.row_stride == 1)
+        widen(row + j * p.col_stride, column.data(), n);
+      else
+        for (std::int64_t i = 0; i < n; ++i)
+          widen((row + i) * p.row_stride + j * p.col_stride, &column[static_cast<std::size_t>(i)], 1);
+      for (std::int64_t i = 0; i < n; ++i) out[i * out_stride + j] = column[static_cast<std::size_t>(i)];
+    }
+  }
+
+  std::string name_;
+  std::int64_t cols_;
+  double multiplier_, offset_;
+  std::vector<lane> lanes_;
 };
 
 }  // namespace qwq
@@ -12478,27 +14003,19 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
   if (problem) std::rethrow_exception(problem);
 }
 
-/// Rows [first, first + count) of a matrix with `rows` of them.
-inline tensor_info slice_rows(const tensor_info& t, std::int64_t rows, std::int64_t first, std::int64_t count) {
-  const std::size_t width = t.bytes / static_cast<std::size_t>(rows);
-  tensor_info part = t;
-  part.data += static_cast<std::size_t>(first) * width;
-  part.bytes = static_cast<std::size_t>(count) * width;
-  return part;
-}
-
 }  // namespace detail
 
-/// Reads a tensor as a matrix [rows, cols] of f32, a slab of some millions of elements at a time. Of the slab that
+/// Reads the matrix `w` of tensors in `from` as f32, a slab of some millions of elements at a time. Of the slab that
 /// begins at row `slab`, `begin(count)` hears the number of rows, `task(slab, first_row, block)` gets parts that fit a
 /// core's cache, on all threads, and `done()` follows. Then the slab's pages leave memory.
 template <class Begin, class Task, class Done>
-void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t rows, std::int64_t cols,
-                   executor& threads, Begin&& begin, Task&& task, Done&& done) {
+void for_each_slab(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
+                   Done&& done) {
+  const std::int64_t rows = w.rows(), cols = w.cols();
   constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
   const std::int64_t slab_rows = std::max<std::int64_t>(1, slab_elements / cols / kernel::panel_n) * kernel::panel_n;
-  from.sequential(t);
+  w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
   for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
     const std::int64_t count = std::min(slab_rows, rows - slab);
     begin(count);
@@ -12509,11 +14026,11 @@ void for_each_slab(const checkpoint& from, const tensor_info& t, std::int64_t ro
       const std::int64_t n = std::min(task_rows, slab + count - first);
       buffer.resize(static_cast<std::size_t>(task_rows * cols));
       const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
-      to_f32(detail::slice_rows(t, rows, first, n), x);
+      w.read(first, n, x);
       task(slab, first, matrix_view<const float>{x.data(), n, cols});
     });
     done();
-    from.release(detail::slice_rows(t, rows, slab, count));
+    w.for_each_range(slab, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
   }
 }
 
@@ -12529,11 +14046,13 @@ class weight_codes {
   /// Takes bytes, front to back.
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
-  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. What is passed must outlive
-  /// the object.
-  weight_codes(const checkpoint& from, const tensor_info& t, granularity chosen, executor& threads)
-      : from_(from), t_(t), where_(std::string(t.file) + ": tensor '" + t.name + "'"), threads_(threads) {
+  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
+  /// tensors of `w`, and `threads` must outlive the object.
+  weight_codes(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
+      : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
+    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
+    if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
     if (shared_ == granularity::column)
       throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
   }
@@ -12587,8 +14106,8 @@ class weight_codes {
  private:
   using slab_sink = std::function<void(std::span<const code>, std::span<const float>)>;
 
-  std::int64_t rows() const { return t_.shape[0]; }
-  std::int64_t cols() const { return t_.shape[1]; }
+  std::int64_t rows() const { return source_.rows(); }
+  std::int64_t cols() const { return source_.cols(); }
   /// Scales and codes of one row.
   std::size_t row_scales() const {
     if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
@@ -12632,7 +14151,7 @@ class weight_codes {
     };
     const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
     std::size_t done = 0;
-    for_each_slab(from_, t_, rows(), cols(), threads_, begin, task, [&] {
+    for_each_slab(from_, source_, threads_, begin, task, [&] {
       const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
       if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
       if (shared_ != granularity::tensor) done += count;
@@ -12669,7 +14188,7 @@ class weight_codes {
   }
 
   const checkpoint& from_;
-  const tensor_info& t_;
+  weight_source source_;
   std::string where_;
   executor& threads_;
   granularity shared_ = granularity::row;
@@ -12678,7 +14197,384 @@ class weight_codes {
 
 }  // namespace qwq
 
-// qwq/runtime/constants.hpp: From checkpoint tensors to the constants that steps read: mapped where possible, quantized where a slot says so.
+// qwq/weights/layout.hpp: Defines `weight_layout`, which says how the leaves of a model are stored in checkpoints.
+
+namespace qwq {
+
+// In the name of a leaf, `*` stands for the number of an expert: a leaf [E, N, K] named
+// "mlp.experts.*.gate_proj.weight" is E tensors [N, K]. A declaration has the end of a leaf's name, from a dot on.
+
+/// Says that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The tensor
+/// is [parts * N, K], or [E, parts * N, K] for the experts; transposed, it is [K, parts * N] or [E, K, parts * N].
+struct stored_as {
+  std::string_view leaf;    ///< End of the leaf's name.
+  std::string_view tensor;  ///< What the tensor's name has in its place.
+  std::int64_t part = 0;    ///< Which of the parts, from 0.
+  std::int64_t parts = 1;   ///< Number of parts of the leaf's size.
+  bool transposed = false;  ///< Whether the rows are stored as columns.
+};
+
+/// Says that a leaf [2N, K] or [E, 2N, K] has the rows of the leaves `a` and `b` in turn: a0, b0, a1, b1, ...
+struct interleaved {
+  std::string_view leaf;  ///< End of the leaf's name.
+  std::string_view a, b;  ///< What the two leaves' names have in its place.
+};
+
+/// Tensors that a checkpoint may have and the model does not read. In `pattern`, `*` stands for any characters.
+struct ignored_tensor {
+  std::string_view pattern;  ///< Of the tensor's full name.
+  std::string_view reason;   ///< Why the model does not read it.
+};
+
+/// A tensor that a checkpoint may have although the model reads `of` in its place. Its values must be equal.
+struct repeated_tensor {
+  std::string_view tensor;  ///< Full name of the tensor.
+  std::string_view of;      ///< Full name of a leaf.
+  std::string_view reason;  ///< Why the model reads that one.
+};
+
+/// How the leaves of a model are stored.
+struct weight_layout {
+  /// What names in files may begin with where names of leaves begin with the first of these.
+  std::span<const std::string_view> prefixes;
+  std::span<const stored_as> stored;          ///< Tried in order if a leaf has no tensors of its own.
+  std::span<const interleaved> interleaving;  ///< Leaves that are never stored as such.
+  std::span<const ignored_tensor> ignored;    ///< Tensors that no leaf is stored in, and why.
+  std::span<const repeated_tensor> repeated;  ///< Tensors with the values of another.
+};
+
+namespace detail {
+
+inline constexpr std::string_view default_prefixes[] = {"model.", "model.language_model.", ""};
+inline constexpr stored_as default_stored[] = {{"mlp.experts.*.gate_proj.weight", "mlp.experts.gate_up_proj", 0, 2},
+                                               {"mlp.experts.*.up_proj.weight", "mlp.experts.gate_up_proj", 1, 2},
+                                               {"mlp.experts.*.down_proj.weight", "mlp.experts.down_proj"}};
+inline constexpr ignored_tensor default_ignored[] = {{"*.rotary_emb.inv_freq", "recomputed from rope_theta"}};
+inline constexpr repeated_tensor default_repeated[] = {
+    {"lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings is true"}};
+
+/// True if `name` is `end`, or ends in a dot and `end`.
+constexpr bool names_leaf(std::string_view end, std::string_view name) {
+  return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
+}
+
+/// True if `pattern` describes `text`; `*` stands for any number of any characters.
+constexpr bool matches_name(std::string_view pattern, std::string_view text) {
+  const std::size_t star = pattern.find('*');
+  if (star == pattern.npos) return pattern == text;
+  if (!text.starts_with(pattern.substr(0, star))) return false;
+  pattern.remove_prefix(star + 1);
+  for (text.remove_prefix(star); !matches_name(pattern, text); text.remove_prefix(1))
+    if (text.empty()) return false;
+  return true;
+}
+
+}  // namespace detail
+
+/// The layout of models that declare nothing.
+inline constexpr weight_layout default_layout{
+    detail::default_prefixes, detail::default_stored, {}, detail::default_ignored, detail::default_repeated};
+
+/// How the leaves of `Model` are stored: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and
+/// `repeated`; those that it does not have are the default's.
+template <class Model>
+constexpr weight_layout layout_of() {
+  weight_layout out = default_layout;
+  if constexpr (requires { Model::prefixes; }) out.prefixes = Model::prefixes;
+  if constexpr (requires { Model::stored; }) out.stored = Model::stored;
+  if constexpr (requires { Model::interleaving; }) out.interleaving = Model::interleaving;
+  if constexpr (requires { Model::ignored; }) out.ignored = Model::ignored;
+  if constexpr (requires { Model::repeated; }) out.repeated = Model::repeated;
+  return out;
+}
+
+}  // namespace qwq
+
+// qwq/weights/resolve.hpp: Defines `resolve_weight`, which finds the tensors of a checkpoint that a weight leaf is stored in.
+
+namespace qwq {
+
+/// Names of tensors.
+using tensor_names = std::set<std::string, std::less<>>;
+
+namespace detail {
+
+/// `name` in the spellings that a file may have: as it is, then with each other prefix.
+inline std::vector<std::string> spellings(std::span<const std::string_view> prefixes, std::string_view name) {
+  std::vector<std::string> out{std::string(name)};
+  if (prefixes.empty() || !name.starts_with(prefixes[0])) return out;
+  for (const std::string_view prefix : prefixes.subspan(1))
+    out.push_back(std::string(prefix) + std::string(name.substr(prefixes[0].size())));
+  return out;
+}
+
+/// `name` with `to` in the place of `end`, the end of it.
+inline std::string with_end(std::string_view name, std::string_view end, std::string_view to) {
+  return std::string(name.substr(0, name.size() - end.size())) + std::string(to);
+}
+
+/// The search for one leaf.
+class weight_search {
+ public:
+  weight_search(const checkpoint& from, const weight_layout& layout, std::string_view name,
+                std::span<const std::int64_t> shape, double multiplier, double offset)
+      : from_(from),
+        layout_(layout),
+        name_(name),
+        shape_(shape.begin(), shape.end()),
+        multiplier_(multiplier),
+        offset_(offset) {
+    while (shape_.size() > 2 && shape_.back() == 1) shape_.pop_back();  // a 1x1 kernel is stored as a matrix
+    if (has_experts() && shape_.size() < 2) refuse_shape("at least two extents");
+  }
+
+  weight_source run() const {
+    for (const interleaved& turns : layout_.interleaving)
+      if (names_leaf(turns.leaf, name_)) return interleave(turns);
+    std::vector<std::string> tried;
+    for (const std::string& name : spellings(layout_.prefixes, name_)) {
+      const std::string first = has_experts() ? expert(name, 0) : name;
+      if (has_experts() ? has_an_expert(name) : from_.find(name) != nullptr) return own(name);
+      tried.push_back(first);
+      for (const stored_as& s : layout_.stored) {
+        if (!takes(s)) continue;
+        const std::string fused = with_end(name, s.leaf, s.tensor);
+        if (const tensor_info* t = from_.find(fused)) return part_of(*t, name);
+        if (tried.back() != fused) tried.push_back(fused);
+      }
+    }
+    refuse(tried);
+  }
+
+ private:
+  bool has_experts() const { return name_.find('*') != name_.npos; }
+  std::int64_t experts() const { return has_experts() ? shape_[0] : 1; }
+  std::int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
+  /// Shape of the leaf, or of one expert of it.
+  std::vector<std::int64_t> one_shape() const { return {shape_.begin() + (has_experts() ? 1 : 0), shape_.end()}; }
+  /// Whether the leaf may be stored so: only a matrix has rows that are part of another's.
+  bool takes(const stored_as& s) const {
+    return names_leaf(s.leaf, name_) && shape_.size() == (has_experts() ? 3u : 2u);
+  }
+
+  static std::string expert(const std::string& name, std::int64_t number) {
+    const std::size_t star = name.find('*');
+    return name.substr(0, star) + std::to_string(number) + name.substr(star + 1);
+  }
+  bool has_an_expert(const std::string& name) const {
+    for (std::int64_t e = 0; e < experts(); ++e)
+      if (from_.find(expert(name, e)) != nullptr) return true;
+    return false;
+  }
+
+  weight_source make() const { return weight_source(name_, cols(), multiplier_, offset_); }
+
+  /// The tensor of the leaf, or those of its experts.
+  weight_source own(const std::string& name) const {
+    weight_source out = make();
+    const std::vector<std::int64_t> expected = one_shape();
+    for (std::int64_t e = 0; e < experts(); ++e) {
+      const std::string full = has_experts() ? expert(name, e) : name;
+      const tensor_info* t = from_.find(full);
+      if (t == nullptr)
+        throw error(from_.folder() + ": tensor " + quote(full) + ": missing, expected one for each of " +
+                    std::to_string(experts()) + " experts");
+      if (!folds(*t, expected)) from_.at(full, expected);
+      out.append({t, 0, cols() == 0 ? 0 : static_cast<std::int64_t>(t->size()) / cols(), cols(), 1});
+    }
+    return out;
+  }
+
+  /// A matrix [N, K] may be stored with more axes: [N, ...] with K elements in each row.
+  static bool folds(const tensor_info& t, const std::vector<std::int64_t>& expected) {
+    return expected.size() == 2 && t.shape.size() > 2 && t.shape[0] == expected[0] && expected[0] > 0 &&
+           static_cast<std::int64_t>(t.size()) / expected[0] == expected[1];
+  }
+
+  /// The part of the fused tensor `t` that the layout says. Two declarations may differ in the shape of the tensor.
+  weight_source part_of(const tensor_info& t, std::string_view name) const {
+    const stored_as* fits = nullptr;
+    std::string expected;
+    for (const stored_as& s : layout_.stored) {
+      if (!takes(s) || with_end(name, s.leaf, s.tensor) != t.name) continue;
+      const std::string text = to_string(fused_shape(s));
+      if (expected.find(text) == expected.npos) expected += (expected.empty() ? "" : " or ") + text;
+      if (!std::ranges::equal(t.shape, fused_shape(s))) continue;
+      if (fits != nullptr)
+        throw error(std::string(t.file) + ": tensor " + quote(t.name) + ": shape " + text +
+                    " fits two declarations of leaf " + quote(name_));
+      fits = &s;
+    }
+    if (fits == nullptr)
+      throw error(std::string(t.file) + ": tensor " + quote(t.name) + ": expected shape " + expected + ", found " +
+                  to_string(t.shape));
+    weight_source out = make();
+    const std::int64_t rows = shape_[shape_.size() - 2], all = fits->parts * rows, first = fits->part * rows;
+    for (std::int64_t e = 0; e < experts(); ++e)
+      out.append(fits->transposed ? weight_piece{&t, e * cols() * all + first, rows, 1, all}
+                                  : weight_piece{&t, (e * all + first) * cols(), rows, cols(), 1});
+    return out;
+  }
+  std::vector<std::int64_t> fused_shape(const stored_as& s) const {
+    std::vector<std::int64_t> out = shape_;
+    std::int64_t &rows = out[out.size() - 2], &columns = out.back();
+    rows *= s.parts;
+    if (s.transposed) std::swap(rows, columns);
+    return out;
+  }
+
+  weight_source interleave(const interleaved& turns) const {
+    std::vector<std::int64_t> half = shape_;
+    if (half.size() < (has_experts() ? 3u : 2u) || half[half.size() - 2] % 2 != 0)
+      refuse_shape("an even number of rows");
+    half[half.size() - 2] /= 2;
+    const auto find = [&](std::string_view end) {
+      return weight_search(from_, layout_, with_end(name_, turns.leaf, end), half, multiplier_, offset_).run();
+    };
+    return weight_source::interleave(name_, find(turns.a), find(turns.b));
+  }
+
+  [[noreturn]] void refuse_shape(const std::string& expected) const {
+    throw error("weight " + quote(name_) + ": expected " + expected + ", found shape " + to_string(shape_));
+  }
+
+  /// Names what was looked for, or what shows that the file has the weight as codes.
+  [[noreturn]] void refuse(const std::vector<std::string>& tried) const {
+    constexpr std::string_view plain = ".weight";
+    for (const std::string& name : tried)
+      for (const std::string_view codes : {".qweight", ".weight_packed", ".weight.absmax"})
+        if (name.ends_with(plain) && from_.find(with_end(name, plain, codes)) != nullptr)
+          throw error(from_.folder() + ": tensor " + quote(name) + ": expected f32, f16 or bf16, found codes in " +
+                      quote(with_end(name, plain, codes)));
+    std::string text;
+    for (const std::string& name : tried) text += (text.empty() ? "" : ", ") + quote(name);
+    throw error(from_.folder() + ": tensor " + quote(name_) + ": missing" +
+                (tried.size() == 1 && tried[0] == name_ ? "" : ", looked for " + text));
+  }
+
+  const checkpoint& from_;
+  const weight_layout& layout_;
+  std::string name_;
+  std::vector<std::int64_t> shape_;
+  double multiplier_, offset_;
+};
+
+}  // namespace detail
+
+/// Finds the tensors of the weight leaf `name` in a checkpoint. `name` is the leaf's full name, with prefix and layer;
+/// a `*` stands for the number of an expert, and the first extent of `shape` is then the number of experts. The result
+/// is the matrix of all rows: [E * N, K] for a leaf [E, N, K], [N, K] for a kernel [N, K, 1, 1]. Its values are
+/// multiplier * (stored + offset). Throws `error` when nothing of that name is stored, an expert is missing, or a
+/// tensor has another shape or does not hold floats.
+inline weight_source resolve_weight(const checkpoint& from, const weight_layout& layout, std::string_view name,
+                                    std::span<const std::int64_t> shape, double multiplier = 1, double offset = 0) {
+  return detail::weight_search(from, layout, name, shape, multiplier, offset).run();
+}
+
+}  // namespace qwq
+
+// qwq/weights/account.hpp: Defines `account_for_tensors`, which refuses a checkpoint with tensors that nothing reads.
+
+namespace qwq {
+
+namespace detail {
+
+/// The bound tensor that `name` may repeat, or null.
+inline const tensor_info* repeated_of(const checkpoint& from, const weight_layout& layout, const repeated_tensor& r,
+                                      std::string_view name, const tensor_names& bound) {
+  if (r.tensor != name) return nullptr;
+  for (const std::string& of : spellings(layout.prefixes, r.of))
+    if (bound.contains(of)) return from.find(of);
+  return nullptr;
+}
+
+/// Throws `error` unless `t` has the values of `of`.
+inline void require_equal(const checkpoint& from, const tensor_info& t, const tensor_info& of,
+                          std::string_view reason) {
+  const std::string expected = ": expected the values of " + quote(of.name) + " (" + std::string(reason) + "), found ";
+  if (t.shape != of.shape)
+    throw error(std::string(t.file) + ": tensor " + quote(t.name) + expected + "shape " + to_string(t.shape));
+  const weight_source a = weight_source::from(t), b = weight_source::from(of);
+  const std::int64_t step = std::max<std::int64_t>(1, (1 << 20) / std::max<std::int64_t>(1, a.cols()));
+  std::vector<float> x, y;
+  for (std::int64_t first = 0; first < a.rows(); first += step) {
+    const std::int64_t count = std::min(step, a.rows() - first);
+    x.resize(static_cast<std::size_t>(count * a.cols()));
+    y.resize(x.size());
+    a.read(first, count, x);
+    b.read(first, count, y);
+    if (std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) != 0)
+      throw error(std::string(t.file) + ": tensor " + quote(t.name) + expected + "others");
+    for (const weight_source* s : {&a, &b})
+      s->for_each_range(first, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
+  }
+}
+
+}  // namespace detail
+
+/// Accounts for every tensor of a checkpoint. It is in `bound`, the tensors that a model's leaves resolved to; `layout`
+/// ignores it; it has the values of a bound tensor that `layout` says it repeats; or its name matches a pattern of
+/// `passed_through`, in which `*` stands for any characters. Throws `error` with the number and the first names of the
+/// others, or when a repeated tensor has other values.
+inline void account_for_tensors(const checkpoint& from, const weight_layout& layout, const tensor_names& bound,
+                                std::span<const std::string_view> passed_through = {}) {
+  std::vector<std::string_view> others;
+  for (const std::string_view name : from.names()) {
+    const auto matches = [&](std::string_view pattern) { return detail::matches_name(pattern, name); };
+    if (bound.contains(name) || std::ranges::any_of(layout.ignored, matches, &ignored_tensor::pattern) ||
+        std::ranges::any_of(passed_through, matches))
+      continue;
+    const bool repeats = std::ranges::any_of(layout.repeated, [&](const repeated_tensor& r) {
+      const tensor_info* of = detail::repeated_of(from, layout, r, name, bound);
+      if (of != nullptr) detail::require_equal(from, from.at(name), *of, r.reason);
+      return of != nullptr;
+    });
+    if (!repeats) others.push_back(name);
+  }
+  if (others.empty()) return;
+  constexpr std::size_t shown = 4;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(shown, others.size()); ++i)
+    text += (text.empty() ? " " : ", ") + detail::quote(others[i]);
+  throw error(from.folder() + ": expected only tensors that the model reads, found " + std::to_string(others.size()) +
+              (others.size() == 1 ? " other:" : " others:") + text + (others.size() > shown ? ", ..." : ""));
+}
+
+}  // namespace qwq
+
+// qwq/weights/model_weights.hpp: Defines `model_weights`, which finds the leaves of one model in a checkpoint and accounts for its tensors.
+
+namespace qwq {
+
+/// The weights of a model in a checkpoint. Records which tensors its leaves are stored in.
+class model_weights {
+ public:
+  /// Of a model with this layout. The checkpoint must outlive the object.
+  model_weights(const checkpoint& from, const weight_layout& layout) : from_(from), layout_(layout) {}
+
+  /// The values of the weight leaf `n`, whose full name is `name`. Throws `error` as `resolve_weight` does.
+  weight_source find(const node& n, const std::string& name) {
+    std::vector<std::int64_t> shape;
+    for (const dim& d : n.dims()) shape.push_back(d.extent);
+    weight_source w = resolve_weight(from_, layout_, name, shape, n.attr.value, n.attr.offset);
+    w.for_each_tensor([&](const tensor_info& t) { bound_.insert(t.name); });
+    return w;
+  }
+
+  /// Names of the tensors that leaves were found in.
+  const tensor_names& bound() const { return bound_; }
+  /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
+  void account() const { account_for_tensors(from_, layout_, bound_); }
+
+ private:
+  const checkpoint& from_;
+  weight_layout layout_;
+  tensor_names bound_;
+};
+
+}  // namespace qwq
+
+// qwq/runtime/constants.hpp: Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
 
 namespace qwq {
 
@@ -12691,10 +14587,10 @@ inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std:
 }
 
 /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
-template <std::size_t N, std::size_t S>
-constexpr const slot* slot_of_leaf(const graph<N>& g, const fixed_vector<slot, S>& slots, std::size_t id) {
+template <std::size_t N>
+constexpr const slot* slot_of_leaf(const graph<N>& g, const slot_list& slots, std::size_t id) {
   for (const node& n : g.nodes)
-    if (n.kind == op::dequantize && n.args[0] == id) return &slots[static_cast<std::size_t>(n.slot)];
+    if (n.kind == op::dequantize && n.args[0] == id) return &slots.starting_at(n.slot);
   return nullptr;
 }
 
@@ -12705,34 +14601,25 @@ inline std::vector<std::int64_t> extents(const shape& s) {
   return out;
 }
 
-/// The checkpoint tensor behind a weight node, of the shape that the node has but for axes of extent 1.
-inline const tensor_info& find_weight(const checkpoint& from, const node& n, const std::string& name) {
-  std::vector<std::int64_t> expected = extents(n.dims());
-  while (expected.size() > 2 && expected.back() == 1) expected.pop_back();  // a 1x1 kernel is stored as a matrix
-  const tensor_info& t = from.at(name, expected);
-  if (!is_float(t.type))
-    throw error(std::string(t.file)
-                    .append(": tensor '")
-                    .append(name)
-                    .append("': expected f32, f16 or bf16, found ")
-                    .append(qwq::name(t.type)));
-  return t;
+/// A number that tells checkpoints apart: of the names, types, shapes and first values of some tensors.
+inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& names) {
+  std::uint64_t h = detail::fnv1a({});
+  for (const std::string_view name : names) {
+    const tensor_info& t = weights.at(name);
+    h = detail::fnv1a(std::as_bytes(std::span(name)), h);
+    h = detail::fnv1a(std::as_bytes(std::span(&t.type, 1)), h);
+    h = detail::fnv1a(std::as_bytes(std::span(t.shape)), h);
+    h = detail::fnv1a({t.data, std::min<std::size_t>(t.bytes, 64)}, h);
+  }
+  return h;
 }
 
-/// x *= multiplier, as every reader of a weight leaf applies its multiplier.
-inline void multiply(std::span<float> x, double multiplier) {
-  if (multiplier != 1.0)
-    for (float& v : x) v *= static_cast<float>(multiplier);
-}
-
-/// A weight that is not a matrix, as the floats that the graph reads: `multiplier` times the stored ones. Throws
-/// `error` at NaN and infinity.
-inline std::vector<float> read_constant(const tensor_info& t, double multiplier) {
-  std::vector<float> x(t.size());
-  to_f32(t, x);
+/// A weight that is not a matrix, as the floats that the graph reads. Throws `error` at NaN and infinity.
+inline std::vector<float> read_constant(const weight_source& w) {
+  std::vector<float> x(w.size());
+  w.read(0, w.rows(), x);
   if (!detail::all_finite(std::span<const float>(x)))
-    throw error(std::string(t.file) + ": tensor '" + t.name + "': expected finite values, found NaN or infinity");
-  multiply(x, multiplier);
+    throw error(w.where() + ": expected finite values, found NaN or infinity");
   return x;
 }
 
@@ -12761,36 +14648,39 @@ qparams constant_params(std::span<const float> x) {
 class constant_store {
  public:
   /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
-  constant_store(const checkpoint& from, bool quantized, granularity weights)
-      : from_(from), quantized_(quantized), shared_(weights) {}
+  constant_store(const checkpoint& from, const weight_layout& layout, bool quantized, granularity weights)
+      : from_(from), weights_(from, layout), quantized_(quantized), shared_(weights) {}
 
   const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
+  /// Tells the weights that were bound from those of other checkpoints.
+  std::uint64_t fingerprint() const { return qwq::fingerprint(from_, weights_.bound()); }
+  /// Throws `error` when the checkpoint has tensors that nothing was bound to and that the layout does not ignore.
+  void account() const { weights_.account(); }
 
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>
   operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
     if (n.kind == op::fill) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
-    const tensor_info& t = find_weight(from_, n, name);
-    const bool matrix = t.shape.size() == 2;
+    const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
       operand bound;
       with_weight_format<Scheme>({s->type, s->block},
-                                 [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(t); });
+                                 [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(w); });
       return bound;
     }
-    if (matrix && n.attr.value == 1.0 && is_aligned(t)) return {t.type, t.data};
+    if (n.dims().size() >= 2 && w.is_stored() && is_aligned(w)) return {w.type(), w.data()};
     const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(name + "*" + std::to_string(n.attr.value) + (on_grid ? "#" : ""), [&] {
-      std::vector<float> x = read_constant(t, n.attr.value);
+    return floats(w.key() + (on_grid ? "#" : ""), [&] {
+      std::vector<float> x = read_constant(w);
       if (on_grid) fake_quantize<Scheme>(x);
       return x;
     });
   }
 
  private:
-  static bool is_aligned(const tensor_info& t) {
-    return reinterpret_cast<std::uintptr_t>(t.data) % static_cast<std::uintptr_t>(bits(t.type) / 8) == 0;
+  static bool is_aligned(const weight_source& w) {
+    return reinterpret_cast<std::uintptr_t>(w.data()) % static_cast<std::uintptr_t>(bits(w.type()) / 8) == 0;
   }
 
   template <quantization_scheme Scheme>
@@ -12801,6 +14691,9 @@ class constant_store {
     }
   }
 
+  /// A number as a part of a key: its bits.
+  static std::string exact(double value) { return std::to_string(std::bit_cast<std::uint64_t>(value)); }
+
   template <class F>
   operand floats(const std::string& key, F&& make) {
     auto& stored = floats_[key];
@@ -12810,15 +14703,17 @@ class constant_store {
 
   template <quantization_scheme Scheme>
   operand fill(const node& n, const slot* s) {
-    return floats("fill " + std::to_string(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
-      std::vector<float> x{static_cast<float>(n.attr.value)};
+    const auto count = static_cast<std::size_t>(n.dims().elements());
+    return floats("fill " + std::to_string(count) + " " + exact(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
+      std::vector<float> x(count, static_cast<float>(n.attr.value));
       if (s != nullptr) fake_quantize<Scheme>(x);
       return x;
     });
   }
 
   operand table(const node& n, std::int64_t positions) {
-    const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type));
+    const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type)) + " " +
+                            exact(n.attr.value) + " " + std::to_string(n.dims()[1].extent);
     return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 
@@ -12833,20 +14728,20 @@ class constant_store {
   }
 
   template <class Format>
-  static std::string code_key(const tensor_info& t) {
+  static std::string code_key(const weight_source& w) {
     constexpr weight_type type = type_of_format<Format>();
-    return (t.name + '#').append(qwq::name(type.type)) + std::to_string(type.block);
+    return (w.key() + '#').append(qwq::name(type.type)) + std::to_string(type.block);
   }
 
   /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
   template <class Format>
-  operand codes(const tensor_info& t) {
-    const std::int64_t rows = t.shape[0], cols = t.shape[1];
+  operand codes(const weight_source& w) {
+    const std::int64_t rows = w.rows(), cols = w.cols();
     inline_executor here;
-    weight_codes<Format> made(from_, t, shared_, here);
+    weight_codes<Format> made(from_, w, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
-      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      packed_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
@@ -12866,7 +14761,7 @@ class constant_store {
       return {Format::type, bytes.get(), shape.block};
     } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
       const kernel::packed_weight<8> shape{nullptr, rows, cols, kernel::packed_weight<8>::whole_row(cols)};
-      packed_bytes& bytes = packed_[code_key<Format>(t)];
+      packed_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
@@ -12878,9 +14773,9 @@ class constant_store {
       }
       return {dtype::i8, bytes.get(), shape.block};
     } else {
-      return floats(code_key<Format>(t), [&] {
+      return floats(code_key<Format>(w), [&] {
         std::vector<float> x;
-        x.reserve(t.size());
+        x.reserve(w.size());
         made.values([&x](std::span<const float> rows) { x.insert(x.end(), rows.begin(), rows.end()); });
         return x;
       });
@@ -12888,6 +14783,7 @@ class constant_store {
   }
 
   const checkpoint& from_;
+  model_weights weights_;
   bool quantized_;
   granularity shared_;
   std::map<std::string, std::vector<float>> floats_;
@@ -12896,51 +14792,7 @@ class constant_store {
 
 }  // namespace qwq
 
-// qwq/runtime/kv_cache.hpp: The memory of a KV cache: keys and values of all layers, allocated once.
-
-namespace qwq {
-
-/// Keys and values of `layers` layers, [kv_heads, capacity, head_dim] of `T` each, all 0 at first. `T` is as in
-/// `kernel::kv_view`.
-template <class T>
-class kv_cache {
- public:
-  /// Room for `capacity` tokens in each layer.
-  kv_cache(std::int64_t layers, std::int64_t kv_heads, std::int64_t capacity, std::int64_t head_dim)
-      : kv_heads_(kv_heads),
-        capacity_(capacity),
-        head_dim_(head_dim),
-        data_bytes_(aligned(kv_heads * capacity * head_dim * static_cast<std::int64_t>(sizeof(T)))),
-        each_(data_bytes_ + (kernel::is_kv_code<T> ? aligned(kv_heads * capacity * std::int64_t{sizeof(float)}) : 0)),
-        bytes_(new(std::align_val_t{alignment}) std::byte[static_cast<std::size_t>(2 * layers * each_)]) {
-    std::fill_n(bytes_.get(), 2 * layers * each_, std::byte{0});
-  }
-
-  kernel::kv_view<T> keys(std::int64_t layer) { return view(2 * layer); }
-  kernel::kv_view<T> values(std::int64_t layer) { return view(2 * layer + 1); }
-  kernel::kv_view<const T> keys(std::int64_t layer) const { return view(2 * layer); }
-  kernel::kv_view<const T> values(std::int64_t layer) const { return view(2 * layer + 1); }
-
- private:
-  static constexpr std::int64_t alignment = 64;
-  static constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
-  struct free_aligned {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{alignment}); }
-  };
-
-  kernel::kv_view<T> view(std::int64_t i) const {
-    std::byte* const at = bytes_.get() + i * each_;
-    return {reinterpret_cast<T*>(at), kv_heads_, capacity_, head_dim_,
-            kernel::is_kv_code<T> ? reinterpret_cast<float*>(at + data_bytes_) : nullptr};
-  }
-
-  std::int64_t kv_heads_, capacity_, head_dim_, data_bytes_, each_;
-  std::unique_ptr<std::byte[], free_aligned> bytes_;
-};
-
-}  // namespace qwq
-
-// qwq/runtime/static_cache.hpp: What the host of a graph with a static cache does around each run: masks, RoPE rows, and new rows into the cache.
+// qwq/runtime/static_cache.hpp: Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
 
 namespace qwq {
 
@@ -12953,18 +14805,17 @@ concept leaves_cache_to_host = requires {
   { Target::options.mask_fill } -> std::convertible_to<float>;
 };
 
-/// Slots of a layer that hold keys, or values, of tokens: of those in the cache, of new ones, and of both together.
-template <class Layer>
-constexpr auto cache_slots(std::string_view kind) {
-  constexpr auto& g = Layer::emitted::value;
-  const text<31> past = text<31>{"past_"}.append(kind), made = text<31>{"new_"}.append(kind);
+/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
+template <class Part>
+constexpr auto state_slots(std::string_view name) {
+  constexpr auto& g = Part::emitted::value;
   bool holds[g.size()]{};
-  for (const graph_output& o : g.outputs) holds[o.id] = o.name == made;
+  for (const graph_output& o : g.outputs) holds[o.id] = o.name.view() == name;
   fixed_vector<std::int16_t, 4> slots;
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
-    holds[i] = holds[i] || (n.kind == op::input && n.name == past);
-    if (n.kind == op::concat || n.kind == op::quantize || n.kind == op::dequantize)
+    holds[i] = holds[i] || (n.kind == op::state && n.name.view() == name);
+    if (row(n).is(trait::moves) && !row(n).is(trait::layout))
       for (node_id a : n.args) holds[i] = holds[i] || holds[a];
     if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
       slots.push_back(n.slot);
@@ -12973,16 +14824,17 @@ constexpr auto cache_slots(std::string_view kind) {
 }
 
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
-template <class Target, std::int64_t HeadDim>
+template <class Target, std::int64_t Rotary>
 struct cache_host {
   explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
+  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
 };
 
-/// Inputs of the layer graphs that are the same for all layers of a run, for heads of `HeadDim` channels. A prompt with
-/// fewer tokens than the graph has rows is filled up with its last token: rows that nobody reads then hold nothing that
-/// the text has not.
-template <leaves_cache_to_host Target, std::int64_t HeadDim>
-class cache_host<Target, HeadDim> {
+/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
+/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
+/// hold no values that the text has not.
+template <leaves_cache_to_host Target, std::int64_t Rotary>
+class cache_host<Target, Rotary> {
  public:
   /// Tokens of the prefill graph, and of a text at most.
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
@@ -12993,16 +14845,16 @@ class cache_host<Target, HeadDim> {
   /// `theta`: base of the rotary embedding.
   explicit cache_host(double theta)
       : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),
-        cos_(static_cast<std::size_t>((length + prompt) * HeadDim)),
+        cos_(static_cast<std::size_t>((length + prompt) * Rotary)),
         sin_(cos_.size()) {
     std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
     std::iota(positions.begin(), positions.end(), 0);
     // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
-    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, HeadDim / 2, HeadDim}; };
+    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
       for (std::int64_t i = 0; i < length; ++i)
-        std::copy_n(x + i * HeadDim, HeadDim / 2, x + i * HeadDim + HeadDim / 2);
+        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
   /// Fills `x`, [prompt, width], up from its first `count` rows.
@@ -13015,8 +14867,8 @@ class cache_host<Target, HeadDim> {
     for (std::int64_t i = 0; i < prompt; ++i)
       for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
     for (float* x : {cos_.data(), sin_.data()}) {
-      std::copy_n(x, count * HeadDim, x + length * HeadDim);
-      fill_up(x + length * HeadDim, count, HeadDim);
+      std::copy_n(x, count * Rotary, x + length * Rotary);
+      fill_up(x + length * Rotary, count, Rotary);
     }
     table_row_ = length;
   }
@@ -13028,35 +14880,13 @@ class cache_host<Target, HeadDim> {
     table_row_ = position;
   }
 
-  /// Addresses for the inputs of the layer graph `G`, in its order.
-  template <class G>
-  auto inputs(float* hidden, float* past_key, float* past_value) {
-    constexpr auto& wanted = planned<G>::layout.inputs;
-    std::array<void*, wanted.capacity()> out{};
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const std::string_view name = G::value[wanted[i]].name;
-      out[i] = name == "attention_mask" ? mask_.data()
-               : name == "cos"          ? cos_.data() + table_row_ * HeadDim
-               : name == "sin"          ? sin_.data() + table_row_ * HeadDim
-               : name == "past_key"     ? past_key
-               : name == "past_value"   ? past_value
-                                        : hidden;
-    }
-    return out;
+  /// Whether an input of a graph is one that the host makes.
+  static constexpr bool provides(std::string_view input) {
+    return input == "attention_mask" || input == "cos" || input == "sin";
   }
-
-  /// After a run of `G`: puts the keys and values of `count` tokens into the cache, [kv_heads, cache_rows, HeadDim],
-  /// from `position` on.
-  template <class G>
-  static void keep(const frame& f, float* key, float* value, std::int64_t position, std::int64_t count) {
-    constexpr shape dims = G::value[G::value.outputs[output_index<G>("new_key")].id].dims();
-    const auto copy = [&](float* to, const float* from) {
-      for (std::int64_t head = 0; head < dims[1].extent; ++head)
-        std::copy_n(from + head * dims[2].extent * HeadDim, std::min(count, cache_rows - position) * HeadDim,
-                    to + (head * cache_rows + position) * HeadDim);
-    };
-    copy(key, output_address<G, output_index<G>("new_key")>(f));
-    copy(value, output_address<G, output_index<G>("new_value")>(f));
+  /// Address of an input that it provides.
+  void* address(std::string_view input) {
+    return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
   }
 
  private:
@@ -13069,7 +14899,7 @@ class cache_host<Target, HeadDim> {
 
 }  // namespace qwq
 
-// qwq/runtime/program.hpp: A model for one target and scheme: its parts, and what there is one of for each part.
+// qwq/runtime/program.hpp: Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
 
 namespace qwq {
 
@@ -13105,17 +14935,18 @@ struct no_weight_of_the_model_ends_in;
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
+template <text Name>
+struct no_part_makes_the_input;
+
 namespace detail {
 
 template <class Model>
 constexpr bool has_weight(std::string_view end) {
-  const auto in = [&](const auto& g) {
-    for (const node& n : g.nodes)
-      if (n.kind == op::weight && n.name.view().ends_with(end)) return true;
-    return false;
-  };
-  return in(Model::template embedding<1>::value) || in(Model::template decoder_layer<1, dtype::f32>::value) ||
-         in(Model::template lm_head<1>::value);
+  bool found = false;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && n.name.view().ends_with(end));
+  });
+  return found;
 }
 
 template <class Model, text Name>
@@ -13133,126 +14964,392 @@ constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
     [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
         std::make_index_sequence<Scheme::exceptions.size()>{});
-    constexpr std::int64_t layers = Model::config.num_hidden_layers;
+    constexpr std::int64_t layers = layer_count<Model>();
     if constexpr (!Scheme::fits(layers))
       static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
   }
   return true;
 }
 
+/// What parts that are compiled once have in common.
+struct part_kind {
+  stage of = stage::layers;
+  std::size_t type = 0;    ///< Index in the model's `part_types`.
+  std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
+  friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
+};
+
+/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
+template <class Model, class Scheme>
+struct part_kinds {
+  static constexpr std::size_t part_count = Model::parts.size();
+  fixed_vector<part_kind, 64> kinds;
+  std::array<std::size_t, part_count> of_part{};
+
+  constexpr part_kinds() {
+    for (std::size_t i = 0; i < part_count; ++i) {
+      const model_part& p = Model::parts[i];
+      const bool layer = p.of == stage::layers;
+      const part_kind k{p.of, p.type, layer ? layer_scheme_index<Scheme>(p.layer, layer_count<Model>()) : 0};
+      std::size_t known = 0;
+      while (known < kinds.size() && !(kinds[known] == k)) ++known;
+      if (known == kinds.size()) kinds.push_back(k);
+      of_part[i] = known;
+    }
+  }
+};
+template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
+
 }  // namespace detail
 
 /// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
-  using scheme = Scheme;
-  static constexpr std::int64_t layer_count = Model::config.num_hidden_layers;
+  using model = Model;
+  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
+  static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
   /// What embedding and head are compiled for.
   using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
   /// How they are quantized.
   static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
 
-  using embedding = compiled<typename Model::template embedding<Rows>, outer, outer_types>;
-  /// A layer in one of the schemes that `Scheme` gives to layers.
-  template <class LayerScheme>
-  struct layer_in : compiled<typename Model::template decoder_layer<Rows, Target::cache>, Target, LayerScheme::types> {
-    using scheme = LayerScheme;
+ private:
+  static constexpr auto& all = detail::kinds_of<Model, Scheme>;
+  using types = part_types<Model, Rows, Target::cache>;
+  static constexpr bool is_outer(stage s) { return s == stage::embedding || s == stage::head; }
+  template <std::size_t I>
+  using part_scheme = detail::type_at<all.kinds[I].scheme, layer_schemes<Scheme>>;
+  template <std::size_t I>
+  static constexpr placement types_of = is_outer(all.kinds[I].of) ? outer_types : part_scheme<I>::types;
+
+  template <std::size_t... I>
+  static auto list_kinds(std::index_sequence<I...>);
+
+ public:
+  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
+  template <std::size_t I>
+  struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
+                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>, types_of<I>> {
+    static constexpr std::size_t index = I;  ///< In `kinds`.
+    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
+    using scheme = part_scheme<I>;                ///< How their weights are quantized.
   };
-  using layer = layer_in<Scheme>;  ///< one without exceptions
-  /// The layer, compiled once for each way in which its weights are quantized.
-  using layer_kinds = detail::map<layer_in, layer_schemes<Scheme>>;
-  /// Which of them layer i is.
-  static constexpr std::size_t layer_kind(std::int64_t i) { return layer_scheme_index<Scheme>(i, layer_count); }
-  /// Calls f with the kind of layer `i`, as a `std::type_identity`.
+  /// The kinds that occur.
+  using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
+  /// Index in `kinds` of part `i`.
+  static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
+  /// Calls f with the kind of part `i`, as a `std::type_identity`.
   template <class F>
-  static constexpr decltype(auto) with_layer(std::int64_t i, F&& f) {
-    return detail::with_type(layer_kinds{}, layer_kind(i), f);
+  static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
+    return detail::with_type(kinds{}, kind_of(i), f);
   }
-  using norm = compiled<typename Model::template final_norm<Rows>, Target, Scheme::types>;
-  using head = compiled<typename Model::template lm_head<Rows>, outer, outer_types>;
+  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
+  template <class F>
+  static constexpr void for_each_part(F&& f) {
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      with_part(i, [&]<class Part>(std::type_identity<Part> part) { f(part, i); });
+  }
+  /// Index of the first part of a stage.
+  static constexpr std::size_t first_part(stage of) {
+    std::size_t i = 0;
+    while (parts[i].of != of) ++i;
+    return i;
+  }
+  /// The kind of the first part of a stage.
+  template <stage Of>
+  using first = kind<kind_of(first_part(Of))>;
 
   static_assert(detail::require_exceptions<Model, Scheme>());
 };
 
-/// What the parts of a model each have one of.
-template <class T>
-struct model_parts {
-  T embedding{};
-  std::vector<T> layers{};
-  T norm{}, head{};
-};
-
-/// Where in a model a part is.
-struct part_place {
-  /// Kinds of parts.
-  enum part : std::uint8_t { embedding, layer, norm, head } which = embedding;  ///< The part.
-  std::size_t index = 0;  // of the layer
-
-  /// What the part has among those of all.
-  template <class Parts>
-  auto& of(Parts& all) const {
-    return which == embedding ? all.embedding
-           : which == layer   ? all.layers.at(index)
-           : which == norm    ? all.norm
-                              : all.head;
-  }
-};
+template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
+template <std::size_t... I>
+auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>) {
+  return type_list<kind<I>...>{};
+}
 
 /// Parameters of the activation slots of one program, for each part by slot: what calibration found.
-using activation_params = model_parts<std::vector<kernel::affine>>;
+using activation_params = std::vector<std::vector<kernel::affine>>;
 
-/// The result of calibration: parameters of the prefill and of the decode graph.
+/// The result of calibration: parameters of the prefill and of the decode graphs.
 struct calibration_result {
   activation_params prefill, decode;
 };
 
+namespace detail {
+
+/// A value that parts hand to each other by name.
+struct value_entry {
+  std::string_view name;
+  std::size_t bytes = 0;      ///< At the bounds of its extents.
+  std::size_t row_bytes = 0;  ///< Of one token.
+};
+
+/// Whether an output of a graph is a state after the run: it has the name of one.
+template <class Graph>
+constexpr bool is_state_output(const Graph& g, const graph_output& o) {
+  for (const node& n : g.nodes)
+    if (n.kind == op::state && n.name == o.name) return true;
+  return false;
+}
+
+/// Whether some part of a program has an input of this name.
+template <class Program>
+constexpr bool is_read(std::string_view name) {
+  bool read = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::executed::value.nodes) read = read || (n.kind == op::input && n.name.view() == name);
+  });
+  return read;
+}
+
+/// The values that parts of a program hand to each other.
+template <class Program>
+inline constexpr auto handed_values = [] {
+  fixed_vector<value_entry, 16> all;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    constexpr auto& g = Part::executed::value;
+    for (const graph_output& o : g.outputs) {
+      if (is_state_output(g, o) || !is_read<Program>(o.name.view())) continue;
+      const node& made = g[o.id];
+      const std::size_t bytes = byte_size(made.type.type, static_cast<std::size_t>(made.dims().elements()));
+      const std::size_t rows = made.dims().size() > 1 ? static_cast<std::size_t>(made.dims()[1].extent) : 1;
+      std::size_t i = 0;
+      while (i < all.size() && all[i].name != o.name.view()) ++i;
+      if (i == all.size()) all.push_back({o.name.view()});
+      all[i].bytes = std::max(all[i].bytes, bytes);
+      all[i].row_bytes = std::max(all[i].row_bytes, bytes / rows);
+    }
+  });
+  return all;
+}();
+
+/// Index of a handed value; the number of them when no part hands it out.
+template <class Program>
+constexpr std::size_t value_index(std::string_view name) {
+  constexpr auto& all = handed_values<Program>;
+  std::size_t i = 0;
+  while (i < all.size() && all[i].name != name) ++i;
+  return i;
+}
+
+/// A state that the parts of one kind have.
+struct state_entry {
+  text<47> name{};
+  tensor_type type{};
+  state_update update = state_update::append;
+};
+
+/// The states of a kind of part, in the order of its graph.
+template <class Part>
+inline constexpr auto states_of = [] {
+  fixed_vector<state_entry, 16> all;
+  for (const node& n : Part::executed::value.nodes)
+    if (n.kind == op::state) all.push_back({n.name, n.type, update_of(n)});
+  return all;
+}();
+
+/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
+template <class Part>
+constexpr std::size_t state_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < states_of<Part>.size() && states_of<Part>[i].name.view() != name) ++i;
+  return i;
+}
+
+/// Whether a program has states of this kind.
+template <class Program>
+constexpr bool has_states(state_update update) {
+  bool found = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const state_entry& s : states_of<Part>) found = found || s.update == update;
+  });
+  return found;
+}
+
+/// The first table of cosines in a model's graphs: what its rotations are.
+template <class Model>
+inline constexpr node rotation_table = [] {
+  node found;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes)
+      if (n.kind == op::rope_cos && found.kind != op::rope_cos) found = n;
+  });
+  return found;
+}();
+
+}  // namespace detail
+
 }  // namespace qwq
 
-// qwq/runtime/session.hpp: Running a model: bound weights that sessions share, and sessions that own a cache and an arena.
+// qwq/runtime/state_store.hpp: Defines `state_store`, the memory of a session's states (KV caches, recurrent matrices), allocated once.
+
+namespace qwq {
+
+/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
+/// text are its positions: [1, kv_heads, positions, head_dim].
+struct stored_state {
+  std::string_view name;
+  std::size_t part = 0;      ///< Index of the part in the model's list.
+  std::int64_t layer = -1;   ///< Number of the layer, or -1.
+  dtype type = dtype::f32;
+  state_update update = state_update::append;  ///< How runs change it.
+  std::int64_t outer = 1;  ///< Heads of a cache.
+  std::int64_t rows = 1;   ///< Positions of a cache.
+  std::int64_t inner = 1;  ///< Elements of a row.
+  std::byte* data = nullptr;
+  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
+
+  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
+  /// Bytes of one row.
+  std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
+  std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
+  std::size_t scale_bytes() const {
+    return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
+  }
+};
+
+/// The first `rows` rows of a state as floats, [outer, rows, inner].
+inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) {
+  std::vector<float> out;
+  const auto copy = [&]<class T>(T) {
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (std::int64_t i = 0; i < rows * s.inner; ++i) {
+        const auto x = static_cast<float>(reinterpret_cast<const T*>(s.data)[o * s.rows * s.inner + i]);
+        out.push_back(s.scales == nullptr ? x : x * s.scales[o * s.rows + i / s.inner]);
+      }
+  };
+  if (s.type == dtype::f32) copy(float{});
+  if (s.type == dtype::f16) copy(float16{});
+  if (s.type == dtype::bf16) copy(bfloat16{});
+  if (s.type == dtype::i8) copy(std::int8_t{});
+  return out;
+}
+
+/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
+class state_store {
+ public:
+  /// `states`: those of all parts, part by part, without memory.
+  explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
+    std::size_t bytes = 0, kept = 0;
+    for (const stored_state& s : states_) {
+      bytes += aligned(s.bytes()) + aligned(s.scale_bytes());
+      if (s.is_running()) kept += s.bytes();
+    }
+    bytes_ = allocate(bytes);
+    kept_.resize(kept);
+    std::byte* at = bytes_.get();
+    for (stored_state& s : states_) {
+      while (first_.size() <= s.part) first_.push_back(static_cast<std::size_t>(&s - states_.data()));
+      s.data = at;
+      at += aligned(s.bytes());
+      if (s.scale_bytes() > 0) s.scales = reinterpret_cast<float*>(at);
+      at += aligned(s.scale_bytes());
+    }
+    size_ = bytes;
+    clear();
+  }
+
+  /// The k-th state of a part.
+  const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
+  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
+
+  /// Sets every state to zero.
+  void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
+  /// Sets the running states to zero.
+  void clear_running() {
+    for (stored_state& s : states_)
+      if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
+  }
+
+  /// Copies the running states away.
+  void keep_running() {
+    std::byte* to = kept_.data();
+    for (const stored_state& s : states_)
+      if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
+  }
+  /// Copies them back.
+  void restore_running() {
+    const std::byte* from = kept_.data();
+    for (stored_state& s : states_)
+      if (s.is_running()) {
+        std::copy_n(from, s.bytes(), s.data);
+        from += s.bytes();
+      }
+  }
+
+  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
+  /// of each head that are used; of a running state, all.
+  template <class F>
+  void for_each_piece(std::int64_t positions, F&& f) const {
+    for (const stored_state& s : states_) {
+      const std::int64_t used = s.is_running() ? s.rows : std::min(positions, s.rows);
+      for (std::int64_t o = 0; o < s.outer; ++o)
+        f(std::span<std::byte>(s.data + static_cast<std::size_t>(o * s.rows) * s.row_bytes(),
+                               static_cast<std::size_t>(used) * s.row_bytes()));
+      if (s.scales != nullptr)
+        for (std::int64_t o = 0; o < s.outer; ++o)
+          f(std::as_writable_bytes(std::span<float>(s.scales + o * s.rows, static_cast<std::size_t>(used))));
+    }
+  }
+
+ private:
+  static std::size_t aligned(std::size_t bytes) {
+    return (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
+  }
+  struct free_aligned {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
+  };
+  using memory = std::unique_ptr<std::byte[], free_aligned>;
+  static memory allocate(std::size_t bytes) {
+    return memory(new (std::align_val_t{arena_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
+  }
+
+  std::vector<stored_state> states_;
+  std::vector<std::size_t> first_;  // of each part
+  memory bytes_;
+  std::size_t size_ = 0;
+  std::vector<std::byte> kept_;
+};
+
+}  // namespace qwq
+
+// qwq/runtime/session.hpp: Defines `bound_model`, weights that sessions share, and `session`, which owns the states of one text and an arena.
 
 namespace qwq {
 
 namespace detail {
 
-/// Operands of one graph, resolved for one layer.
-template <class Compiled, quantization_scheme Scheme>
+/// Operands of one graph, resolved for one part.
+template <class Part>
 std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
-  using run = typename Compiled::executed;
+  using run = typename Part::executed;
   std::vector<operand> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<Scheme>(n, slot_of_leaf(run::value, Compiled::slots, id),
-                               tensor_name(Compiled::prefix, layer, n.name), positions));
+    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf(run::value, Part::slots, id),
+                                                      tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
 }
 
-/// Operands of a program.
+/// Operands of all parts of a program.
 template <class Program>
-struct bound_program : model_parts<std::vector<operand>> {
-  bound_program(constant_store& store, std::int64_t positions) {
-    using scheme = typename Program::scheme;
-    embedding = bind_part<typename Program::embedding, scheme>(store, -1, positions);
-    norm = bind_part<typename Program::norm, scheme>(store, -1, positions);
-    head = bind_part<typename Program::head, scheme>(store, -1, positions);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i)
-      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        layers.push_back(bind_part<Layer, typename Layer::scheme>(store, i, positions));
-      });
-  }
-};
+std::vector<std::vector<operand>> bind_program(constant_store& store, std::int64_t positions) {
+  std::vector<std::vector<operand>> bound;
+  Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
+    bound.push_back(bind_part<Part>(store, Program::parts[i].layer, positions));
+  });
+  return bound;
+}
 
 /// The largest of `bytes(std::type_identity<graph>)` over the graphs of a program.
 template <class Program, class Bytes>
 constexpr std::size_t most_bytes(Bytes bytes) {
   std::size_t most = 0;
-  const auto see = [&]<class Part>(std::type_identity<Part>) {
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
     most = std::max(most, bytes(std::type_identity<typename Part::executed>{}));
-  };
-  see(std::type_identity<typename Program::embedding>{});
-  see(std::type_identity<typename Program::norm>{});
-  see(std::type_identity<typename Program::head>{});
-  for_each_type(typename Program::layer_kinds{}, see);
+  });
   return most;
 }
 
@@ -13276,21 +15373,26 @@ class bound_model {
     kernel::activation_mode activations = kernel::activation_mode::f32;
   };
 
-  /// Binds every weight. Throws `error` when one is missing or of another shape.
+  /// Binds every weight. Throws `error` when one is missing or of another shape, or when the checkpoint has tensors
+  /// that the model neither reads nor ignores.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
-        store_(from, o.quantized, o.weights),
-        prefill_(store_, positions_),
-        decode_(store_, positions_) {}
+        store_(from, layout_of<Model>(), o.quantized, o.weights),
+        prefill_(detail::bind_program<prefill>(store_, positions_)),
+        decode_(detail::bind_program<decode>(store_, positions_)) {
+    store_.account();
+  }
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
   std::int64_t positions() const { return positions_; }
+  /// Tells the weights from those of other checkpoints.
+  std::uint64_t fingerprint() const { return store_.fingerprint(); }
   kernel::activation_mode activations() const { return activations_; }
-  /// Of `prefill` or `decode`.
+  /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
-  const detail::bound_program<Program>& constants() const {
+  const std::vector<std::vector<operand>>& constants() const {
     if constexpr (std::is_same_v<Program, prefill>)
       return prefill_;
     else
@@ -13301,8 +15403,7 @@ class bound_model {
   std::int64_t positions_;
   kernel::activation_mode activations_;
   constant_store store_;
-  detail::bound_program<prefill> prefill_;
-  detail::bound_program<decode> decode_;
+  std::vector<std::vector<operand>> prefill_, decode_;
 };
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
@@ -13320,11 +15421,17 @@ class layer_listener {
 class calibration_listener {
  public:
   virtual ~calibration_listener() = default;
-  /// `decoding`: the value is of the decode graph.
-  virtual void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) = 0;
+  /// `decoding`: the value is of the decode graph. `part`: index in the model's list of parts.
+  virtual void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// One text being read and continued. Owns the KV cache and one arena; after construction nothing is allocated.
+// Declared and never defined: the facts are their arguments, and naming one prints them.
+
+template <text Symbol>
+struct no_run_time_extent_of;
+
+/// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
+/// construction nothing is allocated.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class session {
  public:
@@ -13337,59 +15444,169 @@ class session {
         threads_(threads != nullptr ? threads : &inline_),
         arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
         scratch_(weights.activations() == kernel::activation_mode::int8 ? scratch_size : 0),
-        cache_(config.num_hidden_layers, config.num_key_value_heads, cache_rows(), config.head_dim),
-        hidden_(static_cast<std::size_t>(prompt * Model::config.hidden_size)),
+        states_(describe_states(weights.positions())),
         ids_(static_cast<std::size_t>(prompt)),
-        host_(config.rope_theta) {}
+        host_(rotation.attr.value) {
+    for (std::size_t i = 0; i < values.size(); ++i) values_[i].resize(values[i].bytes);
+  }
+  session(const session&) = delete;
+  session& operator=(const session&) = delete;
 
-  static constexpr std::int64_t vocab_size() { return config.vocab_size; }
-  static constexpr std::int64_t layer_count() { return config.num_hidden_layers; }
-  /// Number of tokens in the cache, and how many it can hold.
+  static constexpr std::int64_t vocab_size() { return vocabulary; }
+  static constexpr std::int64_t layer_count() { return decode_program::layer_count; }
+  /// Number of tokens that were read, and how many a text can have.
   std::int64_t position() const { return position_; }
   std::int64_t capacity() const { return weights_.positions(); }
-  /// Tokens that `prefill` reads at a time from here on.
-  std::int64_t chunk() const { return leaves_cache_to_host<Target> && position_ > 0 ? 1 : prompt; }
-  /// Forgets every token from position `count` on.
-  void truncate(std::int64_t count) { position_ = std::min(position_, count); }
+  /// Most tokens that `prefill` reads at a time from here on. Running states stop at a mark; a cache can go back to it.
+  std::int64_t chunk() const {
+    if (leaves_cache_to_host<Target> && position_ > 0) return 1;
+    return has_running_states && wanted_mark_ ? std::min(prompt, *wanted_mark_ - position_) : prompt;
+  }
+
+  /// Whether the model has states that cannot be truncated: they hold one value for the whole text.
+  static constexpr bool has_running_states = detail::has_states<typename bound::decode>(state_update::replace);
+
+  /// Forgets the text.
+  void reset() {
+    moved_to(0);
+    if constexpr (has_running_states) states_.clear_running();
+  }
+  /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
+  void truncate(std::int64_t count)
+    requires(!has_running_states)
+  {
+    if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
+    position_ = std::min(position_, count);
+    if (mark_ && *mark_ > position_) mark_.reset();
+  }
+  /// Marks a position for `rewind`: the present one, or one that the next reads pass; without running states also an
+  /// earlier one. There is one mark; the memory that it needs is allocated with the session.
+  void mark_at(std::int64_t position) {
+    if (position < 0 || (has_running_states && position < position_))
+      throw error("session: cannot mark position " + std::to_string(position) + " of a text that is at " +
+                  std::to_string(position_));
+    mark_.reset();
+    wanted_mark_ = position;
+    take_mark();
+  }
+  void mark() { mark_at(position_); }  ///< Marks the present position.
+  /// Goes back to the mark, which stays. Throws `error` when there is none.
+  void rewind() {
+    if (!mark_) throw error("session: there is no mark to go back to");
+    position_ = *mark_;
+    if constexpr (has_running_states) states_.restore_running();
+  }
+
+  /// Writes the text's states to a stream, so that another session of the same model, target, scheme and checkpoint can
+  /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
+  void save(std::ostream& out, const std::string& where = "states") const {
+    state_file f = describe_file(position_);
+    states_.for_each_piece(position_, [&](std::span<std::byte> piece) {
+      f.values.insert(f.values.end(), piece.begin(), piece.end());
+    });
+    write_state_file(out, f, where);
+  }
+  /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
+  /// session as it was, when the file is damaged, of another model, target, scheme or checkpoint, or too long.
+  void load(std::istream& in, const std::string& where = "states") {
+    const state_file f = read_state_file(in, where);
+    const state_file expected = describe_file(f.position);
+    const auto require = [&](const char* what, const std::string& wanted, const std::string& found) {
+      if (wanted != found) throw error(where + ": expected states of " + what + " " + wanted + ", found " + found);
+    };
+    require("model", expected.model, f.model);
+    require("target", expected.target, f.target);
+    require("scheme", expected.scheme, f.scheme);
+    if (f.position > capacity())
+      throw error(where + ": expected at most " + std::to_string(capacity()) + " tokens, found " +
+                  std::to_string(f.position));
+    if (f.states != expected.states)
+      throw error(where + ": expected the states of this model, found others: its sizes or its cache type differ");
+    if (f.checkpoint != expected.checkpoint)
+      throw error(where + ": expected states of this checkpoint, found those of another");
+    const std::byte* from = f.values.data();
+    states_.for_each_piece(f.position, [&](std::span<std::byte> piece) {
+      std::copy_n(from, piece.size(), piece.data());
+      from += piece.size();
+    });
+    moved_to(f.position);
+  }
+  /// Takes over the text of another session: its states are copied.
+  void fork(const session& other) {
+    if (other.position_ > capacity())
+      throw error("session: " + std::to_string(other.position_) + " tokens do not fit into a cache of " +
+                  std::to_string(capacity()));
+    std::vector<std::span<std::byte>> from;
+    std::size_t i = 0;
+    other.states_.for_each_piece(other.position_, [&](std::span<std::byte> piece) { from.push_back(piece); });
+    states_.for_each_piece(other.position_, [&](std::span<std::byte> piece) {
+      std::copy_n(from[i].data(), piece.size(), piece.data());
+      ++i;
+    });
+    moved_to(other.position_);
+  }
 
   void listen(layer_listener* l) { layer_listener_ = l; }
   void listen(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits
-  /// [chunk, vocab_size] of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the cache would
-  /// overflow.
+  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
+  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
+  /// longer than `capacity()`.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
-    read(ids, [&]<class Program>(std::size_t first, matrix_view<const float> hidden, std::type_identity<Program>) {
-      rows(static_cast<std::int64_t>(first), head<Program>(hidden));
+    read(ids, [&]<class Program>(std::size_t first, std::int64_t tokens, std::type_identity<Program>) {
+      rows(static_cast<std::int64_t>(first), head<Program>(tokens));
     });
   }
 
   /// Reads tokens and returns the logits [vocab_size] after the last one; valid until the next call.
   std::span<const float> prefill(std::span<const std::int32_t> ids) {
-    matrix_view<const float> last;
-    read(ids, [&](std::size_t, matrix_view<const float> hidden, auto) { last = hidden.rows_from(hidden.rows - 1, 1); });
+    std::int64_t tokens = 0;
+    read(ids, [&](std::size_t, std::int64_t count, auto) { tokens = count; });
     if (ids.empty()) return {};
-    return head<typename bound::decode>(last).span(0);
+    keep_last_row(tokens);
+    return head<decode_program>(1).span(0);
   }
 
   /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
-    return head<typename bound::decode>(transform<typename bound::decode>({&id, 1})).span(0);
+    transform<decode_program>({&id, 1});
+    return head<decode_program>(1).span(0);
   }
 
-  /// Keys or values of a layer, [kv_heads, cache_rows(), head_dim]; rows below position() are meaningful.
+  /// The cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows below
+  /// `position()` are meaningful.
   using cache_element = storage_t<Target::cache>;
-  kernel::kv_view<const cache_element> keys(std::int64_t layer) const { return cache_.keys(layer); }
-  kernel::kv_view<const cache_element> values(std::int64_t layer) const { return cache_.values(layer); }
+  kernel::kv_view<const cache_element> cache(std::int64_t layer, std::string_view name) const {
+    const stored_state& s = state(layer, name);
+    return {reinterpret_cast<const cache_element*>(s.data), s.outer, s.rows, s.inner, s.scales};
+  }
+  /// States of all parts, with their memory. Rows from `position()` on are not meaningful.
+  const std::vector<stored_state>& states() const { return states_.all(); }
+  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` when the layer has none of that name.
+  const stored_state& state(std::int64_t layer, std::string_view name) const {
+    for (const stored_state& s : states_.all())
+      if (s.layer == layer && s.name == name) return s;
+    throw error("session: layer " + std::to_string(layer) + " has no state '" + std::string(name) + "'");
+  }
 
  private:
-  static constexpr auto& config = Model::config;
+  using prefill_program = typename bound::prefill;
+  using decode_program = typename bound::decode;
+  static constexpr auto& parts = decode_program::parts;
   static constexpr std::int64_t prompt = prompt_rows<Target>();
+  static constexpr auto& values = detail::handed_values<prefill_program>;
+  static constexpr auto& rotation = detail::rotation_table<Model>;
+  static constexpr std::int64_t rotary = rotation.kind == op::rope_cos ? 2 * rotation.dims()[1].extent : 0;
+  using host = cache_host<Target, rotary>;
+
+  using head_part = typename decode_program::template first<stage::head>::executed;
+  static constexpr std::int64_t vocabulary = head_part::value[head_part::value.outputs[0].id].dims().last().extent;
+
   template <class Bytes>
   static constexpr std::size_t most_bytes(Bytes bytes) {
-    return std::max(detail::most_bytes<typename bound::prefill>(bytes), detail::most_bytes<typename bound::decode>(bytes));
+    return std::max(detail::most_bytes<prefill_program>(bytes), detail::most_bytes<decode_program>(bytes));
   }
   static constexpr std::size_t arena_size = most_bytes(
       []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
@@ -13399,11 +15616,40 @@ class session {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
   };
 
-  std::int64_t cache_rows() const {
-    if constexpr (leaves_cache_to_host<Target>)
-      return cache_host<Target, config.head_dim>::cache_rows;
-    else
-      return capacity();
+  /// The states of the decode graphs, which read all that there are.
+  static std::vector<stored_state> describe_states(std::int64_t positions) {
+    std::vector<stored_state> all;
+    decode_program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
+      for (const detail::state_entry& s : detail::states_of<Part>) {
+        stored_state out{s.name.view(), i, parts[i].layer, s.type.type, s.update};
+        const shape& dims = s.type.dims;
+        if (out.is_running()) {
+          out.inner = dims.elements();
+        } else {  // [1, heads, positions, width]
+          out.outer = dims[1].extent;
+          out.rows = dims[2].named() ? positions : dims[2].extent;
+          out.inner = dims[3].extent;
+        }
+        all.push_back(out);
+      }
+    });
+    return all;
+  }
+
+  /// What a file of this session's states says, without their values, when `position` tokens were read.
+  state_file describe_file(std::int64_t position) const {
+    state_file f{std::string(Model::model_type), std::string(Target::name), std::string(Scheme::name),
+                 weights_.fingerprint(), position, {}, {}};
+    for (const stored_state& s : states_.all())
+      f.states.push_back({std::string(s.name), s.layer, s.type, s.is_running(), s.outer,
+                          s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
+    return f;
+  }
+  /// After the states were replaced by those of a text of `position` tokens.
+  void moved_to(std::int64_t position) {
+    position_ = position;
+    mark_.reset();
+    wanted_mark_.reset();
   }
 
   void check(std::span<const std::int32_t> ids) const {
@@ -13411,133 +15657,237 @@ class session {
       throw error("session: " + std::to_string(position_) + " + " + std::to_string(ids.size()) +
                   " tokens do not fit into a cache of " + std::to_string(capacity()));
     for (const std::int32_t id : ids)
-      if (id < 0 || id >= config.vocab_size)
+      if (id < 0 || id >= vocabulary)
         throw error("session: token id " + std::to_string(id) + " is outside of the vocabulary of " +
-                    std::to_string(config.vocab_size));
+                    std::to_string(vocabulary));
   }
 
-  /// Reads tokens chunk by chunk: `f(first, hidden states of the chunk, std::type_identity<its program>)`.
+  /// Sets the mark when the text is at the position that it is wanted at.
+  void take_mark() {
+    if (!wanted_mark_ || *wanted_mark_ > position_) return;
+    if constexpr (has_running_states) states_.keep_running();
+    mark_ = wanted_mark_;
+    wanted_mark_.reset();
+  }
+
+  /// Reads tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
   template <class F>
   void read(std::span<const std::int32_t> ids, F&& f) {
     check(ids);
     for (std::size_t first = 0; first < ids.size();) {
       const auto some = ids.subspan(first, std::min(ids.size() - first, static_cast<std::size_t>(chunk())));
       const auto run = [&]<class Program>(std::type_identity<Program> which) {
-        f(first, transform<Program>(some), which);
+        transform<Program>(some);
+        f(first, static_cast<std::int64_t>(some.size()), which);
       };
       if (leaves_cache_to_host<Target> && position_ > 0)
-        run(std::type_identity<typename bound::decode>{});
+        run(std::type_identity<decode_program>{});
       else
-        run(std::type_identity<typename bound::prefill>{});
+        run(std::type_identity<prefill_program>{});
       first += some.size();
     }
   }
 
-  /// Passes slot values of one graph on, with the place that they belong to.
+  /// Passes slot values of one graph on, with the part that they belong to.
   struct slot_forwarder final : slot_listener {
     calibration_listener* to = nullptr;
     bool decoding = false;
-    part_place where{};
-    void observe(std::size_t slot, std::span<const float> values) override {
-      to->observe(decoding, where, slot, values);
-    }
+    std::size_t part = 0;
+    void observe(std::size_t slot, std::span<const float> x) override { to->observe(decoding, part, slot, x); }
   };
 
-  frame make_frame(std::int64_t rows, const std::vector<operand>& parameters, void* const* inputs) {
+  /// What the named dimension `Symbol` counts in a run of `rows` tokens.
+  template <class G, std::size_t Symbol>
+  std::int64_t extent_of(std::int64_t rows) const {
+    constexpr std::string_view name = planned<G>::layout.symbols[Symbol];
+    if constexpr (name == "sequence_length") {
+      return rows;
+    } else if constexpr (name == "max_seq_len") {
+      return capacity();
+    } else {
+      constexpr text<name.size()> symbol{name};
+      static_assert(sizeof(no_run_time_extent_of<symbol>) > 0);
+      return 0;
+    }
+  }
+
+  /// Address of input `K` of a graph: token ids, the position, what the host makes, or what a part before it made.
+  template <class Program, class G, std::size_t K>
+  void* input_address() {
+    constexpr const node& n = G::value[planned<G>::layout.inputs[K]];
+    constexpr std::string_view name = n.name;
+    constexpr std::size_t value = detail::value_index<prefill_program>(name);
+    if constexpr (name == "input_ids") {
+      return ids_.data();
+    } else if constexpr (name == "last_position") {
+      return &last_position_;
+    } else if constexpr (host::provides(name)) {
+      return host_.address(name);
+    } else if constexpr (value < values.size()) {
+      return values_[value].data();
+    } else {
+      constexpr text<name.size()> input{name};
+      static_assert(sizeof(no_part_makes_the_input<input>) > 0);
+      return nullptr;
+    }
+  }
+
+  /// Runs part `i` on `rows` tokens. Outputs that later parts read are copied to their place; returns where the first
+  /// other one is.
+  template <class Program, class Part>
+  const float* run_part(std::size_t i, std::int64_t rows) {
+    using G = typename Part::executed;
+    constexpr auto& layout = planned<G>::layout;
+    constexpr bool decoding = std::is_same_v<Program, decode_program>;
+    std::array<std::int64_t, layout.symbols.size() + 1> extents{};
+    std::array<void*, layout.inputs.size() + 1> inputs{};
+    std::array<state_view, layout.states.size() + 1> states{};
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((extents[K] = extent_of<G, K>(rows)), ...);
+    }(std::make_index_sequence<layout.symbols.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((inputs[K] = input_address<Program, G, K>()), ...);
+    }(std::make_index_sequence<layout.inputs.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((states[K] = state_memory<Part, K>(i)), ...);
+    }(std::make_index_sequence<layout.states.size()>{});
+
     frame f;
     f.threads = threads_;
     f.arena = arena_.get();
-    f.rows = rows;
-    f.last_position = position_ + rows - 1;
-    f.parameters = parameters.data();
-    f.inputs = inputs;
+    f.extents = extents.data();
+    f.parameters = weights_.template constants<Program>()[i].data();
+    f.inputs = inputs.data();
+    f.states = states.data();
     f.scratch = scratch_.empty() ? nullptr : scratch_.data();
-    return f;
-  }
-
-  /// Runs the graph of one part of a program and returns its first output.
-  template <class Program, class Part>
-  const float* run_part(part_place where, frame& f) {
-    constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
     slot_forwarder forward;
     if (activations_ != nullptr) {
-      f.slots = where.of(decoding ? activations_->decode : activations_->prefill).data();
+      f.slots = (decoding ? activations_->decode : activations_->prefill)[i].data();
     } else if (calibration_listener_ != nullptr) {
       forward.to = calibration_listener_;
       forward.decoding = decoding;
-      forward.where = where;
+      forward.part = i;
       f.listener = &forward;
     }
-    return run_graph<typename Part::executed>(f);
+    run_graph<G>(f);
+    return [&]<std::size_t... K>(std::index_sequence<K...>) {
+      const float* result = nullptr;
+      (hand_on<Part, K>(f, i, result), ...);
+      return result;
+    }(std::make_index_sequence<G::value.outputs.size()>{});
   }
 
-  /// Embedding, layers and final norm of at most Rows tokens; appends them to the cache.
+  /// Memory of state `K` of a graph of part `i`.
+  template <class Part, std::size_t K>
+  state_view state_memory(std::size_t i) const {
+    constexpr const node& n = Part::executed::value[planned<typename Part::executed>::layout.states[K]];
+    const stored_state& s = states_.of(i, decode_state<Part>(n.name.view()));
+    return {s.data, s.scales};
+  }
+  /// Index of a state among those of the decode graph of the same kind.
+  template <class Part>
+  static constexpr std::size_t decode_state(std::string_view name) {
+    return detail::state_index<detail::type_at<Part::index, typename decode_program::kinds>>(name);
+  }
+
+  /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
+  template <class Part, std::size_t K>
+  void hand_on(const frame& f, std::size_t i, const float*& result) {
+    using G = typename Part::executed;
+    constexpr graph_output o = G::value.outputs[K];
+    constexpr std::size_t value = detail::value_index<prefill_program>(o.name.view());
+    if constexpr (leaves_cache_to_host<Target> && Part::of == stage::layers && value == values.size()) {
+      const stored_state& s = states_.of(i, decode_state<Part>(o.name.view()));
+      constexpr shape rows = G::value[o.id].dims();  // [1, heads, tokens, width]
+      const std::int64_t count = std::min(run_tokens_, s.rows - position_);
+      const float* from = output_address<G, K>(f);
+      for (std::int64_t head = 0; head < s.outer; ++head)
+        std::copy_n(from + head * rows[2].extent * s.inner, count * s.inner,
+                    reinterpret_cast<float*>(s.data) + (head * s.rows + position_) * s.inner);
+    } else if constexpr (detail::is_state_output(G::value, o)) {
+      return;  // the graph has updated it in place
+    } else if constexpr (value < values.size()) {
+      const auto bytes = byte_size(G::value[o.id].type.type,
+                                   static_cast<std::size_t>(step<G, o.id>::template elements<o.id>(f)));
+      std::copy_n(reinterpret_cast<const std::byte*>(output_address<G, K>(f)), bytes, values_[value].data());
+    } else if (result == nullptr) {
+      result = output_address<G, K>(f);
+    }
+  }
+
+  /// Runs the parts of some stages, `rows` tokens each.
   template <class Program>
-  matrix_view<const float> transform(std::span<const std::int32_t> ids) {
-    const detail::bound_program<Program>& constants = weights_.template constants<Program>();
+  const float* run_stages(stage first, stage last, std::int64_t rows) {
+    const float* result = nullptr;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (parts[i].of < first || parts[i].of > last) continue;
+      if (layer_listener_ != nullptr && parts[i].of == stage::layers)
+        layer_listener_->hidden_states(parts[i].layer, hidden(run_tokens_));
+      if constexpr (leaves_cache_to_host<Target> && !std::is_same_v<Program, decode_program>)
+        if (parts[i].of == stage::layers) fill_up(run_tokens_);
+      const bool is_layer = parts[i].of == stage::layers;
+      const float* made = Program::with_part(i, [&]<class Part>(std::type_identity<Part>) {
+        return run_part<Program, Part>(i, is_layer ? layer_rows<Program>(rows) : rows);
+      });
+      if (made != nullptr) result = made;
+    }
+    return result;
+  }
+  /// Tokens that the graph of a layer computes in a run of `rows`: graphs with a static cache have fixed extents.
+  template <class Program>
+  static constexpr std::int64_t layer_rows(std::int64_t rows) {
+    if constexpr (!leaves_cache_to_host<Target>)
+      return rows;
+    else
+      return std::is_same_v<Program, decode_program> ? 1 : prompt;
+  }
+  void fill_up(std::int64_t rows) {
+    if constexpr (leaves_cache_to_host<Target>)
+      for (std::size_t v = 0; v < values.size(); ++v)
+        host::fill_up(reinterpret_cast<float*>(values_[v].data()), rows,
+                      static_cast<std::int64_t>(values[v].row_bytes / sizeof(float)));
+  }
+
+  /// Hidden states of the tokens of the run, [rows, H].
+  matrix_view<const float> hidden(std::int64_t rows) const {
+    constexpr std::size_t value = detail::value_index<prefill_program>("hidden_states");
+    static_assert(value < values.size(), "qwq::session: the parts of a model hand on \"hidden_states\"");
+    return {reinterpret_cast<const float*>(values_[value].data()), rows,
+            static_cast<std::int64_t>(values[value].row_bytes / sizeof(float))};
+  }
+  /// Moves the values of the last of `rows` tokens to the first.
+  void keep_last_row(std::int64_t rows) {
+    for (std::size_t v = 0; v < values.size(); ++v) {
+      const std::byte* last = values_[v].data() + static_cast<std::size_t>(rows - 1) * values[v].row_bytes;
+      if (rows > 1) std::copy_n(last, values[v].row_bytes, values_[v].data());
+    }
+  }
+
+  /// Embedding, layers and final norm of some tokens, which become part of the text.
+  template <class Program>
+  void transform(std::span<const std::int32_t> ids) {
     const auto rows = static_cast<std::int64_t>(ids.size());
     std::copy(ids.begin(), ids.end(), ids_.begin());
-    void* id_input[] = {ids_.data()};
-    frame f = make_frame(rows, constants.embedding, id_input);
-    float* const h = hidden_.data();
-    const auto keep = [&](const float* result) { std::copy_n(result, rows * config.hidden_size, h); };
-    keep(run_part<Program, typename Program::embedding>({part_place::embedding}, f));
-
-    const matrix_view<const float> hidden{h, rows, config.hidden_size};
-    begin_layers<Program>(rows);
-    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-      if (layer_listener_ != nullptr) layer_listener_->hidden_states(i, hidden);
-      keep(Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        return run_layer<Program, Layer>(static_cast<std::size_t>(i), rows);
-      }));
-    }
-    if (layer_listener_ != nullptr) layer_listener_->hidden_states(config.num_hidden_layers, hidden);
-    void* hidden_input[] = {h};
-    f = make_frame(rows, constants.norm, hidden_input);
-    keep(run_part<Program, typename Program::norm>({part_place::norm}, f));
-    if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden);
-    position_ += rows;
-    return hidden;
-  }
-
-  template <class Program>
-  void begin_layers([[maybe_unused]] std::int64_t rows) {
-    if constexpr (!leaves_cache_to_host<Target>)
-      return;
-    else if constexpr (std::is_same_v<Program, typename bound::decode>)
-      host_.begin_token(position_);
-    else
-      host_.begin_prompt(rows);
-  }
-
-  /// Runs a layer on the first rows of `hidden_`, and puts their keys and values into the cache.
-  template <class Program, class Layer>
-  const float* run_layer(std::size_t i, std::int64_t rows) {
-    const std::vector<operand>& constants = weights_.template constants<Program>().layers[i];
-    const auto at = static_cast<std::int64_t>(i);
-    const kernel::kv_view<cache_element> key = cache_.keys(at), value = cache_.values(at);
+    last_position_ = static_cast<std::int32_t>(position_ + rows - 1);
+    run_tokens_ = rows;
     if constexpr (leaves_cache_to_host<Target>) {
-      using graph = typename Layer::executed;
-      constexpr bool decoding = std::is_same_v<Program, typename bound::decode>;
-      if constexpr (!decoding) host_.fill_up(hidden_.data(), rows, config.hidden_size);
-      const auto inputs = host_.template inputs<graph>(hidden_.data(), key.data, value.data);
-      frame f = make_frame(decoding ? 1 : prompt, constants, inputs.data());
-      const float* result = run_part<Program, Layer>({part_place::layer, i}, f);
-      host_.template keep<graph>(f, key.data, value.data, position_, rows);
-      return result;
-    } else {
-      void* inputs[] = {hidden_.data()};
-      frame f = make_frame(rows, constants, inputs);
-      f.cache = {Target::cache, key.data, value.data, capacity(), key.scales, value.scales};
-      return run_part<Program, Layer>({part_place::layer, i}, f);
+      if constexpr (std::is_same_v<Program, decode_program>)
+        host_.begin_token(position_);
+      else
+        host_.begin_prompt(rows);
     }
+    run_stages<Program>(stage::embedding, stage::layers, rows);
+    if (layer_listener_ != nullptr) layer_listener_->hidden_states(layer_count(), hidden(rows));
+    run_stages<Program>(stage::norm, stage::norm, rows);
+    if (layer_listener_ != nullptr) layer_listener_->final_norm(hidden(rows));
+    position_ += rows;
+    take_mark();
   }
 
+  /// Logits of the first `rows` tokens of the run.
   template <class Program>
-  matrix_view<const float> head(matrix_view<const float> hidden) {
-    void* input[] = {const_cast<float*>(hidden.data)};
-    frame f = make_frame(hidden.rows, weights_.template constants<Program>().head, input);
-    return {run_part<Program, typename Program::head>({part_place::head}, f), hidden.rows, config.vocab_size};
+  matrix_view<const float> head(std::int64_t rows) {
+    return {run_stages<Program>(stage::head, stage::head, rows), rows, vocabulary};
   }
 
   const bound& weights_;
@@ -13548,11 +15898,14 @@ class session {
   calibration_listener* calibration_listener_ = nullptr;
   std::unique_ptr<std::byte[], free_aligned> arena_;
   std::vector<std::byte> scratch_;
-  kv_cache<cache_element> cache_;
-  std::vector<float> hidden_;
+  state_store states_;
+  std::array<std::vector<std::byte>, values.size() + 1> values_;
   std::vector<std::int64_t> ids_;
-  [[no_unique_address]] cache_host<Target, config.head_dim> host_;
+  [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
+  std::int64_t run_tokens_ = 0;       // of the run that is computed now
+  std::int32_t last_position_ = 0;    // of its last token
+  std::optional<std::int64_t> mark_, wanted_mark_;
 };
 
 }  // namespace qwq
@@ -13642,8 +15995,11 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
   std::vector<float> kept(static_cast<std::size_t>(prefill_rows * vocab));
   for (std::size_t t = 0; t < texts.size(); ++t) {
     const std::span<const std::int32_t> ids = texts[t].ids;
-    reference.truncate(0);
-    other.truncate(0);
+    const auto prompt = static_cast<std::int64_t>(texts[t].prompt);
+    reference.reset();
+    other.reset();
+    reference.mark_at(prompt - 1);
+    other.mark_at(prompt - 1);
     reference.listen(&record);
     other.listen(&check);
     for (std::size_t first = 0, size = 0; first < ids.size(); first += size) {
@@ -13666,9 +16022,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     reference.listen(static_cast<layer_listener*>(nullptr));
     other.listen(static_cast<layer_listener*>(nullptr));
 
-    const auto prompt = static_cast<std::int64_t>(texts[t].prompt);
-    reference.truncate(prompt - 1);
-    other.truncate(prompt - 1);
+    reference.rewind();
+    other.rewind();
     std::int32_t id = ids[static_cast<std::size_t>(prompt) - 1];
     std::vector<std::int32_t> said, chosen;
     for (std::int64_t i = 0; i < new_tokens && reference.position() < reference.capacity(); ++i) {
@@ -13975,7 +16330,7 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
 
 }  // namespace qwq
 
-// qwq/runtime/any_session.hpp: A session whose model, target and scheme are chosen when the program runs.
+// qwq/runtime/any_session.hpp: Defines `any_session`, a session whose model, target and scheme are chosen when the program runs.
 
 namespace qwq {
 
@@ -13988,19 +16343,25 @@ class any_session {
   virtual std::int64_t position() const = 0;
   virtual std::int64_t capacity() const = 0;
   virtual std::int64_t chunk() const = 0;
-  virtual void truncate(std::int64_t count) = 0;
+  virtual void reset() = 0;  ///< Forgets the text.
+  virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
+  virtual void rewind() = 0;                        ///< Goes back to the mark.
   virtual void listen(layer_listener* l) = 0;
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
   virtual std::span<const float> decode(std::int32_t id) = 0;
-  /// A copy of the keys (or values) of a layer, [kv_heads, position, head_dim], as floats; and that shape.
-  struct cached_rows {
-    std::int64_t kv_heads = 0, head_dim = 0;
+  /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
+  struct state_copy {
+    std::string name;
+    std::int64_t layer = -1;  ///< Number of the layer, or -1.
+    std::int64_t outer = 1;   ///< Heads of a cache.
+    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
+    std::int64_t inner = 1;   ///< Elements of a row.
     std::vector<float> data;
   };
-  /// A copy of a layer's keys, or values, as f32.
-  virtual cached_rows cached(std::int64_t layer, bool keys) const = 0;
+  /// Copies of all states of the text.
+  virtual std::vector<state_copy> states() const = 0;
 };
 
 namespace detail {
@@ -14017,7 +16378,9 @@ class opened_session final : public any_session {
   std::int64_t position() const override { return session_.position(); }
   std::int64_t capacity() const override { return session_.capacity(); }
   std::int64_t chunk() const override { return session_.chunk(); }
-  void truncate(std::int64_t count) override { session_.truncate(count); }
+  void reset() override { session_.reset(); }
+  void mark_at(std::int64_t position) override { session_.mark_at(position); }
+  void rewind() override { session_.rewind(); }
   void listen(layer_listener* l) override { session_.listen(l); }
   void prefill(std::span<const std::int32_t> ids,
                const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
@@ -14025,13 +16388,13 @@ class opened_session final : public any_session {
   }
   std::span<const float> prefill(std::span<const std::int32_t> ids) override { return session_.prefill(ids); }
   std::span<const float> decode(std::int32_t id) override { return session_.decode(id); }
-  cached_rows cached(std::int64_t layer, bool keys) const override {
-    const auto view = keys ? session_.keys(layer) : session_.values(layer);
-    cached_rows out{view.kv_heads, view.head_dim, {}};
-    for (std::int64_t h = 0; h < view.kv_heads; ++h)
-      for (std::int64_t i = 0; i < position() * view.head_dim; ++i)
-        out.data.push_back(static_cast<float>(view.at(h, 0)[i]));
-    return out;
+  std::vector<state_copy> states() const override {
+    std::vector<state_copy> all;
+    for (const stored_state& s : session_.states()) {
+      const std::int64_t rows = s.is_running() ? s.rows : position();
+      all.push_back({std::string(s.name), s.layer, s.outer, rows, s.inner, used_values(s, rows)});
+    }
+    return all;
   }
 
  private:
@@ -14737,118 +17100,103 @@ static_assert(observer<any_observer>);
 
 }  // namespace qwq
 
-// qwq/runtime/calibrate.hpp: Calibration: the float model reads real texts and continues them, and observers at every slot look on.
+// qwq/runtime/calibrate.hpp: Defines `calibrate`: the float model reads texts and continues them, and an observer at each slot records its values.
 
 namespace qwq {
 
 namespace detail {
 
-/// One observer per activation slot of the prefill and of the decode graph. Where one graph is for both, both are
-/// observed together: the layers of one-graph targets, embedding and head of all.
+/// One observer per activation slot of the prefill and of the decode graphs. Parts whose graph is for both (embedding and
+/// head; the layers of one-graph targets) share one set of observers.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
+  using bank = std::vector<std::vector<any_observer>>;  // by part and slot
 
  public:
   explicit observer_bank(const any_observer& prototype)
       : prefill_(make<prefill>(prototype)), decode_(make<decode>(prototype)) {}
 
-  void observe(bool decoding, part_place where, std::size_t slot, std::span<const float> values) override {
-    where.of(decoding && !is_shared(where) ? decode_ : prefill_)[slot].observe(values);
+  void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) override {
+    (decoding && !is_shared(part) ? decode_ : prefill_)[part][slot].observe(values);
   }
 
   /// Ends a text: observers that average over texts count it as one.
   void end_batch() {
     for (bank* b : {&prefill_, &decode_})
-      for_each_part([&](part_place at) {
-        for (any_observer& o : at.of(*b)) o.end_batch();
-      });
+      for (auto& part : *b)
+        for (any_observer& o : part) o.end_batch();
   }
 
   /// Adds what another bank has seen, of other texts.
   void merge(const observer_bank& other) {
     const auto add = [](bank& into, const bank& from) {
-      for_each_part([&](part_place at) {
-        for (std::size_t s = 0; s < at.of(into).size(); ++s) at.of(into)[s].merge(at.of(from)[s]);
-      });
+      for (std::size_t p = 0; p < into.size(); ++p)
+        for (std::size_t s = 0; s < into[p].size(); ++s) into[p][s].merge(from[p][s]);
     };
     add(prefill_, other.prefill_);
     add(decode_, other.decode_);
   }
 
   calibration_result result() const {
-    static_assert(!is_one_graph<Target> || layer_slots<prefill>(0) == layer_slots<decode>(0));
     bank prefill_bank = prefill_, decode_bank = decode_;
-    for_each_part([&](part_place at) {
-      if (is_shared(at)) at.of(decode_bank) = at.of(prefill_);
-    });
+    for (std::size_t p = 0; p < decode_bank.size(); ++p)
+      if (is_shared(p)) decode_bank[p] = prefill_[p];
     if constexpr (leaves_cache_to_host<Target>) join_caches(prefill_bank, decode_bank);
     return {params<prefill>(prefill_bank), params<decode>(decode_bank)};
   }
 
  private:
-  using bank = model_parts<std::vector<any_observer>>;
-
-  /// Whether both graphs have the same parameters: what stands around the layers is a file for both where it is the
+  /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
   /// target's own.
-  static bool is_shared(part_place at) {
-    if (at.which == part_place::layer) return is_one_graph<Target>;
-    return at.which != part_place::norm || is_one_graph<Target> || is_whole_model<Target>;
+  static constexpr bool is_shared(stage of) {
+    if (of == stage::layers) return is_one_graph<Target>;
+    return of != stage::norm || is_one_graph<Target> || is_whole_model<Target>;
   }
-  static_assert(prefill::embedding::slots.size() == decode::embedding::slots.size() &&
-                prefill::norm::slots.size() == decode::norm::slots.size() &&
-                prefill::head::slots.size() == decode::head::slots.size());
+  static constexpr bool is_shared(std::size_t part) { return is_shared(prefill::parts[part].of); }
 
-  template <class Program>
-  static constexpr std::size_t layer_slots(std::int64_t i) {
-    return Program::with_layer(i, []<class Layer>(std::type_identity<Layer>) { return Layer::slots.size(); });
-  }
+  static_assert([]<std::size_t... I>(std::index_sequence<I...>) {
+    const auto same_slots = []<class P, class D>(std::type_identity<P>, std::type_identity<D>) {
+      return !is_shared(P::of) || P::slots.parameters() == D::slots.parameters();
+    };
+    return (same_slots(std::type_identity<type_at<I, typename prefill::kinds>>{},
+                       std::type_identity<type_at<I, typename decode::kinds>>{}) &&
+            ...);
+  }(std::make_index_sequence<prefill::kinds::size>{}));
 
-  /// A host copies codes from one graph's results into the cache that another reads: they have the same parameters.
+  /// A host copies codes from one graph's results into the state that another reads: they have the same parameters.
   static void join_caches(bank& prompt, bank& token) {
-    for (const std::string_view kind : {"key", "value"})
-      for (std::size_t i = 0; i < prompt.layers.size(); ++i) {
+    decode::for_each_part([&]<class Decode>(std::type_identity<Decode>, std::size_t p) {
+      using prompt_part = type_at<Decode::index, typename prefill::kinds>;
+      for (const state_entry& state : states_of<Decode>) {
         std::vector<any_observer*> same;
-        const auto add = [&]<class Program>(bank& b, std::type_identity<Program>) {
-          Program::with_layer(static_cast<std::int64_t>(i), [&]<class Layer>(std::type_identity<Layer>) {
-            for (const auto s : cache_slots<Layer>(kind)) same.push_back(&b.layers[i][static_cast<std::size_t>(s)]);
-          });
+        const auto add = [&](const auto& slots, std::vector<any_observer>& observers) {
+          for (const std::int16_t s : slots) same.push_back(&observers[static_cast<std::size_t>(s)]);
         };
-        add(prompt, std::type_identity<prefill>{});
-        add(token, std::type_identity<decode>{});
+        add(state_slots<prompt_part>(state.name), prompt[p]);
+        add(state_slots<Decode>(state.name), token[p]);
         for (std::size_t k = 1; k < same.size(); ++k) same[0]->merge(*same[k]);
         for (std::size_t k = 1; k < same.size(); ++k) *same[k] = *same[0];
       }
-  }
-
-  template <class F>
-  static void for_each_part(F&& f) {
-    for (const auto part : {part_place::embedding, part_place::norm, part_place::head}) f(part_place{part});
-    for (std::size_t i = 0; i < static_cast<std::size_t>(Model::config.num_hidden_layers); ++i)
-      f(part_place{part_place::layer, i});
+    });
   }
 
   template <class Program>
   static bank make(const any_observer& prototype) {
     bank b;
-    b.embedding.assign(Program::embedding::slots.size(), prototype);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i) b.layers.emplace_back(layer_slots<Program>(i), prototype);
-    b.norm.assign(Program::norm::slots.size(), prototype);
-    b.head.assign(Program::head::slots.size(), prototype);
+    Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t) {
+      b.emplace_back(Part::slots.parameters(), prototype);
+    });
     return b;
   }
 
   template <class Program>
   static activation_params params(const bank& b) {
     activation_params out;
-    out.embedding = of_part<typename Program::embedding, Scheme>(b.embedding);
-    for (std::int64_t i = 0; i < Program::layer_count; ++i)
-      Program::with_layer(i, [&]<class Layer>(std::type_identity<Layer>) {
-        out.layers.push_back(of_part<Layer, typename Layer::scheme>(b.layers[static_cast<std::size_t>(i)]));
-      });
-    out.norm = of_part<typename Program::norm, Scheme>(b.norm);
-    out.head = of_part<typename Program::head, Scheme>(b.head);
+    Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t p) {
+      out.push_back(of_part<Part, typename Part::scheme>(b[p]));
+    });
     return out;
   }
 
@@ -14857,11 +17205,23 @@ class observer_bank final : public calibration_listener {
     std::vector<kernel::affine> out(observers.size());
     if constexpr (PartScheme::types.quantizes_activations()) {
       using format = typename PartScheme::activation_format;
-      for (std::size_t s = 0; s < observers.size(); ++s)
-        if (Compiled::slots[s].kind == slot_kind::activation)
-          out[s] = to_affine<format>(compute_qparams<format>(observers[s].result()));
+      for (const slot& s : Compiled::slots) {
+        if (s.kind != slot_kind::activation) continue;
+        const std::span seen = std::span(observers).subspan(static_cast<std::size_t>(s.first),
+                                                            static_cast<std::size_t>(s.count));
+        for (std::size_t e = 0; e < seen.size(); ++e)
+          out[static_cast<std::size_t>(s.first) + e] = to_affine<format>(compute_qparams<format>(range_of(seen, e)));
+      }
     }
     return out;
+  }
+
+  /// What the observer of expert `e` has seen. An expert that no token reached has the range of all others together.
+  static range range_of(std::span<const any_observer> experts, std::size_t e) {
+    if (experts.size() == 1 || experts[e].count() > 0) return experts[e].result();
+    any_observer all = experts[e];
+    for (const any_observer& o : experts) all.merge(o);
+    return all.result();
   }
 
   bank prefill_, decode_;
@@ -14885,7 +17245,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
                              F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
-  constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::head::slots.size();
+  constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
   for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
@@ -14896,15 +17256,16 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);
   detail::observer_bank<Model, Target, Scheme> bank(o.observer);
   s.listen(&bank);
-  sampler greedy({}, static_cast<std::size_t>(Model::config.vocab_size));
+  sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const token_text& t = texts[i];
-    s.truncate(0);
+    s.reset();
+    s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)
       s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // its slots see every row
     else
       s.prefill(t.ids);
-    s.truncate(static_cast<std::int64_t>(t.prompt) - 1);
+    s.rewind();
     generate(s, s.decode(t.ids[t.prompt - 1]), o.decode_steps, greedy, o.eos, [](std::int32_t) { return true; });
     bank.end_batch();
     done(i);
@@ -14936,6 +17297,9 @@ inline std::string describe(const json& value) {
 /// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
 /// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
 inline json parse_object(std::string_view text, const std::string& where) {
+  // The parser would take a NUL for the end, and never see what follows.
+  if (const auto nul = text.find('\0'); nul != text.npos)
+    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
     if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
@@ -15019,9 +17383,17 @@ class json_place {
 
 namespace qwq {
 
+/// Token ids with a meaning of their own, of config.json and generation_config.json; those of the latter win.
+struct special_tokens {
+  std::optional<std::int32_t> bos_token_id, pad_token_id;
+  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
+
+  bool operator==(const special_tokens&) const = default;
+};
+
 /// The dense Qwen3 model that a checkpoint holds. `read_config` returns only what qwq can compute: `attention_bias` and
 /// `use_sliding_window` are false, `hidden_act` is "silu", RoPE is the default one.
-struct hf_config {
+struct hf_config : special_tokens {
   std::string model_type;
   std::int64_t vocab_size = 0;  ///< Rows of the embedding; may exceed the number of tokens of the tokenizer.
   std::int64_t hidden_size = 0;
@@ -15029,7 +17401,7 @@ struct hf_config {
   std::int64_t num_hidden_layers = 0;
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 0;  ///< Even. Not always hidden_size / num_attention_heads.
+  std::int64_t head_dim = 0;  ///< Even; 128 where the file does not say. Not always hidden_size / num_attention_heads.
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
@@ -15037,8 +17409,6 @@ struct hf_config {
   bool attention_bias = false;
   bool use_sliding_window = false;
   std::string hidden_act;
-  std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
   std::optional<dtype> type;  ///< f32, f16 or bf16: what the checkpoint mostly holds.
 
   bool operator==(const hf_config&) const = default;
@@ -15062,21 +17432,23 @@ inline double number(const json_place& at, double min, double max) {
   return at->get<double>();
 }
 
+/// A token id; none when it is absent, or negative, which older tools write for "none".
 inline std::optional<std::int32_t> token(const json_place& at, std::int64_t vocab_size) {
-  if (at->is_null()) return std::nullopt;
+  if (at->is_null() || (at->is_number_integer() && !at->is_number_unsigned())) return std::nullopt;
   return static_cast<std::int32_t>(integer(at, 0, vocab_size - 1));
 }
 
-/// A token id or a list of them; empty when absent.
+/// A token id or a list of them; may be empty.
 inline std::vector<std::int32_t> tokens(const json_place& at, std::int64_t vocab_size) {
   std::vector<std::int32_t> ids;
   if (!at->is_array()) {
     if (const auto id = token(at, vocab_size)) ids.push_back(*id);
     return ids;
   }
-  if (at->empty()) at.refuse("at least one token id");
-  for (std::size_t i = 0; i < at->size(); ++i)
-    ids.push_back(static_cast<std::int32_t>(integer(at[i], 0, vocab_size - 1)));
+  for (std::size_t i = 0; i < at->size(); ++i) {
+    if (at[i]->is_null()) at[i].refuse("a token id");
+    if (const auto id = token(at[i], vocab_size)) ids.push_back(*id);
+  }
   return ids;
 }
 
@@ -15099,6 +17471,13 @@ inline double rope_theta(const json_place& config) {
   return theta(top);
 }
 
+/// Takes the token ids of one file over those that are known.
+inline void read_special_tokens(special_tokens& known, const json_place& from, std::int64_t vocab_size) {
+  if (const auto id = token(from["bos_token_id"], vocab_size)) known.bos_token_id = id;
+  if (const auto id = token(from["pad_token_id"], vocab_size)) known.pad_token_id = id;
+  if (const auto ids = tokens(from["eos_token_id"], vocab_size); !ids.empty()) known.eos_token_ids = ids;
+}
+
 }  // namespace detail
 
 /// Parses the text of config.json and, where there is one, of generation_config.json, whose token ids win. `file` and
@@ -15112,6 +17491,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   hf_config config;
   fields["model_type"].must_be("qwen3");
   config.model_type = "qwen3";
+  if (const auto quantization = fields["quantization_config"]; !quantization->is_null())
+    quantization["quant_method"].refuse("a checkpoint in floats");
   config.vocab_size = detail::integer(fields["vocab_size"], 1, 1 << 24);
   config.hidden_size = detail::integer(fields["hidden_size"], 1, 1 << 17);
   config.intermediate_size = detail::integer(fields["intermediate_size"], 1, 1 << 20);
@@ -15122,12 +17503,8 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
     fields["num_key_value_heads"].refuse("a divisor of num_attention_heads = " +
                                          std::to_string(config.num_attention_heads));
   const auto head_dim = fields["head_dim"];
-  if (!head_dim->is_null())
-    config.head_dim = detail::integer(head_dim, 2, 1024);
-  else if (config.hidden_size % config.num_attention_heads == 0)
-    config.head_dim = config.hidden_size / config.num_attention_heads;
-  if (config.head_dim < 2 || config.head_dim > 1024 || config.head_dim % 2 != 0)  // RoPE rotates pairs
-    head_dim.refuse("an even number from 2 to 1024 (by default hidden_size / num_attention_heads)");
+  config.head_dim = head_dim->is_null() ? 128 : detail::integer(head_dim, 2, 1024);  // the reference's default
+  if (config.head_dim % 2 != 0) head_dim.refuse("an even number from 2 to 1024");    // RoPE rotates pairs
   config.max_position_embeddings = detail::integer(fields["max_position_embeddings"], 1, 1 << 24);
   config.rms_norm_eps = detail::number(fields["rms_norm_eps"], 1e-12, 1e-1);
   config.rope_theta = detail::rope_theta(fields);
@@ -15150,16 +17527,10 @@ inline hf_config parse_config(std::string_view text, const std::string& file,
   if (*type == "bfloat16") config.type = dtype::bf16;
   if (!config.type && !type->is_null()) type.refuse("\"float32\", \"float16\" or \"bfloat16\"");
 
-  const auto read_tokens = [&](const detail::json_place& from) {
-    if (const auto id = detail::token(from["bos_token_id"], config.vocab_size)) config.bos_token_id = id;
-    if (const auto id = detail::token(from["pad_token_id"], config.vocab_size)) config.pad_token_id = id;
-    if (const auto ids = detail::tokens(from["eos_token_id"], config.vocab_size); !ids.empty())
-      config.eos_token_ids = ids;
-  };
-  read_tokens(fields);
+  detail::read_special_tokens(config, fields, config.vocab_size);
   if (generation) {
     const detail::json parsed_generation = detail::parse_object(*generation, generation_file);
-    read_tokens(detail::json_place::root(parsed_generation, generation_file));
+    detail::read_special_tokens(config, detail::json_place::root(parsed_generation, generation_file), config.vocab_size);
   }
   return config;
 }
@@ -15171,9 +17542,22 @@ inline hf_config read_config(const std::filesystem::path& path) {
   const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   const auto generation_file = file.parent_path() / "generation_config.json";
   const mapped_file text(file);
-  if (!std::filesystem::exists(generation_file, ignored)) return parse_config(text.text(), file.string());
+  if (!detail::is_present(generation_file)) return parse_config(text.text(), file.string());
   const mapped_file generation(generation_file);
   return parse_config(text.text(), file.string(), generation.text(), generation_file.string());
+}
+
+/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
+inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
+  special_tokens known;
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    const auto file = folder / name;
+    if (!detail::is_present(file)) continue;
+    const mapped_file text(file);
+    const detail::json parsed = detail::parse_object(text.text(), file.string());
+    detail::read_special_tokens(known, detail::json_place::root(parsed, file.string()), vocab_size);
+  }
+  return known;
 }
 
 }  // namespace qwq
@@ -15399,6 +17783,7 @@ class splitter {
   splitter() = default;
   /// `where` names the expression in errors.
   splitter(std::string_view expression, std::string where) : where_(std::move(where)) {
+    check(expression);
     const std::u16string pattern = to_utf16(expression);
     UErrorCode status = U_ZERO_ERROR;
     regex_.reset(uregex_open(pattern.data(), static_cast<std::int32_t>(pattern.size()), 0, nullptr, &status));
@@ -15432,9 +17817,24 @@ class splitter {
   };
   using regex_ptr = std::unique_ptr<URegularExpression, close_regex>;
 
+  /// Refuses what would take a file that is not trusted a long time: the time to compile grows with the length, and a
+  /// back reference compares as much as the text is long in one step of the matcher. The limit counts steps.
+  void check(std::string_view expression) const {
+    if (expression.size() > longest_expression)
+      throw error(where_ + ": expected a regular expression of at most " + std::to_string(longest_expression) +
+                  " bytes, found " + std::to_string(expression.size()));
+    for (std::size_t at = 0; (at = expression.find('\\', at)) != expression.npos && at + 1 < expression.size(); at += 2)
+      if (const char next = expression[at + 1]; (next >= '1' && next <= '9') || next == 'k')
+        throw error(where_ + ": expected a regular expression without back references, found " +
+                    quote(expression.substr(at, 2)));
+  }
+
+  /// In bytes. The expressions of Qwen's tokenizers have at most 150.
+  static constexpr std::size_t longest_expression = 1'000;
+
   /// The default of 8,000,000 ends at a run of 200,000 blanks.
   static constexpr std::int32_t stack_limit = 1 << 29;
-  /// In ICU's units of about a millisecond: an expression that backtracks for ever ends in an error.
+  /// In ICU's units of 10,000 steps of the matcher: an expression that backtracks for ever ends in an error.
   static constexpr std::int32_t time_limit = 1'000;
 
   regex_ptr regex_;
@@ -15467,7 +17867,7 @@ class tokenizer {
   static tokenizer open(const std::filesystem::path& folder) {
     const auto file = folder / "tokenizer.json";
     tokenizer result = parse(mapped_file(file).text(), file.string());
-    if (const auto config = folder / "tokenizer_config.json"; std::filesystem::exists(config)) {
+    if (const auto config = folder / "tokenizer_config.json"; detail::is_present(config)) {
       const detail::json flags = detail::parse_object(mapped_file(config).text(), config.string());
       for (const char* flag : {"add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces",
                                "split_special_tokens"})
@@ -15831,13 +18231,36 @@ inline message message_of(const json_place& at) {
   return {role.string(), at["content"].string()};
 }
 
+/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
+/// numbers. In a field that is read, null is refused as they would be.
+inline std::string without_nan(std::string_view line) {
+  std::string out;
+  for (bool in_string = false; !line.empty();) {
+    std::size_t length = 1;
+    const auto is_word = [&](std::string_view word) {
+      if (!line.starts_with(word)) return false;
+      length = word.size();
+      return true;
+    };
+    if (in_string && line.front() == '\\') length = std::min<std::size_t>(2, line.size());
+    if (line.front() == '"') in_string = !in_string;
+    if (!in_string && (is_word("NaN") || is_word("Infinity") || is_word("-Infinity")))
+      out += "null";
+    else
+      out += line.substr(0, length);
+    line.remove_prefix(length);
+  }
+  return out;
+}
+
 inline sample parse_sample(std::string_view line, const std::string& where) {
-  const json parsed = parse_object(line, where);
+  const bool extended = line.find("NaN") != line.npos || line.find("Infinity") != line.npos;
+  const json parsed = parse_object(extended ? without_nan(line) : line, where);
   const auto row = json_place::root(parsed, where);
   sample result;
   std::size_t kinds = 0;
   const auto is = [&](const char* key, sample::kind kind) {
-    if (!parsed.contains(key)) return;
+    if (row[key]->is_null()) return;
     result.type = kind;
     ++kinds;
   };
@@ -15884,18 +18307,19 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 }  // namespace detail
 
 /// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
-/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys are ignored. Blank lines
-/// may follow the last row. Throws `error` naming file:line and what is wrong there, or the file when it has no row.
+/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
+/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
+/// when it has no row.
 inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
   std::vector<sample> rows;
-  const auto last = text.find_last_not_of(" \t\r\n");
-  if (last == text.npos) throw error(file + ": expected at least one row, found none");
-  text = text.substr(0, last + 1);
   for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {
     const auto end = std::min(text.find('\n', begin), text.size());
-    rows.push_back(detail::parse_sample(text.substr(begin, end - begin), file + ':' + std::to_string(line)));
+    const std::string_view row = text.substr(begin, end - begin);
+    if (row.find_first_not_of(" \t\r") != row.npos)
+      rows.push_back(detail::parse_sample(row, file + ':' + std::to_string(line)));
     begin = end + 1;
   }
+  if (rows.empty()) throw error(file + ": expected at least one row, found none");
   return rows;
 }
 

@@ -68,13 +68,14 @@ struct part {
 struct program_parts {
   /// A part: its graph, which all parts of a kind share, and its number among the layers.
   struct entry {
-    stage of = stage::layers;
-    std::int64_t layer = -1;
-    std::size_t kind = 0;
+    stage of = stage::layers;  ///< What it is for.
+    std::int64_t layer = -1;   ///< Number of the layer, or -1.
+    std::size_t kind = 0;      ///< Index in `kinds`.
   };
-  std::vector<part> kinds;
-  std::vector<entry> entries;
+  std::vector<part> kinds;     ///< Graphs, one for each kind of part.
+  std::vector<entry> entries;  ///< The parts.
 
+  /// The graph of part i.
   const part& graph(std::size_t i) const { return kinds[entries[i].kind]; }
   /// Calls f(index) for the parts of the stages from `first` to `last`.
   template <class F>

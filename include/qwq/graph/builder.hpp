@@ -158,6 +158,7 @@ constexpr state_update update_of(const node& state) { return static_cast<state_u
 /// The operator `Kind` as a function of patterns.
 template <op Kind>
 struct pattern_form {
+  /// The pattern of the operator over patterns.
   template <class First, class... Rest>
     requires(!std::derived_from<First, expr>)
   constexpr auto operator()(const First& first, const Rest&... rest) const {
@@ -169,6 +170,7 @@ struct pattern_form {
 template <op Kind>
 struct operation : pattern_form<Kind> {
   using pattern_form<Kind>::operator();
+  /// Adds the node.
   template <class... Rest>
   constexpr expr operator()(expr first, Rest... rest) const {
     return apply(row(Kind), attributes{}, first, rest...);
@@ -216,102 +218,134 @@ constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
 
 // Operators with attributes: of values, the attributes follow the arguments.
 
+/// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
 inline constexpr struct rms_norm_function : pattern_form<op::rms_norm> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, expr w, double eps) const {
     return apply(op::rms_norm, detail::number(eps), x, w);
   }
 } rms_norm;
+/// layer_norm(x, w, b, eps): w * (x - mean(x)) / sqrt(var(x) + eps) + b over the last axis.
 inline constexpr struct layer_norm_function : pattern_form<op::layer_norm> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, expr w, expr b, double eps) const {
     return apply(op::layer_norm, detail::number(eps), x, w, b);
   }
 } layer_norm;
+/// add_norm(a, b, gain, eps): a + b; result 0 is its rms_norm.
 inline constexpr struct add_norm_function : pattern_form<op::add_norm> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr a, expr b, expr gain, double eps) const {
     return apply(op::add_norm, detail::number(eps), a, b, gain);
   }
 } add_norm;
+/// norm_linear(x, gain, weights, eps): rms_norm(x, gain, eps); result i is its product with the i-th weight.
 inline constexpr struct norm_linear_function : pattern_form<op::norm_linear> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, expr gain, const arguments& weights, double eps) const {
     arguments args{{x.id, gain.id}, 2};
     for (const node_id w : weights) args.push_back(w);
     return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
   }
 } norm_linear;
+/// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
 inline constexpr struct norm_gated_linear_function : pattern_form<op::norm_gated_linear> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, expr gain, expr gate, expr up, double eps) const {
     return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
   }
 } norm_gated_linear;
+/// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
 inline constexpr struct norm_rope_function : pattern_form<op::norm_rope> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, expr w, expr cos, expr sin, double eps) const {
     return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
   }
 } norm_rope;
+/// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
 inline constexpr struct top_k_function : pattern_form<op::top_k> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, std::int32_t k) const {
     return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
   }
 } top_k;
+/// attention(q, keys, values, last_position, scale): causal attention over a cache.
 inline constexpr struct attention_function : pattern_form<op::attention> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr q, expr keys, expr values, expr last_position, double scale) const {
     return apply(op::attention, detail::number(scale), q, keys, values, last_position);
   }
 } attention;
+/// full_attention(q, k, v, segments, scale): rows of a segment see each other.
 inline constexpr struct full_attention_function : pattern_form<op::full_attention> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr q, expr k, expr v, expr segments, double scale) const {
     return apply(op::full_attention, detail::number(scale), q, k, v, segments);
   }
 } full_attention;
+/// reshape(x, dims): the same elements in another shape.
 inline constexpr struct reshape_function : pattern_form<op::reshape> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, const shape& dims) const {
     return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
   }
 } reshape;
+/// transpose(x, perm): axis i of the result is axis perm[i] of x.
 inline constexpr struct transpose_function : pattern_form<op::transpose> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, const fixed_vector<std::int32_t, 5>& perm) const {
     return apply(op::transpose, {.value = 0, .ints = perm}, x);
   }
 } transpose;
+/// concat(a, b, axis): b after a; the axis counts from the end when it is negative.
 inline constexpr struct concat_function : pattern_form<op::concat> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr a, expr b, std::int32_t axis = -1) const {
     return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
   }
 } concat;
+/// slice(x, begin, end, axis): elements [begin, end); the axis counts from the end when it is negative.
 inline constexpr struct slice_function : pattern_form<op::slice> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) const {
     return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
   }
 } slice;
+/// cast(x, type): the same values as elements of another type.
 inline constexpr struct cast_function : pattern_form<op::cast> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr x, dtype to) const {
     return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
   }
 } cast;
+/// table_rows(table, last_position, rows): the rows of the tokens of a run.
 inline constexpr struct table_rows_function : pattern_form<op::table_rows> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr table, expr last_position, const dim& rows) const {
     const shape t = table.dims();
     shape dims{1, rows, t.empty() ? dim{} : t.last()};
     return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
   }
 } table_rows;
+/// result(producer, index, type): one result of a node that has several.
 inline constexpr struct result_function : pattern_form<op::result> {
   using pattern_form::operator();
+  /// Adds the node.
   constexpr expr operator()(expr producer, std::int32_t index, const tensor_type& type) const {
     return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
   }

@@ -478,7 +478,8 @@ struct op_row {
   /// such rows that it reads or makes have quantization parameters for each expert.
   std::int8_t expert_arg = -1;
 
-  constexpr bool is(trait t) const { return has(traits, t); }
+  constexpr bool is(trait t) const { return has(traits, t); }  ///< Whether it has a trait, or one of several.
+  /// Whether an argument is a matrix of weights.
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
 
   /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.

@@ -80,7 +80,8 @@ struct residual {
 
 /// cos and sin of the angles of the tokens of a run, [1, S, R/2] each: what rotates the first R channels of each head.
 struct rotation {
-  value<dtype::f32> cos, sin;
+  value<dtype::f32> cos;  ///< Cosines.
+  value<dtype::f32> sin;  ///< Sines.
 
   /// Half-split rotary embedding of x [1, S, heads, head_dim].
   template <class X>

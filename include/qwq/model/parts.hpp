@@ -24,7 +24,7 @@ enum class stage : std::uint8_t {
 /// One part of a model: a graph that is run once, in its place of the list. A value that a part hands out under a name is
 /// an input of that name for the parts after it.
 struct model_part {
-  stage of = stage::layers;
+  stage of = stage::layers;  ///< Where in a run it is.
   std::size_t type = 0;      ///< Index in the model's `part_types`.
   std::int64_t layer = -1;   ///< Number of the layer, from 0; -1 for parts that a model has one of.
 };

@@ -104,9 +104,10 @@ struct qwen3 {
     }();
   };
 
-  /// The types of the parts, and the parts in the order in which a text passes them.
+  /// The types of the parts.
   template <std::int64_t Rows, dtype Kv>
   using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
+  /// The parts, in the order in which a text passes them.
   static constexpr auto parts = join_parts(single_part(stage::embedding, 0),
                                            layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
                                            single_part(stage::norm, 2), single_part(stage::head, 3));

@@ -28,9 +28,11 @@ struct weight_type {
 class role_set {
  public:
   constexpr role_set() = default;
+  /// These roles.
   constexpr role_set(std::initializer_list<role> roles) {
     for (const role r : roles) bits = static_cast<std::uint16_t>(bits | 1u << static_cast<unsigned>(r));
   }
+  /// Whether a role is in the set.
   constexpr bool contains(role r) const { return (bits >> static_cast<unsigned>(r) & 1u) != 0; }
   constexpr bool operator==(const role_set&) const = default;
 
@@ -123,8 +125,8 @@ struct quantized {
 struct coverage {
   std::size_t covered = 0;
   std::size_t total = 0;
-  std::size_t coded_weights = 0;
-  std::size_t float_weights = 0;
+  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
+  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
 };
 
 namespace detail {

@@ -24,9 +24,9 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
+  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
   /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
   /// `max_readers` are a problem of the graph.
-  static constexpr std::size_t max_readers = 32;
   constexpr fixed_vector<node_id, max_readers> readers() const {
     const graph_ref& g = b_->target();
     fixed_vector<node_id, max_readers> out;

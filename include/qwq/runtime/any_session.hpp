@@ -22,9 +22,9 @@ class any_session {
   virtual std::int64_t position() const = 0;
   virtual std::int64_t capacity() const = 0;
   virtual std::int64_t chunk() const = 0;
-  virtual void reset() = 0;
-  virtual void mark_at(std::int64_t position) = 0;
-  virtual void rewind() = 0;
+  virtual void reset() = 0;  ///< Forgets the text.
+  virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
+  virtual void rewind() = 0;                        ///< Goes back to the mark.
   virtual void listen(layer_listener* l) = 0;
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
@@ -33,8 +33,10 @@ class any_session {
   /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
   struct state_copy {
     std::string name;
-    std::int64_t layer = -1;
-    std::int64_t outer = 1, rows = 1, inner = 1;
+    std::int64_t layer = -1;  ///< Number of the layer, or -1.
+    std::int64_t outer = 1;   ///< Heads of a cache.
+    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
+    std::int64_t inner = 1;   ///< Elements of a row.
     std::vector<float> data;
   };
   /// Copies of all states of the text.

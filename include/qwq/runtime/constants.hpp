@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From checkpoint tensors to the constants that steps read: mapped where possible, quantized where a slot says so.
+// Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
 #pragma once
 
 #include <algorithm>
@@ -50,10 +50,10 @@ inline std::vector<std::int64_t> extents(const shape& s) {
   return out;
 }
 
-/// A number that tells checkpoints apart: of the names, types, shapes and first values of all tensors.
-inline std::uint64_t fingerprint(const checkpoint& weights) {
+/// A number that tells checkpoints apart: of the names, types, shapes and first values of some tensors.
+inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& names) {
   std::uint64_t h = detail::fnv1a({});
-  for (const std::string_view name : weights.names()) {
+  for (const std::string_view name : names) {
     const tensor_info& t = weights.at(name);
     h = detail::fnv1a(std::as_bytes(std::span(name)), h);
     h = detail::fnv1a(std::as_bytes(std::span(&t.type, 1)), h);
@@ -101,6 +101,8 @@ class constant_store {
       : from_(from), weights_(from, layout), quantized_(quantized), shared_(weights) {}
 
   const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
+  /// Tells the weights that were bound from those of other checkpoints.
+  std::uint64_t fingerprint() const { return qwq::fingerprint(from_, weights_.bound()); }
   /// Throws `error` when the checkpoint has tensors that nothing was bound to and that the layout does not ignore.
   void account() const { weights_.account(); }
 

@@ -147,9 +147,10 @@ struct program {
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer, Target>, types_of<I>> {
     static constexpr std::size_t index = I;  ///< In `kinds`.
-    static constexpr stage of = all.kinds[I].of;
-    using scheme = part_scheme<I>;
+    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
+    using scheme = part_scheme<I>;                ///< How their weights are quantized.
   };
+  /// The kinds that occur.
   using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
   /// Index in `kinds` of part `i`.
   static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
@@ -164,13 +165,15 @@ struct program {
     for (std::size_t i = 0; i < parts.size(); ++i)
       with_part(i, [&]<class Part>(std::type_identity<Part> part) { f(part, i); });
   }
+  /// Index of the first part of a stage.
+  static constexpr std::size_t first_part(stage of) {
+    std::size_t i = 0;
+    while (parts[i].of != of) ++i;
+    return i;
+  }
   /// The kind of the first part of a stage.
   template <stage Of>
-  using first = kind<[] {
-    std::size_t i = 0;
-    while (parts[i].of != Of) ++i;
-    return kind_of(i);
-  }()>;
+  using first = kind<kind_of(first_part(Of))>;
 
   static_assert(detail::require_exceptions<Model, Scheme>());
 };

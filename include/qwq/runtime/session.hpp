@@ -92,8 +92,8 @@ class bound_model {
   bound_model& operator=(const bound_model&) = delete;
 
   std::int64_t positions() const { return positions_; }
-  /// A number that tells checkpoints apart: of the names, types, shapes and first values of all tensors.
-  std::uint64_t fingerprint() const { return qwq::fingerprint(store_.source()); }
+  /// Tells the weights from those of other checkpoints.
+  std::uint64_t fingerprint() const { return store_.fingerprint(); }
   kernel::activation_mode activations() const { return activations_; }
   /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
@@ -194,7 +194,7 @@ class session {
     wanted_mark_ = position;
     take_mark();
   }
-  void mark() { mark_at(position_); }
+  void mark() { mark_at(position_); }  ///< Marks the present position.
   /// Goes back to the mark, which stays. Throws `error` when there is none.
   void rewind() {
     if (!mark_) throw error("session: there is no mark to go back to");

@@ -24,12 +24,15 @@ struct stored_state {
   std::size_t part = 0;      ///< Index of the part in the model's list.
   std::int64_t layer = -1;   ///< Number of the layer, or -1.
   dtype type = dtype::f32;
-  state_update update = state_update::append;
-  std::int64_t outer = 1, rows = 1, inner = 1;
+  state_update update = state_update::append;  ///< How runs change it.
+  std::int64_t outer = 1;  ///< Heads of a cache.
+  std::int64_t rows = 1;   ///< Positions of a cache.
+  std::int64_t inner = 1;  ///< Elements of a row.
   std::byte* data = nullptr;
   float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
 
-  bool is_running() const { return update == state_update::replace; }
+  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
+  /// Bytes of one row.
   std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
   std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
   std::size_t scale_bytes() const {
@@ -80,7 +83,7 @@ class state_store {
 
   /// The k-th state of a part.
   const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
-  const std::vector<stored_state>& all() const { return states_; }
+  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
 
   /// Sets every state to zero.
   void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
@@ -90,12 +93,13 @@ class state_store {
       if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
   }
 
-  /// Copies the running states away, and back.
+  /// Copies the running states away.
   void keep_running() {
     std::byte* to = kept_.data();
     for (const stored_state& s : states_)
       if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
   }
+  /// Copies them back.
   void restore_running() {
     const std::byte* from = kept_.data();
     for (stored_state& s : states_)

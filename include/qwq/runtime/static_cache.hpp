@@ -45,7 +45,7 @@ constexpr auto state_slots(std::string_view name) {
 template <class Target, std::int64_t Rotary>
 struct cache_host {
   explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
-  static constexpr bool provides(std::string_view) { return false; }
+  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
 };
 
 /// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.

@@ -30,6 +30,8 @@ class model_weights {
     return w;
   }
 
+  /// Names of the tensors that leaves were found in.
+  const tensor_names& bound() const { return bound_; }
   /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
   void account() const { account_for_tensors(from_, layout_, bound_); }
 

@@ -40,11 +40,13 @@ void write(to_circle::model_builder& m, to_file::tensor_source& constants, const
 }
 
 /// Engines' integer kernels take softmax and sigmoid in 1/32768 alone.
-template <class Layer>
+template <class Program>
 void fix_unit_ranges(activation_params& params) {
-  for (std::size_t s = 0; s < Layer::slots.size(); ++s)
-    if (const std::string_view name = Layer::slots[s].name; name.ends_with("/softmax") || name.ends_with("/sigmoid"))
-      for (auto& layer : params.layers) layer[s].scale = 1.0f / 32768;
+  Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
+    for (const slot& s : Part::slots)
+      if (const std::string_view name = s.name; name.ends_with("/softmax") || name.ends_with("/sigmoid"))
+        params[i][static_cast<std::size_t>(s.first)].scale = 1.0f / 32768;
+  });
 }
 
 /// A folder with one file and the checkpoint's config.
@@ -131,8 +133,8 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   calibration_options o;
   o.observer = any_observer::parse("minmax", 16);
   auto tuned = calibrate<model, circle<options>, qdq_w8a16>(from, std::vector{text}, o, [](std::size_t) {});
-  fix_unit_ranges<program<model, circle<options>, qdq_w8a16, options.prompt>::layer>(tuned.prefill);
-  fix_unit_ranges<program<model, circle<options>, qdq_w8a16, 1>::layer>(tuned.decode);
+  fix_unit_ranges<program<model, circle<options>, qdq_w8a16, options.prompt>>(tuned.prefill);
+  fix_unit_ranges<program<model, circle<options>, qdq_w8a16, 1>>(tuned.decode);
   emit<model, tflite<options>, qdq_w8a16>(from, &tuned, {}, out / "qdq");
   to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), emit_options{.weights = granularity::row});
   {

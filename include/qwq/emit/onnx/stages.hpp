@@ -16,7 +16,9 @@ namespace qwq::to_onnx {
 
 /// Names that the states of a layer have as inputs and outputs of a model.
 struct state_names {
+  /// Before a run.
   std::string (*past)(std::int64_t layer, std::string_view state);
+  /// After it.
   std::string (*present)(std::int64_t layer, std::string_view state);
 };
 

@@ -37,7 +37,8 @@ inline std::string transposed(graph_writer& w, const std::string& x, const tenso
 
 /// What an angle of a rotation comes from: rows of a table at positions, or rows that another part made (no position).
 struct rotation_source {
-  std::string table, positions;
+  std::string table;      ///< Rows, of all positions or of the tokens.
+  std::string positions;  ///< Which rows the tokens have; empty where `table` has those alone.
 };
 inline rotation_source source_of(graph_writer& w, std::size_t argument) {
   const node& rows = w.arg_node(argument);
