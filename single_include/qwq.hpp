@@ -14937,6 +14937,8 @@ struct scheme_names_a_layer_that_the_model_has_not;
 
 template <text Name>
 struct no_part_makes_the_input;
+template <text Pattern>
+struct no_leaf_is_named_so;
 
 namespace detail {
 
@@ -14967,6 +14969,33 @@ constexpr bool require_exceptions() {
     constexpr std::int64_t layers = layer_count<Model>();
     if constexpr (!Scheme::fits(layers))
       static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
+  }
+  return true;
+}
+
+/// Whether some weight leaf of a model has a name that ends so.
+template <class Model>
+constexpr bool has_leaf(std::string_view end) {
+  bool found = false;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && names_leaf(end, n.name));
+  });
+  return found;
+}
+
+/// Refuses to compile when a model declares how a leaf is stored that it has not.
+template <class Model>
+constexpr bool require_stored_leaves() {
+  if constexpr (requires { Model::stored; }) {
+    constexpr std::size_t unknown = [] {
+      std::size_t i = 0;
+      while (i < std::size(Model::stored) && has_leaf<Model>(Model::stored[i].leaf)) ++i;
+      return i;
+    }();
+    if constexpr (unknown < std::size(Model::stored)) {
+      constexpr text<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
+      static_assert(sizeof(no_leaf_is_named_so<pattern>) > 0);
+    }
   }
   return true;
 }
@@ -15060,6 +15089,7 @@ struct program {
   using first = kind<kind_of(first_part(Of))>;
 
   static_assert(detail::require_exceptions<Model, Scheme>());
+  static_assert(detail::require_stored_leaves<Model>());
 };
 
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
