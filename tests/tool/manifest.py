@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that exporters write the same bytes as before, and that their sessions compute the same values to the bit.
 
-Usage: manifest.py EXPORTER DATA MANIFEST [--record] SCHEME/TARGET ...
+Usage: manifest.py EXPORTER DATA MANIFEST COMPILER [--record] SCHEME/TARGET ...
 
 Every scheme and target of the exporter is exported for two checkpoints, with weights per tensor and per channel, and runs
 a prompt of 70 tokens and four more. The manifest has the SHA-256 sums. Values of sessions, and files of schemes that are
-calibrated, depend on the order in which kernels add, so they are compared only on machines with the vector width on which
-they were recorded; the other files are compared everywhere. --record writes the manifest anew.
+calibrated, depend on the order in which kernels add, so they are compared only where COMPILER (its name, and native or
+generic code) and the machine's vector width are those that they were recorded with; the other files are compared
+everywhere. --record writes the manifest anew.
 """
 import hashlib
 import json
@@ -32,18 +33,18 @@ def digest(path):
 
 
 def main():
-    exporter, data, manifest = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    exporter, data, manifest, compiler = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4]
     record = "--record" in sys.argv
-    pairs = [word.split("::")[-1].split("/") for word in sys.argv[4:] if word != "--record"]
+    pairs = [word.split("::")[-1].split("/") for word in sys.argv[5:] if word != "--record"]
     if not pairs:
         sys.exit("no pairs")
     known = {} if record else json.loads(manifest.read_text())
-    found, wrong, skipped = {"vectors": vector_width(), "sums": {}}, [], 0
-    same_vectors = record or known["vectors"] == found["vectors"]
+    found, wrong, skipped = {"build": f"{compiler} {vector_width()}", "sums": {}}, [], 0
+    same_build = record or known["build"] == found["build"]
 
     def check(key, portable, make):
         nonlocal skipped
-        if not portable and not same_vectors:
+        if not portable and not same_build:
             skipped += 1
             return
         found["sums"][key] = make()
@@ -81,7 +82,7 @@ def main():
     if record:
         manifest.write_text(json.dumps(found, indent=0) + "\n")
         return
-    print(f"{len(found['sums'])} sums compared, {skipped} left out: recorded with vectors of {known['vectors']}")
+    print(f"{len(found['sums'])} sums compared, {skipped} left out: recorded with {known['build']}")
     missing = [] if skipped else sorted(set(known["sums"]) - set(found["sums"]))
     if wrong or missing:
         sys.exit("other bytes than in the manifest: " + ", ".join(wrong + missing))
