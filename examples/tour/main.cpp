@@ -30,9 +30,9 @@ using scheme = qwq::w8a16;
 
 // The decoder layer as the model has it, and compiled for the target and the scheme, for prompts of up to 64 tokens.
 using original = model::decoder_layer<64, target::cache>;
-using layer = qwq::program<model, target, scheme, 64>::layer;
+using layer = qwq::program<model, target, scheme, 64>::first<qwq::stage::layers>;
 // What sessions run, before fusions join several operators to one step, in which the value cannot be seen any more.
-using unfused_layer = qwq::program<model, qwq::unfused<target>, scheme, 64>::layer;
+using unfused_layer = qwq::program<model, qwq::unfused<target>, scheme, 64>::first<qwq::stage::layers>;
 
 constexpr std::string_view module = "mlp.gate_proj";
 

@@ -20,7 +20,7 @@ struct gate {
     qwq::graph<8> g;
     qwq::builder b{g};
     const qwq::expr x = leaf(b, qwq::op::input, "x", {qwq::dtype::f32, {1, 4}});
-    b.output("y", (x * sigmoid(x)).id);
+    b.output("y", (x * qwq::sigmoid(x)).id);
     return rewrite(g, std::array{qwq::rules::fuse_silu}).value;
   }();
 };

@@ -559,10 +559,17 @@ class Weights(Case):
     def test_what_nobody_reads(self):
         def edit(header):
             header["__metadata__"] = None
+            return self.data
+
+        def add(header):
             header["stats"] = {"dtype": "F64", "shape": [2], "data_offsets": [len(self.data), len(self.data) + 16]}
             return self.data + bytes(16)
 
         self.done("run", checkpoint=self.rewritten(edit), ids="5", dump=self.scratch / "dump.safetensors")
+        # A tensor that the model does not read is named, whatever its dtype.
+        folder = self.rewritten(add)
+        self.refused([folder, "expected only tensors that the model reads, found 1 other", "stats"], "run",
+                     checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")
 
 
 class Configs(Case):
