@@ -60,18 +60,19 @@ struct no_leaf_is_named_so;
 
 namespace detail {
 
-template <class Model>
-constexpr bool has_weight(std::string_view end) {
+/// Whether `fits(name)` is true of some weight leaf of a model.
+template <class Model, class Fits>
+constexpr bool has_weight(Fits fits) {
   bool found = false;
   for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && n.name.view().ends_with(end));
+    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && fits(n.name.view()));
   });
   return found;
 }
 
 template <class Model, text Name>
 constexpr bool require_weight() {
-  if constexpr (!has_weight<Model>(Name.view())) {
+  if constexpr (!has_weight<Model>([](std::string_view name) { return name.ends_with(Name.view()); })) {
     constexpr text<Name.size()> name{Name.view()};
     static_assert(sizeof(no_weight_of_the_model_ends_in<name>) > 0);
   }
@@ -91,23 +92,14 @@ constexpr bool require_exceptions() {
   return true;
 }
 
-/// Whether some weight leaf of a model has a name that ends so.
-template <class Model>
-constexpr bool has_leaf(std::string_view end) {
-  bool found = false;
-  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && names_leaf(end, n.name));
-  });
-  return found;
-}
-
 /// Refuses to compile when a model declares how a leaf is stored that it has not.
 template <class Model>
 constexpr bool require_stored_leaves() {
   if constexpr (requires { Model::stored; }) {
     constexpr std::size_t unknown = [] {
       std::size_t i = 0;
-      while (i < std::size(Model::stored) && has_leaf<Model>(Model::stored[i].leaf)) ++i;
+      const auto is_stored = [&](std::string_view name) { return names_leaf(Model::stored[i].leaf, name); };
+      while (i < std::size(Model::stored) && has_weight<Model>(is_stored)) ++i;
       return i;
     }();
     if constexpr (unknown < std::size(Model::stored)) {
