@@ -3,17 +3,17 @@
 option(QWQ_NATIVE "Compile executables for the instruction set of this machine" ON)
 set(QWQ_NATIVE_OPTIONS $<$<BOOL:${QWQ_NATIVE}>:-march=native>)
 
-# The targets: the component that writes one, the header that declares its `emit`, and its type.
+# The targets: the component that writes one, the header that defines it, and its type.
 macro(qwq_list_targets)
   set(qwq_targets onnx_winml onnx_standard onnx_standard_21 onnx_genai circle circle_qdq tflite)
-  set(qwq_target_onnx_winml onnx emit/onnx/winml.hpp onnx_winml)
-  set(qwq_target_onnx_standard onnx emit/onnx/standard.hpp onnx_standard)
-  set(qwq_target_onnx_standard_21 onnx emit/onnx/standard.hpp onnx_standard_21)
-  set(qwq_target_onnx_genai onnx emit/onnx/genai.hpp onnx_genai)
+  set(qwq_target_onnx_winml onnx onnx_winml onnx_winml)
+  set(qwq_target_onnx_standard onnx onnx_standard onnx_standard)
+  set(qwq_target_onnx_standard_21 onnx onnx_standard onnx_standard_21)
+  set(qwq_target_onnx_genai onnx onnx_genai onnx_genai)
   set(static_shapes "<qwq::circle_options{.length = ${exporter_STATIC_LENGTH}}>")
-  set(qwq_target_circle circle emit/circle/circle.hpp "circle${static_shapes}")
-  set(qwq_target_circle_qdq circle emit/circle/circle.hpp "circle_qdq${static_shapes}")
-  set(qwq_target_tflite circle emit/circle/circle.hpp "tflite${static_shapes}")
+  set(qwq_target_circle circle circle "circle${static_shapes}")
+  set(qwq_target_circle_qdq circle circle "circle_qdq${static_shapes}")
+  set(qwq_target_tflite circle circle "tflite${static_shapes}")
 endmacro()
 
 # qwq_add_exporter(<name> CONFIG <config.json> [STATIC_LENGTH <tokens>] [HEADERS <header> ...]
@@ -97,13 +97,15 @@ function(qwq_add_exporter name)
       message(FATAL_ERROR " ${usage}: expected a target of ${qwq_targets}, found '${target}'")
     endif()
     list(GET qwq_target_${target} 0 component)
-    list(GET qwq_target_${target} 1 emitter)
+    list(GET qwq_target_${target} 1 header)
     list(GET qwq_target_${target} 2 type)
     list(APPEND components ${component})
     list(APPEND schemes ${scheme})
-    list(APPEND includes_${scheme} "#include <qwq/${emitter}>\n")
-    string(APPEND parts_${scheme} "qwq::exporter_part part_${target}_${scheme}() {\n"
-                                  "  return qwq::make_exporter_part<config, qwq::${type}, ${scheme_type}>();\n}\n")
+    list(APPEND includes_${scheme} "#include <qwq/target/${header}.hpp>\n")
+    string(APPEND parts_${scheme}
+      "extern const qwq::file_writer qwq_files_${target};\n"
+      "qwq::exporter_part part_${target}_${scheme}() {\n"
+      "  return qwq::make_exporter_part<config, qwq::${type}, ${scheme_type}>(qwq_files_${target});\n}\n")
     string(APPEND declarations "qwq::exporter_part part_${target}_${scheme}();\n")
     string(APPEND entries "      part_${target}_${scheme}(),\n")
   endforeach()
@@ -119,16 +121,22 @@ function(qwq_add_exporter name)
     list(APPEND sources ${CMAKE_CURRENT_BINARY_DIR}/${name}_${scheme}.cpp)
   endforeach()
 
-  # What does not depend on the model is compiled once.
-  if(NOT TARGET qwq_exporter_main)
-    add_library(qwq_exporter_main OBJECT EXCLUDE_FROM_ALL ${from}/exporter_main.cpp)
-    target_link_libraries(qwq_exporter_main PRIVATE qwq::exporter)
-    target_compile_options(qwq_exporter_main PRIVATE ${QWQ_NATIVE_OPTIONS} $<$<CONFIG:>:-O2>)
-  endif()
-  add_executable(${name} ${sources} $<TARGET_OBJECTS:qwq_exporter_main>)
+  # What does not depend on the model is compiled once: the command line, and the writers of files.
+  list(REMOVE_DUPLICATES components)
+  add_executable(${name} ${sources})
+  foreach(piece main ${components})
+    if(NOT TARGET qwq_exporter_${piece})
+      add_library(qwq_exporter_${piece} OBJECT EXCLUDE_FROM_ALL ${from}/exporter_${piece}.cpp)
+      target_link_libraries(qwq_exporter_${piece} PRIVATE qwq::exporter)
+      if(NOT piece STREQUAL "main")
+        target_link_libraries(qwq_exporter_${piece} PRIVATE qwq::${piece})
+      endif()
+      target_compile_options(qwq_exporter_${piece} PRIVATE ${QWQ_NATIVE_OPTIONS} $<$<CONFIG:>:-O2>)
+    endif()
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:qwq_exporter_${piece}>)
+  endforeach()
   # What schemes include and share is most of what they cost: some at a time are compiled together, as memory allows.
   set_target_properties(${name} PROPERTIES QWQ_PAIRS "${pairs}" UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 3)
-  list(REMOVE_DUPLICATES components)
   list(TRANSFORM components PREPEND qwq::)
   target_link_libraries(${name} PRIVATE qwq::exporter ${components})
   # Calibration runs the model: without optimisation it takes minutes instead of seconds.

@@ -12,7 +12,6 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/core/type_list.hpp"
-#include "qwq/emit/op_map.hpp"
 #include "qwq/graph/graph.hpp"
 #include "qwq/kernel/operands.hpp"
 #include "qwq/model/parts.hpp"
@@ -84,12 +83,11 @@ struct program_parts {
       if (first <= entries[i].of && entries[i].of <= last) f(i);
   }
 
-  /// Refuses to compile when an operator of the program has no row in `Map`.
-  template <class Program, const auto& Map>
+  /// Those of a `program`.
+  template <class Program>
   static program_parts of() {
     program_parts all;
     qwq::detail::for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
-      static_assert(require_rows<typename Part::emitted, Map>());
       all.kinds.push_back(part::of<Part>());
     });
     for (std::size_t i = 0; i < Program::parts.size(); ++i)

@@ -146,7 +146,7 @@ class exporter {
     o.threads = &threads_;
     o.files = how;
     o.notes = notes;
-    return part_.emit(weights_, tuned, o, a_.out);
+    return part_.files(part_.data(), weights_, tuned, o, a_.out);
   }
 
   /// What an export would write: the same walk, in which bytes are only counted.

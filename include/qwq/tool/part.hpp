@@ -14,6 +14,7 @@
 
 #include "qwq/core/written_file.hpp"
 #include "qwq/emit/options.hpp"
+#include "qwq/emit/program_data.hpp"
 #include "qwq/model/qwen3.hpp"
 #include "qwq/runtime/any_session.hpp"
 #include "qwq/runtime/calibrate.hpp"
@@ -36,9 +37,14 @@ struct exporter_model {
   session_opener open = nullptr;
 };
 
+/// `to_file::write_files` of a target.
+using file_writer = std::vector<written_file> (*)(const to_file::program_data&, const checkpoint&,
+                                                  const calibration_result*, const emit_options&,
+                                                  const std::filesystem::path&);
+
 /// A scheme and target that an exporter was built for. Both `calibrate` and `uncalibrated` are null when there is
-/// nothing to calibrate, `open`
-/// and `weights` when nothing is quantized: the target's graph then computes what the model's own does.
+/// nothing to calibrate, `open` and `weights` when nothing is quantized: the target's graph then computes what the model's
+/// own does.
 struct exporter_part {
   std::string_view scheme, target;
   placement types;
@@ -51,8 +57,9 @@ struct exporter_part {
   /// As if every activation had the same range: with it, files have the sizes that they will have.
   calibration_result (*uncalibrated)() = nullptr;
   session_opener open = nullptr;
-  std::vector<written_file> (*emit)(const checkpoint&, const calibration_result*, const emit_options&,
-                                    const std::filesystem::path&) = nullptr;
+  /// What files are written from.
+  to_file::program_data (*data)() = nullptr;
+  file_writer files = nullptr;
   program_summary (*summarize)() = nullptr;
 };
 
@@ -103,11 +110,13 @@ exporter_model make_exporter_model() {
   return {C, &open_session<qwen3<C>>};
 }
 
-/// The part of `Scheme` and `Target`; `emit` of the target is declared by its own header.
+/// The part of `Scheme` and `Target`, whose files `files` writes.
 template <qwen3_config C, target Target, quantization_scheme Scheme>
-exporter_part make_exporter_part() {
+exporter_part make_exporter_part(file_writer files) {
   using model = qwen3<C>;
   exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
+  part.data = &to_file::program_data::of<model, Target, Scheme>;
+  part.files = files;
   if constexpr (quantizes_activations<Scheme>()) {
     part.uncalibrated = &detail::uncalibrated<model, Target, Scheme>;
     part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
@@ -129,8 +138,6 @@ exporter_part make_exporter_part() {
       return words;
     };
   }
-  part.emit = [](const checkpoint& from, const calibration_result* tuned, const emit_options& o,
-                 const std::filesystem::path& out) { return emit<model, Target, Scheme>(from, tuned, o, out); };
   part.summarize = &detail::summarize_program<model, Target, Scheme>;
   return part;
 }

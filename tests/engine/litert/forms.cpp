@@ -30,7 +30,7 @@ void write(to_circle::model_builder& m, to_file::tensor_source& constants, const
   const auto add = [&]<class Program>(const char* name, const activation_params* params, Program*) {
     m.begin(name);
     graph_writer w(m, constants, shared_ops, quantized, per_head);
-    write_model(w, {name, program_parts::of<Program, shared_ops>(), params});
+    write_model(w, {name, program_parts::of<Program>(), params});
     w.finish();
   };
   using target = circle<options>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `emit` of targets circle, circle_qdq and tflite: a file for each stage, as TICO has them, and one for all.
+// How the files of targets circle, circle_qdq and tflite are written: a file for each stage, as TICO has them, and one for all.
 #pragma once
 
 #include <concepts>
@@ -13,10 +13,9 @@
 #include "qwq/emit/circle/check.hpp"
 #include "qwq/emit/circle/ops.hpp"
 #include "qwq/emit/companions.hpp"
-#include "qwq/emit/options.hpp"
+#include "qwq/emit/emit.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/quant/tico_scheme.hpp"
-#include "qwq/runtime/session.hpp"
 #include "qwq/target/circle.hpp"
 
 namespace qwq {
@@ -142,37 +141,39 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   return files.commit();
 }
 
-}  // namespace to_circle
-
-/// Writes a checkpoint as one of the targets circle, circle_qdq and tflite: token_embedding (any number of tokens),
-/// decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the final norm), and `model`, which has it
-/// all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like; and the tokenizer's files. `tuned`:
-/// what calibration found; null for a scheme that leaves activations in float. All files appear in `out` when all are
-/// whole: after an `error` the folder is as it was. Returns them in the order in which they were put there.
-template <class Model, to_circle::circle_target Target, quantization_scheme Scheme>
-std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
-                               const std::filesystem::path& out) {
-  using namespace to_circle;
-  constexpr file_kind kind = kind_of<Target>;
-  constexpr auto& ops = kind.reader == flavour::circle ? circle_ops : shared_ops;
-  const auto parts = [&]<class Program>(std::string name, const activation_params* params, Program*) {
-    return mode{std::move(name), program_parts::of<Program, ops>(), params};
-  };
-  tensor_source constants(from, quantizer::of<Scheme>(), options, true, layout_of<Model>());
-  const std::string type = quantizes<Scheme>() ? ".q" : ".f32";
-  const bool only_integers = quantizes<Scheme>() && kind.quantized == form::integer;
+/// Writes the folder.
+inline std::vector<written_file> write_folder(file_kind kind, const to_file::program_data& data, const checkpoint& from,
+                                              const calibration_result* tuned, const emit_options& options,
+                                              const std::filesystem::path& out) {
+  const bool is_circle = kind.reader == flavour::circle;
+  tensor_source constants(from, data.codes, options, true, data.layout);
+  const std::string type = data.quantizes() ? ".q" : ".f32";
+  const bool only_integers = data.quantizes() && kind.quantized == form::integer;
   std::int64_t missing = 0;
   auto written = write_stages(from, constants,
-                              parts("prefill", tuned != nullptr ? &tuned->prefill : nullptr,
-                                    static_cast<program<Model, Target, Scheme, Target::options.prompt>*>(nullptr)),
-                              parts("decode", tuned != nullptr ? &tuned->decode : nullptr,
-                                    static_cast<program<Model, Target, Scheme, 1>*>(nullptr)),
-                              kind, ops,
-                              type + (kind.reader == flavour::circle ? ".circle" : ".tflite"),
+                              {"prefill", data.prefill, tuned != nullptr ? &tuned->prefill : nullptr},
+                              {"decode", data.decode, tuned != nullptr ? &tuned->decode : nullptr}, kind,
+                              is_circle ? circle_ops : shared_ops, type + (is_circle ? ".circle" : ".tflite"),
                               only_integers ? &missing : nullptr, options.files, out);
   if (only_integers && options.notes != nullptr)
     *options.notes << "[QuantCheck] " << missing << " nodes without qparam detected.\n";
   return written;
 }
+
+}  // namespace to_circle
+
+/// token_embedding (any number of tokens), decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the
+/// final norm), and `model`, which has it all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like;
+/// and the tokenizer's files.
+template <to_circle::circle_target Target>
+struct to_file::writer<Target> {
+  static constexpr auto& ops =
+      to_circle::kind_of<Target>.reader == to_circle::flavour::circle ? to_circle::circle_ops : to_circle::shared_ops;
+  static std::vector<written_file> write(const program_data& data, const checkpoint& from,
+                                         const calibration_result* tuned, const emit_options& options,
+                                         const std::filesystem::path& out) {
+    return to_circle::write_folder(to_circle::kind_of<Target>, data, from, tuned, options, out);
+  }
+};
 
 }  // namespace qwq

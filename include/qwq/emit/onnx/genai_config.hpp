@@ -2,12 +2,15 @@
 // genai_config.json: how onnxruntime-genai, and scripts that follow it, put the models of a folder together.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <onnx/onnx_pb.h>
 
+#include "qwq/emit/program_data.hpp"
 #include "qwq/io/hf_config.hpp"
 #include "qwq/io/json.hpp"
 
@@ -35,10 +38,12 @@ inline json pipeline_stage(const std::string& name, const std::string& file, con
 }
 
 /// The sections that every layout has: the model without its decoder's inputs, outputs and files, and greedy search.
-/// `max_length`: tokens that the KV cache holds. Token ids that no file names are left out; padding falls back to the
+/// `type`: what onnxruntime-genai calls the layout. `max_length`: tokens that the KV cache holds, at most the model's
+/// positions. `folder`: the checkpoint's; token ids that no file in it names are left out, and padding falls back to the
 /// end of text.
-template <class Config>
-json genai_config(const Config& c, const special_tokens& tokens, const std::string& type, std::int64_t max_length) {
+inline json genai_config(const to_file::model_sizes& c, std::string_view type, std::int64_t max_length,
+                         const std::string& folder) {
+  const special_tokens tokens = read_special_tokens(folder, c.vocab_size);
   json model{{"type", type}};
   if (tokens.bos_token_id) model["bos_token_id"] = *tokens.bos_token_id;
   if (!tokens.eos_token_ids.empty()) model["eos_token_id"] = tokens.eos_token_ids;
@@ -55,7 +60,7 @@ json genai_config(const Config& c, const special_tokens& tokens, const std::stri
                       {"head_size", c.head_dim}};
   return {{"model", model},
           {"search",
-           {{"max_length", max_length}, {"min_length", 0}, {"do_sample", false}, {"past_present_share_buffer", true}}}};
+           {{"max_length", std::min(max_length, c.max_position_embeddings)}, {"min_length", 0}, {"do_sample", false}, {"past_present_share_buffer", true}}}};
 }
 
 }  // namespace qwq::to_onnx

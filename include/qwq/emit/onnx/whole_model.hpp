@@ -2,19 +2,17 @@
 // Defines the layout of targets whose model is one file: for ONNX Runtime, onnxruntime-genai and transformers.js.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "qwq/emit/emit.hpp"
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
 #include "qwq/emit/onnx/stages.hpp"
 #include "qwq/emit/onnx/standard_ops.hpp"
-#include "qwq/emit/options.hpp"
-#include "qwq/runtime/session.hpp"
 
 namespace qwq::to_onnx {
 
@@ -109,23 +107,21 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
   });
 }
 
-/// Writes the folder. `config`: genai_config.json without the decoder's inputs, outputs and file. `weight`: type of the
-/// matrices.
-inline std::vector<written_file> write_whole_folder(const checkpoint& from, const weight_layout& layout,
-                                                    const program_parts& parts, const writing& how,
-                                                    const quantizer& codes, dtype weight,
-                                                    const activation_params* tuned, const emit_options& options,
-                                                    json config, const std::filesystem::path& out) {
+/// Writes the folder.
+inline std::vector<written_file> write_whole_folder(const writing& how, const to_file::program_data& data,
+                                                    const checkpoint& from, const activation_params* tuned,
+                                                    const emit_options& options, const std::filesystem::path& out) {
   using namespace whole_names;
-  const std::string file = "onnx/model" + std::string(file_suffix(weight)) + ".onnx";
+  const std::string file = "onnx/model" + std::string(file_suffix(data.weight)) + ".onnx";
   export_folder folder(out, options.files, file + "_data");
-  tensor_source constants(from, codes, options, false, layout);
+  tensor_source constants(from, data.codes, options, false, data.layout);
   model_builder model("model", folder.data(), how.versions);
-  write_whole(model, constants, how, parts, tuned, options);
+  write_whole(model, constants, how, data.prefill, tuned, options);
   constants.account();
   const ::onnx::ModelProto& whole = model.finish();
   folder.add(file, whole);
 
+  json config = genai_config(data.sizes, data.sizes.model_type, options.max_length, from.folder());
   json& decoder = config["model"]["decoder"];
   decoder["session_options"] = {{"log_id", "onnxruntime-genai"}, {"provider_options", json::array()}};
   decoder["filename"] = file;
@@ -139,7 +135,7 @@ inline std::vector<written_file> write_whole_folder(const checkpoint& from, cons
 
   const std::string config_file = from.folder() + "/config.json";
   json described = qwq::detail::parse_object(mapped_file(config_file).text(), config_file);
-  described["transformers.js_config"] = {{"use_external_data_format", true}, {"dtype", file_dtype(weight)}};
+  described["transformers.js_config"] = {{"use_external_data_format", true}, {"dtype", file_dtype(data.weight)}};
   folder.add("config.json", described.dump(2) + "\n");
   folder.copy_from(from.folder(), tokenizer_files);
   folder.copy_from(from.folder(), {"generation_config.json"});
@@ -148,26 +144,17 @@ inline std::vector<written_file> write_whole_folder(const checkpoint& from, cons
 
 }  // namespace qwq::to_onnx
 
-namespace qwq {
-
-/// Writes a checkpoint as one model: onnx/model.onnx, model_q4.onnx or model_quantized.onnx with its data file, and
-/// beside the folder onnx the configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of
-/// several schemes may be written to one folder; the configs name the last one. `tuned`: what calibration found; null
-/// for a scheme without activation types. All files appear when all are whole. Returns them in that order.
-template <class Model, target Target, quantization_scheme Scheme>
-  requires requires { to_onnx::flavour<Target>::versions; }
-std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
-                               const std::filesystem::path& out) {
-  constexpr auto& config = Model::config;
-  using whole = program<Model, Target, Scheme, prefill_rows>;
-  return to_onnx::write_whole_folder(
-      from, layout_of<Model>(), to_onnx::program_parts::of<whole, to_onnx::flavour<Target>::ops>(),
-      to_onnx::writing::of<Target>(), to_onnx::quantizer::of<Scheme>(), Scheme::types.weight,
-      tuned != nullptr ? &tuned->prefill : nullptr, options,
-      to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size),
-                            std::string(Model::model_type),
-                            std::min(options.max_length, config.max_position_embeddings)),
-      out);
-}
-
-}  // namespace qwq
+/// One model: onnx/model.onnx, model_q4.onnx or model_quantized.onnx with its data file, and beside the folder onnx the
+/// configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of several schemes may be written
+/// to one folder; the configs name the last one.
+template <class Target>
+  requires requires { qwq::to_onnx::flavour<Target>::versions; }
+struct qwq::to_file::writer<Target> {
+  static constexpr auto& ops = to_onnx::flavour<Target>::ops;
+  static std::vector<written_file> write(const program_data& data, const checkpoint& from,
+                                         const calibration_result* tuned, const emit_options& options,
+                                         const std::filesystem::path& out) {
+    return to_onnx::write_whole_folder(to_onnx::writing::of<Target>(), data, from,
+                                       tuned != nullptr ? &tuned->prefill : nullptr, options, out);
+  }
+};

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `emit` of target onnx_winml: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
+// How the files of target onnx_winml are written: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
 #pragma once
 
-#include <algorithm>
-#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "qwq/emit/emit.hpp"
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
 #include "qwq/emit/onnx/ops.hpp"
 #include "qwq/emit/onnx/stages.hpp"
-#include "qwq/emit/options.hpp"
-#include "qwq/runtime/session.hpp"
 #include "qwq/target/onnx_winml.hpp"
 
 namespace qwq {
@@ -62,15 +59,27 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
   for (const written_output& c : written.states) model.output(c.name, c.type);
 }
 
-/// Writes the folder. `config`: genai_config.json without inputs, outputs and pipeline.
-inline std::vector<written_file> write_winml(const checkpoint& from, const weight_layout& layout,
-                                             const program_parts& prefill, const program_parts& decode,
-                                             const quantizer& how, const emit_options& options,
-                                             const calibration_result* tuned, json config,
-                                             const std::filesystem::path& out) {
+}  // namespace to_onnx
+
+/// embeddings.onnx, prefill.onnx (64 tokens), decode.onnx (1 token) and lm_head.onnx, which share model.data, with
+/// genai_config.json and the tokenizer's files beside them.
+template <>
+struct to_file::writer<onnx_winml> {
+  static constexpr auto& ops = to_onnx::contrib_ops;
+  static std::vector<written_file> write(const program_data& data, const checkpoint& from,
+                                         const calibration_result* tuned, const emit_options& options,
+                                         const std::filesystem::path& out);
+};
+
+inline std::vector<written_file> to_file::writer<onnx_winml>::write(const program_data& data, const checkpoint& from,
+                                                                    const calibration_result* tuned,
+                                                                    const emit_options& options,
+                                                                    const std::filesystem::path& out) {
+  using namespace to_onnx;
   using namespace winml_names;
   export_folder folder(out, options.files, "model.data");
-  tensor_source constants(from, how, options, false, layout);
+  tensor_source constants(from, data.codes, options, false, data.layout);
+  json config = genai_config(data.sizes, "decoder-pipeline", options.max_length, from.folder());
   json& decoder = config["model"]["decoder"];
   decoder["sliding_window"] = {{"window_size", prefill_rows},
                                {"pad_value", 0},
@@ -95,15 +104,15 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const weigh
     pipeline.push_back(pipeline_stage(name, file, whole, on_prompt, on_token));
   };
   add("embeddings", true, true, {}, [&](model_builder& m) {
-    write_single(m, constants, prefill, stage::embedding, "input_ids", ids, "hidden_states", embedded);
+    write_single(m, constants, data.prefill, stage::embedding, "input_ids", ids, "hidden_states", embedded);
   });
   add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
-    write_transformer(m, constants, prefill, tuned != nullptr ? &tuned->prefill : nullptr);
+    write_transformer(m, constants, data.prefill, tuned != nullptr ? &tuned->prefill : nullptr);
   });
   add("decode", false, true, {"sequence_length"},
-      [&](model_builder& m) { write_transformer(m, constants, decode, tuned != nullptr ? &tuned->decode : nullptr); });
+      [&](model_builder& m) { write_transformer(m, constants, data.decode, tuned != nullptr ? &tuned->decode : nullptr); });
   add("lm_head", true, true, {}, [&](model_builder& m) {
-    write_single(m, constants, prefill, stage::head, "hidden_states", transformed, "logits", logits);
+    write_single(m, constants, data.prefill, stage::head, "hidden_states", transformed, "logits", logits);
   });
   constants.account();
   pipeline.back()["lm_head"]["is_lm_head"] = true;
@@ -111,27 +120,6 @@ inline std::vector<written_file> write_winml(const checkpoint& from, const weigh
   folder.copy_from(from.folder(), config_files);
   folder.add("genai_config.json", config.dump(2) + "\n");
   return folder.commit();
-}
-
-}  // namespace to_onnx
-
-/// Writes a checkpoint as target onnx_winml says: embeddings.onnx, prefill.onnx (64 tokens), decode.onnx (1 token) and
-/// lm_head.onnx, which share model.data, with genai_config.json and the tokenizer's files beside them. `tuned`: what
-/// calibration found; null for a scheme that quantizes nothing. All files appear in `out` when all are whole: after an
-/// `error` the folder is as it was. Returns them in the order in which they were put there.
-template <class Model, std::same_as<onnx_winml> Target, quantization_scheme Scheme>
-std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
-                               const std::filesystem::path& out) {
-  constexpr auto& config = Model::config;
-  const std::int64_t max_length = std::min(options.max_length, config.max_position_embeddings);
-  using to_onnx::contrib_ops, to_onnx::program_parts;
-  return to_onnx::write_winml(
-      from, layout_of<Model>(), program_parts::of<program<Model, Target, Scheme, prefill_rows>, contrib_ops>(),
-      program_parts::of<program<Model, Target, Scheme, 1>, contrib_ops>(), to_onnx::quantizer::of<Scheme>(), options,
-      tuned,
-      to_onnx::genai_config(config, read_special_tokens(from.folder(), config.vocab_size), "decoder-pipeline",
-                            max_length),
-      out);
 }
 
 }  // namespace qwq
