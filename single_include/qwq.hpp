@@ -8904,57 +8904,126 @@ constexpr state_update update_of(const node& state) { return static_cast<state_u
 // The operators as functions of values (`expr`), which add a node to their graph, and of patterns
 // (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
 
-/// The operator `Kind` as a function of patterns.
-template <op Kind>
-struct pattern_form {
-  /// The pattern of the operator over patterns.
-  template <class First, class... Rest>
-    requires(!std::derived_from<First, expr>)
-  constexpr auto operator()(const First& first, const Rest&... rest) const {
-    return apply(row(Kind), attributes{}, first, rest...);
-  }
-};
-
-/// The operator `Kind`, which has no attributes, as a function of values or of patterns.
-template <op Kind>
-struct operation : pattern_form<Kind> {
-  using pattern_form<Kind>::operator();
-  /// Adds the node.
-  template <class... Rest>
-  constexpr expr operator()(expr first, Rest... rest) const {
-    return apply(row(Kind), attributes{}, first, rest...);
-  }
-};
+/// What operators apply to: `expr` and what derives from it; rewrite/pattern.hpp adds patterns.
+template <class V> inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
+template <class V>
+concept graph_operand = is_graph_operand<V>;
+template <class V>
+concept graph_pattern = graph_operand<V> && !std::derived_from<V, expr>;
 
 constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
 constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
-inline constexpr operation<op::neg> neg;
-inline constexpr operation<op::exp> exp;
-inline constexpr operation<op::tanh> tanh;
-inline constexpr operation<op::rsqrt> rsqrt;
-inline constexpr operation<op::sigmoid> sigmoid;
-inline constexpr operation<op::softplus> softplus;
-inline constexpr operation<op::silu> silu;
-inline constexpr operation<op::gelu> gelu;
-inline constexpr operation<op::gelu_tanh> gelu_tanh;
-inline constexpr operation<op::select> select;
-inline constexpr operation<op::mean> mean;
-inline constexpr operation<op::softmax> softmax;
-inline constexpr operation<op::lp_norm> lp_norm;
-inline constexpr operation<op::linear> linear;
-inline constexpr operation<op::matmul> matmul;
-inline constexpr operation<op::conv1x1> conv1x1;
-inline constexpr operation<op::swiglu> swiglu;
-inline constexpr operation<op::linear_add> linear_add;
-inline constexpr operation<op::gated_linear> gated_linear;
-inline constexpr operation<op::expert_linear> expert_linear;
-inline constexpr operation<op::weighted_sum> weighted_sum;
-inline constexpr operation<op::embedding> embedding;
-inline constexpr operation<op::rope> rope;
-inline constexpr operation<op::kv_append> kv_append;
-inline constexpr operation<op::causal_conv1d> causal_conv1d;
-inline constexpr operation<op::delta_rule> delta_rule;
-inline constexpr operation<op::fake_quant> fake_quant;
+
+// Operators without attributes.
+
+template <graph_operand... V>
+constexpr auto neg(const V&... v) {
+  return apply(op::neg, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto exp(const V&... v) {
+  return apply(op::exp, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto tanh(const V&... v) {
+  return apply(op::tanh, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto rsqrt(const V&... v) {
+  return apply(op::rsqrt, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto sigmoid(const V&... v) {
+  return apply(op::sigmoid, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto softplus(const V&... v) {
+  return apply(op::softplus, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto silu(const V&... v) {
+  return apply(op::silu, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto gelu(const V&... v) {
+  return apply(op::gelu, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto gelu_tanh(const V&... v) {
+  return apply(op::gelu_tanh, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto select(const V&... v) {
+  return apply(op::select, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto mean(const V&... v) {
+  return apply(op::mean, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto softmax(const V&... v) {
+  return apply(op::softmax, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto lp_norm(const V&... v) {
+  return apply(op::lp_norm, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto linear(const V&... v) {
+  return apply(op::linear, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto matmul(const V&... v) {
+  return apply(op::matmul, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto conv1x1(const V&... v) {
+  return apply(op::conv1x1, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto swiglu(const V&... v) {
+  return apply(op::swiglu, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto linear_add(const V&... v) {
+  return apply(op::linear_add, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto gated_linear(const V&... v) {
+  return apply(op::gated_linear, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto expert_linear(const V&... v) {
+  return apply(op::expert_linear, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto weighted_sum(const V&... v) {
+  return apply(op::weighted_sum, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto embedding(const V&... v) {
+  return apply(op::embedding, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto rope(const V&... v) {
+  return apply(op::rope, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto kv_append(const V&... v) {
+  return apply(op::kv_append, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto causal_conv1d(const V&... v) {
+  return apply(op::causal_conv1d, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto delta_rule(const V&... v) {
+  return apply(op::delta_rule, {}, v...);
+}
+template <graph_operand... V>
+constexpr auto fake_quant(const V&... v) {
+  return apply(op::fake_quant, {}, v...);
+}
 
 namespace detail {
 /// Attributes that are one number.
@@ -8965,140 +9034,140 @@ constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
 }
 }  // namespace detail
 
-// Operators with attributes: of values, the attributes follow the arguments.
+// Operators with attributes: of values, the attributes follow the arguments; patterns match any.
 
 /// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
-inline constexpr struct rms_norm_function : pattern_form<op::rms_norm> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, expr w, double eps) const {
-    return apply(op::rms_norm, detail::number(eps), x, w);
-  }
-} rms_norm;
+constexpr expr rms_norm(expr x, expr w, double eps) {
+  return apply(op::rms_norm, detail::number(eps), x, w);
+}
+template <graph_pattern... P>
+constexpr auto rms_norm(const P&... p) {
+  return apply(op::rms_norm, {}, p...);
+}
 /// layer_norm(x, w, b, eps): w * (x - mean(x)) / sqrt(var(x) + eps) + b over the last axis.
-inline constexpr struct layer_norm_function : pattern_form<op::layer_norm> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, expr w, expr b, double eps) const {
-    return apply(op::layer_norm, detail::number(eps), x, w, b);
-  }
-} layer_norm;
+constexpr expr layer_norm(expr x, expr w, expr b, double eps) {
+  return apply(op::layer_norm, detail::number(eps), x, w, b);
+}
+template <graph_pattern... P>
+constexpr auto layer_norm(const P&... p) {
+  return apply(op::layer_norm, {}, p...);
+}
 /// add_norm(a, b, gain, eps): a + b; result 0 is its rms_norm.
-inline constexpr struct add_norm_function : pattern_form<op::add_norm> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr a, expr b, expr gain, double eps) const {
-    return apply(op::add_norm, detail::number(eps), a, b, gain);
-  }
-} add_norm;
+constexpr expr add_norm(expr a, expr b, expr gain, double eps) {
+  return apply(op::add_norm, detail::number(eps), a, b, gain);
+}
+template <graph_pattern... P>
+constexpr auto add_norm(const P&... p) {
+  return apply(op::add_norm, {}, p...);
+}
 /// norm_linear(x, gain, weights, eps): rms_norm(x, gain, eps); result i is its product with the i-th weight.
-inline constexpr struct norm_linear_function : pattern_form<op::norm_linear> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, expr gain, const arguments& weights, double eps) const {
-    arguments args{{x.id, gain.id}, 2};
-    for (const node_id w : weights) args.push_back(w);
-    return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
-  }
-} norm_linear;
+constexpr expr norm_linear(expr x, expr gain, const arguments& weights, double eps) {
+  arguments args{{x.id, gain.id}, 2};
+  for (const node_id w : weights) args.push_back(w);
+  return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
+}
+template <graph_pattern... P>
+constexpr auto norm_linear(const P&... p) {
+  return apply(op::norm_linear, {}, p...);
+}
 /// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
-inline constexpr struct norm_gated_linear_function : pattern_form<op::norm_gated_linear> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, expr gain, expr gate, expr up, double eps) const {
-    return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
-  }
-} norm_gated_linear;
+constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
+  return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+}
+template <graph_pattern... P>
+constexpr auto norm_gated_linear(const P&... p) {
+  return apply(op::norm_gated_linear, {}, p...);
+}
 /// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
-inline constexpr struct norm_rope_function : pattern_form<op::norm_rope> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, expr w, expr cos, expr sin, double eps) const {
-    return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
-  }
-} norm_rope;
+constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, double eps) {
+  return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
+}
+template <graph_pattern... P>
+constexpr auto norm_rope(const P&... p) {
+  return apply(op::norm_rope, {}, p...);
+}
 /// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
-inline constexpr struct top_k_function : pattern_form<op::top_k> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, std::int32_t k) const {
-    return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
-  }
-} top_k;
+constexpr expr top_k(expr x, std::int32_t k) {
+  return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
+}
+template <graph_pattern... P>
+constexpr auto top_k(const P&... p) {
+  return apply(op::top_k, {}, p...);
+}
 /// attention(q, keys, values, last_position, scale): causal attention over a cache.
-inline constexpr struct attention_function : pattern_form<op::attention> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr q, expr keys, expr values, expr last_position, double scale) const {
-    return apply(op::attention, detail::number(scale), q, keys, values, last_position);
-  }
-} attention;
+constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
+  return apply(op::attention, detail::number(scale), q, keys, values, last_position);
+}
+template <graph_pattern... P>
+constexpr auto attention(const P&... p) {
+  return apply(op::attention, {}, p...);
+}
 /// full_attention(q, k, v, segments, scale): rows of a segment see each other.
-inline constexpr struct full_attention_function : pattern_form<op::full_attention> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr q, expr k, expr v, expr segments, double scale) const {
-    return apply(op::full_attention, detail::number(scale), q, k, v, segments);
-  }
-} full_attention;
+constexpr expr full_attention(expr q, expr k, expr v, expr segments, double scale) {
+  return apply(op::full_attention, detail::number(scale), q, k, v, segments);
+}
+template <graph_pattern... P>
+constexpr auto full_attention(const P&... p) {
+  return apply(op::full_attention, {}, p...);
+}
 /// reshape(x, dims): the same elements in another shape.
-inline constexpr struct reshape_function : pattern_form<op::reshape> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, const shape& dims) const {
-    return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
-  }
-} reshape;
+constexpr expr reshape(expr x, const shape& dims) {
+  return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
+}
+template <graph_pattern... P>
+constexpr auto reshape(const P&... p) {
+  return apply(op::reshape, {}, p...);
+}
 /// transpose(x, perm): axis i of the result is axis perm[i] of x.
-inline constexpr struct transpose_function : pattern_form<op::transpose> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, const fixed_vector<std::int32_t, 5>& perm) const {
-    return apply(op::transpose, {.value = 0, .ints = perm}, x);
-  }
-} transpose;
+constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
+  return apply(op::transpose, {.value = 0, .ints = perm}, x);
+}
+template <graph_pattern... P>
+constexpr auto transpose(const P&... p) {
+  return apply(op::transpose, {}, p...);
+}
 /// concat(a, b, axis): b after a; the axis counts from the end when it is negative.
-inline constexpr struct concat_function : pattern_form<op::concat> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr a, expr b, std::int32_t axis = -1) const {
-    return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
-  }
-} concat;
+constexpr expr concat(expr a, expr b, std::int32_t axis = -1) {
+  return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
+}
+template <graph_pattern... P>
+constexpr auto concat(const P&... p) {
+  return apply(op::concat, {}, p...);
+}
 /// slice(x, begin, end, axis): elements [begin, end); the axis counts from the end when it is negative.
-inline constexpr struct slice_function : pattern_form<op::slice> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) const {
-    return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
-  }
-} slice;
+constexpr expr slice(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) {
+  return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
+}
+template <graph_pattern... P>
+constexpr auto slice(const P&... p) {
+  return apply(op::slice, {}, p...);
+}
 /// cast(x, type): the same values as elements of another type.
-inline constexpr struct cast_function : pattern_form<op::cast> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr x, dtype to) const {
-    return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
-  }
-} cast;
+constexpr expr cast(expr x, dtype to) {
+  return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
+}
+template <graph_pattern... P>
+constexpr auto cast(const P&... p) {
+  return apply(op::cast, {}, p...);
+}
 /// table_rows(table, last_position, rows): the rows of the tokens of a run.
-inline constexpr struct table_rows_function : pattern_form<op::table_rows> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr table, expr last_position, const dim& rows) const {
-    const shape t = table.dims();
-    shape dims{1, rows, t.empty() ? dim{} : t.last()};
-    return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
-  }
-} table_rows;
+constexpr expr table_rows(expr table, expr last_position, const dim& rows) {
+  const shape t = table.dims();
+  shape dims{1, rows, t.empty() ? dim{} : t.last()};
+  return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
+}
+template <graph_pattern... P>
+constexpr auto table_rows(const P&... p) {
+  return apply(op::table_rows, {}, p...);
+}
 /// result(producer, index, type): one result of a node that has several.
-inline constexpr struct result_function : pattern_form<op::result> {
-  using pattern_form::operator();
-  /// Adds the node.
-  constexpr expr operator()(expr producer, std::int32_t index, const tensor_type& type) const {
-    return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
-  }
-} result;
+constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
+  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+}
+template <graph_pattern... P>
+constexpr auto result(const P&... p) {
+  return apply(op::result, {}, p...);
+}
 
 }  // namespace qwq
 
@@ -12192,10 +12261,11 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(row(kind), args...);
 }
 
-/// What the operators of graph/builder.hpp are for patterns: `linear(var('x'), var('w'))`.
+/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
+template <> inline constexpr bool is_graph_operand<pattern> = true;
 template <class... Patterns>
-constexpr pattern apply(const op_row& operation, const attributes&, const pattern& first, const Patterns&... rest) {
-  return match_op(operation, first, rest...);
+constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
+  return match_op(kind, first, rest...);
 }
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }

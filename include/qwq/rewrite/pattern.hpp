@@ -74,10 +74,11 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(row(kind), args...);
 }
 
-/// What the operators of graph/builder.hpp are for patterns: `linear(var('x'), var('w'))`.
+/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
+template <> inline constexpr bool is_graph_operand<pattern> = true;
 template <class... Patterns>
-constexpr pattern apply(const op_row& operation, const attributes&, const pattern& first, const Patterns&... rest) {
-  return match_op(operation, first, rest...);
+constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
+  return match_op(kind, first, rest...);
 }
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
