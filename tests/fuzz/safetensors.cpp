@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (const auto dim : tensor.shape) count *= static_cast<std::size_t>(dim);
       fuzz::expect(count == tensor.size());
       covered += tensor.bytes;
-      if (!qwq::is_float(tensor.type)) continue;
+      if (!qwq::is_plain_float(tensor.type)) continue;
       std::vector<float> values(tensor.size());
       qwq::to_f32(tensor, values);
     }

@@ -10,17 +10,19 @@
 
 namespace qwq {
 
-/// Element type of a tensor.
-enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64 };
+/// Element type of a tensor. The floats of 8 and 4 bits are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
+/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, as scales do.
+enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64, f8e4m3, f8e5m2, f4e2m1, f8e8m0 };
 
 constexpr std::string_view name(dtype t) {
-  constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4", "u4", "i8", "u8", "i16", "u16", "i32", "i64"};
+  constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4",     "u4",     "i8",     "u8",    "i16",
+                                        "u16", "i32", "i64",  "f8e4m3", "f8e5m2", "f4e2m1", "f8e8m0"};
   return names[static_cast<std::size_t>(t)];
 }
 
 /// Width of one element in bits.
 constexpr int bits(dtype t) {
-  constexpr int widths[] = {32, 16, 16, 4, 4, 8, 8, 16, 16, 32, 64};
+  constexpr int widths[] = {32, 16, 16, 4, 4, 8, 8, 16, 16, 32, 64, 8, 8, 4, 8};
   return widths[static_cast<std::size_t>(t)];
 }
 
@@ -29,7 +31,10 @@ constexpr std::size_t byte_size(dtype t, std::size_t count) {
   return (count * static_cast<std::size_t>(bits(t)) + 7) / 8;
 }
 
-constexpr bool is_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
+/// Whether elements are the values themselves: floats that no scale belongs to. The others are indices, or codes.
+constexpr bool is_plain_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
+/// Whether elements are floating-point numbers, plain or codes.
+constexpr bool is_floating_point(dtype t) { return is_plain_float(t) || t >= dtype::f8e4m3; }
 constexpr bool is_signed(dtype t) {
   return t == dtype::i4 || t == dtype::i8 || t == dtype::i16 || t == dtype::i32 || t == dtype::i64;
 }

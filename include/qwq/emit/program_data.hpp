@@ -38,7 +38,7 @@ struct program_data {
   program_parts decode;   ///< For single tokens; of a target with one graph, empty.
 
   /// Whether the scheme quantizes anything.
-  bool quantizes() const { return !is_float(weight); }
+  bool quantizes() const { return !is_plain_float(weight); }
 
   /// `Model` for `Target` and `Scheme`.
   template <class Model, target Target, quantization_scheme Scheme>

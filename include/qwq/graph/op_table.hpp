@@ -47,7 +47,7 @@ struct inference {
   }
   /// Argument i holds floats.
   constexpr bool want_float(std::size_t i) {
-    if (is_float(args[i].type)) return true;
+    if (is_plain_float(args[i].type)) return true;
     fail(why::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
@@ -412,7 +412,7 @@ constexpr void infer_fake_quant(inference& in) {
 }
 
 constexpr void infer_dequantize(inference& in) {
-  if (is_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
+  if (is_plain_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 

@@ -292,7 +292,7 @@ inline void widen(dtype type, const std::byte* from, std::span<float> out) {
 /// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   const std::string where = std::string(tensor.file) + ": tensor " + detail::quote(tensor.name);
-  if (!is_float(tensor.type))
+  if (!is_plain_float(tensor.type))
     throw error(where + ": expected f32, f16 or bf16, found " + std::string(name(tensor.type)));
   if (out.size() != tensor.size())
     throw error(where + ": expected " + std::to_string(out.size()) + " elements, found " +

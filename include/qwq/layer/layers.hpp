@@ -38,7 +38,7 @@ struct linear {
     static_assert(T == Weight,
                   "qwq::layer::linear(x, w) requires w to have the element type that the layer was declared with");
     static_assert(Rows == Out && Cols == In, "qwq::layer::linear<In, Out>(x, w) requires w to be [Out, In]");
-    if constexpr (is_float(T)) {
+    if constexpr (is_plain_float(T)) {
       return value<dtype::f32>{qwq::linear(x, w)};
     } else {
       return value<dtype::f32>{qwq::linear(x, apply(op::dequantize, {}, w))};

@@ -24,14 +24,14 @@ struct parameter : expr {
 };
 
 template <class V>
-concept float_value = requires { V::type; } && is_float(V::type);
+concept float_value = requires { V::type; } && is_plain_float(V::type);
 template <class V>
-concept quantized_value = requires { V::type; } && !is_float(V::type);
+concept quantized_value = requires { V::type; } && !is_plain_float(V::type);
 
 /// Boundary into integers: codes of type `T` with the parameters of `slot`.
 template <dtype T>
 constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
-  static_assert(!is_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
+  static_assert(!is_plain_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
   const value<T> codes{apply(op::quantize, {.value = 0, .ints = {}, .type = {T, {}}}, x)};
   if (codes.ok()) (*codes.b)[codes.id].slot = slot;
   return codes;

@@ -38,7 +38,7 @@ struct int_spec {
 namespace detail {
 /// The codes of an integer format of at most 16 bits.
 constexpr kernel::code_range codes_of(dtype t) {
-  if (is_float(t) || bits(t) > 16)
+  if (is_plain_float(t) || bits(t) > 16)
     throw error("integer format: expected i4, u4, i8, u8, i16 or u16, found " + std::string(name(t)));
   return kernel::full_range(t);
 }

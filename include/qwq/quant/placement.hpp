@@ -294,7 +294,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
     if (types.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
   for (const node& leaf : g.nodes) {
     if (leaf.kind != op::weight || leaf.dims().size() < 2 || !types.quantizes()) continue;
-    if (!is_float(leaf.type.type)) {
+    if (!is_plain_float(leaf.type.type)) {
       ++c.coded_weights;
     } else if (types.type_of(leaf).type == dtype::f32) {
       ++c.float_weights;

@@ -64,7 +64,7 @@ class weight_source {
   void append(const weight_piece& piece) {
     const tensor_info& t = *piece.tensor;
     const std::string at = std::string(t.file) + ": tensor '" + detail::printable(t.name) + "': ";
-    if (!is_float(t.type)) throw error(at + "expected f32, f16 or bf16, found " + std::string(qwq::name(t.type)));
+    if (!is_plain_float(t.type)) throw error(at + "expected f32, f16 or bf16, found " + std::string(qwq::name(t.type)));
     if (!is_inside(piece, static_cast<std::int64_t>(t.size())))
       throw error(at + "expected a place for " + std::to_string(piece.rows) + " rows of " + std::to_string(cols_) +
                   " from element " + std::to_string(piece.first) + ", found shape " + detail::to_string(t.shape));

@@ -64,10 +64,10 @@ inline std::string extent(model_builder& m, const std::string& value, std::int64
 
 /// Ending of a file's name, by the bits of its matrices: what transformers.js calls dtype fp32, q8 and q4.
 constexpr std::string_view file_suffix(dtype weight) {
-  return is_float(weight) ? "" : bits(weight) == 4 ? "_q4" : "_quantized";
+  return is_plain_float(weight) ? "" : bits(weight) == 4 ? "_q4" : "_quantized";
 }
 constexpr std::string_view file_dtype(dtype weight) {
-  return is_float(weight) ? "fp32" : bits(weight) == 4 ? "q4" : "q8";
+  return is_plain_float(weight) ? "fp32" : bits(weight) == 4 ? "q4" : "q8";
 }
 
 /// Type of a state outside of the graphs; the rows of one that grows are called `length`.
