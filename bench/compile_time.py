@@ -36,11 +36,11 @@ static_assert(must_fire<block, "attention_to_gqa", 1>());
 static_assert(require_none<block::result.value.error>());
 """
 
-COMPILED = """#include <qwq/lower/compiled.hpp>
+COMPILED = """#include <qwq/compile/compiled.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/target/onnx_winml.hpp>
 using namespace qwq;
-using block = compiled<qwen3<configs::qwen3_0_6b>::decoder_layer<64, dtype::f16>, onnx_winml, w8a16::types>;
+using block = compiled<qwen3<configs::qwen3_0_6b>::decoder_layer<64, dtype::f16>, onnx_winml, w8a16>;
 static_assert(block::emitted::value.size() > 0 && block::executed::value.size() > 0);
 """
 

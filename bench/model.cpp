@@ -31,7 +31,7 @@ constexpr double head_weights = static_cast<double>(config.hidden_size * config.
 
 /// Codes and an f32 scale for each block.
 constexpr double bytes_per_weight =
-    scheme::types.quantizes() ? bits(scheme::types.weight) / 8.0 + 4.0 / scheme::types.block : 4.0;
+    scheme::spec.quantizes() ? bits(scheme::spec.weight.element) / 8.0 + 4.0 / scheme::spec.weight.block : 4.0;
 constexpr double bytes_per_token = (layer_weights + head_weights) * bytes_per_weight;
 
 /// Multiplications and additions of a prompt of `tokens`, whose last one alone goes through the head.
@@ -123,7 +123,7 @@ void add_target(const std::string& suffix, std::span<const std::size_t> prompts)
 void add_cases() {
   static constexpr std::size_t prompts[] = {64, 512};
   constexpr auto short_ones = std::span(prompts).first(1), all = small ? std::span(prompts) : short_ones;
-  constexpr bool quantized = scheme::types.quantizes();
+  constexpr bool quantized = scheme::spec.quantizes();
   constexpr auto fastest = quantized ? kernel::activation_mode::int8 : kernel::activation_mode::f32;
   if constexpr (small) {
     add_target<onnx_genai>("", all);

@@ -42,7 +42,7 @@ constexpr std::size_t slot = [] {
   while (layer::slots[i].name != "mlp.gate_proj/conv1x1") ++i;
   return i;
 }();
-static_assert(layer::slots[slot].type == qwq::dtype::u16);
+static_assert(layer::slots[slot].format.element == qwq::dtype::u16);
 // In the model's list of parts, its first layer comes after the embedding.
 constexpr std::size_t layer_0 = 1;
 static_assert(model::parts[layer_0].of == qwq::stage::layers && model::parts[layer_0].layer == 0);

@@ -45,15 +45,15 @@ enum : int {
 
 struct i16_i8 {
   static constexpr std::string_view name = "i16_i8";
-  static constexpr placement types{dtype::i16, dtype::i8, extent::all};
   using weight_format = int_format<dtype::i8, true>;
   using activation_format = int_format<dtype::i16, true>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 struct u8_u4 {
   static constexpr std::string_view name = "u8_u4";
-  static constexpr placement types{dtype::u8, dtype::u4, extent::all};
   using weight_format = int_format<dtype::u4, false>;
   using activation_format = int_format<dtype::u8, false>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
 /// The random checkpoint of tests/data/ort_quant.
@@ -74,8 +74,8 @@ activation_params made_up(float first_layer, float others) {
   p::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
     out.emplace_back();
     for (const slot& s : Part::slots)
-      out.back().push_back({p::parts[i].layer == 0 ? first_layer : others, is_signed(s.type) ? 0 : 100,
-                            kernel::full_range(s.type)});
+      out.back().push_back({p::parts[i].layer == 0 ? first_layer : others, is_signed(s.format.element) ? 0 : 100,
+                            kernel::full_range(s.format.element)});
   });
   return out;
 }
@@ -93,13 +93,13 @@ struct folder {
 
   explicit folder(granularity shared = granularity::row, float first_layer = 0.01f) {
     calibration_result tuned;
-    if (Scheme::types.quantizes())
+    if (Scheme::spec.quantizes())
       tuned = {made_up<Target, Scheme, Target::options.prompt>(first_layer, 0.01f),
                made_up<Target, Scheme, 1>(first_layer, 0.01f)};
     emit_options options;
     options.weights = shared;
     options.notes = &said;
-    files = emit<model, Target, Scheme>(weights, Scheme::types.quantizes() ? &tuned : nullptr, options, out.folder());
+    files = emit<model, Target, Scheme>(weights, Scheme::spec.quantizes() ? &tuned : nullptr, options, out.folder());
     for (const written_file& f : files) {
       CHECK(std::filesystem::file_size(out / f.name) == f.bytes);
       if (f.name.ends_with(".json")) continue;

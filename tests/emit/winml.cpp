@@ -28,7 +28,7 @@ calibration_result made_up(float scale, float other) {
     P::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
       out.emplace_back();
       for (const slot& s : Part::slots)
-        out.back().push_back({P::parts[i].layer == 0 ? scale : other, 100, kernel::full_range(s.type)});
+        out.back().push_back({P::parts[i].layer == 0 ? scale : other, 100, kernel::full_range(s.format.element)});
     });
     return out;
   };

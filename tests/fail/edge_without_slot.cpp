@@ -3,7 +3,7 @@
 // expect: why::edge_has_no_quantization_slot
 // expect: op::linear
 // expect: mlp.down_proj
-#include <qwq/quant/placement.hpp>
+#include <qwq/quant/insert_qdq.hpp>
 
 using namespace qwq;
 
@@ -18,17 +18,17 @@ struct source {
     return g;
   }();
 };
-constexpr placement types{dtype::u16, dtype::i8};
+constexpr quant_spec spec{{.element = dtype::u16, .symmetric = false}, {.element = dtype::i8}};
 constexpr auto covers = [](const node& n) { return n.kind == op::linear; };
 template <std::size_t N>
 constexpr problem find_gap(const graph<N>& g) {
   problem gap;
-  count_coverage(g, types, covers, &gap);
+  count_coverage(g, spec, covers, &gap);
   return gap;
 }
 
 struct right {
-  static constexpr problem gap = find_gap(place_slots(source::value, types, covers).value);
+  static constexpr problem gap = find_gap(insert_qdq(source::value, spec, covers).value);
 };
 static_assert(require_none<right::gap>());
 #ifdef FAIL

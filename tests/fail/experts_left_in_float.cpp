@@ -2,7 +2,8 @@
 // A target that quantizes the router of a sparse layer and not its experts: the message names the weight.
 // expect: why::weight_is_not_quantized
 // expect: "mlp.experts.*.up_proj.weight"
-#include <qwq/quant/placement.hpp>
+#include <qwq/quant/insert_qdq.hpp>
+#include <qwq/quant/scheme.hpp>
 
 using namespace qwq;
 
@@ -27,7 +28,7 @@ struct sparse {
 template <bool Experts>
 struct placed {
   static constexpr problem error =
-      place_slots(sparse<Experts>::value, placement{dtype::u16, dtype::i8}, [](const node& n) {
+      insert_qdq(sparse<Experts>::value, w8a16::spec, [](const node& n) {
         return n.kind == op::linear || (Experts && n.kind == op::expert_linear);
       }).value.error;
 };

@@ -5,7 +5,7 @@
 // expect: mlp.act_fn
 // expect: qwq::onnx_winml
 // expect: supported_by<qwq::circle<
-#include <qwq/lower/compiled.hpp>
+#include <qwq/compile/compiled.hpp>
 #include <qwq/target/onnx_winml.hpp>
 
 using namespace qwq;
@@ -23,7 +23,7 @@ struct activation {
   }();
 };
 
-static_assert(compiled<activation<op::sigmoid>, onnx_winml, placement{}>::covered.total == 0);
+static_assert(compiled<activation<op::sigmoid>, onnx_winml, f32>::covered.total == 0);
 #ifdef FAIL
-static_assert(compiled<activation<op::rsqrt>, onnx_winml, placement{}>::covered.total == 0);
+static_assert(compiled<activation<op::rsqrt>, onnx_winml, f32>::covered.total == 0);
 #endif

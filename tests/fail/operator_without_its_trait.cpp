@@ -2,7 +2,7 @@
 // An operator of the user's that multiplies by a matrix and does not say which of its arguments that is.
 // expect: why::weight_is_not_quantized
 // expect: "mlp.down_proj.weight"
-#include <qwq/quant/placement.hpp>
+#include <qwq/quant/insert_qdq.hpp>
 
 using namespace qwq;
 
@@ -19,9 +19,9 @@ struct placed {
     b.output("y", apply(Op, {}, x, w).id);
     return g;
   }();
-  static constexpr placement types{dtype::f32, dtype::u4, extent::products, 32};
+  static constexpr quant_spec spec{{}, {.element = dtype::u4, .block = 32}};
   static constexpr problem error =
-      place_slots(value, types, [](const node& n) { return types.covers(row(n)); }).value.error;
+      insert_qdq(value, spec, [](const node& n) { return spec.covers(row(n)); }).value.error;
 };
 
 static_assert(require_none<placed<telling>::error>());

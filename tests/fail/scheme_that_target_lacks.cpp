@@ -4,7 +4,7 @@
 // expect: qwq::onnx_winml
 // expect: dtype::u4
 // expect: supported_by<qwq::onnx_standard, qwq::onnx_standard_21, qwq::onnx_genai>
-#include <qwq/lower/compiled.hpp>
+#include <qwq/compile/compiled.hpp>
 #include <qwq/quant/scheme.hpp>
 
 using namespace qwq;
@@ -20,7 +20,7 @@ struct part {
   }();
 };
 
-static_assert(compiled<part, onnx_winml, w8a16::types>::covered.total == 0);
+static_assert(compiled<part, onnx_winml, w8a16>::covered.total == 0);
 #ifdef FAIL
-static_assert(compiled<part, onnx_winml, w4_g32::types>::covered.total == 0);
+static_assert(compiled<part, onnx_winml, w4_g32>::covered.total == 0);
 #endif

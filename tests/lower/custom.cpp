@@ -9,7 +9,7 @@
 
 #include "qwq/emit/op_map.hpp"
 #include "qwq/graph/print.hpp"
-#include "qwq/lower/compiled.hpp"
+#include "qwq/compile/compiled.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 
 using namespace qwq;

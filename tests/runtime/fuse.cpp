@@ -36,10 +36,10 @@ float worst_difference(const calibration_result* tuned,
 }
 
 /// Steps of a kind in one decoder layer.
-template <class Target, placement Types = placement{}>
+template <class Target, quantization_scheme Scheme = f32>
 constexpr std::size_t steps(op kind) {
   std::size_t n = 0;
-  for (const node& s : compiled<tinyqwen::decoder_layer<1, Target::cache>, Target, Types>::executed::value.nodes)
+  for (const node& s : compiled<tinyqwen::decoder_layer<1, Target::cache>, Target, Scheme>::executed::value.nodes)
     n += s.kind == kind ? 1 : 0;
   return n;
 }
@@ -57,13 +57,13 @@ static_assert(steps<separate_sums>(op::add_norm) == 1 && steps<separate_sums>(op
 
 /// A sum that a product with a grid of its own leaves to its norm.
 using plain_sums = without<onnx_standard, "fuse_residual_norm">;
-static_assert(steps<onnx_standard, w8a16::types>(op::add_norm) == 1);
-static_assert(steps<plain_sums, w8a16::types>(op::add_norm) == 0);
+static_assert(steps<onnx_standard, w8a16>(op::add_norm) == 1);
+static_assert(steps<plain_sums, w8a16>(op::add_norm) == 0);
 
 /// What puts values on grids is a step of its own.
 using separate_grids =
     without<onnx_winml, "fuse_norm_fake_quant", "fuse_swiglu_fake_quant", "fuse_add_fake_quant", "fuse_mul_fake_quant">;
-static_assert(steps<onnx_winml, w8a16::types>(op::fake_quant) < steps<separate_grids, w8a16::types>(op::fake_quant));
+static_assert(steps<onnx_winml, w8a16>(op::fake_quant) < steps<separate_grids, w8a16>(op::fake_quant));
 
 }  // namespace
 

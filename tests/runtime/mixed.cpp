@@ -20,7 +20,7 @@ using parts = program<tinyqwen, onnx_winml, careful, 1>;
 template <class Layer>
 constexpr int weights_of(dtype type) {
   int n = 0;
-  for (const slot& s : Layer::slots) n += s.kind == slot_kind::weight && s.type == type ? 1 : 0;
+  for (const slot& s : Layer::slots) n += s.kind == slot_kind::weight && s.format.element == type ? 1 : 0;
   return n;
 }
 static_assert(layer_schemes<careful>::size == 3);

@@ -18,7 +18,7 @@ template <quantization_scheme Scheme>
 std::vector<std::string> takers() {
   std::vector<std::string> names;
   const auto add = [&]<target Target>(Target) {
-    if (Target::takes(Scheme::types)) names.emplace_back(Target::name);
+    if (Target::accepts(Scheme::spec)) names.emplace_back(Target::name);
   };
   add(onnx_winml{});
   add(onnx_standard{});

@@ -130,22 +130,22 @@ class quantizer {
   static quantizer of() {
     quantizer q;
     qwq::detail::for_each_type(all_weight_formats<Scheme>{}, [&]<class Format>(std::type_identity<Format>) {
-      q.matrices_.push_back({type_of_format<Format>(), &make_matrix<Format>});
+      q.matrices_.push_back({Format::value, &make_matrix<Format>});
     });
     qwq::detail::for_each_type(layer_schemes<Scheme>{}, [&]<class Layer>(std::type_identity<Layer>) {
-      if constexpr (Layer::types.quantizes_activations())
-        q.constants_.push_back({Layer::types.activation, &make_vector<typename Layer::activation_format>});
+      if constexpr (Layer::spec.quantizes_activations())
+        q.constants_.push_back({Layer::spec.activation, &make_vector<typename Layer::activation_format>});
     });
     return q;
   }
 
   /// Codes of a matrix, and of any other constant, for slot `s`.
   std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w, const matrix_reading& how) const {
-    return find(matrices_, weight_type{s.type, s.block})(w, how);
+    return find(matrices_, s.format)(w, how);
   }
   /// Codes of a constant of a slot.
   std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
-    return find(constants_, s.type)(x);
+    return find(constants_, s.format)(x);
   }
 
  private:
@@ -164,8 +164,8 @@ class quantizer {
   }
 
   using shared_source = std::shared_ptr<quantized_source>;
-  std::vector<std::pair<weight_type, shared_source (*)(const weight_source&, const matrix_reading&)>> matrices_;
-  std::vector<std::pair<dtype, shared_source (*)(std::span<const float>)>> constants_;
+  std::vector<std::pair<number_format, shared_source (*)(const weight_source&, const matrix_reading&)>> matrices_;
+  std::vector<std::pair<number_format, shared_source (*)(std::span<const float>)>> constants_;
 };
 
 /// Calls f(T{}) with the C++ type of constants of `type`, f32 or f16.
@@ -229,7 +229,7 @@ class tensor_source {
   /// Codes of the matrix of a product, for slot `s`.
   std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w) {
     constexpr std::size_t few = 256;
-    std::shared_ptr<quantized_source>& q = matrices_[{w.key(), s.type, s.block}];
+    std::shared_ptr<quantized_source>& q = matrices_[{w.key(), s.format.element, s.format.block}];
     if (q == nullptr) q = how_.matrix(s, w, reading_);
     if (!keep_scales_ && last_ != nullptr && last_ != q && last_->scale_count() > few) last_->forget();
     return last_ = q;

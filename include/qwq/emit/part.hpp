@@ -15,7 +15,7 @@
 #include "qwq/graph/graph.hpp"
 #include "qwq/kernel/operands.hpp"
 #include "qwq/model/parts.hpp"
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/insert_qdq.hpp"
 
 namespace qwq::to_file {
 

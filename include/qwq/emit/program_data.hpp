@@ -46,7 +46,7 @@ struct program_data {
     program_data all{model_sizes::of<Model>(),
                      layout_of<Model>(),
                      quantizer::of<Scheme>(),
-                     Scheme::types.weight,
+                     Scheme::spec.weight.element,
                      program_parts::of<program<Model, Target, Scheme, prompt_rows<Target>()>>(),
                      {}};
     if constexpr (!is_one_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();

@@ -26,6 +26,7 @@ struct block_format {
                 "qwq: block_format<T, Block, Convention> takes u4 or u8 with nbits, i4 with ort");
   static_assert(Block >= 16 && (Block & (Block - 1)) == 0,
                 "qwq: block_format<T, Block, Convention> requires Block to be a power of two, 16 or more");
+  static constexpr number_format value{.element = T, .block = Block};
   static constexpr dtype type = T;
   static constexpr std::int32_t block = Block;
   using convention = Convention;

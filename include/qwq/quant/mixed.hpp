@@ -11,15 +11,6 @@
 
 namespace qwq {
 
-/// What a weight of `Format` is in a placement.
-template <class Format>
-constexpr weight_type type_of_format() {
-  if constexpr (blockwise_format<Format>)
-    return {Format::type, Format::block};
-  else
-    return {Format::type, 0};
-}
-
 namespace detail {
 
 template <class Scheme>
@@ -67,18 +58,18 @@ template <class Scheme> using all_weight_formats = detail::flat_map<weight_forma
 /// Whether a scheme quantizes activations, or anything, in some layer.
 template <class Scheme>
 constexpr bool quantizes_activations() {
-  return []<class... S>(type_list<S...>) { return (S::types.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
 }
 template <class Scheme>
 constexpr bool quantizes() {
-  return []<class... S>(type_list<S...>) { return (S::types.quantizes() || ...); }(layer_schemes<Scheme>{});
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
 }
 
-/// Calls f with the format that weights of a type have in `Scheme`, as a `std::type_identity`.
+/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
 template <class Scheme, class F>
-void with_weight_format(weight_type type, F&& f) {
+void with_weight_format(const number_format& format, F&& f) {
   [&]<class... Format>(type_list<Format...>) {
-    static_cast<void>(((type_of_format<Format>() == type && (f(std::type_identity<Format>{}), true)) || ...));
+    static_cast<void>(((Format::value == format && (f(std::type_identity<Format>{}), true)) || ...));
   }(weight_formats<Scheme>{});
 }
 
@@ -90,7 +81,7 @@ struct in_layers {};
 /// scheme around makes of them.
 template <quantization_scheme Scheme, text... Names>
 struct in_tensors {
-  static_assert(Scheme::types.others == nullptr && weight_formats<Scheme>::size <= 1,
+  static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
                 "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
 };
 
@@ -105,7 +96,7 @@ struct exception_to_scheme<in_layers<Scheme, Layers...>> {
   using scheme = Scheme;
   using schemes = type_list<Scheme>;
   using formats = type_list<>;
-  static constexpr void add(weight_exceptions&) {}
+  static constexpr void add(weight_overrides&) {}
   static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
     if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
     ++next;
@@ -120,8 +111,8 @@ struct exception_to_scheme<in_tensors<Scheme, Names...>> {
   using scheme = Scheme;
   using schemes = type_list<>;
   using formats = weight_formats<Scheme>;
-  static constexpr void add(weight_exceptions& to) {
-    (to.push_back({text<47>{Names.view()}, {Scheme::types.weight, Scheme::types.block}}), ...);
+  static constexpr void add(weight_overrides& to) {
+    (to.push_back({text<47>{Names.view()}, Scheme::spec.weight}), ...);
   }
   static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
   static constexpr bool is_inside(std::int64_t) { return true; }
@@ -130,7 +121,7 @@ struct exception_to_scheme<in_tensors<Scheme, Names...>> {
 template <class... Format>
 constexpr bool have_one_convention(type_list<Format...>) {
   const auto same_as_others = []<class A>(std::type_identity<A>) {
-    return ((type_of_format<A>() != type_of_format<Format>() || std::is_same_v<A, Format>) && ...);
+    return ((A::value != Format::value || std::is_same_v<A, Format>) && ...);
   };
   return (same_as_others(std::type_identity<Format>{}) && ...);
 }
@@ -142,13 +133,13 @@ constexpr bool have_one_convention(type_list<Format...>) {
 template <quantization_scheme Base, class... Exceptions>
 struct mixed : Base {
   /// The weights that become something else than in the base scheme.
-  static constexpr weight_exceptions exceptions = [] {
-    weight_exceptions all;
+  static constexpr weight_overrides exceptions = [] {
+    weight_overrides all;
     (detail::exception_to_scheme<Exceptions>::add(all), ...);
     return all;
   }();
-  static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
-                                   exceptions.empty() ? nullptr : &exceptions, Base::types.excluded};
+  static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
+                                   exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
 
   /// How weights become codes, in each of the ways that there are.
   using weight_formats = detail::join<qwq::weight_formats<Base>,

@@ -10,6 +10,7 @@
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
 #include "qwq/kernel/operands.hpp"
+#include "qwq/quant/number_format.hpp"
 #include "qwq/quant/rounding.hpp"
 
 namespace qwq {
@@ -95,6 +96,7 @@ struct ort {
 /// convention is a part of the type: a struct with `by`, `scale_range` and `compute_qparams`, as `ort` has them.
 template <dtype T, bool Symmetric, class Convention = ort>
 struct int_format {
+  static constexpr number_format value{.element = T, .symmetric = Symmetric};
   static constexpr dtype type = T;
   static constexpr bool symmetric = Symmetric;
   using convention = Convention;

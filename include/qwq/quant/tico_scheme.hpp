@@ -13,9 +13,9 @@ namespace qwq {
 /// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
 template <dtype Weight, dtype Activation>
 struct tico_scheme {
-  static constexpr placement types{Activation, Weight, extent::all};
   using weight_format = for_each_row<int_format<Weight, is_signed(Weight), tico>>;
   using activation_format = int_format<Activation, is_signed(Activation), tico>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
 /// uint8 weights, int16 activations.
@@ -35,9 +35,9 @@ struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
 /// kernels execute, all with the same codes.
 struct qdq_w8a16 {
   static constexpr std::string_view name = "qdq_w8a16";
-  static constexpr placement types{dtype::i16, dtype::i8, extent::all};
   using weight_format = for_each_row<int_format<dtype::i8, true, tico>>;
   using activation_format = int_format<dtype::i16, true, power_of_two<tico>>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
 }  // namespace qwq

@@ -28,6 +28,10 @@ struct trace {
       if (f.rule == rule) ++n;
     return n;
   }
+  /// Adds what another rewrite did.
+  constexpr void append(const trace& other) {
+    for (const firing& f : other.firings) firings.push_back(f);
+  }
 };
 
 /// A rewritten graph and how it came about.

@@ -114,7 +114,7 @@ class observer_bank final : public calibration_listener {
   template <class Compiled, class PartScheme>
   static std::vector<kernel::affine> of_part(const std::vector<any_observer>& observers) {
     std::vector<kernel::affine> out(observers.size());
-    if constexpr (PartScheme::types.quantizes_activations()) {
+    if constexpr (PartScheme::spec.quantizes_activations()) {
       using format = typename PartScheme::activation_format;
       for (const slot& s : Compiled::slots) {
         if (s.kind != slot_kind::activation) continue;

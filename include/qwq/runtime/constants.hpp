@@ -17,7 +17,6 @@
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/io/state_file.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/lower/compiled.hpp"
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/runtime/weight_codes.hpp"
@@ -114,7 +113,7 @@ class constant_store {
     const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
       operand bound;
-      with_weight_format<Scheme>({s->type, s->block},
+      with_weight_format<Scheme>(s->format,
                                  [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(w); });
       return bound;
     }
@@ -134,7 +133,7 @@ class constant_store {
 
   template <quantization_scheme Scheme>
   void fake_quantize([[maybe_unused]] std::span<float> x) const {
-    if constexpr (Scheme::types.quantizes_activations()) {
+    if constexpr (Scheme::spec.quantizes_activations()) {
       using format = typename Scheme::activation_format;
       if (quantized_) kernel::fake_quantize(x, x, to_affine<format>(constant_params<format>(x)));
     }
@@ -178,8 +177,7 @@ class constant_store {
 
   template <class Format>
   static std::string code_key(const weight_source& w) {
-    constexpr weight_type type = type_of_format<Format>();
-    return (w.key() + '#').append(qwq::name(type.type)) + std::to_string(type.block);
+    return (w.key() + '#').append(qwq::name(Format::value.element)) + std::to_string(Format::value.block);
   }
 
   /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "qwq/core/type_list.hpp"
-#include "qwq/lower/compiled.hpp"
+#include "qwq/compile/compiled.hpp"
 #include "qwq/model/parts.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/runtime/static_cache.hpp"
@@ -149,8 +149,8 @@ struct program {
   static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
   /// What embedding and head are compiled for.
   using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
-  /// How they are quantized.
-  static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
+  /// Their scheme.
+  using outer_scheme = std::conditional_t<is_whole_model<Target>, Scheme, f32>;
 
  private:
   static constexpr auto& all = detail::kinds_of<Model, Scheme>;
@@ -158,8 +158,6 @@ struct program {
   static constexpr bool is_outer(stage s) { return s == stage::embedding || s == stage::head; }
   template <std::size_t I>
   using part_scheme = detail::type_at<all.kinds[I].scheme, layer_schemes<Scheme>>;
-  template <std::size_t I>
-  static constexpr placement types_of = is_outer(all.kinds[I].of) ? outer_types : part_scheme<I>::types;
 
   template <std::size_t... I>
   static auto list_kinds(std::index_sequence<I...>);
@@ -168,7 +166,8 @@ struct program {
   /// A kind of part: compiled once for all parts of the same type, stage and scheme.
   template <std::size_t I>
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
-                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>, types_of<I>> {
+                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
+                         std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
     static constexpr std::size_t index = I;  ///< In `kinds`.
     static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
     using scheme = part_scheme<I>;                ///< How their weights are quantized.

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rules/decompose.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -73,9 +73,11 @@ struct circle_graphs {
 
   /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
   /// operators that were left out on purpose.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || (types.edges == qwq::extent::all && types.block == 0 &&
-                                  (types.activation == dtype::i16 || types.activation == dtype::u8));
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element;
+    return !spec.quantizes() ||
+           (spec.scope == quant_scope::all && spec.weight.is_static_integer() && spec.weight.block == 0 &&
+            spec.activation.is_static_integer() && (activation == dtype::i16 || activation == dtype::u8));
   }
 
   static constexpr bool supports(op kind) {

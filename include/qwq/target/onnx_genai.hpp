@@ -5,7 +5,7 @@
 #include <array>
 #include <string_view>
 
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -25,8 +25,9 @@ struct onnx_genai {
   static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
 
   /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || (!types.quantizes_activations() && types.block > 0);
+  static constexpr bool accepts(const quant_spec& spec) {
+    return !spec.quantizes() ||
+           (!spec.quantizes_activations() && spec.weight.is_static_integer() && spec.weight.block > 0);
   }
 
   static constexpr bool supports(op kind) {

@@ -5,7 +5,7 @@
 #include <array>
 #include <string_view>
 
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rules/mlp.hpp"
 
 namespace qwq {
@@ -24,11 +24,13 @@ struct onnx_standard {
 
   /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
   /// and attention stay in float.
-  static constexpr bool takes(placement types) {
-    const bool activations = types.activation == dtype::u8 || types.activation == dtype::u16;
-    const bool blocks = types.block > 0 && (activations || !types.quantizes_activations());
-    return !types.quantizes() ||
-           (types.edges == extent::products && (blocks || (activations && types.weight == dtype::i8)));
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element;
+    const bool activations =
+        spec.activation.is_static_integer() && (activation == dtype::u8 || activation == dtype::u16);
+    const bool blocks = spec.weight.block > 0 && (activations || !spec.quantizes_activations());
+    return !spec.quantizes() || (spec.scope == quant_scope::matmuls && spec.weight.is_static_integer() &&
+                                 (blocks || (activations && spec.weight.element == dtype::i8)));
   }
 
   static constexpr bool supports(op kind) {

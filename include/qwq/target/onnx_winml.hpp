@@ -5,7 +5,7 @@
 #include <array>
 #include <string_view>
 
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rules/attention.hpp"
 #include "qwq/rules/layout.hpp"
 #include "qwq/rules/mlp.hpp"
@@ -44,9 +44,11 @@ struct onnx_winml {
   }
 
   /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || ((types.activation == dtype::u8 || types.activation == dtype::u16) &&
-                                  (types.weight == dtype::i8 || types.weight == dtype::i4));
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element, weight = spec.weight.element;
+    return !spec.quantizes() || (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
+                                 (activation == dtype::u8 || activation == dtype::u16) &&
+                                 (weight == dtype::i8 || weight == dtype::i4));
   }
 
   static constexpr bool supports(op kind) {

@@ -6,7 +6,7 @@
 #include <concepts>
 #include <string_view>
 
-#include "qwq/quant/placement.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rewrite/rule.hpp"
 
 namespace qwq {
@@ -17,13 +17,13 @@ namespace qwq {
 /// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
 /// operators from outside of the library it supports (`supports` of an `op_row`).
 template <class T>
-concept target = requires(op kind, placement types) {
+concept target = requires(op kind, const quant_spec& spec) {
   { T::name } -> std::convertible_to<std::string_view>;
   { T::cache } -> std::convertible_to<dtype>;
   { T::rules.size() } -> std::convertible_to<std::size_t>;
   { T::quantizes(kind) } -> std::same_as<bool>;
   { T::supports(kind) } -> std::same_as<bool>;
-  { T::takes(types) } -> std::same_as<bool>;
+  { T::accepts(spec) } -> std::same_as<bool>;
 };
 
 /// The library itself as a target: the model's own graph, run by `session`.
@@ -35,7 +35,7 @@ struct native {
   static constexpr bool quantizes(op) { return false; }
   static constexpr bool supports(op) { return true; }
   static constexpr bool supports(const op_row&) { return true; }
-  static constexpr bool takes(placement types) { return !types.quantizes(); }
+  static constexpr bool takes(const quant_spec& spec) { return !spec.quantizes(); }
 };
 
 }  // namespace qwq

@@ -278,7 +278,7 @@ class exporter {
     const auto rows = texts(a_.calibration);
     progress bar("calibrating", rows.size(), a_.quiet);
     calibration_options o;
-    o.observer = any_observer::parse(a_.observer, bits(part_.types.activation));
+    o.observer = any_observer::parse(a_.observer, bits(part_.spec.activation.element));
     o.decode_steps = a_.decode_steps;
     o.eos = config_.eos_token_ids;
     o.threads = &threads_;

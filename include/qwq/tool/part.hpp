@@ -47,7 +47,7 @@ using file_writer = std::vector<written_file> (*)(const to_file::program_data&, 
 /// own does.
 struct exporter_part {
   std::string_view scheme, target;
-  placement types;
+  quant_spec spec;
   std::int64_t longest = 0;  ///< tokens that a text can have
   /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32";
   /// of a mixed scheme several.
@@ -114,7 +114,7 @@ exporter_model make_exporter_model() {
 template <qwen3_config C, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part(file_writer files) {
   using model = qwen3<C>;
-  exporter_part part{Scheme::name, Target::name, Scheme::types, longest_text<model, Target>()};
+  exporter_part part{Scheme::name, Target::name, Scheme::spec, longest_text<model, Target>()};
   part.data = &to_file::program_data::of<model, Target, Scheme>;
   part.files = files;
   if constexpr (quantizes_activations<Scheme>()) {

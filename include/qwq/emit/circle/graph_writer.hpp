@@ -157,11 +157,11 @@ class graph_writer {
     if (q->block() > 0) throw error("emit: " + name + ": Circle has no weights with a scale for each block of a row");
     const auto scales = q->scales();
     const auto zero_points = q->zero_points();
-    const encoding how{s.type, {{scales.begin(), scales.end()}, {zero_points.begin(), zero_points.end()}}};
+    const encoding how{s.format.element, {{scales.begin(), scales.end()}, {zero_points.begin(), zero_points.end()}}};
     const byte_source codes = [q](const byte_sink& sink) { q->codes(sink); };
-    const std::string type(qwq::name(s.type));
-    values_[id_] = {model_.constant(name, key + ":" + type, {s.type, self().dims()},
-                                    bits(s.type) == 4 ? packed(codes) : codes, how.params),
+    const std::string type(qwq::name(s.format.element));
+    values_[id_] = {model_.constant(name, key + ":" + type, {s.format.element, self().dims()},
+                                    bits(s.format.element) == 4 ? packed(codes) : codes, how.params),
                     how};
   }
 

@@ -165,17 +165,17 @@ class graph_writer {
 
   /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type,
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element,
                                  extents(stored_dims(self())), [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
     slots_[static_cast<std::size_t>(s.first)] =
-        parameters(base, key, s.type, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
+        parameters(base, key, s.format.element, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
   }
 
   /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
   void emit_block_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     const shape dims = stored_dims(self());
-    const block_columns columns{q, s.type, dims[0].extent, dims[1].extent};
+    const block_columns columns{q, s.format.element, dims[0].extent, dims[1].extent};
     set_value(model_.initializer(base + "_quantized", key + ":columns", columns.written(), {columns.k, columns.n},
                                  [&](const byte_sink& sink) { columns.write(sink); }));
     bases_[values_[id_]] = base;
@@ -190,10 +190,10 @@ class graph_writer {
   /// The same for the kernel [N, K, 1, 1] of a convolution, in its own order.
   void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
-    if (!is_signed(s.type) || dims[1] % q.block() != 0)
+    if (!is_signed(s.format.element) || dims[1] % q.block() != 0)
       throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block()) +
-                  ", found " + std::string(name(s.type)) + " in rows of " + std::to_string(dims[1]));
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.type)), s.type, dims,
+                  ", found " + std::string(name(s.format.element)) + " in rows of " + std::to_string(dims[1]));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element, dims,
                                  [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
     dims[1] /= q.block();

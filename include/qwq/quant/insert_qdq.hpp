@@ -1,88 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `place_slots`, which inserts quantize/dequantize pairs, and the proof that no edge and no weight was left out.
+// Defines `insert_qdq`, the pass that inserts quantize/dequantize pairs, and the proof that no edge and no weight was left out.
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 
 #include "qwq/graph/builder.hpp"
+#include "qwq/quant/quant_spec.hpp"
 #include "qwq/rewrite/cleanup.hpp"
 
 namespace qwq {
 
-/// Which of the edges that a target can quantize a scheme does quantize.
-enum class extent : std::uint8_t {
-  products,  // what matrix products read and make; norms, gates and the residual stream between them stay in float
-  all,       // every edge, as integer-only machines need it
-};
-
-/// The type of a weight's codes (f32: it stays in float), and the elements along K that share a scale; 0 when there is
-/// one scale for the tensor or one per row.
-struct weight_type {
-  dtype type = dtype::f32;
-  std::int32_t block = 0;
-  constexpr bool operator==(const weight_type&) const = default;
-};
-
-/// A set of roles, one bit each.
-class role_set {
- public:
-  constexpr role_set() = default;
-  /// These roles.
-  constexpr role_set(std::initializer_list<role> roles) {
-    for (const role r : roles) bits = static_cast<std::uint16_t>(bits | 1u << static_cast<unsigned>(r));
-  }
-  /// Whether a role is in the set.
-  constexpr bool contains(role r) const { return (bits >> static_cast<unsigned>(r) & 1u) != 0; }
-  constexpr bool operator==(const role_set&) const = default;
-
-  std::uint16_t bits = 0;  ///< Public, so that a set can be part of a template argument.
-};
-/// What schemes leave in float unless they say otherwise: weights that are small, and that choose or gate.
-inline constexpr role_set float_roles{role::router, role::gate, role::conv, role::norm, role::bias, role::position};
-
-/// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
-struct weight_exception {
-  text<47> name{};
-  weight_type as{};  ///< What it becomes.
-};
-using weight_exceptions = fixed_vector<weight_exception, 16>;
-
-/// Integer types that a scheme gives to activations and weights; f32 means that they stay in float.
-struct placement {
-  dtype activation = dtype::f32;
-  dtype weight = dtype::f32;
-  extent edges = extent::products;
-  std::int32_t block = 0;  ///< of weights, as in `weight_type`
-  /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
-  const weight_exceptions* others = nullptr;
-  role_set excluded = float_roles;  ///< Roles of weights that stay in float.
-
-  /// Whether activations become integers.
-  constexpr bool quantizes_activations() const { return activation != dtype::f32; }
-  constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
-  /// The type of an exception that names a weight; null when none does.
-  constexpr const weight_type* exception_of(std::string_view name) const {
-    if (others != nullptr)
-      for (const weight_exception& other : *others)
-        if (name.ends_with(other.name.view())) return &other.as;
-    return nullptr;
-  }
-  /// What a weight becomes.
-  constexpr weight_type type_of(const node& leaf) const {
-    if (const weight_type* other = exception_of(leaf.name)) return *other;
-    if (excluded.contains(leaf.weight_role)) return {dtype::f32, 0};
-    return {weight, block};
-  }
-  /// What a weight without role or exception becomes.
-  constexpr weight_type usual_type() const { return {weight, block}; }
-  /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
-  constexpr bool covers(const op_row& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
-};
-
 enum class slot_kind : std::uint8_t {
-  activation,  // its range is observed during calibration
-  weight,      // a matrix of a product: per tensor or per channel, with the scheme's weight type
+  activation,  // its range is observed during calibration, unless its format is dynamic
+  weight,      // a matrix of a product, in the scheme's weight format
   constant,    // any other constant: its range is known when it is bound
 };
 
@@ -90,9 +20,8 @@ enum class slot_kind : std::uint8_t {
 /// share a slot.
 struct slot {
   slot_kind kind = slot_kind::activation;
-  dtype type = dtype::f32;
+  number_format format{};
   text<95> name{};
-  std::int32_t block = 0;  // of a weight, as in `weight_type`
   /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
   /// `first` on, and nodes name a slot by its first one.
   std::int32_t count = 1;
@@ -140,22 +69,22 @@ constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
 /// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
 /// role, such as a router: they compute in float.
 template <std::size_t Capacity, class Covers>
-constexpr bool covers_node(const graph<Capacity>& g, const node& n, placement types, Covers covers) {
+constexpr bool covers_node(const graph<Capacity>& g, const node& n, const quant_spec& spec, Covers covers) {
   if (!covers(n)) return false;
-  if (types.edges == qwq::extent::all) return true;
+  if (spec.scope == quant_scope::all) return true;
   for (std::size_t i = 0; i < n.args.size(); ++i)
     if (row(n).is_matrix(i)) {
       const node& w = stored_leaf(g, n.args[i]);
-      if (w.kind == op::weight && types.excluded.contains(w.weight_role) && types.exception_of(w.name) == nullptr)
+      if (w.kind == op::weight && spec.excluded.contains(w.weight_role) && spec.override_of(w.name) == nullptr)
         return false;
     }
   return true;
 }
 
 template <std::size_t Capacity, class Covers>
-struct placer {
+struct qdq_inserter {
   const graph<Capacity>& from;
-  placement types;
+  const quant_spec& spec;
   Covers covers;
   quantized<Capacity>& to;
   builder b;
@@ -165,24 +94,20 @@ struct placer {
   node_id experts[Capacity]{};
 
   /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
-  /// type.
+  /// format.
   constexpr bool wants_slot(std::size_t id, slot& s) const {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
+    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, spec.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
-        if (reader.args[i] == id && covers_node(from, reader, types, covers)) {
+        if (reader.args[i] == id && covers_node(from, reader, spec, covers)) {
           read = true;
           if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
         }
-    if (s.kind == slot_kind::weight) {
-      const weight_type as = types.type_of(n);
-      s.type = as.type;
-      s.block = as.block;
-    }
-    return (read || covers_node(from, n, types, covers)) && s.type != dtype::f32;
+    if (s.kind == slot_kind::weight) s.format = spec.format_of(n);
+    return (read || covers_node(from, n, spec, covers)) && s.format.quantizes();
   }
 
   /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
@@ -232,7 +157,7 @@ struct placer {
       // A result is of the node itself, not of what its own value is rounded to.
       for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
-        n.type.type = n.attr.type.type = s.type;
+        n.type.type = n.attr.type.type = s.format.element;
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);
       } else {
         plain[i] = b.append(n);
@@ -254,19 +179,19 @@ struct placer {
       return id;
     };
     if (with_quantize)
-      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).type, {}}});
+      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).format.element, {}}});
     return add(op::dequantize, x, {});
   }
 };
 
 }  // namespace detail
 
-/// Counts the edges of covered operators (of a scheme without activation types: their matrices), and those among them
+/// Counts the edges of covered operators (of a scheme without activation spec: their matrices), and those among them
 /// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
 /// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
 /// problem. This looks at a finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
-constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
+constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& spec, Covers covers,
                                   problem* first_gap = nullptr) {
   coverage c;
   const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
@@ -279,24 +204,24 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
     else
       gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
   };
-  const auto covered = [&](const node& n) { return detail::covers_node(g, n, types, covers); };
+  const auto covered = [&](const node& n) { return detail::covers_node(g, n, spec, covers); };
   for (const node& reader : g.nodes)
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
-      if (row(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
-                                   : !types.quantizes_activations())
+      if (row(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
+                                   : !spec.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
     }
   for (const graph_output& o : g.outputs)
-    if (types.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+    if (spec.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
   for (const node& leaf : g.nodes) {
-    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !types.quantizes()) continue;
+    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !spec.quantizes()) continue;
     if (!is_plain_float(leaf.type.type)) {
       ++c.coded_weights;
-    } else if (types.type_of(leaf).type == dtype::f32) {
+    } else if (!spec.format_of(leaf).quantizes()) {
       ++c.float_weights;
     } else {
       ++c.total;
@@ -309,15 +234,15 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
 /// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
 /// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
 template <std::size_t Capacity, class Covers>
-constexpr quantized<Capacity> place_slots(const graph<Capacity>& source, placement types, Covers covers) {
+constexpr quantized<Capacity> insert_qdq(const graph<Capacity>& source, const quant_spec& spec, Covers covers) {
   quantized<Capacity> out;
   out.value.error = source.error;
-  if (!types.quantizes()) {
+  if (!spec.quantizes()) {
     out.value = source;
     return out;
   }
-  detail::placer<Capacity, Covers>{source, types, covers, out, builder{out.value}}.run();
-  if (out.value.error.ok()) count_coverage(out.value, types, covers, &out.value.error);
+  detail::qdq_inserter<Capacity, Covers>{source, spec, covers, out, builder{out.value}}.run();
+  if (out.value.error.ok()) count_coverage(out.value, spec, covers, &out.value.error);
   return out;
 }
 
