@@ -4,7 +4,7 @@
 #include <cmath>
 #include <iostream>
 
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>
 
@@ -23,7 +23,9 @@ constexpr rule scale_into_q_norm{
       const expr q = rope(rms_norm(m[x], gain, m(norm).attr.value), m[cosines], m[sines]);
       return attention(q, m[keys], m[values], m[position], 1.0);
     },
-    [](const match& m) { return m.root().attr.value != 1.0 && m(w).kind == op::weight; }};
+    [](const match& m) { return require(m.root().attr.value != 1.0, "the scale is 1 already", m(w).kind == op::weight,
+                     "the gain is no weight");
+    }};
 
 // A target is where rules are listed; this one is the library's own sessions and one rule more.
 struct without_scale : native<> {

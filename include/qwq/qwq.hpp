@@ -2,23 +2,22 @@
 // All that needs nothing to link: models, rules, schemes, kernels, sessions, calibration, weight files, reports.
 #pragma once
 
+#include "qwq/core/small_float.hpp"
 #include "qwq/core/version.hpp"
 #include "qwq/graph/print.hpp"
-#include "qwq/io/chat_template.hpp"
+#include "qwq/text/chat_template.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/safetensors_writer.hpp"
 #include "qwq/kernel/group.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
-#include "qwq/lower/trace.hpp"
+#include "qwq/exec/trace_graph.hpp"
 #include "qwq/model/qwen3.hpp"
-#include "qwq/quant/bias.hpp"
-#include "qwq/quant/ort_observers.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
-#include "qwq/runtime/any_session.hpp"
+#include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
 
 /// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer, configs and sets of texts come too.

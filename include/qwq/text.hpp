@@ -3,6 +3,6 @@
 #pragma once
 
 #include "qwq/io/hf_config.hpp"
-#include "qwq/io/stream_decoder.hpp"
+#include "qwq/text/stream_decoder.hpp"
 #include "qwq/report/json.hpp"
-#include "qwq/runtime/text.hpp"
+#include "qwq/text/data_set.hpp"

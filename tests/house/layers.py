@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that the rooms include each other only downwards, that heavy dependencies stay in their rooms, and how files begin.
+"""Checks that the modules include each other only downwards, that heavy dependencies stay in their modules, and how files begin.
 
 Usage: layers.py [--canaries] [REPOSITORY]
 """
@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 
-# room: the rooms that its row in the design names. What those may include, it may include too.
+# module: the modules that its row in the design names. What those may include, it may include too.
 MAY_INCLUDE = {
     "core": [],
     "graph": ["core"],
@@ -19,39 +19,41 @@ MAY_INCLUDE = {
     "quant": ["rewrite", "kernel"],
     "layer": ["graph", "quant"],
     "model": ["layer"],
-    "lower": ["graph", "quant", "kernel", "rules", "target"],
+    "targets": ["rules", "quant"],
+    "compile": ["rules", "targets", "model"],
+    "exec": ["compile", "kernel"],
     "io": ["core"],
-    "weights": ["io", "quant", "kernel", "graph"],
-    "runtime": ["lower", "rules", "model", "io", "weights"],
-    "target": ["rules", "quant"],
-    "emit": ["target", "rules", "quant", "model", "io", "weights", "runtime"],  # it writes what sessions run
+    "text": ["io"],
+    "weights": ["io", "quant", "kernel", "model"],
+    "runtime": ["exec", "weights", "text"],
+    "emit": ["compile", "weights"],
     "report": ["core", "runtime"],
     "distributed": ["quant", "runtime"],
-    "tool": ["emit", "report"],  # the command line of an exporter
+    "cli": ["emit", "report"],  # the command line of an exporter
 }
 
-# What an include of a third party begins with, and the rooms that may write it.
+# What an include of a third party begins with, and the modules that may write it.
 THIRD_PARTY = {
     "xsimd": (r"xsimd/", ["kernel"]),
     "intrinsics": (r"(immintrin|x86intrin|arm_neon)\.h$", ["kernel"]),
-    "xtensor": (r"(xtensor|xtl)/", ["kernel", "runtime"]),
-    "Hana": (r"boost/hana", ["quant", "layer", "model", "lower", "runtime", "emit", "tool"]),
-    "nlohmann": (r"nlohmann/", ["io", "runtime", "report", "emit", "tool"]),
-    "ICU": (r"unicode/", ["io"]),
+    "xtensor": (r"(xtensor|xtl)/", ["kernel"]),
+    "Hana": (r"boost/hana", ["quant", "layer", "model", "cli"]),
+    "nlohmann": (r"nlohmann/", ["io", "text", "report", "emit", "cli"]),
+    "ICU": (r"unicode/", ["text"]),
     "protobuf": (r"(onnx|google/protobuf)/", ["emit/onnx"]),
-    "CLI11": (r"CLI/", ["tool"]),
-    "fmt": (r"fmt/", ["report", "tool"]),
-    "POSIX": (r"(dirent|fcntl|signal|stdio|unistd|sys/\w+)\.h$", ["io", "report", "runtime", "tool"]),
+    "CLI11": (r"CLI/", ["cli"]),
+    "fmt": (r"fmt/", ["report", "cli"]),
+    "POSIX": (r"(dirent|fcntl|signal|stdio|unistd|sys/\w+)\.h$", ["io", "report", "runtime", "cli"]),
 }
 
 # Rooms that every translation unit pays for, and standard headers that are too heavy for what they reach.
-LIGHT_ROOMS = ["graph", "rewrite"]
+LIGHT_MODULES = ["graph", "rewrite"]
 HEAVY_STD = ["filesystem", "fstream", "functional", "iostream", "ranges", "regex", "sstream", "thread"]
 
 # The umbrella header needs no library to link against. With QWQ_WITH_TEXT it has all but what writes models' files.
 UMBRELLA = ("qwq/qwq.hpp", ["xsimd", "intrinsics", "xtensor", "Hana", "POSIX"])
 WITH_TEXT = re.compile(r"^#ifdef QWQ_WITH_TEXT\n(.*?)^#endif\n", re.MULTILINE | re.DOTALL)
-NOT_UNDER_UMBRELLA = ["emit", "tool"]
+NOT_UNDER_UMBRELLA = ["emit", "cli"]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:<([^>]+)>|"([^"]+)")', re.MULTILINE)
 
@@ -81,9 +83,9 @@ def check_includes(root, problems):
         if "#pragma once" not in source:
             problems.append(f"{name}: no #pragma once")
         own[name], foreign[name], std[name] = [], set(), set()
-        room = name.split("/")[1] if name.count("/") > 1 else None
-        if room and room not in MAY_INCLUDE:
-            problems.append(f"{name}: the table of rooms has no room '{room}'")
+        module = name.split("/")[1] if name.count("/") > 1 else None
+        if module and module not in MAY_INCLUDE:
+            problems.append(f"{name}: the table of modules has no module '{module}'")
             continue
         for angled, quoted in INCLUDE.findall(source):
             target = angled or quoted
@@ -96,12 +98,12 @@ def check_includes(root, problems):
                     problems.append(f"{name}: includes {target}, which does not exist")
                     continue
                 own[name].append(target)
-                if not room:
+                if not module:
                     continue
                 if target.count("/") == 1:
-                    problems.append(f"{name}: a room may not include {target}, which is above the rooms")
-                elif target.split("/")[1] in MAY_INCLUDE and target.split("/")[1] not in closure(room, MAY_INCLUDE):
-                    problems.append(f"{name}: {room}/ may not include {target}")
+                    problems.append(f"{name}: a module may not include {target}, which is above the modules")
+                elif target.split("/")[1] in MAY_INCLUDE and target.split("/")[1] not in closure(module, MAY_INCLUDE):
+                    problems.append(f"{name}: {module}/ may not include {target}")
             elif who := third_party(target):
                 foreign[name].add(who)
                 if not any(name.startswith(f"qwq/{allowed}/") for allowed in THIRD_PARTY[who][1]):
@@ -112,10 +114,10 @@ def check_includes(root, problems):
                 std[name].add(target)
     check_cycles(own, problems)
     for name in headers:
-        if name.split("/")[1] in LIGHT_ROOMS:
+        if name.split("/")[1] in LIGHT_MODULES:
             for at in closure(name, own):
                 for heavy in sorted(std[at] & set(HEAVY_STD)):
-                    problems.append(f"{name}: reaches <{heavy}> through {at}, too heavy for this room")
+                    problems.append(f"{name}: reaches <{heavy}> through {at}, too heavy for this module")
     name, allowed = UMBRELLA
     if name in headers:
         everything = closure(name, own)
@@ -173,12 +175,12 @@ def check_listed(root, problems):
     for name, value in re.findall(r"^set\((\w+)\s+([^)]*)\)", lists, re.MULTILINE):
         lists = lists.replace("${" + name + "}", value)
     suites = {}
-    for room, body in re.findall(r"qwq_test_suite\((\w+)([^)]*)\)", lists):
-        suites.setdefault(room, set()).update(re.split(r"\s+", body.partition("SOURCES")[2].strip()))
+    for module, body in re.findall(r"qwq_test_suite\((\w+)([^)]*)\)", lists):
+        suites.setdefault(module, set()).update(re.split(r"\s+", body.partition("SOURCES")[2].strip()))
     for path in sorted((root / "tests").glob("*/*.cpp")):
-        room = path.parent.name
-        if room in MAY_INCLUDE and path.stem not in suites.get(room, set()) and f"{room}/{path.name}" not in lists:
-            problems.append(f"tests/{room}/{path.name}: not listed in tests/CMakeLists.txt")
+        module = path.parent.name
+        if module in MAY_INCLUDE and path.stem not in suites.get(module, set()) and f"{module}/{path.name}" not in lists:
+            problems.append(f"tests/{module}/{path.name}: not listed in tests/CMakeLists.txt")
 
 
 def check(root):
@@ -204,7 +206,7 @@ GOOD = {
 CANARIES = {  # what is wrong: (file, text, a piece of the complaint)
     "upwards": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <qwq/graph/b.hpp>\n", "core/ may not include"),
     "sideways": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/kernel/k.hpp>\n", "graph/ may not"),
-    "umbrella": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/qwq.hpp>\n", "above the rooms"),
+    "umbrella": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/qwq.hpp>\n", "above the modules"),
     "cycle": ("include/qwq/core/a.hpp", LICENCE + "#pragma once\n#include <qwq/core/a.hpp>\n", "cycle: qwq/core/a.hpp"),
     "foreign": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <nlohmann/json.hpp>\n", "nlohmann"),
     "link": ("include/qwq/qwq.hpp", LICENCE + "#pragma once\n#include <qwq/io/i.hpp>\n", "reaches ICU"),
@@ -212,7 +214,7 @@ CANARIES = {  # what is wrong: (file, text, a piece of the complaint)
     "unknown": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <eigen/core.h>\n", "no known dependency"),
     "relative": ("include/qwq/graph/c.hpp", LICENCE + '#pragma once\n#include "../core/a.hpp"\n', "from the root"),
     "heavy": ("include/qwq/core/a.hpp", LICENCE + "#pragma once\n#include <regex>\n", "graph/b.hpp: reaches <regex>"),
-    "room": ("include/qwq/attic/c.hpp", LICENCE + "#pragma once\n", "no room 'attic'"),
+    "module": ("include/qwq/attic/c.hpp", LICENCE + "#pragma once\n", "no module 'attic'"),
     "once": ("include/qwq/core/c.hpp", LICENCE, "no #pragma once"),
     "licence": ("include/qwq/core/c.hpp", "// Purpose.\n#pragma once\n", "SPDX"),
     "purpose": ("include/qwq/core/c.hpp", "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n", "purpose"),

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "qwq/io/hf_config.hpp"
-#include "qwq/lower/trace.hpp"
+#include "qwq/exec/trace_graph.hpp"
 #include "qwq/model/qwen3.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // onnxruntime's calibrators against the ranges that it found, bit for bit.
-#include "qwq/quant/ort_observers.hpp"
+#include "ort_observers.hpp"
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>

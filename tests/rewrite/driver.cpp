@@ -15,7 +15,7 @@ constexpr pattern x = var('x'), y = var('y');
 constexpr rule split_silu{"split_silu", silu(x), [](match& m) { return m[x] * sigmoid(m[x]); }};
 constexpr rule fuse_gate{"fuse_gate", (x * sigmoid(x)) * y, [](match& m) { return swiglu(m[x], m[y]); }};
 constexpr rule drop_reshape{"drop_reshape", reshape(x), [](match& m) { return m[x]; },
-                            [](const match& m) { return m(x).dims() == m.root().dims(); }};
+                            [](const match& m) { return require(m(x).dims() == m.root().dims(), "the reshape changes the shape"); }};
 constexpr std::array mlp{split_silu, fuse_gate, drop_reshape};
 
 constexpr expr input(builder& b, std::string_view name) { return leaf(b, op::input, name, {dtype::f32, {1, 8}}); }

@@ -133,21 +133,35 @@ static_assert([] {
 constexpr rule small_slices{"small_slices", slice(slice(a).as('s')), [](match& m) { return m[a]; },
                             [](const match& m) {
                               const node& inner = m(var('s'));
-                              return m.root().attr.ints[0] == 0 && inner.attr.ints[0] == 2 &&
-                                     m.argument(inner, 0).name == "x";
+                              return require(m.root().attr.ints[0] == 0, "the outer slice does not begin at 0",
+                                             inner.attr.ints[0] == 2, "the inner slice does not begin at 2",
+                                             m.argument(inner, 0).name == "x", "the input is not x");
                             }};
-constexpr std::size_t fires(std::string_view name, std::int32_t inner, std::int32_t outer) {
+constexpr trace sliced(std::string_view name, std::int32_t inner, std::int32_t outer, bool inner_is_output = false) {
   graph<48> g;
   builder build{g};
   const expr x = input(build, name);
-  const expr y = slice(slice(x, inner, 8), outer, 4);
+  const expr z = slice(x, inner, 8), y = slice(z, outer, 4);
   build.output("y", y.id);
-  return rewrite(g, std::array{small_slices}).fired.count("small_slices");
+  if (inner_is_output) build.output("z", z.id);
+  return rewrite(g, std::array{small_slices}).fired;
+}
+constexpr std::size_t fires(std::string_view name, std::int32_t inner, std::int32_t outer) {
+  return sliced(name, inner, outer).count("small_slices");
 }
 static_assert(fires("x", 2, 0) == 1);
 static_assert(fires("x", 2, 1) == 0);
 static_assert(fires("x", 3, 0) == 0);
 static_assert(fires("y", 2, 0) == 0);
+
+// The trace keeps why the rule did not apply.
+static_assert(sliced("x", 2, 0).last_refusal("small_slices").reason.empty());
+static_assert(sliced("x", 2, 1).last_refusal("small_slices").reason == "the outer slice does not begin at 0");
+static_assert(sliced("x", 3, 0).last_refusal("small_slices").reason == "the inner slice does not begin at 2");
+static_assert(sliced("y", 2, 0).last_refusal("small_slices").reason == "the input is not x");
+static_assert(sliced("x", 2, 0, true).count("small_slices") == 0 &&
+              sliced("x", 2, 0, true).last_refusal("small_slices").reason ==
+                  "an inner value of the pattern has a reader outside of it");
 
 }  // namespace
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/lower/steps.hpp"
+#include "qwq/exec/kernel_table.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 
 namespace qwq::test {
@@ -83,7 +83,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
     return x;
   };
   std::vector<std::vector<float>> kept;
-  std::vector<operand> parameters;
+  std::vector<bound_constant> parameters;
   std::vector<void*> inputs;
   for (node_id id : planned<G>::layout.parameters) {
     const node& n = g[id];

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "qwq/compile/pipeline.hpp"
-#include "qwq/target/targets.hpp"
+#include "qwq/targets/all_targets.hpp"
 
 namespace qwq {
 

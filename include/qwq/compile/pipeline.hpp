@@ -10,8 +10,8 @@
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 #include "qwq/rules/run.hpp"
-#include "qwq/target/target.hpp"
-#include "qwq/target/without.hpp"
+#include "qwq/targets/target.hpp"
+#include "qwq/targets/disable_fusions.hpp"
 
 namespace qwq {
 

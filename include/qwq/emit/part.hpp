@@ -13,9 +13,9 @@
 #include "qwq/core/error.hpp"
 #include "qwq/core/type_list.hpp"
 #include "qwq/graph/graph.hpp"
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 #include "qwq/model/parts.hpp"
-#include "qwq/quant/insert_qdq.hpp"
+#include "qwq/quant/slot.hpp"
 
 namespace qwq::to_file {
 
@@ -31,9 +31,7 @@ struct part {
 
   /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
   const slot* leaf_slot(std::size_t id) const {
-    for (const node& n : nodes)
-      if (n.kind == op::dequantize && n.args[0] == id) return &slots->starting_at(n.slot);
-    return nullptr;
+    return slot_of_leaf(nodes, *slots, id);
   }
 
   /// Parameters of an activation slot, from those of all slots; `all` is null when nothing was calibrated.
@@ -47,9 +45,7 @@ struct part {
 
   /// Whether an output is a state after the run.
   bool is_state(const graph_output& o) const {
-    for (const node& n : nodes)
-      if (n.kind == op::state && n.name == o.name) return true;
-    return false;
+    return is_state_output(nodes, o);
   }
 
   /// The graph that emitters write of a `compiled` part.

@@ -8,8 +8,8 @@
 #include "qwq/core/dtype.hpp"
 #include "qwq/emit/constants.hpp"
 #include "qwq/emit/part.hpp"
-#include "qwq/runtime/program.hpp"
-#include "qwq/weights/layout.hpp"
+#include "qwq/compile/program.hpp"
+#include "qwq/model/weight_layout.hpp"
 
 namespace qwq::to_file {
 

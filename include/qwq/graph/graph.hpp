@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 #include "qwq/graph/op_table.hpp"
 
@@ -111,6 +112,13 @@ struct graph_ref {
     if (error->ok()) *error = p;
   }
 };
+
+/// Whether an output of a graph is a state after the run: it has the name of one.
+constexpr bool is_state_output(std::span<const node> nodes, const graph_output& o) {
+  for (const node& n : nodes)
+    if (n.kind == op::state && n.name == o.name) return true;
+  return false;
+}
 
 /// Number of readers of each node, graph outputs included.
 constexpr void count_uses(graph_ref g, std::uint16_t* uses) {

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/graph/op.hpp"
 
 namespace qwq {
@@ -33,7 +33,6 @@ enum class why : unsigned char {
   name_is_too_long,
   state_must_be_a_leaf,
   rules_keep_firing,
-  rule_fired_another_number_of_times,
   edge_has_no_quantization_slot,
   weight_is_not_quantized,
 };

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <type_traits>
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
 #include "qwq/kernel/simd_walk.hpp"
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::kernel {
 

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
 #include "qwq/kernel/simd_int4.hpp"
 #include "qwq/kernel/simd_walk.hpp"

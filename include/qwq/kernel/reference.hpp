@@ -7,7 +7,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::kernel::reference {
 

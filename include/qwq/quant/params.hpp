@@ -9,7 +9,7 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 #include "qwq/quant/number_format.hpp"
 #include "qwq/quant/rounding.hpp"
 

@@ -123,13 +123,17 @@ struct attempt {
   unsigned flips;
   unsigned commutative_seen = 0;
   bindings found{};
+  bool read_elsewhere = false;  ///< What stopped it: an inner value has a reader outside of the pattern.
 
   constexpr bool run(std::size_t at, node_id id, bool is_root) {
     const pattern_node& want = p.nodes[at];
     const node& n = g[id];
     if (!want.anything) {
       if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
-      if (!is_root && !want.shared && g.uses[id] > 1) return false;
+      if (!is_root && !want.shared && g.uses[id] > 1) {
+        read_elsewhere = true;
+        return false;
+      }
       bool flipped = false;
       if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;
       for (std::size_t i = 0; i < want.args.size(); ++i)
@@ -145,8 +149,10 @@ struct attempt {
 
 }  // namespace detail
 
-/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for.
-constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found) {
+/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for. `read_elsewhere` is set
+/// when the shape is there so far as it was compared, and an inner value has a reader outside of it.
+constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found,
+                       bool* read_elsewhere = nullptr) {
   const pattern_node& top = p.nodes.back();
   if (!top.anything && g[root].kind != top.kind) return false;
   unsigned orders = 1;
@@ -158,6 +164,7 @@ constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindi
       found = a.found;
       return true;
     }
+    if (read_elsewhere != nullptr && a.read_elsewhere) *read_elsewhere = true;
   }
   return false;
 }

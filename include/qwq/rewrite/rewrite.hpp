@@ -18,9 +18,17 @@ struct firing {
 
 inline constexpr std::size_t max_firings = 320;
 
+/// The last place where a rule did not apply although its pattern was there.
+struct refused {
+  std::string_view rule{};  ///< Name of the rule.
+  text<47> where{};         ///< Module of the node at which it was tried.
+  refusal reason{};
+};
+
 /// What a rewrite did, in order.
 struct trace {
   fixed_vector<firing, max_firings> firings{};  ///< What fired, in order.
+  fixed_vector<refused, 48> refusals{};         ///< The last refusal of each rule that had one.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
@@ -28,9 +36,22 @@ struct trace {
       if (f.rule == rule) ++n;
     return n;
   }
+  /// The last refusal of a rule; an empty one when it never refused, that is, when its pattern was never there.
+  constexpr refused last_refusal(std::string_view rule) const {
+    for (const refused& r : refusals)
+      if (r.rule == rule) return r;
+    return {};
+  }
+  /// Records a refusal in place of an earlier one of the same rule.
+  constexpr void refuse(std::string_view rule, const text<47>& where, refusal reason) {
+    for (refused& r : refusals)
+      if (r.rule == rule) return void(r = {rule, where, reason});
+    static_cast<void>(refusals.try_push_back({rule, where, reason}));
+  }
   /// Adds what another rewrite did.
   constexpr void append(const trace& other) {
     for (const firing& f : other.firings) firings.push_back(f);
+    for (const refused& r : other.refusals) refuse(r.rule, r.where, r.reason);
   }
 };
 
@@ -59,14 +80,21 @@ constexpr void replace(const rewriting& g, node_id from, node_id to) {
 }
 
 /// Applies `r` at `root` if it matches there; false when it does not.
-constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
+constexpr bool fire(const rule& r, const rewriting& g, node_id root, trace& log) {
   bindings found;
-  if (!matches(r.from, g, root, found)) return false;
+  bool read_elsewhere = false;
+  if (!matches(r.from, g, root, found, &read_elsewhere)) {
+    if (read_elsewhere) log.refuse(r.name, g[root].name, "an inner value of the pattern has a reader outside of it");
+    return false;
+  }
   builder b{g.g};
   b.module = g[root].name;
   b.rule = r.name;
   match m{b, g, found, root};
-  if (!r.when(m)) return false;
+  if (const refusal reason = r.when(m); !reason.empty()) {
+    log.refuse(r.name, g[root].name, reason);
+    return false;
+  }
   const std::size_t old_size = g.g.size();
   const expr by = r.to(m);
   for (std::size_t i = old_size; i < g.g.size(); ++i) {
@@ -95,7 +123,7 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
       const pattern_node& top = r.from.nodes.back();
       if (!top.anything && top.kind != kind) continue;
       const text<47> where = state[id].name;
-      if (!fire(r, state, id)) continue;
+      if (!fire(r, state, id, fired)) continue;
       any = true;
       if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
         state.g.fail({why::rules_keep_firing, kind, where.view(),
@@ -130,17 +158,20 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
   return out;
 }
 
+/// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
+/// are its arguments. Without a refusal its pattern was nowhere.
+template <text Rule, std::size_t Expected, std::size_t Found, text LastRefusal, text At>
+struct rule_fired_another_number_of_times;
+
 /// Asserts at compile time that `Rewritten::result.fired` counts `Rule` exactly `Times` times.
 template <class Rewritten, text Rule, std::size_t Times>
 constexpr bool must_fire() {
   constexpr std::size_t found = Rewritten::result.fired.count(Rule.view());
   if constexpr (found != Times) {
-    constexpr problem p{why::rule_fired_another_number_of_times, op::input, Rule.view(),
-                        text<31>{}.append(static_cast<long long>(Times)),
-                        text<31>{}.append(static_cast<long long>(found))};
-    constexpr text<p.expected.size()> expected{p.expected.view()};
-    constexpr text<p.found.size()> times{p.found.view()};
-    static_assert(sizeof(problem_at<p.what, p.kind, Rule, expected, times>) > 0);
+    constexpr refused last = Rewritten::result.fired.last_refusal(Rule.view());
+    constexpr text<last.reason.size()> reason{last.reason};
+    constexpr text<last.where.size()> at{last.where.view()};
+    static_assert(sizeof(rule_fired_another_number_of_times<Rule, Times, found, reason, at>) > 0);
   }
   return true;
 }

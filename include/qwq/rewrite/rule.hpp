@@ -66,17 +66,28 @@ class match {
   fixed_vector<replacement, 8> replaced_{};
 };
 
+/// Why a rule does not apply to a match; empty when it applies. The text must be static.
+using refusal = std::string_view;
+
+/// `reason`, unless `holds`.
+constexpr refusal require(bool holds, std::string_view reason) { return holds ? refusal{} : reason; }
+/// The reason of the first condition that does not hold: require(a, "not a", b, "not b").
+template <class... Rest>
+constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
+  return holds ? require(rest...) : reason;
+}
+
 /// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
 /// with the address of a function in a constant expression under -fsanitize=undefined.)
-constexpr bool always(const match&) { return true; }
+constexpr refusal always(const match&) { return {}; }
 
-/// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.
+/// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
 struct rule {
   std::string_view name;
   pattern from;  ///< What is looked for.
   expr (*to)(match&);  ///< Builds what is read instead.
-  /// Condition on the match.
-  bool (*when)(const match&) = always;
+  /// Condition on the match: why the rule does not apply, or nothing.
+  refusal (*when)(const match&) = always;
 };
 
 }  // namespace qwq

@@ -57,7 +57,9 @@ inline constexpr rule fold_scale_into_k_norm{
       m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
-    [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
+    [](const match& m) { return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
+                     "the gain of the norm is no weight");
+    }};
 
 /// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
 /// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its

@@ -9,7 +9,7 @@ namespace qwq::rules {
 namespace detail {
 
 /// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
-constexpr rule on_grid(std::string_view name, const pattern& made, bool (*when)(const match&) = always) {
+constexpr rule on_grid(std::string_view name, const pattern& made, refusal (*when)(const match&) = always) {
   return {name, match_op(op::fake_quant, made.as('n')),
           [](match& m) {
             node n = m(var('n'));
@@ -27,7 +27,7 @@ inline constexpr rule fuse_norm_fake_quant = detail::on_grid("fuse_norm_fake_qua
 /// The same for a norm that is a result of add_norm.
 inline constexpr rule fuse_normed_fake_quant =
     detail::on_grid("fuse_norm_fake_quant", match_op(op::result, var('s')),
-                    [](const match& m) { return m(var('s')).kind == op::add_norm; });
+                    [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
 /// fake_quant(swiglu(gate, up)) in one step.
 inline constexpr rule fuse_swiglu_fake_quant = detail::on_grid("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
 /// fake_quant(a + b) in one step.

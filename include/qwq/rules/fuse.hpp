@@ -11,7 +11,8 @@ namespace qwq::rules {
 inline constexpr rule fuse_qk_norm_rope{
     "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
     [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
-    [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
+    [](const match& m) { return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
+    }};
 
 /// Gate and up in one step: their products are put together while they are in cache.
 inline constexpr rule fuse_gate_up{
@@ -22,19 +23,20 @@ inline constexpr rule fuse_gate_up{
 inline constexpr rule fuse_residual{
     "fuse_residual", linear(var('x'), var('w')).as('y') + var('r'),
     [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
-    [](const match& m) { return m(var('r')).type == m(var('y')).type; }};
+    [](const match& m) { return require(m(var('r')).type == m(var('y')).type, "the two summands differ in type"); }};
 
 namespace detail {
 
-/// Whether a norm is read by products alone: up to four that store their sums as they are.
-constexpr bool is_read_by_products(const match& m) {
+/// A norm is fused with its readers when they are up to four linears without bias or epilogue.
+constexpr refusal is_read_by_products(const match& m) {
   const auto readers = m.readers();
   for (const node_id id : readers) {
-    if (id == no_node) return false;
+    if (id == no_node) return "the norm is an output of the graph";
     const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root())
+      return "a reader of the norm is no linear without bias and epilogue";
   }
-  return readers.size() <= 4;
+  return require(readers.size() <= 4, "the norm has more than four readers");
 }
 
 }  // namespace detail
@@ -66,7 +68,9 @@ inline constexpr rule fuse_norm_gate_up{
       return result(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
                     m.root().type);
     },
-    [](const match& m) { return m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4; }};
+    [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
+                     "gate and up are not the two products of one norm_linear");
+    }};
 
 /// A sum and its norm in one pass, where the sum is in no product's step.
 inline constexpr rule fuse_residual_norm{
@@ -80,7 +84,7 @@ inline constexpr rule fuse_residual_norm{
       b.module = norm.name;
       return result(sum, 0, norm.type);
     },
-    [](const match& m) { return m(var('a')).type == m(var('b')).type; }};
+    [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
 
 /// Every fusion, each on unless a target is taken `without` it.
 inline constexpr rule fuse[] = {

@@ -20,8 +20,9 @@ constexpr expr scaled_weight(builder& b, const node& of, double factor) {
 inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
                                     [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
                                     [](const match& m) {
-                                      return m(var('e')).kind == op::fill &&
-                                             m(var('w')).dims() == shape{m(var('x')).dims().last()};
+                                      return require(m(var('e')).kind == op::fill, "epsilon is no constant",
+                                                     m(var('w')).dims() == shape{m(var('x')).dims().last()},
+                                                     "the gain is no vector of the last axis");
                                     }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
@@ -38,6 +39,6 @@ inline constexpr rule norm_to_lp_norm{
       const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
-    [](const match& m) { return m(var('w')).kind == op::weight; }};
+    [](const match& m) { return require(m(var('w')).kind == op::weight, "the gain is no weight"); }};
 
 }  // namespace qwq::rules

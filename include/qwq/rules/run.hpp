@@ -32,13 +32,13 @@ constexpr expr as_matrix(expr kernel) {
 inline constexpr rule fuse_fake_quant{
     "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
-    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
+    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
 
 /// The same with parameters for each expert.
 inline constexpr rule fuse_expert_fake_quant{
     "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
-    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
+    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
 
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
 inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
@@ -46,7 +46,8 @@ inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
                                         while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
-                                        return x->kind == op::fake_quant && x->slot == m.root().slot;
+                                        return require(x->kind == op::fake_quant && x->slot == m.root().slot,
+                                                       "the value is not on the grid of this slot");
                                       }};
 
 /// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
@@ -64,7 +65,7 @@ inline constexpr rule sink_transpose{
       const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
       return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
     },
-    [](const match& m) { return detail::is_perm(m(var('t')), 0, 3, 1, 2); }};
+    [](const match& m) { return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]"); }};
 
 /// Transpose - 1x1 convolution - transpose is the product that it came from.
 inline constexpr rule conv1x1_to_linear{
@@ -75,8 +76,9 @@ inline constexpr rule conv1x1_to_linear{
       return reshape(linear(detail::squeeze(x), detail::as_matrix(m[var('w')])), dims);
     },
     [](const match& m) {
-      return detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2) &&
-             m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1};
+      return require(detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2),
+                     "the transposes are not to [1,K,1,S] and back",
+                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row");
     }};
 
 namespace detail {

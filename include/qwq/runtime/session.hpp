@@ -15,11 +15,14 @@
 #include <type_traits>
 #include <vector>
 
+#include "qwq/core/aligned_bytes.hpp"
 #include "qwq/core/thread_pool.hpp"
+#include "qwq/compile/program.hpp"
+#include "qwq/exec/kernel_table.hpp"
 #include "qwq/io/state_file.hpp"
-#include "qwq/runtime/constants.hpp"
-#include "qwq/runtime/program.hpp"
 #include "qwq/runtime/state_store.hpp"
+#include "qwq/runtime/static_cache.hpp"
+#include "qwq/weights/constant_store.hpp"
 
 namespace qwq {
 
@@ -27,12 +30,12 @@ namespace detail {
 
 /// Operands of one graph, resolved for one part.
 template <class Part>
-std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
+std::vector<bound_constant> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
   using run = typename Part::executed;
-  std::vector<operand> bound;
+  std::vector<bound_constant> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf(run::value, Part::slots, id),
+    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
                                                       tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
@@ -40,8 +43,8 @@ std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::i
 
 /// Operands of all parts of a program.
 template <class Program>
-std::vector<std::vector<operand>> bind_program(constant_store& store, std::int64_t positions) {
-  std::vector<std::vector<operand>> bound;
+std::vector<std::vector<bound_constant>> bind_program(constant_store& store, std::int64_t positions) {
+  std::vector<std::vector<bound_constant>> bound;
   Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
     bound.push_back(bind_part<Part>(store, Program::parts[i].layer, positions));
   });
@@ -97,7 +100,7 @@ class bound_model {
   kernel::activation_mode activations() const { return activations_; }
   /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
-  const std::vector<std::vector<operand>>& constants() const {
+  const std::vector<std::vector<bound_constant>>& constants() const {
     if constexpr (std::is_same_v<Program, prefill>)
       return prefill_;
     else
@@ -108,7 +111,7 @@ class bound_model {
   std::int64_t positions_;
   kernel::activation_mode activations_;
   constant_store store_;
-  std::vector<std::vector<operand>> prefill_, decode_;
+  std::vector<std::vector<bound_constant>> prefill_, decode_;
 };
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
@@ -147,7 +150,7 @@ class session {
       : weights_(weights),
         activations_(activations),
         threads_(threads != nullptr ? threads : &inline_),
-        arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
+        arena_(allocate_aligned(arena_size)),
         scratch_(weights.activations() == kernel::activation_mode::int8 ? scratch_size : 0),
         states_(describe_states(weights.positions())),
         ids_(static_cast<std::size_t>(prompt)),
@@ -316,10 +319,6 @@ class session {
   static constexpr std::size_t arena_size = most_bytes(
       []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
   static constexpr std::size_t scratch_size = most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
-
-  struct free_aligned {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
-  };
 
   /// The states of the decode graphs, which read all that there are.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
@@ -509,7 +508,7 @@ class session {
       for (std::int64_t head = 0; head < s.outer; ++head)
         std::copy_n(from + head * rows[2].extent * s.inner, count * s.inner,
                     reinterpret_cast<float*>(s.data) + (head * s.rows + position_) * s.inner);
-    } else if constexpr (detail::is_state_output(G::value, o)) {
+    } else if constexpr (is_state_output({G::value.nodes.begin(), G::value.size()}, o)) {
       return;  // the graph has updated it in place
     } else if constexpr (value < values.size()) {
       const auto bytes = byte_size(G::value[o.id].type.type,
@@ -601,7 +600,7 @@ class session {
   executor* threads_;
   layer_listener* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
-  std::unique_ptr<std::byte[], free_aligned> arena_;
+  aligned_bytes arena_;
   std::vector<std::byte> scratch_;
   state_store states_;
   std::array<std::vector<std::byte>, values.size() + 1> values_;

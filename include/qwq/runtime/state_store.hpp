@@ -12,8 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/lower/frame.hpp"
-#include "qwq/lower/plan.hpp"
+#include "qwq/core/aligned_bytes.hpp"
+#include "qwq/exec/execution_context.hpp"
+#include "qwq/exec/memory_plan.hpp"
 
 namespace qwq {
 
@@ -64,18 +65,18 @@ class state_store {
   explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
     std::size_t bytes = 0, kept = 0;
     for (const stored_state& s : states_) {
-      bytes += aligned(s.bytes()) + aligned(s.scale_bytes());
+      bytes += align_up(s.bytes()) + align_up(s.scale_bytes());
       if (s.is_running()) kept += s.bytes();
     }
-    bytes_ = allocate(bytes);
+    bytes_ = allocate_aligned(bytes);
     kept_.resize(kept);
     std::byte* at = bytes_.get();
     for (stored_state& s : states_) {
       while (first_.size() <= s.part) first_.push_back(static_cast<std::size_t>(&s - states_.data()));
       s.data = at;
-      at += aligned(s.bytes());
+      at += align_up(s.bytes());
       if (s.scale_bytes() > 0) s.scales = reinterpret_cast<float*>(at);
-      at += aligned(s.scale_bytes());
+      at += align_up(s.scale_bytes());
     }
     size_ = bytes;
     clear();
@@ -125,20 +126,9 @@ class state_store {
   }
 
  private:
-  static std::size_t aligned(std::size_t bytes) {
-    return (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
-  }
-  struct free_aligned {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
-  };
-  using memory = std::unique_ptr<std::byte[], free_aligned>;
-  static memory allocate(std::size_t bytes) {
-    return memory(new (std::align_val_t{arena_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
-  }
-
   std::vector<stored_state> states_;
   std::vector<std::size_t> first_;  // of each part
-  memory bytes_;
+  aligned_bytes bytes_;
   std::size_t size_ = 0;
   std::vector<std::byte> kept_;
 };

@@ -10,18 +10,9 @@
 
 #include "qwq/core/view.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/lower/steps.hpp"
+#include "qwq/compile/program.hpp"
 
 namespace qwq {
-
-/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
-/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
-template <class Target>
-concept leaves_cache_to_host = requires {
-  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
-  { Target::options.length } -> std::convertible_to<std::int64_t>;
-  { Target::options.mask_fill } -> std::convertible_to<float>;
-};
 
 /// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
 template <class Part>

@@ -13,7 +13,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/io/checkpoint.hpp"
-#include "qwq/weights/layout.hpp"
+#include "qwq/model/weight_layout.hpp"
 #include "qwq/weights/resolve.hpp"
 #include "qwq/weights/source.hpp"
 

@@ -9,7 +9,7 @@
 #include "qwq/graph/graph.hpp"
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/weights/account.hpp"
-#include "qwq/weights/layout.hpp"
+#include "qwq/model/weight_layout.hpp"
 #include "qwq/weights/resolve.hpp"
 #include "qwq/weights/source.hpp"
 

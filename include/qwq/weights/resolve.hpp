@@ -15,7 +15,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/io/checkpoint.hpp"
-#include "qwq/weights/layout.hpp"
+#include "qwq/model/weight_layout.hpp"
 #include "qwq/weights/source.hpp"
 
 namespace qwq {

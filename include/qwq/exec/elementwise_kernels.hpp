@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps without weights: element by element, row by row, and those that move values to other places.
+#pragma once
+
+#include "qwq/kernel/broadcast.hpp"
+#include "qwq/kernel/elementwise.hpp"
+#include "qwq/kernel/layout.hpp"
+#include "qwq/kernel/norm.hpp"
+#include "qwq/kernel/softmax.hpp"
+#include "qwq/exec/kernel_call.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// Every element of a fill is the same, so kernels that broadcast read one of them.
+template <class S>
+constexpr bool is_fill(std::size_t id) {
+  const node& n = S::g[id];
+  return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+}
+
+/// How the two arguments of a step fill its result.
+template <class S>
+kernel::broadcast_axes broadcast_operands(const frame& f) {
+  const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
+    return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
+  };
+  const auto y = S::extents(f), a = extents(std::integral_constant<std::size_t, S::template arg_id<0>>{}),
+             b = extents(std::integral_constant<std::size_t, S::template arg_id<1>>{});
+  return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
+}
+
+template <std::size_t... K, class F>
+constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
+  (f(std::integral_constant<std::size_t, K>{}), ...);
+}
+
+}  // namespace detail
+
+template <>
+struct kernel_of<op::add> {
+  template <class S>
+  static void run(frame& f) {
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                  detail::broadcast_operands<S>(f), finish);
+    });
+  }
+};
+template <>
+struct kernel_of<op::mul> {
+  template <class S>
+  static void run(frame& f) {
+    detail::with_epilogue<S>(f, [&](auto finish) {
+      kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                       detail::broadcast_operands<S>(f), finish);
+    });
+  }
+};
+template <>
+struct kernel_of<op::neg> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::scale(S::out(f), S::template in<0>(f), -1);
+  }
+};
+template <>
+struct kernel_of<op::rsqrt> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::rsqrt(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::sigmoid> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::sigmoid(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::silu> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::silu(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::swiglu> {
+  template <class S>
+  static void run(frame& f) {
+    detail::with_epilogue<S>(
+        f, [&](auto finish) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), finish); });
+  }
+};
+template <>
+struct kernel_of<op::mean> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::mean(S::out(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::softmax> {
+  template <class S>
+  static void run(frame& f) {
+    kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::transpose> {
+  template <class S>
+  static void run(frame& f) {
+    const auto extents = S::template extents<S::template arg_id<0>>(f);
+    const auto& perm = S::self().attr.ints;
+    kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
+                    std::span(perm.begin(), perm.end()));
+  }
+};
+template <>
+struct kernel_of<op::concat> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
+    std::int64_t first = 0;
+    detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
+      constexpr std::size_t a = S::template arg_id<k.value>;
+      const auto part = S::template matrix<a, const float>(f, axis);
+      const matrix_view<float> out = S::out_matrix(f, axis).cols_from(first, part.cols);
+      if constexpr (detail::is_fill<S>(a)) {
+        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, *part.data);
+      } else {
+        kernel::copy(out, part);
+      }
+      first += part.cols;
+    });
+  }
+};
+template <>
+struct kernel_of<op::slice> {
+  template <class S>
+  static void run(frame& f) {
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
+    const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
+    const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
+    kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
+  }
+};
+template <>
+struct kernel_of<op::cast> {
+  template <class S>
+  static void run(frame& f) {
+    using from = storage_t<S::g[S::template arg_id<0>].type.type>;
+    using to = storage_t<S::self().type.type>;
+    kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
+  }
+};
+template <>
+struct kernel_of<op::fake_quant> {
+  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
+  template <class S>
+  static void run(frame& f) {
+    constexpr auto index = static_cast<std::size_t>(S::self().slot);
+    const std::span<float> y = S::out(f);
+    const std::span<const float> x = S::template in<0>(f);
+    if constexpr (S::arity == 2) {  // parameters for each expert
+      const auto experts = S::template in<1, std::int32_t>(f);
+      const std::size_t width = x.size() / experts.size();
+      for (std::size_t i = 0; i < experts.size(); ++i) {
+        const std::size_t at = index + static_cast<std::size_t>(experts[i]);
+        const auto from = x.subspan(i * width, width);
+        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots != nullptr)
+          kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
+        else
+          std::copy(from.begin(), from.end(), y.begin() + static_cast<std::ptrdiff_t>(i * width));
+      }
+      return;
+    }
+    if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
+    if (f.listener != nullptr) f.listener->observe(index, x);
+    if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
+  }
+};
+
+}  // namespace qwq

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Defines `run_graph`, which calls the kernel of each node of a graph that has one.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+#include <utility>
+
+#include "qwq/exec/attention_kernels.hpp"
+#include "qwq/exec/gemm_kernels.hpp"
+#include "qwq/exec/elementwise_kernels.hpp"
+
+namespace qwq {
+
+namespace detail {
+
+/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
+/// node that it is a result of).
+constexpr bool has_step(const node& n) {
+  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
+}
+
+template <class G>
+constexpr std::size_t step_count() {
+  std::size_t n = 0;
+  for (const node& s : G::value.nodes)
+    if (has_step(s)) ++n;
+  return n;
+}
+
+using step_function = void (*)(frame&);
+
+template <class G, std::size_t Id>
+constexpr void add_step(step_function* table, std::size_t& n) {
+  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+}
+
+template <class G>
+constexpr auto make_steps() {
+  std::array<step_function, step_count<G>()> table{};
+  std::size_t n = 0;
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
+    (add_step<G, Id>(table.data(), n), ...);
+  }(std::make_index_sequence<G::value.size()>{});
+  return table;
+}
+
+}  // namespace detail
+
+/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
+template <class G>
+constexpr std::size_t int8_scratch() {
+  constexpr std::int64_t smallest_block = 16;
+  std::size_t most = 0;
+  for (const node& n : G::value.nodes)
+    if (row(n).is(trait::product)) {
+      const shape x = G::value[n.args[0]].dims();
+      const std::int64_t cols = x.last().extent;
+      most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
+    }
+  return most;
+}
+
+/// Which output of the graph has a name; the number of outputs when none has.
+template <class G>
+constexpr std::size_t output_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < G::value.outputs.size() && !(G::value.outputs[i].name == name)) ++i;
+  return i;
+}
+
+/// Where the graph's k-th output is after a run.
+template <class G, std::size_t K>
+const float* output_address(const frame& f) {
+  return static_cast<const float*>(step<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
+}
+
+/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
+template <class G>
+const float* run_graph(frame& f) {
+  static_assert(require_none<G::value.error>());
+  static constexpr auto steps = detail::make_steps<G>();
+  for (detail::step_function run : steps) run(f);
+  return output_address<G, 0>(f);
+}
+
+}  // namespace qwq

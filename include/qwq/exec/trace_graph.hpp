@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running a graph one step at a time, to look at every value on the way.
+#pragma once
+
+#include "qwq/exec/kernel_table.hpp"
+
+namespace qwq {
+
+/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
+/// may reuse its bytes. For tests and debugging; `run_graph` does the same without stopping.
+template <class G, class F>
+void trace_graph(frame& f, F&& after) {
+  static_assert(require_none<G::value.error>());
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
+    const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
+      using this_step = step<G, I>;
+      if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
+        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
+        if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
+      }
+    };
+    (one(std::integral_constant<std::size_t, Id>{}), ...);
+  }(std::make_index_sequence<G::value.size()>{});
+}
+
+}  // namespace qwq

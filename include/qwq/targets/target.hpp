@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a target is.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <string_view>
+
+#include "qwq/quant/quant_spec.hpp"
+#include "qwq/rewrite/rule.hpp"
+
+namespace qwq {
+
+/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
+/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
+/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
+/// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
+/// operators from outside of the library it supports (`supports` of an `op_row`).
+template <class T>
+concept target = requires(op kind, const quant_spec& spec) {
+  { T::name } -> std::convertible_to<std::string_view>;
+  { T::cache } -> std::convertible_to<dtype>;
+  { T::rules.size() } -> std::convertible_to<std::size_t>;
+  { T::quantizes(kind) } -> std::same_as<bool>;
+  { T::supports(kind) } -> std::same_as<bool>;
+  { T::accepts(spec) } -> std::same_as<bool>;
+};
+
+/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
+/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
+template <class Target>
+concept leaves_cache_to_host = requires {
+  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
+  { Target::options.length } -> std::convertible_to<std::int64_t>;
+  { Target::options.mask_fill } -> std::convertible_to<float>;
+};
+
+/// The library itself as a target: the model's own graph, run by `session`.
+template <dtype Cache = dtype::f32>
+struct native {
+  static constexpr std::string_view name = "native";
+  static constexpr dtype cache = Cache;
+  static constexpr std::array<rule, 0> rules{};
+  static constexpr bool quantizes(op) { return false; }
+  static constexpr bool supports(op) { return true; }
+  static constexpr bool supports(const op_row&) { return true; }
+  static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
+};
+
+}  // namespace qwq

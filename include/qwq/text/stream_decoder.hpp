@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ids to text while they are being generated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "qwq/text/tokenizer.hpp"
+#include "qwq/io/utf8.hpp"
+
+namespace qwq {
+
+/// Takes ids one at a time and gives out text as soon as its characters are complete. All that `push` and, at the end,
+/// `finish` return is together what `tokenizer::decode` makes of the ids. Memory is allocated by the constructor alone.
+class stream_decoder {
+ public:
+  /// Refers to `source`, which must outlive it.
+  explicit stream_decoder(const tokenizer& source, bool skip_special = false)
+      : tokenizer_(&source), skip_special_(skip_special) {
+    constexpr std::size_t cut_off = 3, replacement = 3;  // bytes
+    pending_.reserve(cut_off + source.longest_token());
+    text_.reserve(pending_.capacity() * replacement);
+  }
+
+  /// The text that `id` completes: valid UTF-8, empty while a character still lacks bytes. It is there until the next
+  /// call.
+  std::string_view push(std::int32_t id) {
+    text_.clear();
+    pending_ += tokenizer_->token_bytes(id, skip_special_);
+    pending_.erase(0, pending_.size() - detail::append_repaired(text_, pending_));
+    return text_;
+  }
+
+  /// U+FFFD if the ids ended inside a character, else nothing. The decoder is then as new.
+  std::string_view finish() {
+    text_.clear();
+    if (!pending_.empty()) detail::append_utf8(text_, detail::replacement_character);
+    pending_.clear();
+    return text_;
+  }
+
+ private:
+  const tokenizer* tokenizer_;
+  bool skip_special_;
+  std::string pending_;  // at most three bytes between calls
+  std::string text_;
+};
+
+}  // namespace qwq
