@@ -150,7 +150,7 @@ TEST_CASE("a state lasts from run to run") {
   float x[4] = {1, 2, 3, 4}, seen[4] = {10, 0, 0, 0};
   void* inputs[] = {x};
   const state_view states[] = {{seen, nullptr}};
-  alignas(arena_alignment) std::byte arena[planned<counting>::layout.arena_bytes];
+  alignas(buffer_alignment) std::byte arena[planned<counting>::layout.arena_bytes];
   frame f;
   f.arena = arena;
   f.inputs = inputs;
@@ -201,7 +201,7 @@ TEST_CASE("a graph may have any number of weights and inputs") {
   std::vector<void*> inputs(9, ones.data());
   inputs[0] = x;
   inputs.push_back(which);
-  alignas(arena_alignment) std::byte arena[planned<many>::layout.arena_bytes];
+  alignas(buffer_alignment) std::byte arena[planned<many>::layout.arena_bytes];
   frame f;
   f.arena = arena;
   f.inputs = inputs.data();
@@ -221,7 +221,7 @@ TEST_CASE("a norm reads a gain of equal elements") {
   std::vector<float> gain(4, 0.5f);
   const bound_constant parameters[] = {{dtype::f32, gain.data()}};
   void* inputs[] = {x};
-  alignas(arena_alignment) std::byte arena[planned<unit_norm>::layout.arena_bytes];
+  alignas(buffer_alignment) std::byte arena[planned<unit_norm>::layout.arena_bytes];
   inline_executor here;
   frame f;
   f.threads = &here;
@@ -235,7 +235,7 @@ TEST_CASE("a norm reads a gain of equal elements") {
 TEST_CASE("a graph with an operator of the user's runs, is printed and is written") {
   float x[4] = {-3, 0.5f, 2, 7};
   void* inputs[] = {x};
-  alignas(arena_alignment) std::byte arena[planned<twice>::layout.arena_bytes];
+  alignas(buffer_alignment) std::byte arena[planned<twice>::layout.arena_bytes];
   frame f;
   f.arena = arena;
   f.inputs = inputs;

@@ -29,7 +29,7 @@ static_assert(gate::value.size() == 2);
 int main() {
   float x[4] = {-2, 0, 1, 3};
   void* inputs[] = {x};
-  alignas(qwq::arena_alignment) std::byte arena[qwq::planned<gate>::layout.arena_bytes];
+  alignas(qwq::buffer_alignment) std::byte arena[qwq::planned<gate>::layout.arena_bytes];
   qwq::frame f;
   f.arena = arena;
   f.inputs = inputs;

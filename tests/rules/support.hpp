@@ -114,11 +114,11 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   std::vector<std::int64_t> extents;
   for (const std::string_view symbol : planned<G>::layout.symbols)
     extents.push_back(symbol == "sequence_length" ? rows : rows_bound);
-  std::vector<std::byte> arena(planned<G>::layout.arena_bytes + arena_alignment);
+  std::vector<std::byte> arena(planned<G>::layout.arena_bytes + buffer_alignment);
   inline_executor threads;
   frame f;
   f.threads = &threads;
-  f.arena = arena.data() + (arena_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % arena_alignment);
+  f.arena = arena.data() + (buffer_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % buffer_alignment);
   f.extents = extents.data();
   f.parameters = parameters.data();
   f.inputs = inputs.data();
