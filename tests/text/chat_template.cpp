@@ -12,7 +12,7 @@
 
 #include <qwq/text/tokenizer.hpp>
 
-#include "scratch.hpp"
+#include "../io/scratch.hpp"
 
 TEST_CASE("prompts and their ids are those of transformers") {
   const auto tokenizer = qwq::tokenizer::open(QWQ_TEST_DATA "/tinyqwen");

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "scratch.hpp"
+#include "../io/scratch.hpp"
 
 namespace {
 std::string refusal(const std::string& text) {

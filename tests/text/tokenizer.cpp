@@ -18,7 +18,7 @@
 
 #include <qwq/text/stream_decoder.hpp>
 
-#include "scratch.hpp"
+#include "../io/scratch.hpp"
 
 namespace {
 
