@@ -29,19 +29,13 @@ constexpr bool fuses(std::string_view rule) {
 
 }  // namespace detail
 
-/// `Target`, in whose sessions the named rules of `rules::fuse` are not applied.
+/// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
 template <target Target, text... Fusions>
 struct without : Target {
   static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: without<Target, Fusions...> takes names of rules::fuse");
   static constexpr bool fuses(std::string_view rule) {
-    return ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
+    return sizeof...(Fusions) > 0 && ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
   }
-};
-
-/// `Target`, in whose sessions no rule of `rules::fuse` is applied.
-template <target Target>
-struct unfused : Target {
-  static constexpr bool fuses(std::string_view) { return false; }
 };
 
 }  // namespace qwq
