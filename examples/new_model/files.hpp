@@ -16,7 +16,7 @@ template <class Base>
 struct with_experts : Base {
   static constexpr bool quantizes(qwq::op kind) { return kind == qwq::op::expert_linear || Base::quantizes(kind); }
   static constexpr bool supports(qwq::op kind) { return is_hybrid_op(kind) || Base::supports(kind); }
-  static constexpr bool supports(const qwq::op_row& row) { return &row == &mine::gated_scan; }
+  static constexpr bool supports(const qwq::op_schema& row) { return &row == &mine::gated_scan; }
 };
 struct hybrid_standard : with_experts<qwq::onnx_standard> {
   static constexpr std::string_view name = "hybrid_standard";

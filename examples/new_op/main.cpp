@@ -12,9 +12,9 @@
 
 // cap * tanh(x / cap) of every element. The row says the operator's name, how many arguments it has, what its result is
 // and what its attribute is called.
-inline constexpr qwq::op_row soft_cap = qwq::custom_op(
+inline constexpr qwq::op_schema soft_cap = qwq::custom_op(
     "soft_cap", 1,
-    [](qwq::inference& in) {
+    [](qwq::type_inference& in) {
       if (in.want_float(0)) in.out = in.args[0];
     },
     "cap");

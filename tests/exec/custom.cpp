@@ -17,10 +17,10 @@ using namespace qwq;
 
 namespace {
 
-constexpr void like_x(inference& in) {
+constexpr void like_x(type_inference& in) {
   if (in.want_float(0)) in.out = in.args[0];
 }
-constexpr op_row clamp = custom_op("clamp", 1, like_x, "limit"), relu = custom_op("relu", 1, like_x);
+constexpr op_schema clamp = custom_op("clamp", 1, like_x, "limit"), relu = custom_op("relu", 1, like_x);
 
 constexpr expr input(builder& b, dtype type = dtype::f32) { return leaf(b, op::input, "x", {type, {1, 4}}); }
 constexpr expr clamped(expr x, double limit) {
@@ -109,7 +109,7 @@ struct twice {
 };
 
 // A row with more arguments than a node can have is a problem of the node.
-constexpr op_row wide = custom_op("wide", 11, like_x);
+constexpr op_schema wide = custom_op("wide", 11, like_x);
 constexpr problem eleven = around([](builder& b) {
                              const expr x = input(b);
                              apply(wide, {}, x, x, x, x, x, x, x, x, x, x, x);
@@ -118,7 +118,7 @@ static_assert(eleven.what == why::too_many_arguments && eleven.where == "mlp/wid
               eleven.found == "11");
 
 // Traits: a matrix argument that schemes store as codes, and a state that is updated in place.
-constexpr op_row counted = custom_op("counted", 2, like_x).with_state(1, 0);
+constexpr op_schema counted = custom_op("counted", 2, like_x).with_state(1, 0);
 struct counting {
   static constexpr auto value = around([](builder& b) {
     const expr seen = state(b, "seen", {dtype::f32, {1, 4}}, state_update::replace);
@@ -163,7 +163,7 @@ TEST_CASE("a state lasts from run to run") {
 }
 
 // Fifty weights, nine inputs and an i32 input that is no position: there is a place for each.
-constexpr op_row pick = custom_op("pick", 2, like_x);
+constexpr op_schema pick = custom_op("pick", 2, like_x);
 struct many {
   static constexpr auto value = [] {
     graph<160> g;

@@ -9,9 +9,9 @@
 
 using namespace qwq;
 
-constexpr void like_x(inference& in) { in.out = in.args[0]; }
-inline constexpr op_row relu = custom_op("relu", 1, like_x);
-inline constexpr op_row relu_without_kernel = custom_op("relu", 1, like_x);
+constexpr void like_x(type_inference& in) { in.out = in.args[0]; }
+inline constexpr op_schema relu = custom_op("relu", 1, like_x);
+inline constexpr op_schema relu_without_kernel = custom_op("relu", 1, like_x);
 
 template <>
 struct qwq::custom_kernel<relu> {
@@ -21,7 +21,7 @@ struct qwq::custom_kernel<relu> {
   }
 };
 
-template <const op_row& Op>
+template <const op_schema& Op>
 struct activation {
   static constexpr auto value = [] {
     graph<4> g;

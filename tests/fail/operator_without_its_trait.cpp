@@ -6,10 +6,10 @@
 
 using namespace qwq;
 
-inline constexpr op_row silent = custom_op("sparse_linear", 2, [](inference& in) { in.out = in.args[0]; });
-inline constexpr op_row telling = silent.with_matrices({1});
+inline constexpr op_schema silent = custom_op("sparse_linear", 2, [](type_inference& in) { in.out = in.args[0]; });
+inline constexpr op_schema telling = silent.with_matrices({1});
 
-template <const op_row& Op>
+template <const op_schema& Op>
 struct placed {
   static constexpr auto value = [] {
     graph<8> g;
@@ -21,7 +21,7 @@ struct placed {
   }();
   static constexpr quant_spec spec{{}, {.element = dtype::u4, .block = 32}};
   static constexpr problem error =
-      insert_qdq(value, spec, [](const node& n) { return spec.covers(row(n)); }).value.error;
+      insert_qdq(value, spec, [](const node& n) { return spec.covers(schema(n)); }).value.error;
 };
 
 static_assert(require_none<placed<telling>::error>());

@@ -10,7 +10,7 @@
 using namespace qwq;
 
 /// y = x + what was seen before, of a text of hidden states.
-inline constexpr op_row counted = custom_op("counted", 2, [](inference& in) { in.out = in.args[0]; }).with_state(1, 0);
+inline constexpr op_schema counted = custom_op("counted", 2, [](type_inference& in) { in.out = in.args[0]; }).with_state(1, 0);
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>

@@ -18,7 +18,7 @@ namespace qwq {
 /// Whether a scheme quantizes the operands and the result of a node on a target.
 template <class Target, class Scheme>
 struct covers {
-  constexpr bool operator()(const node& n) const { return Scheme::spec.covers(row(n)) && target_quantizes(n); }
+  constexpr bool operator()(const node& n) const { return Scheme::spec.covers(schema(n)) && target_quantizes(n); }
 
  private:
   static constexpr bool target_quantizes(const node& n) {

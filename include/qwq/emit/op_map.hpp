@@ -20,7 +20,7 @@ struct op_map {
 
   /// Rows of operators from outside of the library.
   struct custom_row {
-    const op_row* which = nullptr;  ///< The operator's row.
+    const op_schema* which = nullptr;  ///< The operator's row.
     write_op write = nullptr;
   };
   fixed_vector<custom_row, 8> custom{};  ///< Those that were added.
@@ -45,7 +45,7 @@ struct op_map {
     return out;
   }
   /// The same for an operator from outside of the library.
-  constexpr op_map with(const op_row& which, write_op row) const {
+  constexpr op_map with(const op_schema& which, write_op row) const {
     op_map out = *this;
     out.custom.push_back({&which, row});
     return out;

@@ -23,7 +23,7 @@ struct kernel_of : no_kernel_for<Kind> {};
 
 /// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
 /// defined.
-template <const op_row& Op>
+template <const op_schema& Op>
 struct custom_kernel;
 template <>
 struct kernel_of<op::custom> {

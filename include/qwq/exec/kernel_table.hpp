@@ -18,7 +18,7 @@ namespace detail {
 /// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
 /// node that it is a result of).
 constexpr bool has_step(const node& n) {
-  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
+  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
 }
 
 template <class G>
@@ -54,7 +54,7 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (row(n).is(trait::product)) {
+    if (schema(n).is(trait::product)) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));

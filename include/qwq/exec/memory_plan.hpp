@@ -69,7 +69,7 @@ struct planner {
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
     for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
-      if (row(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
+      if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
 
@@ -84,17 +84,17 @@ struct planner {
   /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
-    if (row(n).state_arg >= 0 && row(n).state_result < 0) return n.args[static_cast<std::size_t>(row(n).state_arg)];
+    if (schema(n).state_arg >= 0 && schema(n).state_result < 0) return n.args[static_cast<std::size_t>(schema(n).state_arg)];
     if (n.kind != op::result) return no_node;
     const node& producer = g[n.args[0]];
-    const op_row& r = row(producer);
+    const op_schema& r = schema(producer);
     if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
     return producer.args[static_cast<std::size_t>(r.state_arg)];
   }
 
   constexpr void place_value(std::size_t i) {
     const node& n = g[i];
-    const op_row& r = row(n);
+    const op_schema& r = schema(n);
     owner[i] = static_cast<node_id>(i);
     const auto next = [i](place where, auto& list) {
       list.push_back(static_cast<node_id>(i));

@@ -22,9 +22,9 @@ class builder {
 
   /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
-    return add(row(kind), args, attr, name);
+    return add(schema(kind), args, attr, name);
   }
-  constexpr node_id add(const op_row& r, const arguments& args, const attributes& attr = {},
+  constexpr node_id add(const op_schema& r, const arguments& args, const attributes& attr = {},
                         std::string_view name = {}) {
     node n;
     n.kind = r.kind;
@@ -41,7 +41,7 @@ class builder {
     if (attr.type.dims.too_long)
       return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(attr.type.dims));
-    inference in{attr};
+    type_inference in{attr};
     n.args = args;
     for (node_id a : args) {
       if (a == no_node) return no_node;  // follows from an earlier problem
@@ -105,7 +105,7 @@ struct expr {
 /// kind.
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
+constexpr expr apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
   arguments args{{first.id}, 1};
   const bool fits = (args.try_push_back(rest.id) && ...);
   if (!fits) {
@@ -121,7 +121,7 @@ constexpr expr apply(const op_row& operation, const attributes& attr, expr first
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
-  return apply(row(kind), attr, first, rest...);
+  return apply(schema(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.

@@ -7,7 +7,7 @@
 #include <limits>
 #include <span>
 
-#include "qwq/graph/op_table.hpp"
+#include "qwq/graph/op_schema.hpp"
 
 namespace qwq {
 
@@ -51,13 +51,13 @@ struct node {
   std::int16_t slot = -1;
   role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
-  const op_row* custom = nullptr;
+  const op_schema* custom = nullptr;
 
   constexpr const shape& dims() const { return type.dims; }
 };
 
-constexpr const op_row& row(const node& n) { return n.kind == op::custom ? *n.custom : row(n.kind); }
-constexpr std::string_view name(const node& n) { return row(n).name; }
+constexpr const op_schema& schema(const node& n) { return n.kind == op::custom ? *n.custom : schema(n.kind); }
+constexpr std::string_view name(const node& n) { return schema(n).name; }
 
 /// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
 constexpr text<47> where(const node& n) {
@@ -67,7 +67,7 @@ constexpr text<47> where(const node& n) {
 }
 
 /// Whether a fake-quantization is fused into a node.
-constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !row(n).is(trait::quantization); }
+constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {

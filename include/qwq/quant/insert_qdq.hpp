@@ -43,7 +43,7 @@ constexpr bool covers_node(const graph<Capacity>& g, const node& n, const quant_
   if (!covers(n)) return false;
   if (spec.scope == quant_scope::all) return true;
   for (std::size_t i = 0; i < n.args.size(); ++i)
-    if (row(n).is_matrix(i)) {
+    if (schema(n).is_matrix(i)) {
       const node& w = stored_leaf(g, n.args[i]);
       if (w.kind == op::weight && spec.excluded.contains(w.weight_role) && spec.override_of(w.name) == nullptr)
         return false;
@@ -69,12 +69,12 @@ struct qdq_inserter {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, spec.activation};
+    s = {schema(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, spec.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
         if (reader.args[i] == id && covers_node(from, reader, spec, covers)) {
           read = true;
-          if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
+          if (s.kind == slot_kind::constant && schema(reader).is_matrix(i)) s.kind = slot_kind::weight;
         }
     if (s.kind == slot_kind::weight) s.format = spec.format_of(n);
     return (read || covers_node(from, n, spec, covers)) && s.format.quantizes();
@@ -86,10 +86,10 @@ struct qdq_inserter {
     node_id experts = no_node;
     if (from[id].dims().size() != 4) return experts;
     const auto look = [&](const node& n) {
-      if (row(n).expert_arg < 0) return;
-      experts = n.args[static_cast<std::size_t>(row(n).expert_arg)];
+      if (schema(n).expert_arg < 0) return;
+      experts = n.args[static_cast<std::size_t>(schema(n).expert_arg)];
       for (std::size_t i = 0; i < n.args.size(); ++i)
-        if (row(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
+        if (schema(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
     };
     look(from[id]);
     for (const node& reader : from.nodes)
@@ -116,7 +116,7 @@ struct qdq_inserter {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
+        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
         if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
@@ -179,7 +179,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
-      if (row(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
+      if (schema(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
                                    : !spec.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;

@@ -66,7 +66,7 @@ struct quant_spec {
     return excluded.contains(leaf.weight_role) ? number_format{} : weight;
   }
   /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
-  constexpr bool covers(const op_row& r) const {
+  constexpr bool covers(const op_schema& r) const {
     return quantizes() && (scope == quant_scope::all || r.matrix_args != 0);
   }
 };

@@ -66,7 +66,7 @@ constexpr void cleanup(graph<Capacity>& g) {
   bool needed[Capacity]{};
   for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (row(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
+    if (schema(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
   g = clean;
 }

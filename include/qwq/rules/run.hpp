@@ -45,7 +45,7 @@ inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant
                                       [](match& m) { return m[var('x')]; },
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
-                                        while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
+                                        while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
                                         return require(x->kind == op::fake_quant && x->slot == m.root().slot,
                                                        "the value is not on the grid of this slot");
                                       }};

@@ -16,7 +16,7 @@ namespace qwq {
 /// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
 /// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
 /// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
-/// operators from outside of the library it supports (`supports` of an `op_row`).
+/// operators from outside of the library it supports (`supports` of an `op_schema`).
 template <class T>
 concept target = requires(op kind, const quant_spec& spec) {
   { T::name } -> std::convertible_to<std::string_view>;
@@ -44,7 +44,7 @@ struct native {
   static constexpr std::array<rule, 0> rules{};
   static constexpr bool quantizes(op) { return false; }
   static constexpr bool supports(op) { return true; }
-  static constexpr bool supports(const op_row&) { return true; }
+  static constexpr bool supports(const op_schema&) { return true; }
   static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
 };
 

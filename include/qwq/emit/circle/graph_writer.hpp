@@ -212,7 +212,7 @@ class graph_writer {
   /// Full name of the module that the current node is of; codes of a state are named like the state in files.
   std::string tensor_of_module() const {
     const qwq::node* n = &self();
-    while (row(*n).is(trait::quantization)) n = &at(n->args[0]);
+    while (qwq::schema(*n).is(trait::quantization)) n = &at(n->args[0]);
     return n->kind == op::state ? tensor_name(part_->prefix, layer_, past_name(n->name)) : tensor_of_leaf();
   }
 
