@@ -19,7 +19,7 @@ struct hybrid_config {
 // h = decay * h + u, token by token: (u [1,S,C], decay [1,S,C], h [1,C]) -> every h; result 0 is the last one.
 inline constexpr op_schema gated_scan =
     custom_op("gated_scan", 3, [](type_inference& in) {
-      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast))
+      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
         in.out = in.args[0];
     }).with_state(2, 0);
 

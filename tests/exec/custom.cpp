@@ -39,11 +39,11 @@ constexpr graph<16> around(Make make) {
 }
 
 // Problems name the operator.
-constexpr problem bad_arity = around([](builder& b) { apply(relu, {}, input(b), input(b)); }).error;
-static_assert(bad_arity.what == why::wrong_number_of_arguments && bad_arity.where == "mlp/relu");
+constexpr diagnostic bad_arity = around([](builder& b) { apply(relu, {}, input(b), input(b)); }).error;
+static_assert(bad_arity.what == error_code::wrong_number_of_arguments && bad_arity.where == "mlp/relu");
 static_assert(bad_arity.expected == "1" && bad_arity.found == "2");
-constexpr problem bad_type = around([](builder& b) { apply(relu, {}, input(b, dtype::i64)); }).error;
-static_assert(bad_type.what == why::element_type_must_be_float && bad_type.where == "mlp/relu");
+constexpr diagnostic bad_type = around([](builder& b) { apply(relu, {}, input(b, dtype::i64)); }).error;
+static_assert(bad_type.what == error_code::element_type_must_be_float && bad_type.where == "mlp/relu");
 static_assert(!around([](builder& b) { apply(op::custom, {}, input(b)); }).error.ok());
 static_assert(around([](builder& b) { clamped(input(b), 2); })[1].type == tensor_type{dtype::f32, {1, 4}});
 
@@ -110,11 +110,11 @@ struct twice {
 
 // A row with more arguments than a node can have is a problem of the node.
 constexpr op_schema wide = custom_op("wide", 11, like_x);
-constexpr problem eleven = around([](builder& b) {
+constexpr diagnostic eleven = around([](builder& b) {
                              const expr x = input(b);
                              apply(wide, {}, x, x, x, x, x, x, x, x, x, x, x);
                            }).error;
-static_assert(eleven.what == why::too_many_arguments && eleven.where == "mlp/wide" && eleven.expected == "10" &&
+static_assert(eleven.what == error_code::too_many_arguments && eleven.where == "mlp/wide" && eleven.expected == "10" &&
               eleven.found == "11");
 
 // Traits: a matrix argument that schemes store as codes, and a state that is updated in place.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A target that quantizes the router of a sparse layer and not its experts: the message names the weight.
-// expect: why::weight_is_not_quantized
+// expect: error_code::weight_is_not_quantized
 // expect: "mlp.experts.*.up_proj.weight"
 #include <qwq/quant/insert_qdq.hpp>
 #include <qwq/quant/scheme.hpp>
@@ -27,7 +27,7 @@ struct sparse {
 /// What a target quantizes, if it knows operators of experts and if it does not.
 template <bool Experts>
 struct placed {
-  static constexpr problem error =
+  static constexpr diagnostic error =
       insert_qdq(sparse<Experts>::value, w8a16::spec, [](const node& n) {
         return n.kind == op::linear || (Experts && n.kind == op::expert_linear);
       }).value.error;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator with eleven arguments.
-// expect: why::too_many_arguments
+// expect: error_code::too_many_arguments
 // expect: "mlp/wide"
 #include <qwq/graph/builder.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A graph with one output too many.
-// expect: why::too_many_outputs
+// expect: error_code::too_many_outputs
 // expect: "one_more"
 #include <qwq/graph/builder.hpp>
 

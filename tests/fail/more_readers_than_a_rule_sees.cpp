@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A rule that asks for the readers of a value that has more than it can be told.
-// expect: why::too_many_readers
+// expect: error_code::too_many_readers
 // expect: "layernorm"
 #include <qwq/rewrite/rewrite.hpp>
 #include <qwq/rules/fuse.hpp>
@@ -23,7 +23,7 @@ struct read_often {
     b.output("y", sum.id);
     return g;
   }();
-  static constexpr problem error = rewrite(source, rule_set).value.error;
+  static constexpr diagnostic error = rewrite(source, rule_set).value.error;
 };
 
 static_assert(require_none<read_often<32>::error>());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator of the user's that multiplies by a matrix and does not say which of its arguments that is.
-// expect: why::weight_is_not_quantized
+// expect: error_code::weight_is_not_quantized
 // expect: "mlp.down_proj.weight"
 #include <qwq/quant/insert_qdq.hpp>
 
@@ -20,7 +20,7 @@ struct placed {
     return g;
   }();
   static constexpr quant_spec spec{{}, {.element = dtype::u4, .block = 32}};
-  static constexpr problem error =
+  static constexpr diagnostic error =
       insert_qdq(value, spec, [](const node& n) { return spec.covers(schema(n)); }).value.error;
 };
 

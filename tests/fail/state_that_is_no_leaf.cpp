@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator updates its state in place, so it must be a leaf of the graph.
-// expect: why::state_must_be_a_leaf
+// expect: error_code::state_must_be_a_leaf
 // expect: op::kv_append
 #include <qwq/graph/builder.hpp>
 

@@ -89,18 +89,18 @@ static_assert(rewrite(chain(1), std::array{split_silu, silu_to_sigmoid}).fired.c
 
 // Rules that undo each other: the error names both, the node, and where it is.
 constexpr auto endless = rewrite(chain(1), std::array{silu_to_sigmoid, sigmoid_to_silu}, 5);
-static_assert(endless.value.error.what == why::rules_keep_firing && endless.value.error.kind == op::sigmoid);
+static_assert(endless.value.error.what == error_code::rules_keep_firing && endless.value.error.kind == op::sigmoid);
 static_assert(endless.value.error.where == "first.mlp");
 static_assert(endless.value.error.expected == "silu_to_sigmoid" && endless.value.error.found == "sigmoid_to_silu");
 static_assert(endless.fired.firings.size() == 5);
 static_assert(rewrite(chain(3), mlp, 9).value.error.ok());
-static_assert(rewrite(chain(3), mlp, 8).value.error.what == why::rules_keep_firing);
+static_assert(rewrite(chain(3), mlp, 8).value.error.what == error_code::rules_keep_firing);
 static_assert(rewrite(chain(1), std::array{silu_to_sigmoid, sigmoid_to_silu}).fired.firings.size() == max_firings);
 
 // A rule that makes a bad node: the problem is the graph's.
 constexpr rule halve{"halve", silu(x), [](match& m) { return reshape(m[x], {1, 4}); }};
 constexpr auto bad = rewrite(chain(1), std::array{halve});
-static_assert(bad.value.error.what == why::element_count_changes && bad.value.error.where == "first.mlp");
+static_assert(bad.value.error.what == error_code::element_count_changes && bad.value.error.where == "first.mlp");
 // A graph with a problem is left as it is.
 static_assert(rewrite(bad.value, mlp).fired.firings.empty());
 
@@ -207,7 +207,7 @@ TEST_CASE("a graph built at run time is rewritten by the same engine, to the sam
 
 TEST_CASE("a run-time graph that never ends is stopped by the budget") {
   const auto out = rewrite(chain(2), std::array{silu_to_sigmoid, sigmoid_to_silu}, 7);
-  CHECK(out.value.error.what == why::rules_keep_firing);
+  CHECK(out.value.error.what == error_code::rules_keep_firing);
   CHECK(out.fired.firings.size() == 7);
 }
 

@@ -40,7 +40,7 @@ struct plan {
   fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
   /// Names of dimensions, in the order in which they are met.
   fixed_vector<std::string_view, max_symbols> symbols{};
-  problem error{};  ///< The first thing that cannot be planned.
+  diagnostic error{};  ///< The first thing that cannot be planned.
 
   /// Index of a named dimension.
   constexpr std::size_t symbol(std::string_view name) const {
@@ -77,7 +77,7 @@ struct planner {
     for (const dim& d : g[i].dims())
       if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
           out.error.ok())
-        out.error = {why::too_many_symbols, g[i].kind, where(g[i]),
+        out.error = {error_code::too_many_symbols, g[i].kind, where(g[i]),
                      text<31>{}.append(static_cast<long long>(max_symbols)), text<31>{d.symbol}};
   }
 

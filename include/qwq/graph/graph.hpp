@@ -86,7 +86,7 @@ template <std::size_t Capacity = 320>
 struct graph {
   fixed_vector<node, Capacity> nodes{};
   graph_outputs outputs{};
-  problem error{};
+  diagnostic error{};
 
   constexpr std::size_t size() const { return nodes.size(); }
   constexpr const node& operator[](std::size_t id) const { return nodes[id]; }
@@ -98,7 +98,7 @@ struct graph_ref {
   std::size_t* count;
   std::size_t capacity;
   graph_outputs* outputs;
-  problem* error;
+  diagnostic* error;
 
   /// Any graph.
   template <std::size_t N>
@@ -108,7 +108,7 @@ struct graph_ref {
   constexpr std::size_t size() const { return *count; }
   constexpr node& operator[](std::size_t id) const { return nodes[id]; }
   /// Records a problem, unless there was one before.
-  constexpr void fail(const problem& p) const {
+  constexpr void fail(const diagnostic& p) const {
     if (error->ok()) *error = p;
   }
 };

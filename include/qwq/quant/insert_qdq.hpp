@@ -122,7 +122,7 @@ struct qdq_inserter {
         if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
         slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
         if (!shares && !to.slots.try_push_back(s))
-          return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
+          return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
       // A result is of the node itself, not of what its own value is rounded to.
       for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
@@ -162,9 +162,9 @@ struct qdq_inserter {
 /// problem. This looks at a finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& spec, Covers covers,
-                                  problem* first_gap = nullptr) {
+                                  diagnostic* first_gap = nullptr) {
   coverage c;
-  const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
+  const auto gap = [&](error_code what, const node& n, std::string_view expected, std::string_view found) {
     if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
   };
   const auto edge = [&](bool has_slot, const node& n) {
@@ -172,7 +172,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
     if (has_slot)
       ++c.covered;
     else
-      gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
+      gap(error_code::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
   };
   const auto covered = [&](const node& n) { return detail::covers_node(g, n, spec, covers); };
   for (const node& reader : g.nodes)
@@ -195,7 +195,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
       ++c.float_weights;
     } else {
       ++c.total;
-      gap(why::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
+      gap(error_code::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
     }
   }
   return c;

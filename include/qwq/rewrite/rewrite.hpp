@@ -126,7 +126,7 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
       if (!fire(r, state, id, fired)) continue;
       any = true;
       if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
-        state.g.fail({why::rules_keep_firing, kind, where.view(),
+        state.g.fail({error_code::rules_keep_firing, kind, where.view(),
                       fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
       if (!state.g.error->ok()) return any;
     }
