@@ -32,7 +32,7 @@ inline constexpr qwen3_config config = [] {{
 struct block {{
   static constexpr auto result = rewrite(qwen3<config>::decoder_layer<64, dtype::f16>::value, onnx_winml::rules);
 }};
-static_assert(must_fire<block, "attention_to_gqa", 1>());
+static_assert(must_apply<block, "attention_to_gqa", 1>());
 static_assert(require_none<block::result.value.error>());
 """
 

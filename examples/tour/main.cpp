@@ -85,7 +85,7 @@ int main(int argc, char** argv) try {
 
   // rewrite, rules, target
   std::cout << "Rules that fired here:\n";
-  for (const qwq::firing& f : layer::fired.firings)
+  for (const qwq::applied_rewrite& f : layer::log.applied)
     if (f.where == module) std::cout << "  " << f.rule << '\n';
 
   // quant

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A rule that had to fire and did not: the message has the rule, both counts, and why and where it refused last.
-// expect: rule_fired_another_number_of_times
+// expect: rule_applied_another_number_of_times
 // expect: "fuse_swiglu"
 // expect: gate and up differ in shape
 // expect: mlp
@@ -25,7 +25,7 @@ struct fused {
   static constexpr auto result = rewrite(source<Same>::value, std::array{rules::fuse_swiglu});
 };
 
-static_assert(must_fire<fused<true>, "fuse_swiglu", 1>());
+static_assert(must_apply<fused<true>, "fuse_swiglu", 1>());
 #ifdef FAIL
-static_assert(must_fire<fused<false>, "fuse_swiglu", 1>());
+static_assert(must_apply<fused<false>, "fuse_swiglu", 1>());
 #endif

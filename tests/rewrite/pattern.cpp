@@ -137,14 +137,14 @@ constexpr rule small_slices{"small_slices", slice(slice(a).as('s')), [](match& m
                                              inner.attr.ints[0] == 2, "the inner slice does not begin at 2",
                                              m.argument(inner, 0).name == "x", "the input is not x");
                             }};
-constexpr trace sliced(std::string_view name, std::int32_t inner, std::int32_t outer, bool inner_is_output = false) {
+constexpr rewrite_log sliced(std::string_view name, std::int32_t inner, std::int32_t outer, bool inner_is_output = false) {
   graph<48> g;
   builder build{g};
   const expr x = input(build, name);
   const expr z = slice(x, inner, 8), y = slice(z, outer, 4);
   build.output("y", y.id);
   if (inner_is_output) build.output("z", z.id);
-  return rewrite(g, std::array{small_slices}).fired;
+  return rewrite(g, std::array{small_slices}).log;
 }
 constexpr std::size_t fires(std::string_view name, std::int32_t inner, std::int32_t outer) {
   return sliced(name, inner, outer).count("small_slices");

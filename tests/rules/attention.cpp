@@ -47,7 +47,7 @@ static_assert(count(op::gqa, with_gqa::value) == 1 && count(op::attention, with_
 static_assert(count(op::rope, with_gqa::value) == 0 && count(op::kv_append, with_gqa::value) == 0);
 using back = after<with_gqa, rules::run>;
 static_assert(count(op::gqa, back::value) == 0 && count(op::attention, back::value) == 1);
-static_assert(back::result.fired.count("gqa_to_attention") == 1);
+static_assert(back::result.log.count("gqa_to_attention") == 1);
 
 /// The caches that a graph hands out are those of the GroupQueryAttention.
 struct with_cache_outputs {
@@ -63,7 +63,7 @@ static_assert(count(op::result, gqa_with_caches::value) == 3);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[1].id].attr.ints[0] == 1);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[2].id].attr.ints[0] == 2);
 using with_caches_back = after<gqa_with_caches, rules::run>;
-static_assert(with_caches_back::result.fired.count("gqa_to_attention") == 3);
+static_assert(with_caches_back::result.log.count("gqa_to_attention") == 3);
 static_assert(count(op::kv_append, with_caches_back::value) == 2);
 
 /// Around an f16 cache there are casts, around one in f32 there are none.
@@ -111,8 +111,8 @@ static_assert(fires(rules::sink_transpose, around([](builder& b) {
 struct convolution {
   static constexpr auto value = around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); });
 };
-static_assert(after<convolution, rules::run>::result.fired.count("conv1x1_to_linear") == 1);
-static_assert(after<with_gqa, rules::run>::result.fired.count("conv1x1_to_linear") == 0);
+static_assert(after<convolution, rules::run>::result.log.count("conv1x1_to_linear") == 1);
+static_assert(after<with_gqa, rules::run>::result.log.count("conv1x1_to_linear") == 0);
 
 }  // namespace
 

@@ -52,7 +52,7 @@ template <class Form>
 constexpr bool fires_alone() {
   constexpr auto& rule = Form::rule;
   constexpr auto fused = rewrite(unfused_form<Form>::value, std::array{rule});
-  return fused.fired.count(rule.name) == 1 && count(op::fake_quant, fused.value) == 0 &&
+  return fused.log.count(rule.name) == 1 && count(op::fake_quant, fused.value) == 0 &&
          fused.value[fused.value.size() - 2].slot == 1 &&
          fires(rule, around([](builder& b) {  // read without the grid too
                  const expr y = Form::step(b);

@@ -41,7 +41,7 @@ constexpr expr constant(builder& b, double value) { return leaf(b, op::fill, "co
 template <std::size_t N>
 constexpr std::size_t fires(const rule& r, const graph<N>& g) {
   const auto out = rewrite(g, std::array{r});
-  return out.value.error.ok() ? out.fired.count(r.name) : ~std::size_t{0};
+  return out.value.error.ok() ? out.log.count(r.name) : ~std::size_t{0};
 }
 
 /// Number of nodes of a kind.

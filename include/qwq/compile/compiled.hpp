@@ -133,7 +133,7 @@ struct compiled {
     static constexpr auto value = detail::fit<graphs.executed.size()>(graphs.executed);
   };
   static constexpr slot_list slots = graphs.slots;
-  static constexpr trace fired = graphs.fired;  ///< What the target's rules did.
+  static constexpr rewrite_log log = graphs.log;  ///< What the target's rules did.
   static constexpr coverage covered = count_coverage(emitted::value, Scheme::spec, covers<Target, Scheme>{});
 
   static_assert(detail::has_own_formats<Scheme>(),

@@ -47,7 +47,7 @@ constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
   if constexpr (requires { Target::first_rules; }) {
     const auto first = rewrite(model, Target::first_rules);
     auto second = rewrite(first.value, Target::rules);
-    second.fired.append(first.fired);
+    second.log.append(first.log);
     return second;
   } else {
     return rewrite(model, Target::rules);
@@ -62,7 +62,7 @@ struct compiled_graphs {
   graph<Capacity> emitted{};   ///< What emitters write.
   graph<Capacity> executed{};  ///< What sessions run.
   slot_list slots{};           ///< Quantization parameters that both refer to.
-  trace fired{};               ///< What the target's rules did.
+  rewrite_log log{};               ///< What the target's rules did.
 };
 
 /// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which
@@ -74,7 +74,7 @@ constexpr auto compile_part() {
 
   // 1. Legalize: the target's rules replace what it has no operator for.
   auto legal = detail::legalize<Target>(Part::value);
-  out.fired = legal.fired;
+  out.log = legal.log;
 
   // 2. Insert QDQ: quantize/dequantize pairs wherever scheme and target quantize.
   auto quantized = insert_qdq(legal.value, Scheme::spec, covers<Target, Scheme>{});

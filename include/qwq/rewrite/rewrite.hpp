@@ -11,12 +11,12 @@
 namespace qwq {
 
 /// One firing of a rule.
-struct firing {
+struct applied_rewrite {
   std::string_view rule{};  ///< Name of the rule.
   text<47> where{};  // module of the node that was replaced
 };
 
-inline constexpr std::size_t max_firings = 320;
+inline constexpr std::size_t max_rewrites = 320;
 
 /// The last place where a rule did not apply although its pattern was there.
 struct refused {
@@ -26,13 +26,13 @@ struct refused {
 };
 
 /// What a rewrite did, in order.
-struct trace {
-  fixed_vector<firing, max_firings> firings{};  ///< What fired, in order.
+struct rewrite_log {
+  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
   fixed_vector<refused, 48> refusals{};         ///< The last refusal of each rule that had one.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
-    for (const firing& f : firings)
+    for (const applied_rewrite& f : applied)
       if (f.rule == rule) ++n;
     return n;
   }
@@ -49,8 +49,8 @@ struct trace {
     static_cast<void>(refusals.try_push_back({rule, where, reason}));
   }
   /// Adds what another rewrite did.
-  constexpr void append(const trace& other) {
-    for (const firing& f : other.firings) firings.push_back(f);
+  constexpr void append(const rewrite_log& other) {
+    for (const applied_rewrite& f : other.applied) applied.push_back(f);
     for (const refused& r : other.refusals) refuse(r.rule, r.where, r.reason);
   }
 };
@@ -59,7 +59,7 @@ struct trace {
 template <std::size_t Capacity>
 struct rewritten {
   graph<Capacity> value{};
-  trace fired{};
+  rewrite_log log{};
 };
 
 namespace detail {
@@ -80,7 +80,7 @@ constexpr void replace(const rewriting& g, node_id from, node_id to) {
 }
 
 /// Applies `r` at `root` if it matches there; false when it does not.
-constexpr bool fire(const rule& r, const rewriting& g, node_id root, trace& log) {
+constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log& log) {
   bindings found;
   bool read_elsewhere = false;
   if (!matches(r.from, g, root, found, &read_elsewhere)) {
@@ -112,7 +112,7 @@ inline constexpr std::size_t room_for_a_rule = 24;
 
 /// Offers every node, new ones included, to the rules once.
 template <class Rules>
-constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, std::size_t budget) {
+constexpr bool sweep(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
@@ -123,11 +123,11 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
       const pattern_node& top = r.from.nodes.back();
       if (!top.anything && top.kind != kind) continue;
       const text<47> where = state[id].name;
-      if (!fire(r, state, id, fired)) continue;
+      if (!fire(r, state, id, log)) continue;
       any = true;
-      if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
+      if (log.applied.size() >= budget || !log.applied.try_push_back({r.name, where}))
         state.g.fail({error_code::rules_keep_firing, kind, where.view(),
-                      fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
+                      log.applied.empty() ? std::string_view{} : log.applied.back().rule, r.name});
       if (!state.g.error->ok()) return any;
     }
   }
@@ -137,10 +137,10 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
 }  // namespace detail
 
 /// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
-/// after `budget` firings is an error that names the two rules that fired last.
+/// after `budget` applied is an error that names the two rules that fired last.
 template <std::size_t Capacity, class Rules>
 constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
-                                      std::size_t budget = max_firings) {
+                                      std::size_t budget = max_rewrites) {
   rewritten<Capacity> out{source, {}};
   graph<Capacity>& g = out.value;
   for (bool again = true; again && g.error.ok();) {
@@ -150,7 +150,7 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
     const rewriting state{graph_ref{g}, uses, instead};
     count_uses(state.g, uses);
     for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
-    again = detail::sweep(state, rules, out.fired, budget);
+    again = detail::sweep(state, rules, out.log, budget);
     for (node& n : g.nodes)
       for (node_id& a : n.args) a = state.resolve(a);
     for (graph_output& o : g.outputs) o.id = state.resolve(o.id);
@@ -161,17 +161,17 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
 /// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
 /// are its arguments. Without a refusal its pattern was nowhere.
 template <text Rule, std::size_t Expected, std::size_t Found, text LastRefusal, text At>
-struct rule_fired_another_number_of_times;
+struct rule_applied_another_number_of_times;
 
-/// Asserts at compile time that `Rewritten::result.fired` counts `Rule` exactly `Times` times.
+/// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
 template <class Rewritten, text Rule, std::size_t Times>
-constexpr bool must_fire() {
-  constexpr std::size_t found = Rewritten::result.fired.count(Rule.view());
+constexpr bool must_apply() {
+  constexpr std::size_t found = Rewritten::result.log.count(Rule.view());
   if constexpr (found != Times) {
-    constexpr refused last = Rewritten::result.fired.last_refusal(Rule.view());
+    constexpr refused last = Rewritten::result.log.last_refusal(Rule.view());
     constexpr text<last.reason.size()> reason{last.reason};
     constexpr text<last.where.size()> at{last.where.view()};
-    static_assert(sizeof(rule_fired_another_number_of_times<Rule, Times, found, reason, at>) > 0);
+    static_assert(sizeof(rule_applied_another_number_of_times<Rule, Times, found, reason, at>) > 0);
   }
   return true;
 }
