@@ -58,7 +58,7 @@ static_assert(without_relu.value.size() == 2 && name(without_relu.value[1]) == "
 template <class Make>
 constexpr std::size_t size_after_cleanup(Make make) {
   auto g = around(make);
-  cleanup(g);
+  eliminate_dead_and_common(g);
   return g.size();
 }
 static_assert(size_after_cleanup([](builder& b) {

@@ -148,7 +148,7 @@ constexpr std::size_t codes(std::int16_t first, std::int16_t second) {
   b[p.id].slot = first;
   b[q.id].slot = second;
   b.output("sum", (p + q).id);
-  cleanup(g);
+  eliminate_dead_and_common(g);
   return count(op::fake_quant, g);
 }
 static_assert(codes(0, 0) == 1 && codes(0, 1) == 2);

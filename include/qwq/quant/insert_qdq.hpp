@@ -8,7 +8,7 @@
 #include "qwq/graph/builder.hpp"
 #include "qwq/quant/quant_spec.hpp"
 #include "qwq/quant/slot.hpp"
-#include "qwq/rewrite/cleanup.hpp"
+#include "qwq/rewrite/eliminate.hpp"
 
 namespace qwq {
 

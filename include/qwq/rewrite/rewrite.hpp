@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "qwq/rewrite/cleanup.hpp"
+#include "qwq/rewrite/eliminate.hpp"
 #include "qwq/rewrite/rule.hpp"
 
 namespace qwq {
@@ -108,15 +108,15 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log
   return true;
 }
 
-inline constexpr std::size_t room_for_a_rule = 24;
+inline constexpr std::size_t max_nodes_per_rewrite = 24;
 
 /// Offers every node, new ones included, to the rules once.
 template <class Rules>
-constexpr bool sweep(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
+constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
-    if (any && state.g.size() + room_for_a_rule > state.g.capacity) return true;  // let cleanup make room
+    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;  // let cleanup make room
     for (const rule& r : rules) {
       if (state.uses[i] == 0) break;
       const op kind = state[id].kind;
@@ -144,13 +144,13 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
   rewritten<Capacity> out{source, {}};
   graph<Capacity>& g = out.value;
   for (bool again = true; again && g.error.ok();) {
-    cleanup(g);
+    eliminate_dead_and_common(g);
     std::uint16_t uses[Capacity]{};
     node_id instead[Capacity]{};
     const rewriting state{graph_ref{g}, uses, instead};
     count_uses(state.g, uses);
     for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
-    again = detail::sweep(state, rules, out.log, budget);
+    again = detail::apply_once(state, rules, out.log, budget);
     for (node& n : g.nodes)
       for (node_id& a : n.args) a = state.resolve(a);
     for (graph_output& o : g.outputs) o.id = state.resolve(o.id);

@@ -59,7 +59,7 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 /// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
 /// come first and in the order that they had; one that nothing reads any more is dropped.
 template <std::size_t Capacity>
-constexpr void cleanup(graph<Capacity>& g) {
+constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
   graph<Capacity> clean{};
   clean.error = g.error;
   detail::rebuild<Capacity> r{g, clean};
