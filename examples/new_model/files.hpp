@@ -9,7 +9,7 @@
 
 constexpr bool is_hybrid_op(qwq::op kind) {
   return kind == qwq::op::softmax || kind == qwq::op::top_k || kind == qwq::op::expert_linear ||
-         kind == qwq::op::weighted_sum || kind == qwq::op::result;
+         kind == qwq::op::weighted_sum || kind == qwq::op::get_tuple_element;
 }
 // `Base` with the operators of the model; experts are quantized as other products are.
 template <class Base>
@@ -123,7 +123,7 @@ inline void write_hybrid_dequantize(graph_writer& w) {
 constexpr op_map<graph_writer> extended(const op_map<graph_writer>& base) {
   return base.with(op::softmax, write_plain<"Softmax">)
       .with(op::top_k, write_top_k)
-      .with(op::result, write_result)
+      .with(op::get_tuple_element, write_result)
       .with(op::expert_linear, write_expert_linear)
       .with(op::weighted_sum, write_weighted_sum)
       .with(mine::gated_scan, write_gated_scan);

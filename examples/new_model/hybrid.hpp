@@ -41,7 +41,7 @@ struct hybrid {
   static constexpr floats sparse_mlp(floats x) {
     const in_module scope{*x.b, "mlp"};
     const expr p = top_k(softmax(layer::linear<H, E>{"gate", role::router}(x)), C.num_experts_per_tok);
-    const expr who = result(p, 0, {dtype::i32, p.dims()});
+    const expr who = get_tuple_element(p, 0, {dtype::i32, p.dims()});
     const auto experts = [&](const char* name, std::int64_t out, std::int64_t in, expr y) {
       const in_module inner{*x.b, name};
       return expert_linear(y, who, weight_leaf(*x.b, inner.tensor("weight"), {dtype::f32, {E, out, in}}, role::expert));
@@ -102,7 +102,7 @@ struct hybrid {
                                   const expr decay = sigmoid(layer::linear<H, H>{"decay_proj", role::gate}(x));
                                   const expr y =
                                       apply(gated_scan, {}, layer::linear<H, H>{"in_proj"}(x), decay, before);
-                                  b.output("recurrent", result(y, 0, before.definition().type).id);
+                                  b.output("recurrent", get_tuple_element(y, 0, before.definition().type).id);
                                   return layer::linear<H, H>{"out_proj"}(floats{y});
                                 }).id);
       return g;

@@ -124,7 +124,7 @@ struct counting {
     const expr seen = state(b, "seen", {dtype::f32, {1, 4}}, state_update::replace);
     const expr y = apply(counted, {}, input(b), seen);
     b.output("y", y.id);
-    b.output("seen", result(y, 0, {dtype::f32, {1, 4}}).id);
+    b.output("seen", get_tuple_element(y, 0, {dtype::f32, {1, 4}}).id);
   });
 };
 static_assert(planned<counting>::layout.states.size() == 1);
@@ -213,7 +213,7 @@ TEST_CASE("a graph may have any number of weights and inputs") {
 // A gain that is a fill is as long as a norm reads it.
 struct unit_norm {
   static constexpr auto value = around([](builder& b) {
-    b.output("y", rms_norm(input(b), leaf(b, op::fill, "half", {dtype::f32, {4}}, 0.5), 0).id);
+    b.output("y", rms_norm(input(b), leaf(b, op::splat, "half", {dtype::f32, {4}}, 0.5), 0).id);
   });
 };
 TEST_CASE("a norm reads a gain of equal elements") {

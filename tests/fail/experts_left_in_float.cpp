@@ -16,7 +16,7 @@ struct sparse {
     const expr x = leaf(b, op::input, "x", {dtype::f32, {1, 4, 64}});
     const expr router = weight_leaf(b, "mlp.gate.weight", {dtype::f32, {8, 64}}, role::router);
     const expr p = top_k(softmax(linear(x, router)), 2);
-    const expr who = result(p, 0, {dtype::i32, {1, 4, 2}});
+    const expr who = get_tuple_element(p, 0, {dtype::i32, {1, 4, 2}});
     const expr y = expert_linear(x, who, weight_leaf(b, "mlp.experts.*.up_proj.weight", {dtype::f32, {8, 32, 64}},
                                                      role::expert));
     b.output("y", weighted_sum(y, p).id);

@@ -43,7 +43,7 @@ struct recurrence {
       const expr seen = state(b, "seen", {dtype::f32, {1, 1, 4}}, state_update::replace);
       const expr y = apply(counted, {}, leaf(b, op::input, "hidden_states", {dtype::f32, {1, 1, 4}}), seen);
       b.output("hidden_states", y.id);
-      b.output("seen", result(y, 0, {dtype::f32, {1, 1, 4}}).id);
+      b.output("seen", get_tuple_element(y, 0, {dtype::f32, {1, 1, 4}}).id);
       return g;
     }();
   };

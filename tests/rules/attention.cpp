@@ -59,7 +59,7 @@ struct with_cache_outputs {
   }();
 };
 using gqa_with_caches = after<with_cache_outputs, to_gqa>;
-static_assert(count(op::result, gqa_with_caches::value) == 3);
+static_assert(count(op::get_tuple_element, gqa_with_caches::value) == 3);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[1].id].attr.ints[0] == 1);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[2].id].attr.ints[0] == 2);
 using with_caches_back = after<gqa_with_caches, rules::run>;

@@ -35,7 +35,7 @@ constexpr expr vector(builder& b, std::string_view name) { return leaf(b, op::we
 constexpr expr matrix(builder& b, std::string_view name, std::int64_t rows, std::int64_t cols) {
   return leaf(b, op::weight, name, {dtype::f32, {rows, cols}});
 }
-constexpr expr constant(builder& b, double value) { return leaf(b, op::fill, "constant", {dtype::f32, {1}}, value); }
+constexpr expr constant(builder& b, double value) { return leaf(b, op::splat, "constant", {dtype::f32, {1}}, value); }
 
 /// How often `r`, and nothing else, fires on the graph.
 template <std::size_t N>
@@ -87,7 +87,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   std::vector<void*> inputs;
   for (node_id id : planned<G>::layout.parameters) {
     const node& n = g[id];
-    if (n.kind == op::fill) {
+    if (n.kind == op::splat) {
       kept.emplace_back(static_cast<std::size_t>(n.dims().elements()), static_cast<float>(n.attr.value));
     } else {
       kept.push_back(values(n.name, n.dims().elements(), n.kind == op::weight ? n.attr.value : 1));

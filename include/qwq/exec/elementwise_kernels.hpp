@@ -17,7 +17,7 @@ namespace detail {
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
-  return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+  return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
 }
 
 /// How the two arguments of a step fill its result.

@@ -146,7 +146,7 @@ struct step {
   template <std::size_t K>
   static constexpr std::size_t result_id = [] {
     std::size_t i = Id + 1;
-    while (g[i].kind != op::result || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
+    while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
     return i;
   }();
   /// Result K as a matrix with one row for each last axis.

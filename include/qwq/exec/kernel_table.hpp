@@ -18,7 +18,7 @@ namespace detail {
 /// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
 /// node that it is a result of).
 constexpr bool has_step(const node& n) {
-  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
+  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
 }
 
 template <class G>

@@ -64,7 +64,7 @@ struct planner {
     for (std::size_t i = 0; i < g.size(); ++i) {
       note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::result)  // its producer writes it, and it reads nothing
+      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
@@ -85,7 +85,7 @@ struct planner {
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
     if (schema(n).state_arg >= 0 && schema(n).state_result < 0) return n.args[static_cast<std::size_t>(schema(n).state_arg)];
-    if (n.kind != op::result) return no_node;
+    if (n.kind != op::get_tuple_element) return no_node;
     const node& producer = g[n.args[0]];
     const op_schema& r = schema(producer);
     if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
@@ -129,7 +129,7 @@ struct planner {
 
   /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
   constexpr std::size_t lowest_gap(std::size_t i) const {
-    const std::size_t computed = g[i].kind == op::result ? g[i].args[0] : i;
+    const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
     std::size_t at = 0;
     for (bool moved = true; moved;) {
       moved = false;

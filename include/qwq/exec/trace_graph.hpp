@@ -15,7 +15,7 @@ void trace_graph(frame& f, F&& after) {
     const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
       using this_step = step<G, I>;
       if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
         constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }

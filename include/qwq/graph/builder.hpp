@@ -411,13 +411,13 @@ template <graph_pattern... P>
 constexpr auto table_rows(const P&... p) {
   return apply(op::table_rows, {}, p...);
 }
-/// result(producer, index, type): one result of a node that has several.
-constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
-  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+/// get_tuple_element(producer, index, type): one result of a node that has several.
+constexpr expr get_tuple_element(expr producer, std::int32_t index, const tensor_type& type) {
+  return apply(op::get_tuple_element, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
 }
 template <graph_pattern... P>
-constexpr auto result(const P&... p) {
-  return apply(op::result, {}, p...);
+constexpr auto get_tuple_element(const P&... p) {
+  return apply(op::get_tuple_element, {}, p...);
 }
 
 }  // namespace qwq

@@ -14,7 +14,7 @@ enum class op : std::uint8_t {
   input,       // a value from outside; its type is given
   state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
   weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
-  fill,        // a constant tensor: every element is attributes.value
+  splat,        // a constant tensor: every element is attributes.value
   rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
   rope_sin,
   // elementwise, with broadcasting
@@ -67,7 +67,7 @@ enum class op : std::uint8_t {
   causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
   delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
                // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
-  result,      // ints = {index}: one result of a node that has several
+  get_tuple_element,      // ints = {index}: one result of a node that has several
   custom,      // an operator from outside of the library; the node points to its row
   // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
   // a value [1,S,k,N] which of the slot's parameters

@@ -125,7 +125,7 @@ struct qdq_inserter {
           return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
       // A result is of the node itself, not of what its own value is rounded to.
-      for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
+      for (node_id& a : n.args) a = n.kind == op::get_tuple_element ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.format.element;
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);

@@ -10,7 +10,7 @@ namespace qwq::rules {
 /// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
 inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
                                            const expr x = m[var('x')];
-                                           const expr epsilon = leaf(m.graph(), op::fill, "epsilon", {dtype::f32, {1}},
+                                           const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}},
                                                                      m.root().attr.value);
                                            return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
                                          }};
@@ -91,7 +91,7 @@ inline constexpr rule attention_to_matmuls{
       expr logits = matmul(grouped(query), transpose(keys, {{0, 1, 3, 2}, 4}));
       logits = reshape(logits, {1, per_head[1], per_head[2], seen});
       if (const double scale = m.root().attr.value; scale != 1)
-        logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
+        logits = logits * leaf(b, op::splat, "scale", {dtype::f32, {1}}, scale);
       const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
       const expr mixed = matmul(grouped(softmax(logits + mask)), values);
       m.replace(new_key_cache, new_key);

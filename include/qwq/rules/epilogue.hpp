@@ -26,7 +26,7 @@ constexpr rule on_grid(std::string_view name, const pattern& made, refusal (*whe
 inline constexpr rule fuse_norm_fake_quant = detail::on_grid("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
 /// The same for a norm that is a result of add_norm.
 inline constexpr rule fuse_normed_fake_quant =
-    detail::on_grid("fuse_norm_fake_quant", match_op(op::result, var('s')),
+    detail::on_grid("fuse_norm_fake_quant", match_op(op::get_tuple_element, var('s')),
                     [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
 /// fake_quant(swiglu(gate, up)) in one step.
 inline constexpr rule fuse_swiglu_fake_quant = detail::on_grid("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));

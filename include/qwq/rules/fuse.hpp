@@ -52,7 +52,7 @@ inline constexpr rule fuse_norm_linear{
       const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
       for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
         b.module = b[readers[i]].name;
-        m.replace(readers[i], result(made, static_cast<std::int32_t>(i), b[readers[i]].type));
+        m.replace(readers[i], get_tuple_element(made, static_cast<std::int32_t>(i), b[readers[i]].type));
       }
       return m[var('n')];
     },
@@ -60,12 +60,12 @@ inline constexpr rule fuse_norm_linear{
 
 /// fuse_gate_up where the norm is in the step already.
 inline constexpr rule fuse_norm_gate_up{
-    "fuse_gate_up", swiglu(match_op(op::result, var('n')).as('g'), match_op(op::result, var('n')).as('u')),
+    "fuse_gate_up", swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
     [](match& m) {
       const node n = m(var('n'));
       const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
       const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
-      return result(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
+      return get_tuple_element(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
                     m.root().type);
     },
     [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
@@ -82,7 +82,7 @@ inline constexpr rule fuse_residual_norm{
       const expr sum = add_norm(m[var('a')], m[var('b')], m[var('w')], norm.attr.value);
       m.replace(var('s'), sum);
       b.module = norm.name;
-      return result(sum, 0, norm.type);
+      return get_tuple_element(sum, 0, norm.type);
     },
     [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
 

@@ -99,7 +99,7 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
+    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
                                   detail::position, var('t'), detail::cos, detail::sin)
                              .as('g')
                              .shared()),

@@ -85,7 +85,7 @@ struct circle_graphs {
       case op::input:
       case op::state:
       case op::weight:
-      case op::fill:
+      case op::splat:
       case op::quantize:
       case op::dequantize:
         return true;

@@ -45,7 +45,7 @@ struct onnx_genai {
       case op::reshape:
       case op::embedding:
       case op::gqa:
-      case op::result:
+      case op::get_tuple_element:
       case op::dequantize:
         return true;
       default:

@@ -56,12 +56,12 @@ struct onnx_winml {
       case op::input:
       case op::state:
       case op::weight:
-      case op::fill:
+      case op::splat:
       case op::rope_cos:
       case op::rope_sin:
       case op::cast:
       case op::gqa:
-      case op::result:
+      case op::get_tuple_element:
       case op::quantize:
       case op::dequantize:
         return true;

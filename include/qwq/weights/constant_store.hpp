@@ -102,7 +102,7 @@ class constant_store {
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>
   bound_constant bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
-    if (n.kind == op::fill) return fill<Scheme>(n, s);
+    if (n.kind == op::splat) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
     const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
