@@ -78,7 +78,7 @@ struct hybrid {
             const floats q = turn(heads(layer::linear<H, queries * D>{"q_proj"}(x), queries));
             const floats k = turn(heads(layer::linear<H, keys * D>{"k_proj"}(x), keys));
             const floats v = heads(layer::linear<H, keys * D>{"v_proj"}(x), keys);
-            const expr all_keys = kv_append(past_key, k, last), all_values = kv_append(past_value, v, last);
+            const expr all_keys = kv_cache_update(past_key, k, last), all_values = kv_cache_update(past_value, v, last);
             b.output("key", all_keys.id);
             b.output("value", all_values.id);
             const double scale = 1 / square_root(static_cast<double>(D));

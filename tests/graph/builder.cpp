@@ -115,8 +115,8 @@ static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {
                  error_code::shapes_do_not_broadcast, op::add_norm, "[1,8]", "[8]"));
 static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {1, 8}), input(b, {6}), 1); }),
                  error_code::last_dimension_must_match, op::add_norm, "[8]", "[6]"));
-static_assert(is(recorded([](builder& b) { kv_append(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b)); }),
-                 error_code::last_dimension_must_match, op::kv_append, "[1,sequence_length,2,8]", "[1,sequence_length,3,8]"));
+static_assert(is(recorded([](builder& b) { kv_cache_update(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b)); }),
+                 error_code::last_dimension_must_match, op::kv_cache_update, "[1,sequence_length,2,8]", "[1,sequence_length,3,8]"));
 static_assert(is(recorded([](builder& b) {
                    const expr cache = input(b, {1, 2, 32, 8});
                    attention(input(b, {1, S, 5, 8}), cache, cache, position(b), 0.5);
@@ -156,9 +156,9 @@ static_assert(is(recorded([](builder& b) { silu(input(b, {dtype::i32, {1, 8}}));
 static_assert(is(recorded([](builder& b) { (void)(input(b, {1, 8}) * input(b, {dtype::f16, {1, 8}})); }),
                  error_code::element_types_differ, op::mul, "f32", "f16"));
 static_assert(is(recorded([](builder& b) {
-                   kv_append(input(b, {1, 2, 32, 8}), input(b, {1, S, 2, 8}), input(b, {dtype::i64, {1, 1}}));
+                   kv_cache_update(input(b, {1, 2, 32, 8}), input(b, {1, S, 2, 8}), input(b, {dtype::i64, {1, 1}}));
                  }),
-                 error_code::element_types_differ, op::kv_append, "i32", "i64"));
+                 error_code::element_types_differ, op::kv_cache_update, "i32", "i64"));
 static_assert(is(recorded([](builder& b) { apply(op::dequantize, {}, input(b, {1, 8})); }), error_code::element_types_differ,
                  op::dequantize, "integer codes", "f32"));
 static_assert(is(recorded([](builder& b) { apply(op::quantize, {}, input(b, {dtype::f16, {1, 8}})); }),
@@ -203,12 +203,12 @@ static_assert(type_of([](builder& b) {
 constexpr dim P{32, "max_positions"};
 static_assert(type_of([](builder& b) {
                 const expr cache = state(b, "key", {dtype::f16, {1, 2, P, 8}}, state_update::append);
-                return kv_append(cache, input(b, {1, S, 2, 8}), position(b));
+                return kv_cache_update(cache, input(b, {1, S, 2, 8}), position(b));
               }) == tensor_type{dtype::f16, {1, 2, P, 8}});
 
 // A state is a leaf: an operator updates it in place.
-static_assert(is(recorded([](builder& b) { kv_append(input(b, {1, 2, P, 8}), input(b, {1, S, 2, 8}), position(b)); }),
-                 error_code::state_must_be_a_leaf, op::kv_append, "state", "input"));
+static_assert(is(recorded([](builder& b) { kv_cache_update(input(b, {1, 2, P, 8}), input(b, {1, S, 2, 8}), position(b)); }),
+                 error_code::state_must_be_a_leaf, op::kv_cache_update, "state", "input"));
 
 // Partial rotary, and a bias.
 static_assert(type_of([](builder& b) { return rope(input(b, {1, S, 2, 8}), input(b, {1, S, 1}), input(b, {1, S, 1})); }) ==

@@ -61,7 +61,7 @@ struct kernel_of<op::norm_rope> {
   }
 };
 template <>
-struct kernel_of<op::kv_append> {
+struct kernel_of<op::kv_cache_update> {
   template <class S>
   static void run(frame& f) {
     const auto cache = detail::cache_view<S, 0>(f);

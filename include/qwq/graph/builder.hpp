@@ -260,8 +260,8 @@ constexpr auto rope(const V&... v) {
   return apply(op::rope, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto kv_append(const V&... v) {
-  return apply(op::kv_append, {}, v...);
+constexpr auto kv_cache_update(const V&... v) {
+  return apply(op::kv_cache_update, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto causal_conv1d(const V&... v) {

@@ -60,7 +60,7 @@ enum class op : std::uint8_t {
   table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
   rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
   norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
-  kv_append,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
+  kv_cache_update,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
   full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}

@@ -562,7 +562,7 @@ inline constexpr op_schema op_table[] = {
     {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
     {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
     {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
-    {op::kv_append, "kv_append", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
     {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
     {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},

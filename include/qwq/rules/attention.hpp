@@ -35,10 +35,10 @@ constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
-              kv_append(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
+              kv_cache_update(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
                   .as('1')
                   .shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();

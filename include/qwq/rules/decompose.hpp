@@ -38,7 +38,7 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_append(detail::key_cache,
+              kv_cache_update(detail::key_cache,
                         rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
                         detail::position)
                   .as('1')
@@ -53,7 +53,7 @@ inline constexpr rule fold_scale_into_k_norm{
           rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
       m.graph().module = module;
       const expr key = rope(normalized, m[cos], m[sin]);
-      const expr keys = kv_append(m[key_cache], key, m[position]);
+      const expr keys = kv_cache_update(m[key_cache], key, m[position]);
       m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
@@ -68,8 +68,8 @@ inline constexpr rule fold_scale_into_k_norm{
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
-    attention(detail::q, kv_append(detail::key_cache, detail::k, detail::position).as('1').shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+    attention(detail::q, kv_cache_update(detail::key_cache, detail::k, detail::position).as('1').shared(),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();

@@ -108,8 +108,8 @@ inline constexpr rule gqa_to_attention{
       const node g = m(var('g'));
       const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
       const dtype narrow = g.type.type;
-      const expr keys = kv_append(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
-      const expr values = kv_append(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
+      const expr keys = kv_cache_update(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_cache_update(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
       if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
       const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);

@@ -49,7 +49,7 @@ struct onnx_standard {
       case op::embedding:
       case op::table_rows:
       case op::rope:
-      case op::kv_append:
+      case op::kv_cache_update:
       case op::attention:
       case op::quantize:
       case op::dequantize:
