@@ -45,7 +45,7 @@ static_assert(block::emitted::value.size() > 0 && block::executed::value.size() 
 """
 
 # The block that a session calls, as machine code.
-KERNELS = COMPILED + "void run(frame& f) { run_graph<block::executed>(f); }\n"
+KERNELS = COMPILED + "void run(execution_context& f) { execute<block::executed>(f); }\n"
 
 CHECK, MAKE = ["-fsyntax-only"], ["-O2", "-c", "-o", os.devnull]
 

@@ -23,7 +23,7 @@ inline constexpr qwq::op_schema soft_cap = qwq::custom_op(
 template <>
 struct qwq::custom_kernel<soft_cap> {
   template <class Step>
-  static void run(qwq::frame& f) {
+  static void run(qwq::execution_context& f) {
     const auto cap = static_cast<float>(Step::self().attr.value);
     const auto x = Step::template in<0>(f);
     const auto y = Step::out(f);

@@ -92,7 +92,7 @@ static_assert(to_file::detail::find_unwritable(both, one) == 2);
 template <>
 struct qwq::custom_kernel<clamp> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto limit = static_cast<float>(Step::self().attr.value);
     std::ranges::transform(Step::template in<0>(f), Step::out(f).begin(),
                            [&](float x) { return std::clamp(x, -limit, limit); });
@@ -128,7 +128,7 @@ struct counting {
   });
 };
 static_assert(planned<counting>::layout.states.size() == 1);
-static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where == place::state);
+static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where == storage_class::state);
 
 }  // namespace
 
@@ -136,7 +136,7 @@ static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where 
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in<0>(f);
     const auto y = Step::out(f);
     auto* seen = static_cast<float*>(Step::template state<1>(f).data);
@@ -151,12 +151,12 @@ TEST_CASE("a state lasts from run to run") {
   void* inputs[] = {x};
   const state_view states[] = {{seen, nullptr}};
   alignas(buffer_alignment) std::byte arena[planned<counting>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs;
   f.states = states;
-  run_graph<counting>(f);
-  const float* y = run_graph<counting>(f);
+  execute<counting>(f);
+  const float* y = execute<counting>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{12, 4, 6, 8});
   CHECK(std::vector(seen, seen + 4) == std::vector<float>{12, 4, 6, 8});
   CHECK(output_address<counting, 1>(f) == seen);
@@ -184,7 +184,7 @@ static_assert(planned<many>::layout.parameters.size() == 50 && planned<many>::la
 template <>
 struct qwq::custom_kernel<pick> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in<0>(f);
     const auto which = Step::template in<1, std::int32_t>(f);
     for (std::size_t i = 0; i < x.size(); ++i) Step::out(f)[i] = x[static_cast<std::size_t>(which[i])];
@@ -202,11 +202,11 @@ TEST_CASE("a graph may have any number of weights and inputs") {
   inputs[0] = x;
   inputs.push_back(which);
   alignas(buffer_alignment) std::byte arena[planned<many>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs.data();
   f.parameters = weights.data();
-  const float* y = run_graph<many>(f);
+  const float* y = execute<many>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{62, 59, 60, 61});
 }
 
@@ -223,12 +223,12 @@ TEST_CASE("a norm reads a gain of equal elements") {
   void* inputs[] = {x};
   alignas(buffer_alignment) std::byte arena[planned<unit_norm>::layout.arena_bytes];
   inline_executor here;
-  frame f;
+  execution_context f;
   f.threads = &here;
   f.arena = arena;
   f.inputs = inputs;
   f.parameters = parameters;
-  const float* y = run_graph<unit_norm>(f);
+  const float* y = execute<unit_norm>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{0.5f, 0.5f, 0.5f, 0.5f});
 }
 
@@ -236,10 +236,10 @@ TEST_CASE("a graph with an operator of the user's runs, is printed and is writte
   float x[4] = {-3, 0.5f, 2, 7};
   void* inputs[] = {x};
   alignas(buffer_alignment) std::byte arena[planned<twice>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs;
-  const float* y = run_graph<twice>(f);
+  const float* y = execute<twice>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{-4, 1, 4, 4});
 
   std::ostringstream text;

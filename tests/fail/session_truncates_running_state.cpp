@@ -14,7 +14,7 @@ inline constexpr op_schema counted = custom_op("counted", 2, [](type_inference& 
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>
-  static void run(frame&) {}
+  static void run(execution_context&) {}
 };
 
 struct recurrence_config {

@@ -189,7 +189,7 @@ void check_layer(const std::filesystem::path& folder) {
     void* inputs[] = {hidden.data(), &last_position};
     const state_view states[] = {{key.data(), nullptr}, {value.data(), nullptr}};
     const std::int64_t extents[] = {rows, rows};  // of the sequence and of the cache
-    frame f;
+    execution_context f;
     f.threads = &threads;
     f.arena = arena.data();
     f.extents = extents;

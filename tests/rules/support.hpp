@@ -116,7 +116,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
     extents.push_back(symbol == "sequence_length" ? rows : rows_bound);
   std::vector<std::byte> arena(planned<G>::layout.arena_bytes + buffer_alignment);
   inline_executor threads;
-  frame f;
+  execution_context f;
   f.threads = &threads;
   f.arena = arena.data() + (buffer_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % buffer_alignment);
   f.extents = extents.data();
@@ -125,7 +125,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   f.states = states.data();
   f.slots = slots;
   f.listener = listener;
-  const float* y = run_graph<G>(f);
+  const float* y = execute<G>(f);
   std::int64_t n = 1;
   for (const dim& d : g[g.outputs[0].id].dims()) n *= d.named() ? rows : d.extent;
   return {y, y + n};

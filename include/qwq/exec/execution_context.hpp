@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `frame`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+// Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ class slot_listener {
 };
 
 /// One run of one graph. The arrays are in the order of the graph's plan.
-struct frame {
+struct execution_context {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
   const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.

@@ -13,7 +13,7 @@ namespace detail {
 
 /// y = rms_norm(x, weight, eps).
 template <class Epilogue = kernel::as_is>
-void norm_rows(const frame& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
+void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
                float eps, Epilogue finish = {}) {
   for_each_row(f, x, [&](std::int64_t i) {
     kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, finish);
@@ -23,7 +23,7 @@ void norm_rows(const frame& f, matrix_view<float> y, matrix_view<const float> x,
 /// Activations of a product: the first argument of a step.
 template <class S>
 struct plain_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
 
   matrix_view<const float> floats() const { return x; }
@@ -34,7 +34,7 @@ struct plain_rows {
 /// bytes that are the step's own.
 template <class S>
 struct normed_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
   std::span<const float> gain = S::template in<1>(f);
   float eps = static_cast<float>(S::self().attr.value);
@@ -54,7 +54,7 @@ struct normed_rows {
 /// Multiplies `rows` with the weights that are arguments `W` of a step, `finish` after each product, on activations in
 /// the form that the run asks for.
 template <class S, std::size_t... W, class Rows, class... Finish>
-void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
+void multiply(const execution_context& f, Rows&& rows, Finish&&... finish) {
   std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
@@ -76,7 +76,7 @@ void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_epilogue<S>(f, [&](auto finish) {
       detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
                         static_cast<float>(S::self().attr.value), finish);
@@ -86,14 +86,14 @@ struct kernel_of<op::rms_norm> {
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::add_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
     const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
     detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto finish) {
@@ -107,7 +107,7 @@ struct kernel_of<op::add_norm> {
 template <>
 struct kernel_of<op::linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     if constexpr (S::arity == 3) {
       static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
       const matrix_view<float> y = S::out_matrix(f);
@@ -124,7 +124,7 @@ struct kernel_of<op::linear> {
 template <>
 struct kernel_of<op::linear_add> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
                            kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
@@ -132,7 +132,7 @@ struct kernel_of<op::linear_add> {
 template <>
 struct kernel_of<op::gated_linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::out_matrix(f);
     detail::with_epilogue<S>(f, [&](auto finish) {
       detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
@@ -143,7 +143,7 @@ struct kernel_of<op::gated_linear> {
 template <>
 struct kernel_of<op::norm_linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     [&]<std::size_t... K>(std::index_sequence<K...>) {
       detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
                                      kernel::store_sums<>{S::template result_matrix<K>(f)}...);
@@ -153,7 +153,7 @@ struct kernel_of<op::norm_linear> {
 template <>
 struct kernel_of<op::norm_gated_linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::template result_matrix<0>(f);
     detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
   }
@@ -161,7 +161,7 @@ struct kernel_of<op::norm_gated_linear> {
 template <>
 struct kernel_of<op::matmul> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr std::size_t rank = S::self().dims().size();
     const matrix_view<float> out = S::out_matrix(f);
     kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
@@ -171,7 +171,7 @@ struct kernel_of<op::matmul> {
 template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 1>(f, [&](const auto& view) {
       kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
     });
@@ -180,7 +180,7 @@ struct kernel_of<op::conv1x1> {
 template <>
 struct kernel_of<op::embedding> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 0>(
         f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
   }

@@ -12,7 +12,7 @@
 
 namespace qwq {
 
-enum class place : std::uint8_t {
+enum class storage_class : std::uint8_t {
   nowhere,    ///< A value that no kernel call reads or writes.
   arena,      ///< At a byte offset of the session's arena.
   input,      ///< The caller's buffer of the n-th input.
@@ -21,8 +21,8 @@ enum class place : std::uint8_t {
 };
 
 /// Where a value is.
-struct location {
-  place where = place::nowhere;
+struct buffer_slice {
+  storage_class where = storage_class::nowhere;
   std::uint32_t at = 0;
 };
 
@@ -32,7 +32,7 @@ inline constexpr std::size_t max_symbols = 8;
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  location of[Capacity]{};      ///< Where each node's value is.
+  buffer_slice of[Capacity]{};      ///< Where each node's value is.
   std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
   fixed_vector<node_id, Capacity> parameters{};
@@ -96,16 +96,16 @@ struct planner {
     const node& n = g[i];
     const op_schema& r = schema(n);
     owner[i] = static_cast<node_id>(i);
-    const auto next = [i](place where, auto& list) {
+    const auto next = [i](storage_class where, auto& list) {
       list.push_back(static_cast<node_id>(i));
-      return location{where, static_cast<std::uint32_t>(list.size() - 1)};
+      return buffer_slice{where, static_cast<std::uint32_t>(list.size() - 1)};
     };
     if (r.is(trait::constant)) {
-      out.of[i] = next(place::parameter, out.parameters);
+      out.of[i] = next(storage_class::parameter, out.parameters);
     } else if (n.kind == op::input) {
-      out.of[i] = next(place::input, out.inputs);
+      out.of[i] = next(storage_class::input, out.inputs);
     } else if (n.kind == op::state) {
-      out.of[i] = next(place::state, out.states);
+      out.of[i] = next(storage_class::state, out.states);
     } else if (const node_id state = state_of(i); state != no_node) {
       owner[i] = state;
       out.of[i] = out.of[state];
@@ -116,7 +116,7 @@ struct planner {
     } else {
       size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
       size[i] = align_up(size[i]);
-      out.of[i] = {place::arena, static_cast<std::uint32_t>(lowest_gap(i))};
+      out.of[i] = {storage_class::arena, static_cast<std::uint32_t>(lowest_gap(i))};
       out.arena_bytes = std::max(out.arena_bytes, out.of[i].at + size[i]);
     }
   }
@@ -124,7 +124,7 @@ struct planner {
   /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
   constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
-    return out.of[bytes].where == place::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
+    return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
   /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.

@@ -18,7 +18,7 @@ struct applied_rewrite {
 
 inline constexpr std::size_t max_rewrites = 320;
 
-/// The last place where a rule did not apply although its pattern was there.
+/// The last storage_class where a rule did not apply although its pattern was there.
 struct refused {
   std::string_view rule{};  ///< Name of the rule.
   text<47> where{};         ///< Module of the node at which it was tried.

@@ -8,7 +8,7 @@
 
 namespace qwq {
 
-/// What a rule sees of the place where its pattern matched.
+/// What a rule sees of the storage_class where its pattern matched.
 class match {
  public:
   /// `found` at the node `root` of the graph that `b` appends to.

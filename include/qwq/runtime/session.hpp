@@ -456,7 +456,7 @@ class session {
       ((states[K] = state_memory<Part, K>(i)), ...);
     }(std::make_index_sequence<layout.states.size()>{});
 
-    frame f;
+    execution_context f;
     f.threads = threads_;
     f.arena = arena_.get();
     f.extents = extents.data();
@@ -473,7 +473,7 @@ class session {
       forward.part = i;
       f.listener = &forward;
     }
-    run_graph<G>(f);
+    execute<G>(f);
     return [&]<std::size_t... K>(std::index_sequence<K...>) {
       const float* result = nullptr;
       (hand_on<Part, K>(f, i, result), ...);
@@ -496,7 +496,7 @@ class session {
 
   /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
   template <class Part, std::size_t K>
-  void hand_on(const frame& f, std::size_t i, const float*& result) {
+  void hand_on(const execution_context& f, std::size_t i, const float*& result) {
     using G = typename Part::executed;
     constexpr graph_output o = G::value.outputs[K];
     constexpr std::size_t value = detail::value_index<prefill_program>(o.name.view());
@@ -512,7 +512,7 @@ class session {
       return;  // the graph has updated it in place
     } else if constexpr (value < values.size()) {
       const auto bytes = byte_size(G::value[o.id].type.type,
-                                   static_cast<std::size_t>(step<G, o.id>::template elements<o.id>(f)));
+                                   static_cast<std::size_t>(kernel_call<G, o.id>::template elements<o.id>(f)));
       std::copy_n(reinterpret_cast<const std::byte*>(output_address<G, K>(f)), bytes, values_[value].data());
     } else if (result == nullptr) {
       result = output_address<G, K>(f);

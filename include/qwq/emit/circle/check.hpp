@@ -34,7 +34,7 @@ std::int64_t size(const Vector* v) {
   return v != nullptr ? static_cast<std::int64_t>(v->size()) : 0;
 }
 
-/// One look at one file. Every problem throws `error` with the place where it is.
+/// One look at one file. Every problem throws `error` with the storage_class where it is.
 class file_check {
  public:
   file_check(std::span<const std::byte> file, const std::string& name)
