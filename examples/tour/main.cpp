@@ -32,7 +32,7 @@ using scheme = qwq::w8a16;
 using original = model::decoder_layer<64, target::cache>;
 using layer = qwq::program<model, target, scheme, 64>::first<qwq::stage::layers>;
 // What sessions run, before fusions join several operators to one step, in which the value cannot be seen any more.
-using unfused_layer = qwq::program<model, qwq::unfused<target>, scheme, 64>::first<qwq::stage::layers>;
+using unfused_layer = qwq::program<model, qwq::disable_fusions<target>, scheme, 64>::first<qwq::stage::layers>;
 
 constexpr std::string_view module = "mlp.gate_proj";
 
@@ -98,9 +98,9 @@ int main(int argc, char** argv) try {
   const auto weights = qwq::checkpoint::open(argv[1]);
   const auto words = qwq::tokenizer::open(argv[1]);
   const qwq::token_text text{words.encode("The capital of France is Paris."), 6};
-  using float_model = qwq::bound_model<model, qwq::unfused<target>, scheme>;
+  using float_model = qwq::bound_model<model, qwq::disable_fusions<target>, scheme>;
   const float_model floats(weights, {.positions = 64, .quantized = false});
-  qwq::session<model, qwq::unfused<target>, scheme> session(floats);
+  qwq::session<model, qwq::disable_fusions<target>, scheme> session(floats);
   first_values seen;
   session.listen(&seen);
   session.prefill(text.ids);
