@@ -83,7 +83,7 @@ program_summary summarize_program() {
   };
   program<Model, Target, Scheme, prompt_rows<Target>()>::for_each_part(
       [&]<class Part>(std::type_identity<Part> part, std::size_t) { add(part); });
-  if (is_one_graph<Target>) return out;
+  if (is_single_graph<Target>) return out;
   program<Model, Target, Scheme, 1>::for_each_part([&]<class Part>(std::type_identity<Part> part, std::size_t) {
     if (Part::of != stage::embedding && Part::of != stage::head) add(part);
   });

@@ -22,9 +22,9 @@ namespace qwq {
 
 /// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
 /// model has them.
-template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
+template <class Target> inline constexpr bool has_embedding_and_head = requires { requires Target::includes_embedding_and_head; };
 /// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
+template <class Target> inline constexpr bool is_single_graph = requires { requires Target::single_graph; };
 
 /// Tokens that a prefill graph takes at a time, unless its target says another number.
 inline constexpr std::int64_t prefill_rows = 64;
@@ -147,9 +147,9 @@ struct program {
   static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
   static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
   /// What embedding and head are compiled for.
-  using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
+  using outer = std::conditional_t<has_embedding_and_head<Target>, Target, native<>>;
   /// Their scheme.
-  using outer_scheme = std::conditional_t<is_whole_model<Target>, Scheme, f32>;
+  using outer_scheme = std::conditional_t<has_embedding_and_head<Target>, Scheme, f32>;
 
  private:
   static constexpr auto& all = detail::kinds_of<Model, Scheme>;

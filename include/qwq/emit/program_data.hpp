@@ -49,7 +49,7 @@ struct program_data {
                      Scheme::spec.weight.element,
                      program_parts::of<program<Model, Target, Scheme, prompt_rows<Target>()>>(),
                      {}};
-    if constexpr (!is_one_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();
+    if constexpr (!is_single_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();
     return all;
   }
 };

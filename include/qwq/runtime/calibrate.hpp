@@ -62,8 +62,8 @@ class observer_bank final : public calibration_listener {
   /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
   /// target's own.
   static constexpr bool is_shared(stage of) {
-    if (of == stage::layers) return is_one_graph<Target>;
-    return of != stage::norm || is_one_graph<Target> || is_whole_model<Target>;
+    if (of == stage::layers) return is_single_graph<Target>;
+    return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
   }
   static constexpr bool is_shared(std::size_t part) { return is_shared(prefill::parts[part].of); }
 

@@ -17,7 +17,7 @@ namespace qwq {
 struct onnx_genai {
   static constexpr std::string_view name = "onnx_genai";
   static constexpr dtype cache = dtype::f32;
-  static constexpr bool whole_model = true, one_graph = true;
+  static constexpr bool includes_embedding_and_head = true, single_graph = true;
 
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
                                     rules::drop_reshape};

@@ -16,7 +16,7 @@ namespace qwq {
 struct onnx_standard {
   static constexpr std::string_view name = "onnx_standard";
   static constexpr dtype cache = dtype::f32;
-  static constexpr bool one_graph = true;
+  static constexpr bool single_graph = true;
 
   static constexpr std::array rules{rules::split_silu};
 

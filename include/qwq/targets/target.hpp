@@ -15,7 +15,7 @@ namespace qwq {
 /// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
 /// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
 /// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
-/// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
+/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
 /// operators from outside of the library it supports (`supports` of an `op_schema`).
 template <class T>
 concept target = requires(op kind, const quant_spec& spec) {
