@@ -102,7 +102,7 @@ int main(int argc, char** argv) try {
   const float_model floats(weights, {.positions = 64, .quantized = false});
   qwq::session<model, qwq::disable_fusions<target>, scheme> session(floats);
   first_values seen;
-  session.listen(&seen);
+  session.set_hook(&seen);
   session.prefill(text.ids);
   const auto tuned = qwq::calibrate<model, target, scheme>(weights, std::span(&text, 1), {}, [](std::size_t) {});
   const qwq::kernel::affine params = tuned.prefill[layer_0][slot];

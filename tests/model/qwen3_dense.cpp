@@ -73,7 +73,7 @@ void check_cache(const Session& s, const golden& g, const std::string& when, std
     }
 }
 
-struct hidden_check final : layer_listener {
+struct hidden_check final : layer_hook {
   const golden& g;
   std::int64_t row, layers;
   hidden_check(const golden& file, std::int64_t r, std::int64_t n) : g(file), row(r), layers(n) {}
@@ -97,10 +97,10 @@ void check_model(const std::filesystem::path& folder) {
     const auto ids = g.integers<std::int32_t>("base.input_ids", row);
     s.truncate(0);
     hidden_check hidden(g, row, C.num_hidden_layers);
-    s.listen(&hidden);
+    s.set_hook(&hidden);
     std::vector<float> logits;
     s.prefill(ids, [&](std::int64_t, matrix_view<const float> x) { logits.assign(x.data, x.data + x.rows * x.cols); });
-    s.listen(static_cast<layer_listener*>(nullptr));
+    s.set_hook(static_cast<layer_hook*>(nullptr));
     check_close(logits, g.floats("base.logits", row), "logits");
     check_cache(s, g, "prefill", row, C.num_hidden_layers);
 

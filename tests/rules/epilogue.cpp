@@ -72,7 +72,7 @@ static_assert(fires(rules::fuse_swiglu, around([](builder& b) {
                       return rules::detail::with_slot(silu(input(b, "g")) * input(b, "u"), 1);
                     })) == 0);
 
-struct seen_values final : slot_listener {
+struct seen_values final : slot_hook {
   void observe(std::size_t slot, std::span<const float> values) override {
     REQUIRE(slot == 1);
     seen.insert(seen.end(), values.begin(), values.end());

@@ -65,10 +65,10 @@ using named_values = std::map<std::string, std::vector<float>, std::less<>>;
 /// Runs a graph on the kernels, for `rows` tokens from position `first` on. Inputs and weights are random, and the same
 /// for the same name, or `given`: so that two graphs that mean the same give the same. States hold what is given under
 /// their names, or zeros. `slots` are the parameters of quantization slots; without them values pass, and
-/// are shown to `listener`.
+/// are shown to `hook`.
 template <class G>
 std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const named_values& given = {},
-                            const kernel::affine* slots = nullptr, slot_listener* listener = nullptr) {
+                            const kernel::affine* slots = nullptr, slot_hook* hook = nullptr) {
   constexpr auto& g = G::value;
   const auto values = [&](std::string_view name, std::int64_t n, double factor) {
     if (const auto at = given.find(name); at != given.end()) {
@@ -124,7 +124,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   f.inputs = inputs.data();
   f.states = states.data();
   f.slots = slots;
-  f.listener = listener;
+  f.hook = hook;
   const float* y = execute<G>(f);
   std::int64_t n = 1;
   for (const dim& d : g[g.outputs[0].id].dims()) n *= d.named() ? rows : d.extent;

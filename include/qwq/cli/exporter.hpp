@@ -287,7 +287,7 @@ class exporter {
 
   const calibration_result* tuned() const { return tuned_ ? &*tuned_ : nullptr; }
 
-  std::unique_ptr<any_session> open(std::int64_t positions) {
+  std::unique_ptr<session_interface> open(std::int64_t positions) {
     const session_opener open = part_.open != nullptr ? part_.open : open_float_;
     return open(weights_, positions, shared(), tuned(), &threads_);
   }
@@ -310,7 +310,7 @@ class exporter {
 
   /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach. Refuses a
   /// prompt that is too long; `option` names it.
-  std::unique_ptr<any_session> open_for(const char* option, std::size_t prompt, std::int64_t more) {
+  std::unique_ptr<session_interface> open_for(const char* option, std::size_t prompt, std::int64_t more) {
     const std::int64_t most = part_.longest;
     if (prompt > static_cast<std::size_t>(most))
       throw error(std::string(option) + ": expected at most " + std::to_string(most) + " tokens (" + limit_name() +
@@ -348,7 +348,7 @@ class exporter {
   }
 
   /// Hidden states of every chunk, one after the other.
-  struct hidden_recorder final : layer_listener {
+  struct hidden_recorder final : layer_hook {
     std::vector<std::vector<float>> rows;
     explicit hidden_recorder(std::int64_t layers) : rows(static_cast<std::size_t>(layers) + 2) {}
     void hidden_states(std::int64_t layer, matrix_view<const float> x) override {
@@ -372,8 +372,8 @@ class exporter {
     return {std::move(name), qwq::dtype_of<T>, std::move(shape), {bytes.begin(), bytes.end()}};
   }
 
-  void add_cache(std::vector<named_tensor>& out, const std::string& when, const any_session& s) const {
-    for (const any_session::state_copy& state : s.states())
+  void add_cache(std::vector<named_tensor>& out, const std::string& when, const session_interface& s) const {
+    for (const session_interface::state_copy& state : s.states())
       out.push_back(tensor("kv." + when + "." + std::to_string(state.layer) + "." + state.name,
                            {1, state.outer, state.rows, state.inner}, state.data));
   }
@@ -389,12 +389,12 @@ class exporter {
     std::vector<named_tensor> out;
     const auto s = open_for("--ids", ids.size(), a_.decode);
     hidden_recorder hidden(model_.num_hidden_layers);
-    s->listen(&hidden);
+    s->set_hook(&hidden);
     std::vector<float> logits;
     s->prefill(ids, [&](std::int64_t, matrix_view<const float> x) {
       logits.insert(logits.end(), x.data, x.data + x.rows * x.cols);
     });
-    s->listen(nullptr);
+    s->set_hook(nullptr);
     out.push_back(tensor("logits", {1, rows, vocab}, logits));
     for (std::size_t i = 0; i + 1 < hidden.rows.size(); ++i)
       out.push_back(tensor("hidden." + std::to_string(i), {1, rows, model_.hidden_size}, hidden.rows[i]));

@@ -29,7 +29,7 @@ struct program_summary {
 };
 
 /// Binds a checkpoint for texts of at most `positions` tokens and opens a session on it.
-using session_opener = std::unique_ptr<any_session> (*)(const checkpoint&, std::int64_t positions, granularity,
+using session_opener = std::unique_ptr<session_interface> (*)(const checkpoint&, std::int64_t positions, granularity,
                                                         const calibration_result*, executor*);
 
 /// The model that an exporter was built for, in float.

@@ -170,7 +170,7 @@ struct kernel_of<op::fake_quant> {
       for (std::size_t i = 0; i < experts.size(); ++i) {
         const std::size_t at = index + static_cast<std::size_t>(experts[i]);
         const auto from = x.subspan(i * width, width);
-        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots == nullptr && f.hook != nullptr) f.hook->observe(at, from);
         if (f.slots != nullptr)
           kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
         else
@@ -179,7 +179,7 @@ struct kernel_of<op::fake_quant> {
       return;
     }
     if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
-    if (f.listener != nullptr) f.listener->observe(index, x);
+    if (f.hook != nullptr) f.hook->observe(index, x);
     if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
   }
 };

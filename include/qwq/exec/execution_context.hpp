@@ -20,9 +20,9 @@ struct state_view {
 };
 
 /// Told of every value that reaches an activation slot during calibration.
-class slot_listener {
+class slot_hook {
  public:
-  virtual ~slot_listener() = default;
+  virtual ~slot_hook() = default;
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
@@ -39,7 +39,7 @@ struct execution_context {
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;
   /// Set while calibrating.
-  slot_listener* listener = nullptr;
+  slot_hook* hook = nullptr;
 };
 
 }  // namespace qwq

@@ -202,7 +202,7 @@ void for_each_row(const execution_context& f, matrix_view<const float> x, F&& ro
 }
 
 /// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
-/// the identity; when calibrating, stored values are passed to the listener.
+/// the identity; when calibrating, stored values are passed to the hook.
 template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(execution_context& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;
@@ -211,7 +211,7 @@ void with_epilogue(execution_context& f, F&& use) {
   } else {
     if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
     use(kernel::as_is{});
-    if (f.listener != nullptr) f.listener->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
+    if (f.hook != nullptr) f.hook->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
   }
 }
 

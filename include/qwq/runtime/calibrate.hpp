@@ -166,7 +166,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   const bound_model<Model, Target, Scheme> weights(from, bind);
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);
   detail::observer_bank<Model, Target, Scheme> bank(o.observer);
-  s.listen(&bank);
+  s.set_hook(&bank);
   sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const token_text& t = texts[i];

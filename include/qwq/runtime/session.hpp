@@ -116,9 +116,9 @@ class bound_model {
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
 /// the input of the final norm.
-class layer_listener {
+class layer_hook {
  public:
-  virtual ~layer_listener() = default;
+  virtual ~layer_hook() = default;
   /// Input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
   /// Result of the final norm, [tokens, H].
@@ -254,8 +254,8 @@ class session {
     moved_to(other.position_);
   }
 
-  void listen(layer_listener* l) { layer_listener_ = l; }
-  void listen(calibration_listener* l) { calibration_listener_ = l; }
+  void set_hook(layer_hook* l) { layer_listener_ = l; }
+  void set_hook(calibration_listener* l) { calibration_listener_ = l; }
 
   /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
   /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
@@ -393,7 +393,7 @@ class session {
   }
 
   /// Passes slot values of one graph on, with the part that they belong to.
-  struct slot_forwarder final : slot_listener {
+  struct slot_forwarder final : slot_hook {
     calibration_listener* to = nullptr;
     bool decoding = false;
     std::size_t part = 0;
@@ -471,7 +471,7 @@ class session {
       forward.to = calibration_listener_;
       forward.decoding = decoding;
       forward.part = i;
-      f.listener = &forward;
+      f.hook = &forward;
     }
     execute<G>(f);
     return [&]<std::size_t... K>(std::index_sequence<K...>) {
@@ -598,7 +598,7 @@ class session {
   const calibration_result* activations_;
   inline_executor inline_;
   executor* threads_;
-  layer_listener* layer_listener_ = nullptr;
+  layer_hook* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
   aligned_bytes arena_;
   std::vector<std::byte> scratch_;
