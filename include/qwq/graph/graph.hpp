@@ -47,7 +47,7 @@ struct node {
   /// Rule that made the node; empty for nodes of the model itself.
   text<31> made_by{};
   /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
-  /// fake-quantization fused into the node as an epilogue (`has_epilogue`); -1: none.
+  /// fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
   std::int16_t slot = -1;
   role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
@@ -67,7 +67,7 @@ constexpr text<47> where(const node& n) {
 }
 
 /// Whether a fake-quantization is fused into a node.
-constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
+constexpr bool has_fused_fake_quant(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {

@@ -129,7 +129,7 @@ struct attempt {
     const pattern_node& want = p.nodes[at];
     const node& n = g[id];
     if (!want.anything) {
-      if (&schema(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
+      if (&schema(n) != want.operation || n.args.size() != want.args.size() || has_fused_fake_quant(n)) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) {
         read_elsewhere = true;
         return false;

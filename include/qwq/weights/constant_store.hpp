@@ -112,10 +112,10 @@ class constant_store {
       return bound;
     }
     if (n.dims().size() >= 2 && w.is_stored() && is_aligned(w)) return {w.type(), w.data()};
-    const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(w.key() + (on_grid ? "#" : ""), [&] {
+    const bool is_fake_quantized = s != nullptr && s->kind == slot_kind::constant;
+    return floats(w.key() + (is_fake_quantized ? "#" : ""), [&] {
       std::vector<float> x = read_constant(w);
-      if (on_grid) fake_quantize<Scheme>(x);
+      if (is_fake_quantized) fake_quantize<Scheme>(x);
       return x;
     });
   }
