@@ -133,7 +133,7 @@ class exporter {
  private:
   static constexpr const char* nothing_written = "interrupted: nothing was written";
   static constexpr const char* all_written = "interrupted after the files were written";
-  /// What an export takes beside what a dry run does: a slab of codes, and the buffers of files and threads.
+  /// What an export takes beside what a dry run does: a row_block of codes, and the buffers of files and threads.
   static constexpr std::uint64_t writing_memory = std::uint64_t{24} << 20;
 
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }

@@ -169,7 +169,7 @@ class constant_store {
   bound_constant codes(const weight_source& w) {
     const std::int64_t rows = w.rows(), cols = w.cols();
     inline_executor here;
-    weight_codes<Format> made(from_, w, shared_, here);
+    quantized_matrix_reader<Format> made(from_, w, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
       aligned_bytes& bytes = packed_[code_key<Format>(w)];
@@ -177,7 +177,7 @@ class constant_store {
         bytes = allocate_aligned(shape.bytes());
         std::byte* to = bytes.get();
         std::vector<std::uint8_t> flipped;
-        made.slabs([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(scales.size()) / shape.blocks();
           const std::uint8_t* from = codes.data();
           if (is_signed(Format::type)) {  // packed weights have codes around 8
@@ -196,7 +196,7 @@ class constant_store {
       if (bytes == nullptr) {
         bytes = allocate_aligned(shape.bytes());
         std::byte* to = bytes.get();
-        made.slabs([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols;
           kernel::pack(to, kernel::int8_weight{codes.data(), count, cols, scales});
           to += count / kernel::panel_n * shape.panel_bytes();
