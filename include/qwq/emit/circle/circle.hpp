@@ -12,7 +12,7 @@
 
 #include "qwq/emit/circle/check.hpp"
 #include "qwq/emit/circle/ops.hpp"
-#include "qwq/emit/companions.hpp"
+#include "qwq/emit/sidecar_files.hpp"
 #include "qwq/emit/emit.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/quant/tico_scheme.hpp"
