@@ -131,11 +131,11 @@ constexpr op_map<graph_writer> extended(const op_map<graph_writer>& base) {
 }  // namespace hybrid_files
 
 template <>
-struct qwq::to_onnx::flavour<hybrid_standard> : flavour<qwq::onnx_standard> {
+struct qwq::to_onnx::format_variant<hybrid_standard> : format_variant<qwq::onnx_standard> {
   static constexpr op_map ops = hybrid_files::extended(opset23_ops);
 };
 template <>
-struct qwq::to_onnx::flavour<hybrid_genai> : flavour<qwq::onnx_genai> {
+struct qwq::to_onnx::format_variant<hybrid_genai> : format_variant<qwq::onnx_genai> {
   static constexpr op_map ops = hybrid_files::extended(genai_ops)
                                     .with(op::weight, hybrid_files::write_hybrid_weight)
                                     .with(op::dequantize, hybrid_files::write_hybrid_dequantize);

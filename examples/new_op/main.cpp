@@ -57,7 +57,7 @@ inline void write_soft_cap(qwq::to_onnx::graph_writer& w) {
   qwq::to_onnx::set_attribute(w.emit("SoftCap", "org.example"), "cap", static_cast<float>(w.self().attr.value));
 }
 template <>
-struct qwq::to_onnx::flavour<capped_onnx> : flavour<qwq::onnx_standard> {
+struct qwq::to_onnx::format_variant<capped_onnx> : format_variant<qwq::onnx_standard> {
   static constexpr op_map ops = opset23_ops.with(soft_cap, write_soft_cap);
 };
 

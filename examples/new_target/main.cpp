@@ -25,7 +25,7 @@ inline void write_silu(qwq::to_onnx::graph_writer& w) {
   qwq::to_onnx::set_attribute(w.emit("QuickGelu", qwq::to_onnx::microsoft), "alpha", 1.0f);
 }
 template <>
-struct qwq::to_onnx::flavour<onnx_quick> : flavour<qwq::onnx_genai> {
+struct qwq::to_onnx::format_variant<onnx_quick> : format_variant<qwq::onnx_genai> {
   static constexpr op_map ops = genai_ops.with(op::silu, write_silu);
 };
 
