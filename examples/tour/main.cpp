@@ -97,7 +97,7 @@ int main(int argc, char** argv) try {
   // io, runtime
   const auto weights = qwq::checkpoint::open(argv[1]);
   const auto words = qwq::tokenizer::open(argv[1]);
-  const qwq::token_text text{words.encode("The capital of France is Paris."), 6};
+  const qwq::token_sequence text{words.encode("The capital of France is Paris."), 6};
   using float_model = qwq::bound_model<model, qwq::disable_fusions<target>, scheme>;
   const float_model floats(weights, {.positions = 64, .quantized = false});
   qwq::session<model, qwq::disable_fusions<target>, scheme> session(floats);

@@ -21,7 +21,7 @@ const checkpoint& weights() {
   return c;
 }
 
-calibration_result tune(std::span<const token_text> rows) {
+calibration_result tune(std::span<const token_sequence> rows) {
   calibration_options o;
   o.eos = eos;
   return calibrate<tinyqwen, onnx_winml, scheme>(weights(), rows, o, [](std::size_t) {});

@@ -109,7 +109,7 @@ class exporter {
     report.target = part_.target;
     if (a_.dry_run) return dry_run(report);
     try_to_write();
-    const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
+    const auto eval = a_.eval.empty() ? std::vector<token_sequence>{} : texts(a_.eval);
     tune();
     if (tuned_) report.observer = a_.observer;
     if (part_.weights != nullptr) report.weights = part_.weights(shared());
@@ -207,7 +207,7 @@ class exporter {
 
   /// Notices before the work what cannot be written, or for what there is no room. Leaves nothing behind.
   void try_to_write() {
-    const interruption guard;
+    const signal_guard guard;
     for (const std::string& file : {a_.json, a_.scatter_svg})
       if (!file.empty() && !in_out(file)) atomic_file{file};
     if (a_.command == "export") {
@@ -220,23 +220,23 @@ class exporter {
         throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
                     std::to_string(free));
     }
-    interruption::check(nothing_written);
+    signal_guard::check(nothing_written);
   }
 
   std::vector<written_file> write_files() {
-    const interruption guard;
+    const signal_guard guard;
     const std::uint64_t bytes = total(planned_files());
     const auto go_through = [&](const char* label, const char* if_ended, file_use use, std::ostream* notes) {
       progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
       const auto watcher = [&](std::uint64_t count) {
-        interruption::check(if_ended);
+        signal_guard::check(if_ended);
         if (count == 0) weights_.check_unchanged();  // as before the files get their names
         bar.tick(count);
       };
       return emit(tuned(), {use, watcher}, notes);
     };
     auto files = go_through("writing", nothing_written, file_use::write, &std::cout);
-    interruption::check(all_written);
+    signal_guard::check(all_written);
     if (a_.verify) go_through("verifying", all_written, file_use::compare, nullptr);
     return files;
   }
@@ -260,7 +260,7 @@ class exporter {
     return a_.command == "export" && folder(file) == folder(std::filesystem::path(a_.out) / "report");
   }
 
-  std::vector<token_text> texts(const std::string& file) const {
+  std::vector<token_sequence> texts(const std::string& file) const {
     auto rows = read_texts(file, tokenizer_ ? &*tokenizer_ : nullptr, a_.chat ? qa_style::chat : qa_style::plain,
                            static_cast<std::size_t>(part_.longest));
     for (std::size_t i = 0; i < rows.size(); ++i)
@@ -292,10 +292,10 @@ class exporter {
     return open(weights_, positions, shared(), tuned(), &threads_);
   }
 
-  void measure(fidelity_report& report, const std::vector<token_text>& eval) {
+  void measure(fidelity_report& report, const std::vector<token_sequence>& eval) {
     constexpr std::int64_t new_tokens = 32;
     std::int64_t longest = 0;
-    for (const token_text& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
+    for (const token_sequence& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
     const std::int64_t positions = std::min(part_.longest, longest + new_tokens);
     const auto reference = open_float_(weights_, positions, granularity::tensor, nullptr, &threads_);
     const auto quantized = open(positions);

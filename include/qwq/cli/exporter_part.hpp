@@ -53,7 +53,7 @@ struct exporter_part {
   /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32";
   /// of a mixed scheme several.
   std::string (*weights)(granularity chosen) = nullptr;
-  calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
+  calibration_result (*calibrate)(const checkpoint&, std::span<const token_sequence>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
   /// As if every activation had the same range: with it, files have the sizes that they will have.
   calibration_result (*uncalibrated)() = nullptr;
@@ -120,7 +120,7 @@ exporter_part make_exporter_part(file_writer files) {
   part.files = files;
   if constexpr (quantizes_activations<Scheme>()) {
     part.uncalibrated = &detail::uncalibrated<model, Target, Scheme>;
-    part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+    part.calibrate = [](const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                         const std::function<void(std::size_t)>& done) {
       return calibrate<model, Target, Scheme>(from, texts, o, done);
     };

@@ -11,7 +11,7 @@
 #include "qwq/report/report.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/text/token_text.hpp"
+#include "qwq/text/token_sequence.hpp"
 
 namespace qwq {
 
@@ -72,7 +72,7 @@ inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std
 /// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
 /// differs.
 template <class Reference, class Other, class F>
-void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts,
+void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_sequence> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
   const auto vocab = reference.vocab_size();
   detail::layer_comparison layers(static_cast<std::size_t>(reference.layer_count()));

@@ -11,7 +11,7 @@
 #include "qwq/quant/any_observer.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/text/token_text.hpp"
+#include "qwq/text/token_sequence.hpp"
 
 namespace qwq {
 
@@ -152,14 +152,14 @@ struct calibration_options {
 /// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
 /// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                              F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
-  for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
+  for (const token_sequence& t : texts) longest = std::max(longest, t.ids.size());
   typename bound_model<Model, Target, Scheme>::options bind;
   bind.positions = std::min(longest_text<Model, Target>(), static_cast<std::int64_t>(longest) + o.decode_steps);
   bind.quantized = false;
@@ -169,7 +169,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_text>
   s.set_hook(&bank);
   sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const token_text& t = texts[i];
+    const token_sequence& t = texts[i];
     s.reset();
     s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)

@@ -126,7 +126,7 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   }
   const safetensors_file golden(std::filesystem::path(from_folder) / "golden.safetensors");
   const tensor_info& ids = golden.at("base.input_ids");
-  token_text text;
+  token_sequence text;
   for (std::size_t i = 0; i < ids.size(); ++i)
     text.ids.push_back(static_cast<std::int32_t>(reinterpret_cast<const std::int64_t*>(ids.data)[i]));
   text.prompt = text.ids.size() / 2;
