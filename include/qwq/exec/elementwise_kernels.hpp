@@ -42,9 +42,9 @@ template <>
 struct kernel_of<op::add> {
   template <class S>
   static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                  detail::broadcast_operands<S>(f), finish);
+                  detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
@@ -52,9 +52,9 @@ template <>
 struct kernel_of<op::mul> {
   template <class S>
   static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                       detail::broadcast_operands<S>(f), finish);
+                       detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
@@ -91,7 +91,7 @@ struct kernel_of<op::swiglu> {
   template <class S>
   static void run(execution_context& f) {
     detail::with_epilogue<S>(
-        f, [&](auto finish) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), finish); });
+        f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
   }
 };
 template <>

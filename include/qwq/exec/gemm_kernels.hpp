@@ -12,11 +12,11 @@ namespace qwq {
 namespace detail {
 
 /// y = rms_norm(x, weight, eps).
-template <class Epilogue = kernel::as_is>
+template <class Epilogue = kernel::identity_epilogue>
 void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
-               float eps, Epilogue finish = {}) {
+               float eps, Epilogue epilogue = {}) {
   for_each_row(f, x, [&](std::int64_t i) {
-    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, finish);
+    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue);
   });
 }
 
@@ -51,10 +51,10 @@ struct normed_rows {
   }
 };
 
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `finish` after each product, on activations in
+/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
 /// the form that the run asks for.
 template <class S, std::size_t... W, class Rows, class... Finish>
-void multiply(const execution_context& f, Rows&& rows, Finish&&... finish) {
+void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
   std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
@@ -68,7 +68,7 @@ void multiply(const execution_context& f, Rows&& rows, Finish&&... finish) {
       kernel::product(*f.threads, rows.floats(), w, to);
     });
   };
-  (one(std::integral_constant<std::size_t, W>{}, finish), ...);
+  (one(std::integral_constant<std::size_t, W>{}, epilogue), ...);
 }
 
 }  // namespace detail
@@ -77,9 +77,9 @@ template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
   static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                        static_cast<float>(S::self().attr.value), finish);
+                        static_cast<float>(S::self().attr.value), epilogue);
     });
   }
 };
@@ -96,10 +96,10 @@ struct kernel_of<op::add_norm> {
   static void run(execution_context& f) {
     const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
     const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
-    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto finish) {
+    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto epilogue) {
       detail::for_each_row(f, a, [&](std::int64_t i) {
         kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
-                         S::template in<2>(f), static_cast<float>(S::self().attr.value), finish);
+                         S::template in<2>(f), static_cast<float>(S::self().attr.value), epilogue);
       });
     });
   }
@@ -114,9 +114,9 @@ struct kernel_of<op::linear> {
       const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
       detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
     } else {
-      detail::with_epilogue<S>(f, [&](auto finish) {
+      detail::with_epilogue<S>(f, [&](auto epilogue) {
         detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                               kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+                               kernel::store_sums<xsimd::default_arch, decltype(epilogue)>{S::out_matrix(f), epilogue});
       });
     }
   }
@@ -134,9 +134,9 @@ struct kernel_of<op::gated_linear> {
   template <class S>
   static void run(execution_context& f) {
     const matrix_view<float> y = S::out_matrix(f);
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
-                                kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+                                kernel::gate_sums<xsimd::default_arch, decltype(epilogue)>{y, epilogue});
     });
   }
 };

@@ -207,10 +207,10 @@ template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(execution_context& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;
   if constexpr (slot < 0) {
-    use(kernel::as_is{});
+    use(kernel::identity_epilogue{});
   } else {
     if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
-    use(kernel::as_is{});
+    use(kernel::identity_epilogue{});
     if (f.hook != nullptr) f.hook->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
   }
 }

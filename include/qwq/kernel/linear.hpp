@@ -140,25 +140,25 @@ class sums_sink {
 /// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
 /// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
 template <class Arch = xsimd::default_arch, class W>
-void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
+void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
   if (x.rows < detail::few_rows) {
-    if (detail::multiply_digits<Arch>(ex, x, w, finish)) return;
+    if (detail::multiply_digits<Arch>(ex, x, w, epilogue)) return;
     detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
     });
   } else {
-    detail::for_each_sums<Arch>(ex, x, w, finish);
+    detail::for_each_sums<Arch>(ex, x, w, epilogue);
   }
 }
 
 /// Stores sums: y = sums, after an epilogue (epilogue.hpp).
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return finish(simd::load<Arch>(sums.data() + k, count));
+      return epilogue(simd::load<Arch>(sums.data() + k, count));
     });
   }
 };
@@ -175,13 +175,13 @@ struct add_sums {
   }
 };
 /// Gates sums: y = silu(y) * sums, after an epilogue.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const std::span<float> piece(y.row(i) + j, sums.size());
-    swiglu<Arch>(piece, piece, sums, finish);
+    swiglu<Arch>(piece, piece, sums, epilogue);
   }
 };
 
