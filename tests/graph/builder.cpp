@@ -108,9 +108,9 @@ static_assert(is(recorded([](builder& b) {
                  }),
                  error_code::last_dimension_must_match, op::norm_linear, "[8]", "[6]"));
 static_assert(is(recorded([](builder& b) {
-                   norm_gated_linear(input(b, {1, 8}), input(b, {8}), input(b, {4, 8}), input(b, {5, 8}), 1);
+                   norm_linear_swiglu(input(b, {1, 8}), input(b, {8}), input(b, {4, 8}), input(b, {5, 8}), 1);
                  }),
-                 error_code::shapes_do_not_broadcast, op::norm_gated_linear, "[4,8]", "[5,8]"));
+                 error_code::shapes_do_not_broadcast, op::norm_linear_swiglu, "[4,8]", "[5,8]"));
 static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {8}), input(b, {8}), 1); }),
                  error_code::shapes_do_not_broadcast, op::add_norm, "[1,8]", "[8]"));
 static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {1, 8}), input(b, {6}), 1); }),

@@ -38,7 +38,7 @@ struct linear_form {
 struct gated_form {
   static constexpr auto& rule = rules::fuse_gated_fake_quant;
   static constexpr expr step(builder& b) {
-    return gated_linear(input(b, "x"), matrix(b, "g", channels, channels), matrix(b, "u", channels, channels));
+    return linear_swiglu(input(b, "x"), matrix(b, "g", channels, channels), matrix(b, "u", channels, channels));
   }
 };
 

@@ -51,7 +51,7 @@ static_assert(fires(rules::fuse_residual, added<add_form::is_fake_quantized>::va
 static_assert(fires(rules::fuse_residual, added<add_form::read_twice>::value) == 0);
 
 using fused_gate = after<gated<gate_form::plain>, fuse_gate>;
-static_assert(count(op::gated_linear, fused_gate::value) == 1 && count(op::linear, fused_gate::value) == 0);
+static_assert(count(op::linear_swiglu, fused_gate::value) == 1 && count(op::linear, fused_gate::value) == 0);
 using fused_add = after<added<add_form::other_way_round>, fuse_add>;
 static_assert(count(op::linear_add, fused_add::value) == 1 && count(op::add, fused_add::value) == 0);
 

@@ -55,7 +55,7 @@ using joined = after<normed<By>, join>;
 static_assert(count(op::norm_linear, joined<read_by::three>::value) == 1 &&
               count(op::get_tuple_element, joined<read_by::three>::value) == 3 &&
               count(op::linear, joined<read_by::three>::value) == 0);
-static_assert(count(op::norm_gated_linear, joined<read_by::gate>::value) == 1 &&
+static_assert(count(op::norm_linear_swiglu, joined<read_by::gate>::value) == 1 &&
               count(op::norm_linear, joined<read_by::gate>::value) == 0);
 static_assert(count(op::norm_linear, joined<read_by::gate_and_one>::value) == 1 &&
               count(op::swiglu, joined<read_by::gate_and_one>::value) == 1);

@@ -45,13 +45,13 @@ constexpr std::size_t steps(op kind) {
 }
 static_assert(steps<native<>>(op::norm_rope) == 2 && steps<native<>>(op::rope) == 0);
 static_assert(steps<disable_fusions<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
-static_assert(steps<native<>>(op::norm_linear) == 1 && steps<native<>>(op::norm_gated_linear) == 1);
+static_assert(steps<native<>>(op::norm_linear) == 1 && steps<native<>>(op::norm_linear_swiglu) == 1);
 static_assert(steps<native<>>(op::linear_add) == 2 && steps<native<>>(op::rms_norm) == 0);
 static_assert(steps<native<>>(op::linear) == 0 && steps<disable_fusions<native<>>>(op::linear) == 7);
 
 /// Norms in front of products are steps of their own, and gates and sums behind them.
 using separate_norms = disable_fusions<native<>, "fuse_norm_linear">;
-static_assert(steps<separate_norms>(op::gated_linear) == 1 && steps<separate_norms>(op::linear) == 3);
+static_assert(steps<separate_norms>(op::linear_swiglu) == 1 && steps<separate_norms>(op::linear) == 3);
 using separate_sums = disable_fusions<native<>, "fuse_norm_linear", "fuse_residual">;
 static_assert(steps<separate_sums>(op::add_norm) == 1 && steps<separate_sums>(op::rms_norm) == 1);
 

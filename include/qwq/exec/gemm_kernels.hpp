@@ -130,7 +130,7 @@ struct kernel_of<op::linear_add> {
   }
 };
 template <>
-struct kernel_of<op::gated_linear> {
+struct kernel_of<op::linear_swiglu> {
   template <class S>
   static void run(execution_context& f) {
     const matrix_view<float> y = S::out_matrix(f);
@@ -151,7 +151,7 @@ struct kernel_of<op::norm_linear> {
   }
 };
 template <>
-struct kernel_of<op::norm_gated_linear> {
+struct kernel_of<op::norm_linear_swiglu> {
   template <class S>
   static void run(execution_context& f) {
     const matrix_view<float> y = S::template result_matrix<0>(f);

@@ -240,8 +240,8 @@ constexpr auto linear_add(const V&... v) {
   return apply(op::linear_add, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto gated_linear(const V&... v) {
-  return apply(op::gated_linear, {}, v...);
+constexpr auto linear_swiglu(const V&... v) {
+  return apply(op::linear_swiglu, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto expert_linear(const V&... v) {
@@ -321,13 +321,13 @@ template <graph_pattern... P>
 constexpr auto norm_linear(const P&... p) {
   return apply(op::norm_linear, {}, p...);
 }
-/// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
-constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
-  return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+/// norm_linear_swiglu(x, gain, gate, up, eps): the norm; result 0 is linear_swiglu of it.
+constexpr expr norm_linear_swiglu(expr x, expr gain, expr gate, expr up, double eps) {
+  return apply(op::norm_linear_swiglu, detail::number(eps), x, gain, gate, up);
 }
 template <graph_pattern... P>
-constexpr auto norm_gated_linear(const P&... p) {
-  return apply(op::norm_gated_linear, {}, p...);
+constexpr auto norm_linear_swiglu(const P&... p) {
+  return apply(op::norm_linear_swiglu, {}, p...);
 }
 /// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
 constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, double eps) {

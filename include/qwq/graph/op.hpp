@@ -43,9 +43,9 @@ enum class op : std::uint8_t {
   conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
   swiglu,      // (gate, up): silu(gate) * up
   linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
-  gated_linear,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
+  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
   norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
-  norm_gated_linear,  // (x, gain, gate, up): the same n; result 0: gated_linear(n, gate, up)
+  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
   add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
   expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
   weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]

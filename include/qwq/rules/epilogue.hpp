@@ -36,8 +36,8 @@ inline constexpr rule fuse_add_fake_quant = detail::fuse_fake_quant_into("fuse_a
 inline constexpr rule fuse_mul_fake_quant = detail::fuse_fake_quant_into("fuse_mul_fake_quant", var('a') * var('b'));
 /// fake_quant(linear(x, w)) in one step.
 inline constexpr rule fuse_linear_fake_quant = detail::fuse_fake_quant_into("fuse_linear_fake_quant", linear(var('x'), var('w')));
-/// fake_quant(gated_linear(x, gate, up)) in one step.
+/// fake_quant(linear_swiglu(x, gate, up)) in one step.
 inline constexpr rule fuse_gated_fake_quant =
-    detail::fuse_fake_quant_into("fuse_gated_fake_quant", match_op(op::gated_linear, var('x'), var('g'), var('u')));
+    detail::fuse_fake_quant_into("fuse_gated_fake_quant", match_op(op::linear_swiglu, var('x'), var('g'), var('u')));
 
 }  // namespace qwq::rules

@@ -17,7 +17,7 @@ inline constexpr rule fuse_qk_norm_rope{
 /// Gate and up in one step: their products are put together while they are in cache.
 inline constexpr rule fuse_gate_up{
     "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
-    [](match& m) { return gated_linear(m[var('x')], m[var('g')], m[var('u')]); }};
+    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
 /// A product that is added to what went around it.
 inline constexpr rule fuse_residual{
@@ -65,7 +65,7 @@ inline constexpr rule fuse_norm_gate_up{
       const node n = m(var('n'));
       const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
       const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
-      return get_tuple_element(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
+      return get_tuple_element(norm_linear_swiglu(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
                     m.root().type);
     },
     [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
