@@ -90,7 +90,7 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
   });
 }
 
-/// Products of rows with a packed weight, as those of their digits, where the machine has instructions for it: four
+/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
 /// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
 template <class Arch, class W, class F>
 bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
@@ -102,12 +102,12 @@ bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weig
   alignas(64) std::byte memory[std::size_t{1} << 17];
   const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
   if (int8_rows::bytes(f32_digits, x.cols, block) > sizeof memory) return false;
-  const int8_rows digits(memory, f32_digits, x.cols, block);
+  const int8_rows limbs(memory, f32_digits, x.cols, block);
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    if (!split_digits<Arch>(digits, x.row(i))) return false;
+    if (!split_limbs<Arch>(limbs, x.row(i))) return false;
     for_output_blocks(ex, w.rows, w.rows * w.cols, [&](std::int64_t j0, std::int64_t j1) {
       alignas(64) float sums[block_n];
-      multiply_int8_row<Arch, f32_digits>(sums, digits, 0, w, j0, j1);
+      multiply_int8_row<Arch, f32_digits>(sums, limbs, 0, w, j0, j1);
       f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
     });
   }
