@@ -170,8 +170,8 @@ struct many {
     builder b{g};
     expr sum = input(b);
     for (int i = 0; i < 50; ++i)
-      sum = sum + leaf(b, op::weight, text<47>{"w"}.append(i), {dtype::f32, {1, 4}});
-    for (int i = 0; i < 8; ++i) sum = sum + leaf(b, op::input, text<47>{"x"}.append(i), {dtype::f32, {1, 4}});
+      sum = sum + leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {1, 4}});
+    for (int i = 0; i < 8; ++i) sum = sum + leaf(b, op::input, fixed_string<47>{"x"}.append(i), {dtype::f32, {1, 4}});
     b.output("y", apply(pick, {}, sum, leaf(b, op::input, "which", {dtype::i32, {1, 4}})).id);
     return g;
   }();

@@ -19,7 +19,7 @@ struct read_often {
     const expr n = rms_norm(x, w, 1e-6);
     expr sum = x;
     for (int i = 0; i < Readers; ++i)
-      sum = sum + linear(n, leaf(b, op::weight, text<47>{"w"}.append(i), {dtype::f32, {8, 8}}));
+      sum = sum + linear(n, leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {8, 8}}));
     b.output("y", sum.id);
     return g;
   }();

@@ -276,7 +276,7 @@ static_assert([] {
   graph<32> g;
   builder b{g};
   const expr x = input(b, {8});
-  for (std::size_t i = 0; i < max_outputs; ++i) b.output(text<31>{"y"}.append(static_cast<long long>(i)), x.id);
+  for (std::size_t i = 0; i < max_outputs; ++i) b.output(fixed_string<31>{"y"}.append(static_cast<long long>(i)), x.id);
   const bool all_fit = g.error.ok();
   b.output("more", x.id);
   return all_fit && g.error.what == error_code::too_many_outputs && g.error.where == "x" && g.error.found == "more";

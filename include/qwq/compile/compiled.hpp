@@ -78,7 +78,7 @@ struct accepts_spec {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <class Target, op Op, text Where, class SupportedBy>
+template <class Target, op Op, fixed_string Where, class SupportedBy>
 struct op_is_not_supported_by_target;
 template <class Target, dtype Weight, std::int32_t Block, dtype Activation, quant_scope Scope, class SupportedBy>
 struct scheme_is_not_supported_by_target;
@@ -105,8 +105,8 @@ constexpr bool require_supported() {
   constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
   if constexpr (id < G::value.size()) {
     constexpr op kind = G::value[id].kind;
-    constexpr text<47> place = where(G::value[id]);
-    constexpr text<place.size()> at{place.view()};
+    constexpr fixed_string<47> place = where(G::value[id]);
+    constexpr fixed_string<place.size()> at{place.view()};
     using others = detail::targets_that<detail::supports_op<kind>>;
     static_assert(sizeof(op_is_not_supported_by_target<Target, kind, at, others>) > 0);
   }

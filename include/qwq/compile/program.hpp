@@ -47,14 +47,14 @@ constexpr std::int64_t longest_text() {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <text Name>
+template <fixed_string Name>
 struct no_weight_of_the_model_ends_in;
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
-template <text Name>
+template <fixed_string Name>
 struct no_part_makes_the_input;
-template <text Pattern>
+template <fixed_string Pattern>
 struct no_leaf_is_named_so;
 
 namespace detail {
@@ -69,10 +69,10 @@ constexpr bool has_weight(Fits fits) {
   return found;
 }
 
-template <class Model, text Name>
+template <class Model, fixed_string Name>
 constexpr bool require_weight() {
   if constexpr (!has_weight<Model>([](std::string_view name) { return name.ends_with(Name.view()); })) {
-    constexpr text<Name.size()> name{Name.view()};
+    constexpr fixed_string<Name.size()> name{Name.view()};
     static_assert(sizeof(no_weight_of_the_model_ends_in<name>) > 0);
   }
   return true;
@@ -102,7 +102,7 @@ constexpr bool require_stored_leaves() {
       return i;
     }();
     if constexpr (unknown < std::size(Model::stored)) {
-      constexpr text<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
+      constexpr fixed_string<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
       static_assert(sizeof(no_leaf_is_named_so<pattern>) > 0);
     }
   }
@@ -265,7 +265,7 @@ constexpr std::size_t value_index(std::string_view name) {
 
 /// A state that the parts of one kind have.
 struct state_entry {
-  text<47> name{};
+  fixed_string<47> name{};
   tensor_type type{};
   state_update update = state_update::append;
 };

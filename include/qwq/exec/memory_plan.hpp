@@ -78,7 +78,7 @@ struct planner {
       if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
           out.error.ok())
         out.error = {error_code::too_many_symbols, g[i].kind, where(g[i]),
-                     text<31>{}.append(static_cast<long long>(max_symbols)), text<31>{d.symbol}};
+                     fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
   }
 
   /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.

@@ -16,9 +16,9 @@ class builder {
 
   /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
   /// most 47 characters of it, and a longer one is a problem of theirs.
-  text<95> module{};
+  fixed_string<95> module{};
   /// Rule that new nodes are made by.
-  text<31> rule{};
+  fixed_string<31> rule{};
 
   /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
@@ -34,12 +34,12 @@ class builder {
     if (name.empty()) name = module;
     n.name = name;
     if (n.name.size() != name.size())
-      return fail(n, error_code::name_is_too_long, "at most 47 characters", text<31>{name.substr(47 - 20)});
+      return fail(n, error_code::name_is_too_long, "at most 47 characters", fixed_string<31>{name.substr(47 - 20)});
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
-      return fail(n, error_code::wrong_number_of_arguments, text<31>{}.append(r.min_args),
-                  text<31>{}.append(static_cast<long long>(args.size())));
+      return fail(n, error_code::wrong_number_of_arguments, fixed_string<31>{}.append(r.min_args),
+                  fixed_string<31>{}.append(static_cast<long long>(args.size())));
     if (attr.type.dims.too_long)
-      return fail(n, error_code::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(attr.type.dims));
     type_inference in{attr};
     n.args = args;
@@ -50,7 +50,7 @@ class builder {
     r.infer(in);
     if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
     if (in.out.dims.too_long)
-      return fail(n, error_code::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(in.out.dims));
     if (r.state_arg >= 0)
       if (const node& state = graph_[args[static_cast<std::size_t>(r.state_arg)]]; state.kind != op::state)
@@ -62,7 +62,7 @@ class builder {
   /// Appends a node that has its type already.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
-      return fail(n, error_code::graph_is_full, text<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
     graph_[(*graph_.count)++] = n;
     return static_cast<node_id>(graph_.size() - 1);
   }
@@ -71,13 +71,13 @@ class builder {
   constexpr void output(std::string_view name, node_id id) {
     if (id == no_node) return;
     if (name.size() > graph_output{}.name.capacity())
-      fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", text<31>{name.substr(20)});
+      fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", fixed_string<31>{name.substr(20)});
     else if (!graph_.outputs->try_push_back({name, id}))
-      fail(graph_[id], error_code::too_many_outputs, text<31>{}.append(static_cast<long long>(max_outputs)), text<31>{name});
+      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)), fixed_string<31>{name});
   }
 
   /// Records a problem of a node.
-  constexpr node_id fail(const node& n, error_code what, text<31> expected, text<31> found) {
+  constexpr node_id fail(const node& n, error_code what, fixed_string<31> expected, fixed_string<31> found) {
     graph_.fail({what, n.kind, where(n).view(), expected, found});
     return no_node;
   }
@@ -113,7 +113,7 @@ constexpr expr apply(const op_schema& operation, const attributes& attr, expr fi
     n.kind = operation.kind;
     if (n.kind == op::custom) n.custom = &operation;
     n.name = first.b->module;
-    const auto count = [](std::size_t i) { return text<31>{}.append(static_cast<long long>(i)); };
+    const auto count = [](std::size_t i) { return fixed_string<31>{}.append(static_cast<long long>(i)); };
     return {first.b, first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
   }
   return {first.b, first.b->add(operation, args, attr)};

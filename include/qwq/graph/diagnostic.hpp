@@ -42,24 +42,24 @@ enum class error_code : unsigned char {
 struct diagnostic {
   error_code what = error_code::fine;
   op kind = op::input;
-  text<47> where{};
-  text<31> expected{};
-  text<31> found{};
+  fixed_string<47> where{};
+  fixed_string<31> expected{};
+  fixed_string<31> found{};
 
   constexpr bool ok() const { return what == error_code::fine; }
 };
 
 /// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
-template <error_code What, op Op, text Where, text Expected, text Found>
+template <error_code What, op Op, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct diagnostic_at;
 
 /// Refuses to compile unless `P` is clear; the message is the name of `diagnostic_at` with the facts.
 template <const diagnostic& P>
 constexpr bool require_none() {
   if constexpr (!P.ok()) {
-    constexpr text<P.where.size()> where{P.where.view()};
-    constexpr text<P.expected.size()> expected{P.expected.view()};
-    constexpr text<P.found.size()> found{P.found.view()};
+    constexpr fixed_string<P.where.size()> where{P.where.view()};
+    constexpr fixed_string<P.expected.size()> expected{P.expected.view()};
+    constexpr fixed_string<P.found.size()> found{P.found.view()};
     static_assert(sizeof(diagnostic_at<P.what, P.kind, where, expected, found>) > 0);
   }
   return true;

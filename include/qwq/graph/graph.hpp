@@ -43,9 +43,9 @@ struct node {
   arguments args{};
   attributes attr{};
   /// Leaves: the name of the input or tensor. Others: the module that they come from ("self_attn.q_proj").
-  text<47> name{};
+  fixed_string<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
-  text<31> made_by{};
+  fixed_string<31> made_by{};
   /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
   /// fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
   std::int16_t slot = -1;
@@ -60,8 +60,8 @@ constexpr const op_schema& schema(const node& n) { return n.kind == op::custom ?
 constexpr std::string_view name(const node& n) { return schema(n).name; }
 
 /// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
-constexpr text<47> where(const node& n) {
-  text<47> out = n.name;
+constexpr fixed_string<47> where(const node& n) {
+  fixed_string<47> out = n.name;
   if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
   return out;
 }
@@ -71,7 +71,7 @@ constexpr bool has_fused_fake_quant(const node& n) { return n.slot >= 0 && !sche
 
 /// A value that the graph hands out, under a name.
 struct graph_output {
-  text<31> name{};
+  fixed_string<31> name{};
   node_id id = no_node;
 };
 

@@ -40,7 +40,7 @@ struct type_inference {
   constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
 
   /// Says what is wrong; the graph then is an error.
-  constexpr void fail(error_code what, text<31> expected, text<31> found) {
+  constexpr void fail(error_code what, fixed_string<31> expected, fixed_string<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
@@ -62,7 +62,7 @@ struct type_inference {
   /// Argument i has so many axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
-    fail(error_code::rank_is_wrong, text<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
+    fail(error_code::rank_is_wrong, fixed_string<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
   /// The axis that an operator works along must be there.
@@ -295,7 +295,7 @@ constexpr void infer_attention(type_inference& in) {
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;
   if (kv_heads < 1 || heads % kv_heads != 0)
-    return in.fail(error_code::heads_do_not_divide, text<31>{"a multiple of "}.append(kv_heads), text<31>{}.append(heads));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads), fixed_string<31>{}.append(heads));
   if (in.dims(0).last() != in.dims(1).last())
     return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[0];
@@ -385,8 +385,8 @@ constexpr void infer_delta_rule(type_inference& in) {
   const shape &k = in.dims(1), &v = in.dims(2);
   if (!in.want_shape(in.dims(0), k, error_code::shapes_do_not_broadcast)) return;
   if (k[2].extent < 1 || v[2].extent % k[2].extent != 0)
-    return in.fail(error_code::heads_do_not_divide, text<31>{"a multiple of "}.append(k[2].extent),
-                   text<31>{}.append(v[2].extent));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(k[2].extent),
+                   fixed_string<31>{}.append(v[2].extent));
   for (std::size_t i = 3; i < 5; ++i)
     if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), error_code::shapes_do_not_broadcast)) return;
   if (in.want_type(5, dtype::f32) &&

@@ -98,8 +98,8 @@ struct qdq_inserter {
     return count > 1 ? experts : no_node;
   }
 
-  constexpr text<95> slot_name(const node& n) const {
-    text<95> name{n.name};
+  constexpr fixed_string<95> slot_name(const node& n) const {
+    fixed_string<95> name{n.name};
     if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
     int twins = 0;
     for (const slot& s : to.slots)

@@ -36,7 +36,7 @@ inline constexpr role_set float_roles{role::router, role::gate, role::conv, role
 
 /// Weights whose names end in `name`, and the format that a scheme gives them instead of its usual one.
 struct weight_override {
-  text<47> name{};
+  fixed_string<47> name{};
   number_format format{};  ///< f32: they stay in float.
 };
 using weight_overrides = fixed_vector<weight_override, 16>;

@@ -22,7 +22,7 @@ enum class slot_kind : std::uint8_t {
 struct slot {
   slot_kind kind = slot_kind::activation;
   number_format format{};
-  text<95> name{};
+  fixed_string<95> name{};
   /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
   /// `first` on, and nodes name a slot by its first one.
   std::int32_t count = 1;

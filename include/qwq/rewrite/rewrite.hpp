@@ -13,7 +13,7 @@ namespace qwq {
 /// One firing of a rule.
 struct applied_rewrite {
   std::string_view rule{};  ///< Name of the rule.
-  text<47> where{};  // module of the node that was replaced
+  fixed_string<47> where{};  // module of the node that was replaced
 };
 
 inline constexpr std::size_t max_rewrites = 320;
@@ -21,7 +21,7 @@ inline constexpr std::size_t max_rewrites = 320;
 /// The last storage_class where a rule did not apply although its pattern was there.
 struct refused {
   std::string_view rule{};  ///< Name of the rule.
-  text<47> where{};         ///< Module of the node at which it was tried.
+  fixed_string<47> where{};         ///< Module of the node at which it was tried.
   refusal reason{};
 };
 
@@ -43,7 +43,7 @@ struct rewrite_log {
     return {};
   }
   /// Records a refusal in place of an earlier one of the same rule.
-  constexpr void refuse(std::string_view rule, const text<47>& where, refusal reason) {
+  constexpr void refuse(std::string_view rule, const fixed_string<47>& where, refusal reason) {
     for (refused& r : refusals)
       if (r.rule == rule) return void(r = {rule, where, reason});
     static_cast<void>(refusals.try_push_back({rule, where, reason}));
@@ -122,7 +122,7 @@ constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_lo
       const op kind = state[id].kind;
       const pattern_node& top = r.from.nodes.back();
       if (!top.anything && top.kind != kind) continue;
-      const text<47> where = state[id].name;
+      const fixed_string<47> where = state[id].name;
       if (!fire(r, state, id, log)) continue;
       any = true;
       if (log.applied.size() >= budget || !log.applied.try_push_back({r.name, where}))
@@ -160,17 +160,17 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
 
 /// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
 /// are its arguments. Without a refusal its pattern was nowhere.
-template <text Rule, std::size_t Expected, std::size_t Found, text LastRefusal, text At>
+template <fixed_string Rule, std::size_t Expected, std::size_t Found, fixed_string LastRefusal, fixed_string At>
 struct rule_applied_another_number_of_times;
 
 /// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
-template <class Rewritten, text Rule, std::size_t Times>
+template <class Rewritten, fixed_string Rule, std::size_t Times>
 constexpr bool must_apply() {
   constexpr std::size_t found = Rewritten::result.log.count(Rule.view());
   if constexpr (found != Times) {
     constexpr refused last = Rewritten::result.log.last_refusal(Rule.view());
-    constexpr text<last.reason.size()> reason{last.reason};
-    constexpr text<last.where.size()> at{last.where.view()};
+    constexpr fixed_string<last.reason.size()> reason{last.reason};
+    constexpr fixed_string<last.where.size()> at{last.where.view()};
     static_assert(sizeof(rule_applied_another_number_of_times<Rule, Times, found, reason, at>) > 0);
   }
   return true;

@@ -36,7 +36,7 @@ class match {
         if (state_->uses[i] != 0 && state_->resolve(a) == root_)
           fits = fits && out.try_push_back(static_cast<node_id>(i));
     for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
-    if (!fits) b_->fail(root(), error_code::too_many_readers, text<31>{}.append(static_cast<long long>(max_readers)), "more");
+    if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
   }
 
@@ -47,7 +47,7 @@ class match {
   constexpr void replace(node_id value, expr by) {
     if (!replaced_.try_push_back({value, by.id}))
       b_->fail(root(), error_code::too_many_replacements,
-               text<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
+               fixed_string<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
   }
 
   /// One value that is read in place of another.

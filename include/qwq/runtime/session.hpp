@@ -135,7 +135,7 @@ class calibration_listener {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <text Symbol>
+template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
 /// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
@@ -409,7 +409,7 @@ class session {
     } else if constexpr (name == "max_seq_len") {
       return capacity();
     } else {
-      constexpr text<name.size()> symbol{name};
+      constexpr fixed_string<name.size()> symbol{name};
       static_assert(sizeof(no_run_time_extent_of<symbol>) > 0);
       return 0;
     }
@@ -430,7 +430,7 @@ class session {
     } else if constexpr (value < values.size()) {
       return values_[value].data();
     } else {
-      constexpr text<name.size()> input{name};
+      constexpr fixed_string<name.size()> input{name};
       static_assert(sizeof(no_part_makes_the_input<input>) > 0);
       return nullptr;
     }

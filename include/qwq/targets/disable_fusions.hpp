@@ -30,7 +30,7 @@ constexpr bool fuses(std::string_view rule) {
 }  // namespace detail
 
 /// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
-template <target Target, text... Fusions>
+template <target Target, fixed_string... Fusions>
 struct disable_fusions : Target {
   static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
   static constexpr bool fuses(std::string_view rule) {

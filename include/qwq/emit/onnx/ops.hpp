@@ -12,7 +12,7 @@
 namespace qwq::to_onnx {
 
 /// An operator of ai.onnx with the same arguments and no attributes.
-template <text Type>
+template <fixed_string Type>
 void write_plain(graph_writer& w) {
   w.emit(Type.view());
 }
