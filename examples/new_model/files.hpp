@@ -2,8 +2,8 @@
 // Two targets for the hybrid model, and how its operators are written as ONNX.
 #pragma once
 
-#include <qwq/emit/onnx/genai.hpp>
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 
 #include "hybrid.hpp"
 

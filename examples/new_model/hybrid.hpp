@@ -3,7 +3,7 @@
 #pragma once
 
 #include <qwq/layer/layers.hpp>
-#include <qwq/model/parts.hpp>
+#include <qwq/model/model_parts.hpp>
 
 namespace mine {
 

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <iostream>
 
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>

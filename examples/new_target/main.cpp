@@ -5,7 +5,7 @@
 #include <iostream>
 #include <map>
 
-#include <qwq/emit/onnx/genai.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>

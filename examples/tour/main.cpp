@@ -7,7 +7,7 @@
 #include <iostream>
 #include <sstream>
 
-#include <qwq/emit/onnx/winml.hpp>
+#include <qwq/emit/onnx/winml_files.hpp>
 #include <qwq/graph/print.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>

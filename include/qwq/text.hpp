@@ -4,5 +4,5 @@
 
 #include "qwq/io/hf_config.hpp"
 #include "qwq/text/stream_decoder.hpp"
-#include "qwq/report/json.hpp"
+#include "qwq/report/json_report.hpp"
 #include "qwq/text/data_set.hpp"

@@ -13,7 +13,7 @@
 
 #include "../io/scratch.hpp"
 #include "circle_reader.hpp"
-#include <qwq/emit/circle/check.hpp>
+#include <qwq/emit/circle/circle_check.hpp>
 #include <qwq/io/atomic_file.hpp>
 #include <qwq/io/mapped_file.hpp>
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "support.hpp"
-#include <qwq/emit/onnx/genai.hpp>
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 
 using namespace qwq;
 using namespace qwq::test;

@@ -3,7 +3,7 @@
 // expect: error_code::too_many_readers
 // expect: "layernorm"
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/fuse.hpp>
+#include <qwq/rules/fusion_rules.hpp>
 
 using namespace qwq;
 

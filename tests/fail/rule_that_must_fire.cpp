@@ -5,7 +5,7 @@
 // expect: gate and up differ in shape
 // expect: mlp
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/mlp.hpp>
+#include <qwq/rules/mlp_rules.hpp>
 
 using namespace qwq;
 template <bool Same>

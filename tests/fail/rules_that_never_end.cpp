@@ -6,7 +6,7 @@
 // expect: mlp
 #include <array>
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/mlp.hpp>
+#include <qwq/rules/mlp_rules.hpp>
 
 using namespace qwq;
 struct source {

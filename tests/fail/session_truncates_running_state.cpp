@@ -4,7 +4,7 @@
 // expect-gcc: has_running_states
 // expect-clang: invalid reference to function 'truncate'
 // expect-clang: has_running_states
-#include <qwq/model/parts.hpp>
+#include <qwq/model/model_parts.hpp>
 #include <qwq/runtime/session.hpp>
 
 using namespace qwq;

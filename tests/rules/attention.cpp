@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention as GroupQueryAttention and back, and the other rules of a session.
-#include "qwq/rules/attention.hpp"
+#include "qwq/rules/attention_rules.hpp"
 
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Norms, RoPE and attention taken apart: the rules fire, not on near misses, and both sides mean the same.
-#include "qwq/rules/decompose.hpp"
+#include "qwq/rules/decompose_rules.hpp"
 
 #include <cmath>
 
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/layout_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules that give a step what is done to its result.
-#include "qwq/rules/epilogue.hpp"
+#include "qwq/rules/epilogue_rules.hpp"
 
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

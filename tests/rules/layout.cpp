@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules about layouts.
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/layout_rules.hpp"
 
 #include "support.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with what follows them in one step: gates, residuals.
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules about gated MLPs.
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 #include "support.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Norms in one step with the products that read them, or with the sum that they read.
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -29,7 +29,7 @@
 #include "qwq/text/stream_decoder.hpp"
 #include "qwq/model/qwen3_config.hpp"
 #include "qwq/report/compare.hpp"
-#include "qwq/report/json.hpp"
+#include "qwq/report/json_report.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
 #include "qwq/text/data_set.hpp"

@@ -9,7 +9,7 @@
 #include "qwq/quant/insert_qdq.hpp"
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "qwq/targets/target.hpp"
 #include "qwq/targets/disable_fusions.hpp"
 

@@ -14,7 +14,7 @@
 
 #include "qwq/core/type_list.hpp"
 #include "qwq/compile/compiled.hpp"
-#include "qwq/model/parts.hpp"
+#include "qwq/model/model_parts.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/model/weight_layout.hpp"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "qwq/core/dtype.hpp"
-#include "qwq/emit/constants.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/constant_source.hpp"
+#include "qwq/emit/program_parts.hpp"
 #include "qwq/compile/program.hpp"
 #include "qwq/model/weight_layout.hpp"
 

@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "qwq/quant/quant_spec.hpp"
-#include "qwq/rules/decompose.hpp"
-#include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/decompose_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "qwq/core/fixed_string.hpp"
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "qwq/targets/target.hpp"
 
 namespace qwq {

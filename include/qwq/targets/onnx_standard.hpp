@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "qwq/quant/quant_spec.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq {
 

@@ -6,10 +6,10 @@
 #include <string_view>
 
 #include "qwq/quant/quant_spec.hpp"
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
-#include "qwq/rules/norm.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
+#include "qwq/rules/norm_rules.hpp"
 
 namespace qwq {
 

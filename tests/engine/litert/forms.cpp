@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <qwq/emit/circle/circle.hpp>
+#include <qwq/emit/circle/circle_files.hpp>
 #include <qwq/io/safetensors.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/calibrate.hpp>

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "qwq/emit/onnx/ops.hpp"
+#include "qwq/emit/onnx/contrib_ops.hpp"
 
 namespace qwq::to_onnx {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/onnx/graph_writer.hpp"
+#include "qwq/emit/onnx/onnx_graph_writer.hpp"
 
 namespace qwq::to_onnx {
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/circle/model_builder.hpp"
+#include "qwq/emit/circle/circle_model_builder.hpp"
 
 namespace qwq::to_circle {
 

@@ -2,8 +2,8 @@
 // Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
 #pragma once
 
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/norm.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/norm_rules.hpp"
 
 namespace qwq::rules {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/circle/graph_writer.hpp"
+#include "qwq/emit/circle/circle_graph_writer.hpp"
 
 namespace qwq::to_circle {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/onnx/whole_model.hpp"
+#include "qwq/emit/onnx/whole_model_files.hpp"
 #include "qwq/targets/onnx_standard.hpp"
 
 namespace qwq::to_onnx {

@@ -15,7 +15,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/emit/circle/circle_schema.hpp"
-#include "qwq/emit/constants.hpp"
+#include "qwq/emit/constant_source.hpp"
 #include "qwq/graph/tensor_type.hpp"
 
 namespace qwq::to_circle {

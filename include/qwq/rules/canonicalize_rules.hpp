@@ -2,8 +2,8 @@
 // Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
 #pragma once
 
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
 
 namespace qwq::rules {
 

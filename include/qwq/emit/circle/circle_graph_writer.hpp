@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/circle/model_builder.hpp"
+#include "qwq/emit/circle/circle_model_builder.hpp"
 #include "qwq/emit/op_map.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/program_parts.hpp"
 
 namespace qwq::to_circle {
 

@@ -2,7 +2,7 @@
 // Rules that give a step what is done to its result: the result is then stored once, on its slot's grid.
 #pragma once
 
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 
 namespace qwq::rules {
 

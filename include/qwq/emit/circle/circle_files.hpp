@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/circle/check.hpp"
-#include "qwq/emit/circle/ops.hpp"
+#include "qwq/emit/circle/circle_check.hpp"
+#include "qwq/emit/circle/circle_ops.hpp"
 #include "qwq/emit/sidecar_files.hpp"
 #include "qwq/emit/emit.hpp"
 #include "qwq/io/file_set.hpp"

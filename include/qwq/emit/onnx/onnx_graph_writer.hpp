@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/onnx/block_codes.hpp"
-#include "qwq/emit/onnx/model_builder.hpp"
+#include "qwq/emit/onnx/blockwise_weight.hpp"
+#include "qwq/emit/onnx/onnx_model_builder.hpp"
 #include "qwq/emit/op_map.hpp"
 #include "qwq/emit/options.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/program_parts.hpp"
 
 namespace qwq::to_onnx {
 

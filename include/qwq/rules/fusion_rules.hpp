@@ -2,8 +2,8 @@
 // Fusions: rules that a session applies last, for the same values in fewer passes over memory.
 #pragma once
 
-#include "qwq/rules/epilogue.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/epilogue_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq::rules {
 

@@ -14,7 +14,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "qwq/core/error.hpp"
-#include "qwq/emit/onnx/model_builder.hpp"
+#include "qwq/emit/onnx/onnx_model_builder.hpp"
 
 namespace qwq::to_onnx {
 
