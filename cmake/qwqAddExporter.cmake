@@ -101,7 +101,7 @@ function(qwq_add_exporter name)
     list(GET qwq_target_${target} 2 type)
     list(APPEND components ${component})
     list(APPEND schemes ${scheme})
-    list(APPEND includes_${scheme} "#include <qwq/target/${header}.hpp>\n")
+    list(APPEND includes_${scheme} "#include <qwq/targets/${header}.hpp>\n")
     string(APPEND parts_${scheme}
       "extern const qwq::file_writer qwq_files_${target};\n"
       "qwq::exporter_part part_${target}_${scheme}() {\n"

@@ -44,263 +44,23 @@
 #include <variant>
 #include <vector>
 
-// qwq/core/version.hpp: The version of the library, in the one place where it is written; CMake reads it from here.
-
-#define QWQ_VERSION_MAJOR 0
-#define QWQ_VERSION_MINOR 1
-#define QWQ_VERSION_PATCH 0
-
-#define QWQ_STRINGIFY_(x) #x
-#define QWQ_STRINGIFY(x) QWQ_STRINGIFY_(x)
-/// "major.minor.patch"
-#define QWQ_VERSION_STRING \
-  QWQ_STRINGIFY(QWQ_VERSION_MAJOR) "." QWQ_STRINGIFY(QWQ_VERSION_MINOR) "." QWQ_STRINGIFY(QWQ_VERSION_PATCH)
-
-namespace qwq {
-
-/// Semantic version of these headers.
-struct version_number {
-  int major;  ///< Counts incompatible changes; 0 while there may be any.
-  int minor;  ///< Counts additions.
-  int patch;  ///< Counts corrections.
-};
-
-inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QWQ_VERSION_PATCH};
-
-}  // namespace qwq
-
-// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
-
-namespace qwq {
-
-/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
-/// by a `result` node; an operator with several results computes its first value as the node itself.
-enum class op : std::uint8_t {
-  // leaves
-  input,       // a value from outside; its type is given
-  state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
-  weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
-  fill,        // a constant tensor: every element is attributes.value
-  rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
-  rope_sin,
-  // elementwise, with broadcasting
-  add,
-  mul,
-  neg,
-  exp,
-  tanh,
-  rsqrt,
-  sigmoid,
-  softplus,    // log(1 + e^x)
-  silu,        // x * sigmoid(x)
-  gelu,        // x * (1 + erf(x / sqrt(2))) / 2
-  gelu_tanh,   // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
-  select,      // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
-  // over the last axis
-  mean,        // keeps the axis with extent 1
-  softmax,
-  rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
-  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
-  lp_norm,     // x / ||x||_2
-  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
-  // products
-  linear,      // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
-  matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
-  conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
-  swiglu,      // (gate, up): silu(gate) * up
-  linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
-  gated_linear,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
-  norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
-  norm_gated_linear,  // (x, gain, gate, up): the same n; result 0: gated_linear(n, gate, up)
-  add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
-  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
-  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
-  // layout: the values stay, their places change
-  reshape,
-  transpose,   // ints = permutation
-  concat,      // ints = {axis}
-  slice,       // ints = {begin, end, axis}
-  cast,
-  // language model
-  embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]
-  table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
-  rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
-  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
-  kv_append,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
-  attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
-  full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
-  gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
-  causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
-  delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
-               // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
-  result,      // ints = {index}: one result of a node that has several
-  custom,      // an operator from outside of the library; the node points to its row
-  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
-  // a value [1,S,k,N] which of the slot's parameters
-  quantize,    // f32 -> integer codes
-  dequantize,  // integer codes -> f32
-  fake_quant,  // dequantize(quantize(x)) in one step
-};
-
-inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
-
-/// How a run changes a state.
-enum class state_update : std::uint8_t {
-  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
-  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
-  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
-};
-
-}  // namespace qwq
-
-// qwq/core/text.hpp: Fixed-capacity string: names inside constexpr graphs, and words inside template arguments.
-
-namespace qwq {
-
-/// A string of at most `N` characters that can live in a constexpr value or be a template argument.
-/// Appending past the capacity truncates.
-template <std::size_t N>
-struct text {
-  char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
-
-  constexpr text() = default;
-  /// The first N characters of a string.
-  constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
-  /// The same of a text of another capacity.
-  template <std::size_t M>
-  constexpr text(const text<M>& s) : text(s.view()) {}                 // NOLINT(google-explicit-constructor)
-  /// The same of a literal.
-  template <std::size_t M>
-  constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
-
-  static constexpr std::size_t capacity() { return N; }
-  constexpr std::size_t size() const { return view().size(); }
-  constexpr bool empty() const { return chars[0] == '\0'; }
-  constexpr std::string_view view() const {
-    if (std::is_constant_evaluated()) return std::string_view{chars};
-    std::size_t n = 0;  // g++ 12 takes strlen of a name inside a constant graph for an overread
-    while (n < N && chars[n] != '\0') ++n;
-    return {chars, n};
-  }
-  /// The characters.
-  constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
-
-  constexpr text& append(std::string_view s) {
-    std::size_t at = size();
-    for (char c : s) {
-      if (at == N) break;
-      chars[at++] = c;
-    }
-    chars[at] = '\0';  // written, although it is there: clang prints a string only if its end was
-    return *this;
-  }
-
-  /// Appends a number in decimals.
-  constexpr text& append(long long value) {
-    char digits[24]{};
-    std::size_t n = 0;
-    const bool negative = value < 0;
-    auto rest = negative ? 0ULL - static_cast<unsigned long long>(value) : static_cast<unsigned long long>(value);
-    do {
-      digits[n++] = static_cast<char>('0' + rest % 10);
-      rest /= 10;
-    } while (rest != 0);
-    if (negative) append("-");
-    while (n > 0) append(std::string_view{&digits[--n], 1});
-    return *this;
-  }
-
-  friend constexpr bool operator==(const text& a, std::string_view b) { return a.view() == b; }
-};
-
-template <std::size_t A, std::size_t B>
-constexpr bool operator==(const text<A>& a, const text<B>& b) {
-  return a.view() == b.view();
-}
-
-template <std::size_t M>
-text(const char (&)[M]) -> text<M - 1>;
-
-}  // namespace qwq
-
-// qwq/graph/problem.hpp: What can be wrong with a graph, and how a compiler is made to say it in one line.
-
-namespace qwq {
-
-/// Kinds of problem. The names are read by people, inside a compiler's message.
-enum class why : unsigned char {
-  fine,
-  wrong_number_of_arguments,
-  x_and_weight_differ_in_columns,
-  x_and_y_do_not_multiply,
-  shapes_do_not_broadcast,
-  element_count_changes,
-  element_type_must_be_float,
-  element_types_differ,
-  last_dimension_must_match,
-  rank_is_wrong,
-  heads_do_not_divide,
-  bad_attribute,
-  graph_is_full,
-  too_many_dimensions,
-  too_many_arguments,
-  too_many_outputs,
-  too_many_symbols,
-  too_many_readers,
-  too_many_replacements,
-  name_is_too_long,
-  state_must_be_a_leaf,
-  rules_keep_firing,
-  rule_fired_another_number_of_times,
-  edge_has_no_quantization_slot,
-  weight_is_not_quantized,
-};
-
-/// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
-/// for every compiler to print them whole.
-struct problem {
-  why what = why::fine;
-  op kind = op::input;
-  text<47> where{};
-  text<31> expected{};
-  text<31> found{};
-
-  constexpr bool ok() const { return what == why::fine; }
-};
-
-/// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
-template <why What, op Op, text Where, text Expected, text Found>
-struct problem_at;
-
-/// Refuses to compile unless `P` is clear; the message is the name of `problem_at` with the facts.
-template <const problem& P>
-constexpr bool require_none() {
-  if constexpr (!P.ok()) {
-    constexpr text<P.where.size()> where{P.where.view()};
-    constexpr text<P.expected.size()> expected{P.expected.view()};
-    constexpr text<P.found.size()> found{P.found.view()};
-    static_assert(sizeof(problem_at<P.what, P.kind, where, expected, found>) > 0);
-  }
-  return true;
-}
-
-}  // namespace qwq
-
 // qwq/core/dtype.hpp: Element types: their names, widths, storage, and the conversions of the 16-bit floats.
 
 namespace qwq {
 
-/// Element type of a tensor.
-enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64 };
+/// Element type of a tensor. The floats of 8 and 4 bits are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
+/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, as scales do.
+enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64, f8e4m3, f8e5m2, f4e2m1, f8e8m0 };
 
 constexpr std::string_view name(dtype t) {
-  constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4", "u4", "i8", "u8", "i16", "u16", "i32", "i64"};
+  constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4",     "u4",     "i8",     "u8",    "i16",
+                                        "u16", "i32", "i64",  "f8e4m3", "f8e5m2", "f4e2m1", "f8e8m0"};
   return names[static_cast<std::size_t>(t)];
 }
 
 /// Width of one element in bits.
 constexpr int bits(dtype t) {
-  constexpr int widths[] = {32, 16, 16, 4, 4, 8, 8, 16, 16, 32, 64};
+  constexpr int widths[] = {32, 16, 16, 4, 4, 8, 8, 16, 16, 32, 64, 8, 8, 4, 8};
   return widths[static_cast<std::size_t>(t)];
 }
 
@@ -309,7 +69,10 @@ constexpr std::size_t byte_size(dtype t, std::size_t count) {
   return (count * static_cast<std::size_t>(bits(t)) + 7) / 8;
 }
 
-constexpr bool is_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
+/// Whether elements are the values themselves: floats that no scale belongs to. The others are indices, or codes.
+constexpr bool is_plain_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
+/// Whether elements are floating-point numbers, plain or codes.
+constexpr bool is_floating_point(dtype t) { return is_plain_float(t) || t >= dtype::f8e4m3; }
 constexpr bool is_signed(dtype t) {
   return t == dtype::i4 || t == dtype::i8 || t == dtype::i16 || t == dtype::i32 || t == dtype::i64;
 }
@@ -416,6 +179,378 @@ template <class T> inline constexpr dtype dtype_of = detail::dtype_of<std::remov
 
 }  // namespace qwq
 
+// qwq/core/small_float.hpp: Defines the floats of 8 and 4 bits: `float8_e4m3`, `float8_e5m2`, `float4_e2m1`, and `float8_e8m0`, a power of two.
+
+namespace qwq {
+
+namespace detail {
+
+/// What one of the formats is: a sign, `ExponentBits` bits of exponent and `MantissaBits` of mantissa.
+template <int ExponentBits, int MantissaBits>
+struct small_float {
+  static constexpr int bias = (1 << (ExponentBits - 1)) - 1;
+  static constexpr unsigned sign_bit = 1u << (ExponentBits + MantissaBits);
+
+  /// The value of the code of a finite number.
+  static constexpr float decode(unsigned code) {
+    const unsigned magnitude = code & (sign_bit - 1);
+    const unsigned mantissa = magnitude & ((1u << MantissaBits) - 1);
+    const int exponent = static_cast<int>(magnitude >> MantissaBits);
+    const unsigned significand = exponent > 0 ? mantissa | 1u << MantissaBits : mantissa;
+    const float value = static_cast<float>(significand) * power_of_two((exponent > 0 ? exponent : 1) - bias - MantissaBits);
+    return (code & sign_bit) != 0 ? -value : value;
+  }
+
+  /// The code of the nearest number, ties to the even code; beyond the largest code, `largest`. NaN is not a number.
+  static constexpr unsigned encode(float value, unsigned largest) {
+    const auto f = std::bit_cast<std::uint32_t>(value);
+    const unsigned sign = (f >> 31) != 0 ? sign_bit : 0;
+    const float magnitude = std::bit_cast<float>(f & 0x7fffffffu);
+    if (magnitude >= decode(largest)) return sign | largest;
+    // Codes of positive numbers are in the order of their values, and steps between neighbours are powers of two.
+    const int exponent = static_cast<int>((f & 0x7fffffffu) >> 23) - 127;
+    const int step = (exponent < 1 - bias ? 1 - bias : exponent) - MantissaBits;
+    const float scaled = magnitude * power_of_two(-step);  // exact: below 2^(MantissaBits + 1)
+    auto count = static_cast<unsigned>(scaled);
+    const float rest = scaled - static_cast<float>(count);
+    if (rest > 0.5f || (rest == 0.5f && (count & 1u) != 0)) ++count;
+    const unsigned below = static_cast<unsigned>(step + MantissaBits + bias - 1) << MantissaBits;
+    return sign | (below + count);
+  }
+
+  static constexpr float power_of_two(int exponent) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
+  }
+};
+
+}  // namespace detail
+
+/// OCP E4M3 (torch's float8_e4m3fn), stored as its bits: up to 448, with a NaN and without infinity.
+struct float8_e4m3 {
+  std::uint8_t bits = 0;  ///< As they are stored.
+
+  constexpr float8_e4m3() = default;
+  /// Rounds to nearest, ties to even; values beyond 448 and infinity become 448.
+  constexpr explicit float8_e4m3(float value)
+      : bits(static_cast<std::uint8_t>(value != value ? 0x7f : detail::small_float<4, 3>::encode(value, 0x7e))) {}
+  /// The same number.
+  constexpr explicit operator float() const {
+    return (bits & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN() : detail::small_float<4, 3>::decode(bits);
+  }
+};
+
+/// OCP E5M2 (torch's float8_e5m2), stored as its bits: up to 57344, with NaN and infinity.
+struct float8_e5m2 {
+  std::uint8_t bits = 0;  ///< As they are stored.
+
+  constexpr float8_e5m2() = default;
+  /// Rounds to nearest, ties to even; values beyond 57344 and infinity become 57344.
+  constexpr explicit float8_e5m2(float value)
+      : bits(static_cast<std::uint8_t>(value != value ? 0x7f : detail::small_float<5, 2>::encode(value, 0x7b))) {}
+  /// The same number.
+  constexpr explicit operator float() const {
+    const unsigned magnitude = bits & 0x7fu;
+    if (magnitude > 0x7c) return std::numeric_limits<float>::quiet_NaN();
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    if (magnitude == 0x7c) return (bits & 0x80u) != 0 ? -infinity : infinity;
+    return detail::small_float<5, 2>::decode(bits);
+  }
+};
+
+/// OCP E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives, in the low half of a byte.
+struct float4_e2m1 {
+  std::uint8_t bits = 0;  ///< As they are stored.
+
+  constexpr float4_e2m1() = default;
+  /// Rounds to nearest, ties to even; values beyond 6 become 6. NaN becomes 6, for want of one.
+  constexpr explicit float4_e2m1(float value)
+      : bits(static_cast<std::uint8_t>(value != value ? 0x7 : detail::small_float<2, 1>::encode(value, 0x7))) {}
+  /// The same number.
+  constexpr explicit operator float() const { return detail::small_float<2, 1>::decode(bits); }
+};
+
+/// OCP E8M0: 2^(bits - 127), or NaN.
+struct float8_e8m0 {
+  std::uint8_t bits = 127;  ///< As they are stored.
+
+  constexpr float8_e8m0() = default;
+  /// The power of two that is next above a positive value, or the value itself; at least 2^-127.
+  constexpr explicit float8_e8m0(float value) {
+    const auto f = std::bit_cast<std::uint32_t>(value);
+    if (value != value || (f >> 31) != 0 || f >> 23 == 0xff) {
+      bits = 0xff;
+    } else {
+      const std::uint32_t exponent = f >> 23, mantissa = f & 0x7fffffu;
+      // Numbers below 2^-126 are subnormal: 2^-127 is mantissa 0x400000.
+      const bool up = exponent > 0 ? mantissa > 0 : mantissa > 0x400000u;
+      bits = static_cast<std::uint8_t>(exponent + (up ? 1 : 0));
+    }
+  }
+  /// The same number.
+  constexpr explicit operator float() const {
+    if (bits == 0xff) return std::numeric_limits<float>::quiet_NaN();
+    return std::bit_cast<float>(bits > 0 ? static_cast<std::uint32_t>(bits) << 23 : 0x400000u);
+  }
+};
+
+namespace detail {
+template <> struct storage<dtype::f8e4m3> {
+  using type = float8_e4m3;
+};
+template <> struct storage<dtype::f8e5m2> {
+  using type = float8_e5m2;
+};
+template <> struct storage<dtype::f8e8m0> {
+  using type = float8_e8m0;
+};
+template <> struct dtype_of<float8_e4m3> : std::integral_constant<dtype, dtype::f8e4m3> {};
+template <> struct dtype_of<float8_e5m2> : std::integral_constant<dtype, dtype::f8e5m2> {};
+template <> struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
+}  // namespace detail
+
+}  // namespace qwq
+
+// qwq/core/version.hpp: The version of the library, in the one place where it is written; CMake reads it from here.
+
+#define QWQ_VERSION_MAJOR 0
+#define QWQ_VERSION_MINOR 1
+#define QWQ_VERSION_PATCH 0
+
+#define QWQ_STRINGIFY_(x) #x
+#define QWQ_STRINGIFY(x) QWQ_STRINGIFY_(x)
+/// "major.minor.patch"
+#define QWQ_VERSION_STRING \
+  QWQ_STRINGIFY(QWQ_VERSION_MAJOR) "." QWQ_STRINGIFY(QWQ_VERSION_MINOR) "." QWQ_STRINGIFY(QWQ_VERSION_PATCH)
+
+namespace qwq {
+
+/// Semantic version of these headers.
+struct version_number {
+  int major;  ///< Counts incompatible changes; 0 while there may be any.
+  int minor;  ///< Counts additions.
+  int patch;  ///< Counts corrections.
+};
+
+inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QWQ_VERSION_PATCH};
+
+}  // namespace qwq
+
+// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
+
+namespace qwq {
+
+/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
+/// by a `result` node; an operator with several results computes its first value as the node itself.
+enum class op : std::uint8_t {
+  // leaves
+  input,       // a value from outside; its type is given
+  state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
+  weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
+  splat,        // a constant tensor: every element is attributes.value
+  rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
+  rope_sin,
+  // elementwise, with broadcasting
+  add,
+  mul,
+  neg,
+  exp,
+  tanh,
+  rsqrt,
+  sigmoid,
+  softplus,    // log(1 + e^x)
+  silu,        // x * sigmoid(x)
+  gelu,        // x * (1 + erf(x / sqrt(2))) / 2
+  gelu_tanh,   // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
+  select,      // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
+  // over the last axis
+  mean,        // keeps the axis with extent 1
+  softmax,
+  rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
+  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
+  lp_norm,     // x / ||x||_2
+  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
+  // products
+  linear,      // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
+  matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
+  conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
+  swiglu,      // (gate, up): silu(gate) * up
+  linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
+  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
+  norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
+  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
+  add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
+  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
+  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
+  // layout: the values stay, their places change
+  reshape,
+  transpose,   // ints = permutation
+  concat,      // ints = {axis}
+  slice,       // ints = {begin, end, axis}
+  cast,
+  // language model
+  embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]
+  table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
+  rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
+  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
+  kv_cache_update,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
+  attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
+  full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
+  gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
+  causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
+  delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
+               // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
+  get_tuple_element,      // ints = {index}: one result of a node that has several
+  custom,      // an operator from outside of the library; the node points to its row
+  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
+  // a value [1,S,k,N] which of the slot's parameters
+  quantize,    // f32 -> integer codes
+  dequantize,  // integer codes -> f32
+  fake_quant,  // dequantize(quantize(x)) in one step
+};
+
+inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
+
+/// How a run changes a state.
+enum class state_update : std::uint8_t {
+  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
+  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
+  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
+};
+
+}  // namespace qwq
+
+// qwq/core/fixed_string.hpp: Fixed-capacity string: names inside constexpr graphs, and words inside template arguments.
+
+namespace qwq {
+
+/// A string of at most `N` characters that can live in a constexpr value or be a template argument.
+/// Appending past the capacity truncates.
+template <std::size_t N>
+struct fixed_string {
+  char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
+
+  constexpr fixed_string() = default;
+  /// The first N characters of a string.
+  constexpr fixed_string(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  /// The same of a fixed_string of another capacity.
+  template <std::size_t M>
+  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}                 // NOLINT(google-explicit-constructor)
+  /// The same of a literal.
+  template <std::size_t M>
+  constexpr fixed_string(const char (&s)[M]) : fixed_string(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
+
+  static constexpr std::size_t capacity() { return N; }
+  constexpr std::size_t size() const { return view().size(); }
+  constexpr bool empty() const { return chars[0] == '\0'; }
+  constexpr std::string_view view() const {
+    if (std::is_constant_evaluated()) return std::string_view{chars};
+    std::size_t n = 0;  // g++ 12 takes strlen of a name inside a constant graph for an overread
+    while (n < N && chars[n] != '\0') ++n;
+    return {chars, n};
+  }
+  /// The characters.
+  constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
+
+  constexpr fixed_string& append(std::string_view s) {
+    std::size_t at = size();
+    for (char c : s) {
+      if (at == N) break;
+      chars[at++] = c;
+    }
+    chars[at] = '\0';  // written, although it is there: clang prints a string only if its end was
+    return *this;
+  }
+
+  /// Appends a number in decimals.
+  constexpr fixed_string& append(long long value) {
+    char digits[24]{};
+    std::size_t n = 0;
+    const bool negative = value < 0;
+    auto rest = negative ? 0ULL - static_cast<unsigned long long>(value) : static_cast<unsigned long long>(value);
+    do {
+      digits[n++] = static_cast<char>('0' + rest % 10);
+      rest /= 10;
+    } while (rest != 0);
+    if (negative) append("-");
+    while (n > 0) append(std::string_view{&digits[--n], 1});
+    return *this;
+  }
+
+  friend constexpr bool operator==(const fixed_string& a, std::string_view b) { return a.view() == b; }
+};
+
+template <std::size_t A, std::size_t B>
+constexpr bool operator==(const fixed_string<A>& a, const fixed_string<B>& b) {
+  return a.view() == b.view();
+}
+
+template <std::size_t M>
+fixed_string(const char (&)[M]) -> fixed_string<M - 1>;
+
+}  // namespace qwq
+
+// qwq/graph/diagnostic.hpp: What can be wrong with a graph, and how a compiler is made to say it in one line.
+
+namespace qwq {
+
+/// Kinds of problem. The names are read by people, inside a compiler's message.
+enum class error_code : unsigned char {
+  fine,
+  wrong_number_of_arguments,
+  x_and_weight_differ_in_columns,
+  x_and_y_do_not_multiply,
+  shapes_do_not_broadcast,
+  element_count_changes,
+  element_type_must_be_float,
+  element_types_differ,
+  last_dimension_must_match,
+  rank_is_wrong,
+  heads_do_not_divide,
+  bad_attribute,
+  graph_is_full,
+  too_many_dimensions,
+  too_many_arguments,
+  too_many_outputs,
+  too_many_symbols,
+  too_many_readers,
+  too_many_replacements,
+  name_is_too_long,
+  state_must_be_a_leaf,
+  rules_keep_firing,
+  edge_has_no_quantization_slot,
+  weight_is_not_quantized,
+};
+
+/// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
+/// for every compiler to print them whole.
+struct diagnostic {
+  error_code what = error_code::fine;
+  op kind = op::input;
+  fixed_string<47> where{};
+  fixed_string<31> expected{};
+  fixed_string<31> found{};
+
+  constexpr bool ok() const { return what == error_code::fine; }
+};
+
+/// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
+template <error_code What, op Op, fixed_string Where, fixed_string Expected, fixed_string Found>
+struct diagnostic_at;
+
+/// Refuses to compile unless `P` is clear; the message is the name of `diagnostic_at` with the facts.
+template <const diagnostic& P>
+constexpr bool require_none() {
+  if constexpr (!P.ok()) {
+    constexpr fixed_string<P.where.size()> where{P.where.view()};
+    constexpr fixed_string<P.expected.size()> expected{P.expected.view()};
+    constexpr fixed_string<P.found.size()> found{P.found.view()};
+    static_assert(sizeof(diagnostic_at<P.what, P.kind, where, expected, found>) > 0);
+  }
+  return true;
+}
+
+}  // namespace qwq
+
 // qwq/core/fixed_vector.hpp: Defines `fixed_vector`, a vector of fixed capacity for constexpr values.
 
 namespace qwq {
@@ -506,8 +641,8 @@ struct shape : fixed_vector<dim, max_rank> {
 
 /// "[1,64,1024]", names in place of named extents.
 template <std::size_t N = 48>
-constexpr text<N> to_text(const shape& s) {
-  text<N> out{"["};
+constexpr fixed_string<N> to_text(const shape& s) {
+  fixed_string<N> out{"["};
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (i > 0) out.append(",");
     if (s[i].named()) {
@@ -532,7 +667,7 @@ struct tensor_type {
 
 }  // namespace qwq
 
-// qwq/graph/op_table.hpp: Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
+// qwq/graph/op_schema.hpp: Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
 
 namespace qwq {
 
@@ -553,24 +688,24 @@ inline constexpr std::size_t max_arguments = 10;
 
 /// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
 /// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
-struct inference {
+struct type_inference {
   const attributes& attr;
   fixed_vector<tensor_type, max_arguments> args{};
   tensor_type out{};
-  problem error{};
+  diagnostic error{};
 
   constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
 
   /// Says what is wrong; the graph then is an error.
-  constexpr void fail(why what, text<31> expected, text<31> found) {
+  constexpr void fail(error_code what, fixed_string<31> expected, fixed_string<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
   }
   /// Argument i holds floats.
   constexpr bool want_float(std::size_t i) {
-    if (is_float(args[i].type)) return true;
-    fail(why::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
+    if (is_plain_float(args[i].type)) return true;
+    fail(error_code::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
   /// Keys or values: floats, or codes with a scale for each head and position.
@@ -578,29 +713,29 @@ struct inference {
   /// Argument i has this element type.
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
-    fail(why::element_types_differ, name(t), name(args[i].type));
+    fail(error_code::element_types_differ, name(t), name(args[i].type));
     return false;
   }
   /// Argument i has so many axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
-    fail(why::rank_is_wrong, text<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
+    fail(error_code::rank_is_wrong, fixed_string<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
   /// The axis that an operator works along must be there.
   constexpr bool want_axes(std::size_t i) {
     if (!dims(i).empty()) return true;
-    fail(why::rank_is_wrong, "at least 1", "0");
+    fail(error_code::rank_is_wrong, "at least 1", "0");
     return false;
   }
   /// `ints` has `count` elements, and the last of them is an axis of the first argument.
   constexpr bool want_axis(std::size_t count) {
     if (attr.ints.size() == count && static_cast<std::size_t>(attr.ints.back()) < dims(0).size()) return true;
-    fail(why::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
+    fail(error_code::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
     return false;
   }
   /// Two shapes are equal.
-  constexpr bool want_shape(const shape& expected, const shape& found, why what) {
+  constexpr bool want_shape(const shape& expected, const shape& found, error_code what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
     return false;
@@ -609,13 +744,13 @@ struct inference {
 
 namespace detail {
 
-constexpr void infer_declared(inference& in) { in.out = in.attr.type; }
+constexpr void infer_declared(type_inference& in) { in.out = in.attr.type; }
 
-constexpr void infer_unary(inference& in) {
+constexpr void infer_unary(type_inference& in) {
   if (in.want_float(0)) in.out = in.args[0];
 }
 
-constexpr void infer_binary(inference& in) {
+constexpr void infer_binary(type_inference& in) {
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type)) return;
   const bool first_is_longer = in.dims(0).size() >= in.dims(1).size();
   const shape& longer = first_is_longer ? in.dims(0) : in.dims(1);
@@ -625,106 +760,106 @@ constexpr void infer_binary(inference& in) {
   for (std::size_t i = 0; i < shorter.size(); ++i) {
     dim& d = in.out.dims[lead + i];
     if (d == shorter[i] || shorter[i] == dim{1}) continue;
-    if (d != dim{1}) return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    if (d != dim{1}) return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
     d = shorter[i];
   }
 }
 
-constexpr void infer_softmax(inference& in) {
+constexpr void infer_softmax(type_inference& in) {
   if (in.want_float(0) && in.want_axes(0)) in.out = in.args[0];
 }
 
-constexpr void infer_mean(inference& in) {
+constexpr void infer_mean(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
   in.out.dims[in.out.dims.size() - 1] = dim{1};
 }
 
-constexpr void infer_rms_norm(inference& in) {
+constexpr void infer_rms_norm(type_inference& in) {
   if (in.want_float(0) && in.want_axes(0) && in.want_type(1, in.args[0].type) &&
-      in.want_shape({in.dims(0).last()}, in.dims(1), why::last_dimension_must_match))
+      in.want_shape({in.dims(0).last()}, in.dims(1), error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
 // (x, w, ...)
-constexpr void infer_product(inference& in) {
+constexpr void infer_product(type_inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_axes(0) || !in.want_rank(1, 2)) return;
   if (in.dims(0).last() != in.dims(1)[1])
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {dtype::f32, in.dims(0)};
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
 }
 
 // (x, w) or (x, w, bias)
-constexpr void infer_linear(inference& in) {
+constexpr void infer_linear(type_inference& in) {
   infer_product(in);
   if (in.error.ok() && in.args.size() == 3 && in.want_float(2))
-    in.want_shape({in.dims(1)[0]}, in.dims(2), why::last_dimension_must_match);
+    in.want_shape({in.dims(1)[0]}, in.dims(2), error_code::last_dimension_must_match);
 }
 
-constexpr void infer_linear_add(inference& in) {
+constexpr void infer_linear_add(type_inference& in) {
   infer_product(in);
-  if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), why::shapes_do_not_broadcast);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_gated_linear(inference& in) {
+constexpr void infer_gated_linear(type_inference& in) {
   infer_product(in);
-  if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
 // (x, gain, weights...)
-constexpr void infer_norm_linear(inference& in) {
+constexpr void infer_norm_linear(type_inference& in) {
   infer_rms_norm(in);
   for (std::size_t i = 2; i < in.args.size(); ++i) {
     if (!in.error.ok() || !in.want_float(i) || !in.want_rank(i, 2)) return;
     if (in.dims(0).last() != in.dims(i)[1])
-      return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(i)));
+      return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(i)));
   }
 }
 
-constexpr void infer_norm_gated_linear(inference& in) {
+constexpr void infer_norm_gated_linear(type_inference& in) {
   infer_norm_linear(in);
-  if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), why::shapes_do_not_broadcast);
+  if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_add_norm(inference& in) {
+constexpr void infer_add_norm(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) ||
-      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast) ||
-      !in.want_shape({in.dims(0).last()}, in.dims(2), why::last_dimension_must_match))
+      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
+      !in.want_shape({in.dims(0).last()}, in.dims(2), error_code::last_dimension_must_match))
     return;
   in.out = in.args[0];
 }
 
-constexpr void infer_matmul(inference& in) {
+constexpr void infer_matmul(type_inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
-  if (rank < 2) return in.fail(why::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
+  if (rank < 2) return in.fail(error_code::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
   shape y = in.dims(0);  // what y should be
   y[rank - 2] = in.dims(0).last();
   y[rank - 1] = in.dims(1).last();
-  if (!in.want_shape(y, in.dims(1), why::x_and_y_do_not_multiply)) return;
+  if (!in.want_shape(y, in.dims(1), error_code::x_and_y_do_not_multiply)) return;
   in.out = in.args[0];
   in.out.dims[rank - 1] = y.last();
 }
 
-constexpr void infer_conv1x1(inference& in) {
+constexpr void infer_conv1x1(type_inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4)) return;
   if (in.dims(0)[1] != in.dims(1)[1])
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {in.args[0].type, {in.dims(0)[0], in.dims(1)[0], in.dims(0)[2], in.dims(0)[3]}};
 }
 
-constexpr void infer_swiglu(inference& in) {
-  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast)) in.out = in.args[0];
+constexpr void infer_swiglu(type_inference& in) {
+  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast)) in.out = in.args[0];
 }
 
-constexpr void infer_reshape(inference& in) {
+constexpr void infer_reshape(type_inference& in) {
   if (in.dims(0).elements() != in.attr.type.dims.elements())
-    return in.fail(why::element_count_changes, to_text<31>(in.dims(0)), to_text<31>(in.attr.type.dims));
+    return in.fail(error_code::element_count_changes, to_text<31>(in.dims(0)), to_text<31>(in.attr.type.dims));
   in.out = {in.args[0].type, in.attr.type.dims};
 }
 
-constexpr void infer_transpose(inference& in) {
+constexpr void infer_transpose(type_inference& in) {
   in.out = in.args[0];
   bool used[max_rank]{};
   bool is_permutation = in.attr.ints.size() == in.dims(0).size();
@@ -733,12 +868,12 @@ constexpr void infer_transpose(inference& in) {
     is_permutation = is_permutation && a < in.dims(0).size() && !used[a];
     if (is_permutation) used[a] = true;
   }
-  if (!is_permutation) return in.fail(why::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
+  if (!is_permutation) return in.fail(error_code::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
   for (std::size_t i = 0; i < in.attr.ints.size(); ++i)
     in.out.dims[i] = in.dims(0)[static_cast<std::size_t>(in.attr.ints[i])];
 }
 
-constexpr void infer_concat(inference& in) {
+constexpr void infer_concat(type_inference& in) {
   if (!in.want_axis(1)) return;
   const auto axis = static_cast<std::size_t>(in.attr.ints[0]);
   in.out = in.args[0];
@@ -747,203 +882,203 @@ constexpr void infer_concat(inference& in) {
     if (!in.want_type(i, in.args[0].type) || !in.want_rank(i, in.dims(0).size())) return;
     const dim more = other[axis];
     other[axis] = in.dims(0)[axis];
-    if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
+    if (!in.want_shape(in.dims(0), other, error_code::shapes_do_not_broadcast)) return;
     dim& whole = in.out.dims[axis];
     if (whole.named() && more.named())
-      return in.fail(why::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
+      return in.fail(error_code::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
     const dim fixed = whole.named() ? more : whole, named = whole.named() ? whole : more;
     const std::int64_t extent = fixed.extent + named.extent;
     whole = named.named() ? dim{extent, named.symbol, named.plus + fixed.extent} : dim{extent};
   }
 }
 
-constexpr void infer_slice(inference& in) {
+constexpr void infer_slice(type_inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
   // What a named extent counts is at least 1 at run time.
   const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
   if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
-    return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
+    return in.fail(error_code::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
   along = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
 
-constexpr void infer_cast(inference& in) { in.out = {in.attr.type.type, in.dims(0)}; }
+constexpr void infer_cast(type_inference& in) { in.out = {in.attr.type.type, in.dims(0)}; }
 
-constexpr void infer_embedding(inference& in) {
+constexpr void infer_embedding(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i64) || !in.want_rank(1, 2)) return;
   in.out = {dtype::f32, {in.dims(1)[0], in.dims(1)[1], in.dims(0)[1]}};
 }
 
 // (table [T,C], last_position [1,1])
-constexpr void infer_table_rows(inference& in) {
+constexpr void infer_table_rows(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i32)) return;
   const shape& rows = in.attr.type.dims;
-  if (rows.size() != 3) return in.fail(why::bad_attribute, "[1,S,columns]", to_text<31>(rows));
-  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, why::last_dimension_must_match))
+  if (rows.size() != 3) return in.fail(error_code::bad_attribute, "[1,S,columns]", to_text<31>(rows));
+  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, error_code::last_dimension_must_match))
     in.out = {in.args[0].type, rows};
 }
 
 // (x [1,S,heads,D], rows of cos and sin [1,S,R/2] from argument `first` on), R <= D
-constexpr void infer_rotated(inference& in, std::size_t first) {
+constexpr void infer_rotated(type_inference& in, std::size_t first) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_rank(first, 3)) return;
   const shape &x = in.dims(0), &cos = in.dims(first);
   if (cos[1] != x[1] || 2 * cos[2].extent > x.last().extent)
-    return in.fail(why::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
-  if (in.want_shape(cos, in.dims(first + 1), why::last_dimension_must_match)) in.out = in.args[0];
+    return in.fail(error_code::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
+  if (in.want_shape(cos, in.dims(first + 1), error_code::last_dimension_must_match)) in.out = in.args[0];
 }
 
-constexpr void infer_rope(inference& in) { infer_rotated(in, 1); }
+constexpr void infer_rope(type_inference& in) { infer_rotated(in, 1); }
 
-constexpr void infer_norm_rope(inference& in) {
+constexpr void infer_norm_rope(type_inference& in) {
   infer_rms_norm(in);
   if (in.error.ok()) infer_rotated(in, 2);
 }
 
-constexpr void infer_kv_append(inference& in) {
+constexpr void infer_kv_append(type_inference& in) {
   if (!in.want_cache(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
       !in.want_type(2, dtype::i32))
     return;
   const shape& past = in.dims(0);
   const shape& x = in.dims(1);
-  if (in.want_shape({past[0], x[1], past[1], past[3]}, x, why::last_dimension_must_match)) in.out = in.args[0];
+  if (in.want_shape({past[0], x[1], past[1], past[3]}, x, error_code::last_dimension_must_match)) in.out = in.args[0];
 }
 
-constexpr void infer_attention(inference& in) {
+constexpr void infer_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_cache(1) || !in.want_cache(2)) return;
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_rank(i, 4)) return;
-  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match)) return;
+  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match)) return;
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;
   if (kv_heads < 1 || heads % kv_heads != 0)
-    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(kv_heads), text<31>{}.append(heads));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads), fixed_string<31>{}.append(heads));
   if (in.dims(0).last() != in.dims(1).last())
-    return in.fail(why::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[0];
 }
 
 // (q [1,S,Hq*D], k [1,S,Hk*D], v, key cache [1,Hk,max,D], value cache, last_position, total, cos, sin)
-constexpr void infer_gqa(inference& in) {
-  if (in.attr.ints.size() != 2) return in.fail(why::bad_attribute, "{heads, kv_heads}", "");
+constexpr void infer_gqa(type_inference& in) {
+  if (in.attr.ints.size() != 2) return in.fail(error_code::bad_attribute, "{heads, kv_heads}", "");
   if (!in.want_rank(0, 3) || !in.want_rank(3, 4)) return;
   const std::int64_t head_dim = in.dims(3).last().extent;
   if (in.dims(0).last().extent != in.attr.ints[0] * head_dim || in.dims(1).last().extent != in.attr.ints[1] * head_dim)
-    return in.fail(why::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(3)));
+    return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(3)));
   for (std::size_t i = 1; i < 5; ++i)
     if (!in.want_type(i, in.args[0].type)) return;
   in.out = in.args[0];
 }
 
 // (q, k, v [1,S,heads,D], segments [1,S])
-constexpr void infer_full_attention(inference& in) {
+constexpr void infer_full_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
   const shape& q = in.dims(0);
-  if (in.want_shape(q, in.dims(1), why::shapes_do_not_broadcast) &&
-      in.want_shape(q, in.dims(2), why::shapes_do_not_broadcast) &&
-      in.want_shape({dim{1}, q[1]}, in.dims(3), why::shapes_do_not_broadcast))
+  if (in.want_shape(q, in.dims(1), error_code::shapes_do_not_broadcast) &&
+      in.want_shape(q, in.dims(2), error_code::shapes_do_not_broadcast) &&
+      in.want_shape({dim{1}, q[1]}, in.dims(3), error_code::shapes_do_not_broadcast))
     in.out = in.args[0];
 }
 
 // (mask [1,S], a [1,S,...], b)
-constexpr void infer_select(inference& in) {
+constexpr void infer_select(type_inference& in) {
   if (!in.want_type(0, dtype::i32) || !in.want_rank(0, 2) || !in.want_float(1) || !in.want_type(2, in.args[1].type) ||
-      !in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast))
+      !in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast))
     return;
   if (in.dims(1).size() < 2 || in.dims(1)[1] != in.dims(0)[1])
-    return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[1];
 }
 
 // (x, w, b)
-constexpr void infer_layer_norm(inference& in) {
+constexpr void infer_layer_norm(type_inference& in) {
   infer_rms_norm(in);
-  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match);
+  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match);
 }
 
-constexpr void infer_top_k(inference& in) {
+constexpr void infer_top_k(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
   if (in.attr.ints.size() != 1 || in.attr.ints[0] < 1 || in.attr.ints[0] > in.dims(0).last().extent)
-    return in.fail(why::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
+    return in.fail(error_code::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
   in.out.dims[in.out.dims.size() - 1] = dim{in.attr.ints[0]};
 }
 
 // (x [1,S,K] or [1,S,k,K], experts [1,S,k], w [E,N,K])
-constexpr void infer_expert_linear(inference& in) {
+constexpr void infer_expert_linear(type_inference& in) {
   if (!in.want_float(0) || !in.want_type(1, dtype::i32) || !in.want_rank(1, 3) || !in.want_float(2) ||
       !in.want_rank(2, 3))
     return;
   const shape &x = in.dims(0), &experts = in.dims(1), &w = in.dims(2);
   const bool by_token = x.size() == 3, by_expert = x.size() == 4 && x[2] == experts[2];
   if ((!by_token && !by_expert) || x[1] != experts[1])
-    return in.fail(why::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
-  if (x.last() != w[2]) return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
+    return in.fail(error_code::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
+  if (x.last() != w[2]) return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
   in.out = {dtype::f32, {experts[0], experts[1], experts[2], w[1]}};
 }
 
 // (x [1,S,k,H], weights [1,S,k])
-constexpr void infer_weighted_sum(inference& in) {
+constexpr void infer_weighted_sum(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(1, in.args[0].type)) return;
   const shape& x = in.dims(0);
-  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast))
+  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), error_code::shapes_do_not_broadcast))
     in.out = {in.args[0].type, {x[0], x[1], x[3]}};
 }
 
 // (u [1,S,C], w [C,K], state [1,C,K-1])
-constexpr void infer_causal_conv1d(inference& in) {
+constexpr void infer_causal_conv1d(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 3) || !in.want_float(1) || !in.want_rank(1, 2) || !in.want_float(2)) return;
   const dim channels = in.dims(0)[2];
   if (in.dims(1)[0] != channels)
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
-  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), why::last_dimension_must_match))
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
 // (q [1,S,Hk,Dk], k, v [1,S,Hv,Dv], decay [1,S,Hv], beta, state [1,Hv,Dk,Dv])
-constexpr void infer_delta_rule(inference& in) {
+constexpr void infer_delta_rule(type_inference& in) {
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_float(i) || !in.want_rank(i, 4)) return;
   const shape &k = in.dims(1), &v = in.dims(2);
-  if (!in.want_shape(in.dims(0), k, why::shapes_do_not_broadcast)) return;
+  if (!in.want_shape(in.dims(0), k, error_code::shapes_do_not_broadcast)) return;
   if (k[2].extent < 1 || v[2].extent % k[2].extent != 0)
-    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(k[2].extent),
-                   text<31>{}.append(v[2].extent));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(k[2].extent),
+                   fixed_string<31>{}.append(v[2].extent));
   for (std::size_t i = 3; i < 5; ++i)
-    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), why::shapes_do_not_broadcast)) return;
+    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), error_code::shapes_do_not_broadcast)) return;
   if (in.want_type(5, dtype::f32) &&
-      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), why::last_dimension_must_match))
+      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), error_code::last_dimension_must_match))
     in.out = in.args[2];
 }
 
 // Codes of a slot: attr.type.type is their integer type.
 // (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
-constexpr bool want_experts(inference& in) {
+constexpr bool want_experts(type_inference& in) {
   if (in.args.size() < 2) return true;
   const shape& x = in.dims(0);
   return in.want_type(1, dtype::i32) && in.want_rank(0, 4) &&
-         in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast);
+         in.want_shape({x[0], x[1], x[2]}, in.dims(1), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_quantize(inference& in) {
+constexpr void infer_quantize(type_inference& in) {
   if (in.want_type(0, dtype::f32) && want_experts(in)) in.out = {in.attr.type.type, in.dims(0)};
 }
 
-constexpr void infer_fake_quant(inference& in) {
+constexpr void infer_fake_quant(type_inference& in) {
   if (in.want_float(0) && want_experts(in)) in.out = in.args[0];
 }
 
-constexpr void infer_dequantize(inference& in) {
-  if (is_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
+constexpr void infer_dequantize(type_inference& in) {
+  if (is_plain_float(in.args[0].type)) return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
 // A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
 // the past ones.
-constexpr void infer_result(inference& in) { in.out = in.attr.type; }
+constexpr void infer_result(type_inference& in) { in.out = in.attr.type; }
 
-constexpr void infer_custom(inference& in) {
-  in.fail(why::bad_attribute, "apply(row, ...)", "op::custom without a row");
+constexpr void infer_custom(type_inference& in) {
+  in.fail(error_code::bad_attribute, "apply(row, ...)", "op::custom without a row");
 }
 
 }  // namespace detail
@@ -980,7 +1115,7 @@ constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
 
 /// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
 /// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
-struct op_row {
+struct op_schema {
   op kind;
   std::string_view name;
   std::int8_t min_args;  ///< Fewest arguments.
@@ -990,7 +1125,7 @@ struct op_row {
   std::string_view ints_name;  ///< The same for `attributes::ints`.
   trait traits;  ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
-  void (*infer)(inference&);
+  void (*infer)(type_inference&);
   /// Arguments that are matrices of weights: schemes store them as codes.
   std::uint16_t matrix_args = 0;
   std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
@@ -1005,27 +1140,27 @@ struct op_row {
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
 
   /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
-  constexpr op_row with(trait more) const {
-    op_row r = *this;
+  constexpr op_schema with(trait more) const {
+    op_schema r = *this;
     r.traits = r.traits | more;
     return r;
   }
   /// Its arguments with these numbers are matrices of weights.
-  constexpr op_row with_matrices(std::initializer_list<int> arguments) const {
-    op_row r = *this;
+  constexpr op_schema with_matrices(std::initializer_list<int> arguments) const {
+    op_schema r = *this;
     r.matrix_args = argument_set(arguments);
     return r;
   }
   /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
-  constexpr op_row with_state(std::int8_t argument, std::int8_t index) const {
-    op_row r = *this;
+  constexpr op_schema with_state(std::int8_t argument, std::int8_t index) const {
+    op_schema r = *this;
     r.state_arg = argument;
     r.state_result = index;
     return r;
   }
   /// Its argument `argument` says which expert each row belongs to.
-  constexpr op_row with_experts(std::int8_t argument) const {
-    op_row r = *this;
+  constexpr op_schema with_experts(std::int8_t argument) const {
+    op_schema r = *this;
     r.expert_arg = argument;
     return r;
   }
@@ -1036,11 +1171,11 @@ inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant 
                        moves_values = trait::layout | trait::moves;
 }
 
-inline constexpr op_row op_table[] = {
+inline constexpr op_schema op_table[] = {
     {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
     {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
     {op::weight, "weight", 0, 0, "multiplier", "", detail::leaf_constant, detail::infer_declared},
-    {op::fill, "fill", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
+    {op::splat, "splat", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
     {op::rope_cos, "rope_cos", 0, 0, "theta", "", trait::constant, detail::infer_declared},
     {op::rope_sin, "rope_sin", 0, 0, "theta", "", trait::constant, detail::infer_declared},
     {op::add, "add", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
@@ -1066,10 +1201,10 @@ inline constexpr op_row op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::gated_linear, "gated_linear", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
-    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
      argument_set({2, 3})},
     {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
     {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
@@ -1084,13 +1219,13 @@ inline constexpr op_row op_table[] = {
     {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
     {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
     {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
-    {op::kv_append, "kv_append", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
     {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
     {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
     {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
     {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
-    {op::result, "result", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_result},
     {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
     {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
     {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,
@@ -1107,12 +1242,12 @@ static_assert(
     }(),
     "the rows stand in the order of the enumeration");
 
-constexpr const op_row& row(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
-constexpr std::string_view name(op kind) { return row(kind).name; }
+constexpr const op_schema& schema(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
+constexpr std::string_view name(op kind) { return schema(kind).name; }
 
 /// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
-constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
+constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
                            std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }
@@ -1155,35 +1290,35 @@ struct node {
   arguments args{};
   attributes attr{};
   /// Leaves: the name of the input or tensor. Others: the module that they come from ("self_attn.q_proj").
-  text<47> name{};
+  fixed_string<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
-  text<31> made_by{};
+  fixed_string<31> made_by{};
   /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
-  /// fake-quantization fused into the node as an epilogue (`has_epilogue`); -1: none.
+  /// fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
   std::int16_t slot = -1;
   role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
-  const op_row* custom = nullptr;
+  const op_schema* custom = nullptr;
 
   constexpr const shape& dims() const { return type.dims; }
 };
 
-constexpr const op_row& row(const node& n) { return n.kind == op::custom ? *n.custom : row(n.kind); }
-constexpr std::string_view name(const node& n) { return row(n).name; }
+constexpr const op_schema& schema(const node& n) { return n.kind == op::custom ? *n.custom : schema(n.kind); }
+constexpr std::string_view name(const node& n) { return schema(n).name; }
 
 /// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
-constexpr text<47> where(const node& n) {
-  text<47> out = n.name;
+constexpr fixed_string<47> where(const node& n) {
+  fixed_string<47> out = n.name;
   if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
   return out;
 }
 
 /// Whether a fake-quantization is fused into a node.
-constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !row(n).is(trait::quantization); }
+constexpr bool has_fused_fake_quant(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {
-  text<31> name{};
+  fixed_string<31> name{};
   node_id id = no_node;
 };
 
@@ -1198,7 +1333,7 @@ template <std::size_t Capacity = 320>
 struct graph {
   fixed_vector<node, Capacity> nodes{};
   graph_outputs outputs{};
-  problem error{};
+  diagnostic error{};
 
   constexpr std::size_t size() const { return nodes.size(); }
   constexpr const node& operator[](std::size_t id) const { return nodes[id]; }
@@ -1210,7 +1345,7 @@ struct graph_ref {
   std::size_t* count;
   std::size_t capacity;
   graph_outputs* outputs;
-  problem* error;
+  diagnostic* error;
 
   /// Any graph.
   template <std::size_t N>
@@ -1220,10 +1355,17 @@ struct graph_ref {
   constexpr std::size_t size() const { return *count; }
   constexpr node& operator[](std::size_t id) const { return nodes[id]; }
   /// Records a problem, unless there was one before.
-  constexpr void fail(const problem& p) const {
+  constexpr void fail(const diagnostic& p) const {
     if (error->ok()) *error = p;
   }
 };
+
+/// Whether an output of a graph is a state after the run: it has the name of one.
+constexpr bool is_state_output(std::span<const node> nodes, const graph_output& o) {
+  for (const node& n : nodes)
+    if (n.kind == op::state && n.name == o.name) return true;
+  return false;
+}
 
 /// Number of readers of each node, graph outputs included.
 constexpr void count_uses(graph_ref g, std::uint16_t* uses) {
@@ -1241,7 +1383,7 @@ namespace qwq {
 
 namespace detail {
 inline void print_attributes(std::ostream& out, const node& n) {
-  const op_row& r = row(n);
+  const op_schema& r = schema(n);
   if (!r.value_name.empty()) out << ' ' << r.value_name << '=' << n.attr.value;
   if (!r.ints_name.empty()) {
     out << ' ' << r.ints_name << '=';
@@ -1323,7 +1465,7 @@ class error : public std::runtime_error {
 
 }  // namespace qwq
 
-// qwq/io/message.hpp: One turn of a conversation.
+// qwq/text/message.hpp: One turn of a conversation.
 
 namespace qwq {
 
@@ -1363,7 +1505,7 @@ inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; 
 
 }  // namespace qwq::detail
 
-// qwq/io/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
+// qwq/text/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
 
 namespace qwq {
 
@@ -2630,7 +2772,7 @@ inline void widen(dtype type, const std::byte* from, std::span<float> out) {
 /// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   const std::string where = std::string(tensor.file) + ": tensor " + detail::quote(tensor.name);
-  if (!is_float(tensor.type))
+  if (!is_plain_float(tensor.type))
     throw error(where + ": expected f32, f16 or bf16, found " + std::string(name(tensor.type)));
   if (out.size() != tensor.size())
     throw error(where + ": expected " + std::to_string(out.size()) + " elements, found " +
@@ -2804,7 +2946,19 @@ struct matrix_view {
 
 }  // namespace qwq
 
-// qwq/kernel/operands.hpp: What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
+// qwq/kernel/views.hpp: What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
+
+namespace qwq {
+
+/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
+/// elements each.
+struct bound_constant {
+  dtype type = dtype::f32;
+  const void* data = nullptr;
+  std::int64_t block = 0;
+};
+
+}  // namespace qwq
 
 namespace qwq::kernel {
 
@@ -3362,7 +3516,7 @@ float sum(std::int64_t n, F&& f) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_walk.hpp: Loops over memory: in the order in which it comes fastest, and with stores that go past the cache.
+// qwq/kernel/simd_stream.hpp: Loops over memory: in the order in which it comes fastest, and with stores that go past the cache.
 
 namespace qwq::kernel {
 
@@ -4309,7 +4463,7 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
                   channel_axis along = channel_axis::row) {
   using batch = simd::batch<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  const auto finish = [&](std::span<float> most) {
+  const auto epilogue = [&](std::span<float> most) {
     simd::transform<Arch>(most.data(), most.data(), static_cast<std::int64_t>(most.size()),
                           [highest](batch v, std::int64_t) { return detail::scale_of<Arch>(v, highest); });
   };
@@ -4318,7 +4472,7 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
       const auto most = scales.subspan(static_cast<std::size_t>(i / size * x.cols), static_cast<std::size_t>(x.cols));
       std::fill(most.begin(), most.end(), 0.0f);
       abs_max_columns<Arch>(most, x.rows_from(i, std::min(size, x.rows - i)));
-      finish(most);
+      epilogue(most);
     }
     return;
   }
@@ -4334,13 +4488,13 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
     const auto rest = scales.subspan(static_cast<std::size_t>(g), static_cast<std::size_t>(all - g));
     std::fill(rest.begin(), rest.end(), 0.0f);
     abs_max_rows<Arch>(rest, {x.data + g * size, all - g, size});
-    return finish(rest);
+    return epilogue(rest);
   }
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t g = 0; g < groups; ++g)
       scales[static_cast<std::size_t>(i * groups + g)] = abs_max<Arch>(x.span(i).subspan(
           static_cast<std::size_t>(g * size), static_cast<std::size_t>(std::min(size, x.cols - g * size))));
-  finish(scales.first(static_cast<std::size_t>(x.rows * groups)));
+  epilogue(scales.first(static_cast<std::size_t>(x.rows * groups)));
 }
 
 /// Groups whose scales come from their own greatest |x|, as `group_scales` makes them with the largest code.
@@ -4411,7 +4565,7 @@ void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, co
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/simd_codes.hpp: Codes of packed weights as f32: one code of each word, minus the middle of their range.
+// qwq/kernel/simd_dequantize.hpp: Codes of packed weights as f32: one code of each word, minus the middle of their range.
 
 namespace qwq::kernel::simd {
 
@@ -4767,7 +4921,7 @@ void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
 namespace qwq::kernel {
 
 /// The epilogue of kernels that have none.
-struct as_is {
+struct identity_epilogue {
   template <class Batch>
   Batch operator()(Batch x) const {
     return x;
@@ -4830,23 +4984,23 @@ void mean(std::span<float> y, matrix_view<const float> x) {
         static_cast<float>(x.cols);
 }
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `finish`. `weight` has x.cols elements. y may
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
 /// be x.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
-              Epilogue finish = {}) {
+              Epilogue epilogue = {}) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const detail::normed_row<Arch> in(x.row(i), weight, eps);
     float* out = y.row(i);
     simd::strips<Arch>(x.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
   }
 }
 
-/// sum = a + b, and y = rms_norm(sum, weight, eps) through `finish`, row by row. sum may be a or b.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
-              std::span<const float> weight, float eps, Epilogue finish = {}) {
+              std::span<const float> weight, float eps, Epilogue epilogue = {}) {
   using batch = simd::batch<Arch>;
   for (std::int64_t i = 0; i < a.rows; ++i) {
     const float *first = a.row(i), *second = b.row(i);
@@ -4861,7 +5015,7 @@ void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const fl
         [](batch one, batch other) { return one + other; }));
     const detail::normed_row<Arch> in(to, weight, squares, eps);
     simd::strips<Arch>(a.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
   }
 }
 
@@ -4885,7 +5039,7 @@ void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/simd_rows.hpp: Several rows at a time: sums across lanes, and transposition.
+// qwq/kernel/simd_reduce.hpp: Several rows at a time: sums across lanes, and transposition.
 
 namespace qwq::kernel::simd {
 
@@ -5274,7 +5428,7 @@ words<Arch> high_codes(words<Arch> w) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/gemv_int8.hpp: Products of one row of integers with packed weights: of int8 activations, or of the digits of f32 ones.
+// qwq/kernel/gemv_int8.hpp: Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
 
 namespace qwq::kernel::detail {
 
@@ -5286,7 +5440,7 @@ simd::words<Arch> broadcast_word(const std::int8_t* x) {
   return simd::words<Arch>(word);
 }
 
-/// A row of integers: some rows of int8_rows, digits to base 256 from the lowest on, which has the scales. With one
+/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
 /// digit it is a row of int8 activations.
 struct digit_row {
   const std::int8_t* codes;
@@ -5394,14 +5548,14 @@ void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const 
   });
 }
 
-/// Of f32 activations: digits, and elements of a block at most.
+/// Of f32 activations: limbs, and elements of a block at most.
 inline constexpr int f32_digits = 4;
 inline constexpr std::int64_t f32_block = 64;
 
-/// The row x in digits: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
+/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
 /// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
 template <class Arch>
-bool split_digits(const int8_rows& y, const float* x) {
+bool split_limbs(const int8_rows& y, const float* x) {
   const std::int64_t blocks = y.blocks();
   simd::batch<Arch> finite(0.0f);
   for (std::int64_t b = 0; b < blocks; ++b) {
@@ -5417,10 +5571,10 @@ bool split_digits(const int8_rows& y, const float* x) {
     simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
       const auto value = simd::load<Arch>(x + first + i, n);
       finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
-      const simd::ints<Arch> middle(0x00808080);  // with it the lower digits become bytes from 0 on
-      const auto digits = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
+      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
+      const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
       QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
-        const auto digit = digits << (24 - 8 * d) >> 24;
+        const auto digit = limbs << (24 - 8 * d) >> 24;
         simd::store<Arch>(y.codes + d * y.row_bytes + first + i, digit, n);
         total[d] = total[d] + digit;
       }
@@ -5543,12 +5697,12 @@ void silu(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = silu(gate) * up, each result through `finish`
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue finish = {}) {
+/// y = silu(gate) * up, each result through `epilogue`
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
     const auto v = simd::load<Arch>(gate.data() + i, count);
-    return finish(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
+    return epilogue(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
   });
 }
 
@@ -5936,7 +6090,7 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
   });
 }
 
-/// Products of rows with a packed weight, as those of their digits, where the machine has instructions for it: four
+/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
 /// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
 template <class Arch, class W, class F>
 bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
@@ -5948,12 +6102,12 @@ bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weig
   alignas(64) std::byte memory[std::size_t{1} << 17];
   const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
   if (int8_rows::bytes(f32_digits, x.cols, block) > sizeof memory) return false;
-  const int8_rows digits(memory, f32_digits, x.cols, block);
+  const int8_rows limbs(memory, f32_digits, x.cols, block);
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    if (!split_digits<Arch>(digits, x.row(i))) return false;
+    if (!split_limbs<Arch>(limbs, x.row(i))) return false;
     for_output_blocks(ex, w.rows, w.rows * w.cols, [&](std::int64_t j0, std::int64_t j1) {
       alignas(64) float sums[block_n];
-      multiply_int8_row<Arch, f32_digits>(sums, digits, 0, w, j0, j1);
+      multiply_int8_row<Arch, f32_digits>(sums, limbs, 0, w, j0, j1);
       f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
     });
   }
@@ -5986,25 +6140,25 @@ class sums_sink {
 /// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
 /// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
 template <class Arch = xsimd::default_arch, class W>
-void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
+void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
   if (x.rows < detail::few_rows) {
-    if (detail::multiply_digits<Arch>(ex, x, w, finish)) return;
+    if (detail::multiply_digits<Arch>(ex, x, w, epilogue)) return;
     detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
     });
   } else {
-    detail::for_each_sums<Arch>(ex, x, w, finish);
+    detail::for_each_sums<Arch>(ex, x, w, epilogue);
   }
 }
 
 /// Stores sums: y = sums, after an epilogue (epilogue.hpp).
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return finish(simd::load<Arch>(sums.data() + k, count));
+      return epilogue(simd::load<Arch>(sums.data() + k, count));
     });
   }
 };
@@ -6021,13 +6175,13 @@ struct add_sums {
   }
 };
 /// Gates sums: y = silu(y) * sums, after an epilogue.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const std::span<float> piece(y.row(i) + j, sums.size());
-    swiglu<Arch>(piece, piece, sums, finish);
+    swiglu<Arch>(piece, piece, sums, epilogue);
   }
 };
 
@@ -6138,7 +6292,7 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
       words += panel_n * 4;
       at += 4;
     } while (at < end);
-    const auto finish = [&](auto add) QWQ_INLINE {
+    const auto epilogue = [&](auto add) QWQ_INLINE {
       QWQ_UNROLL for (int v = 0; v < batches; ++v) {
         const auto scale = simd::load<Arch>(
             reinterpret_cast<const float*>(w.scales + b * w.scale_stride + place(v, w.scale_panel_stride)));
@@ -6150,9 +6304,9 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
       }
     };
     if (block0 + b == 0)
-      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
     else
-      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
         return simd::fma<Arch>(dot, by, simd::load<Arch>(to));
       });
   }
@@ -6255,12 +6409,12 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 /// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
 /// scaled by the product of both scales.
 template <class Arch = xsimd::default_arch, int Bits>
-void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& finish) {
+void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
   detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
     if (x.rows < detail::few_rows || !detail::has_byte_panels<Arch>(w))
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
     else
-      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
+      detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
   });
 }
 template <class Arch = xsimd::default_arch, int Bits>
@@ -6637,7 +6791,7 @@ void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t pas
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/simd_words.hpp: Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
+// qwq/kernel/simd_dot_int16.hpp: Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
 
 namespace qwq::kernel::simd {
 
@@ -6785,7 +6939,7 @@ void softmax(matrix_view<float> y, matrix_view<const float> x) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/attention_stream.hpp: Attention of one token: keys and values are read once, for all query heads that share them.
+// qwq/kernel/attention_decode.hpp: Attention of one token: keys and values are read once, for all query heads that share them.
 
 namespace qwq::kernel::detail {
 
@@ -7162,7 +7316,7 @@ void scale_row(float* y, const float* x, std::int64_t n, float factor) {
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/attention_tiles.hpp: Attention of many tokens: tiles of queries against blocks of keys.
+// qwq/kernel/attention_prefill.hpp: Attention of many tokens: tiles of queries against blocks of keys.
 
 namespace qwq::kernel::detail {
 
@@ -7602,17 +7756,9 @@ void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const
 
 }  // namespace qwq::kernel
 
-// qwq/lower/frame.hpp: Defines `frame`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+// qwq/exec/execution_context.hpp: Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
 
 namespace qwq {
-
-/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
-/// elements each.
-struct operand {
-  dtype type = dtype::f32;
-  const void* data = nullptr;
-  std::int64_t block = 0;
-};
 
 /// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
 /// `kernel::kv_view`.
@@ -7622,18 +7768,18 @@ struct state_view {
 };
 
 /// Told of every value that reaches an activation slot during calibration.
-class slot_listener {
+class slot_hook {
  public:
-  virtual ~slot_listener() = default;
+  virtual ~slot_hook() = default;
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
 /// One run of one graph. The arrays are in the order of the graph's plan.
-struct frame {
+struct execution_context {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
   const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
-  const operand* parameters = nullptr;    ///< `plan::parameters`
+  const bound_constant* parameters = nullptr;    ///< `plan::parameters`
   void* const* inputs = nullptr;          ///< `plan::inputs`
   const state_view* states = nullptr;     ///< `plan::states`
   /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
@@ -7641,16 +7787,44 @@ struct frame {
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;
   /// Set while calibrating.
-  slot_listener* listener = nullptr;
+  slot_hook* hook = nullptr;
 };
 
 }  // namespace qwq
 
-// qwq/lower/plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
+// qwq/core/aligned_bytes.hpp: Defines `aligned_bytes`, memory that kernels read and write a vector at a time.
 
 namespace qwq {
 
-enum class place : std::uint8_t {
+/// Alignment of buffers: a cache line, and the widest vector.
+inline constexpr std::size_t buffer_alignment = 64;
+
+/// `bytes`, rounded up to a multiple of `buffer_alignment`.
+constexpr std::size_t align_up(std::size_t bytes) {
+  return (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+}
+
+namespace detail {
+struct free_aligned {
+  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{buffer_alignment}); }
+};
+}  // namespace detail
+
+/// Memory that begins at a multiple of `buffer_alignment`.
+using aligned_bytes = std::unique_ptr<std::byte[], detail::free_aligned>;
+
+/// At least `bytes` bytes, uninitialized; never null. Throws `std::bad_alloc`.
+inline aligned_bytes allocate_aligned(std::size_t bytes) {
+  return aligned_bytes(new (std::align_val_t{buffer_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
+}
+
+}  // namespace qwq
+
+// qwq/exec/memory_plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
+
+namespace qwq {
+
+enum class storage_class : std::uint8_t {
   nowhere,    ///< A value that no kernel call reads or writes.
   arena,      ///< At a byte offset of the session's arena.
   input,      ///< The caller's buffer of the n-th input.
@@ -7659,19 +7833,18 @@ enum class place : std::uint8_t {
 };
 
 /// Where a value is.
-struct location {
-  place where = place::nowhere;
+struct buffer_slice {
+  storage_class where = storage_class::nowhere;
   std::uint32_t at = 0;
 };
 
-inline constexpr std::size_t arena_alignment = 64;
 /// Most named dimensions of a graph.
 inline constexpr std::size_t max_symbols = 8;
 
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  location of[Capacity]{};      ///< Where each node's value is.
+  buffer_slice of[Capacity]{};      ///< Where each node's value is.
   std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
   fixed_vector<node_id, Capacity> parameters{};
@@ -7679,7 +7852,7 @@ struct plan {
   fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
   /// Names of dimensions, in the order in which they are met.
   fixed_vector<std::string_view, max_symbols> symbols{};
-  problem error{};  ///< The first thing that cannot be planned.
+  diagnostic error{};  ///< The first thing that cannot be planned.
 
   /// Index of a named dimension.
   constexpr std::size_t symbol(std::string_view name) const {
@@ -7703,12 +7876,12 @@ struct planner {
     for (std::size_t i = 0; i < g.size(); ++i) {
       note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::result)  // its producer writes it, and it reads nothing
+      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
     for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
-      if (row(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
+      if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
 
@@ -7716,35 +7889,35 @@ struct planner {
     for (const dim& d : g[i].dims())
       if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
           out.error.ok())
-        out.error = {why::too_many_symbols, g[i].kind, where(g[i]),
-                     text<31>{}.append(static_cast<long long>(max_symbols)), text<31>{d.symbol}};
+        out.error = {error_code::too_many_symbols, g[i].kind, where(g[i]),
+                     fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
   }
 
   /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
-    if (row(n).state_arg >= 0 && row(n).state_result < 0) return n.args[static_cast<std::size_t>(row(n).state_arg)];
-    if (n.kind != op::result) return no_node;
+    if (schema(n).state_arg >= 0 && schema(n).state_result < 0) return n.args[static_cast<std::size_t>(schema(n).state_arg)];
+    if (n.kind != op::get_tuple_element) return no_node;
     const node& producer = g[n.args[0]];
-    const op_row& r = row(producer);
+    const op_schema& r = schema(producer);
     if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
     return producer.args[static_cast<std::size_t>(r.state_arg)];
   }
 
   constexpr void place_value(std::size_t i) {
     const node& n = g[i];
-    const op_row& r = row(n);
+    const op_schema& r = schema(n);
     owner[i] = static_cast<node_id>(i);
-    const auto next = [i](place where, auto& list) {
+    const auto next = [i](storage_class where, auto& list) {
       list.push_back(static_cast<node_id>(i));
-      return location{where, static_cast<std::uint32_t>(list.size() - 1)};
+      return buffer_slice{where, static_cast<std::uint32_t>(list.size() - 1)};
     };
     if (r.is(trait::constant)) {
-      out.of[i] = next(place::parameter, out.parameters);
+      out.of[i] = next(storage_class::parameter, out.parameters);
     } else if (n.kind == op::input) {
-      out.of[i] = next(place::input, out.inputs);
+      out.of[i] = next(storage_class::input, out.inputs);
     } else if (n.kind == op::state) {
-      out.of[i] = next(place::state, out.states);
+      out.of[i] = next(storage_class::state, out.states);
     } else if (const node_id state = state_of(i); state != no_node) {
       owner[i] = state;
       out.of[i] = out.of[state];
@@ -7754,8 +7927,8 @@ struct planner {
       last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
     } else {
       size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
-      size[i] = (size[i] + arena_alignment - 1) / arena_alignment * arena_alignment;
-      out.of[i] = {place::arena, static_cast<std::uint32_t>(lowest_gap(i))};
+      size[i] = align_up(size[i]);
+      out.of[i] = {storage_class::arena, static_cast<std::uint32_t>(lowest_gap(i))};
       out.arena_bytes = std::max(out.arena_bytes, out.of[i].at + size[i]);
     }
   }
@@ -7763,12 +7936,12 @@ struct planner {
   /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
   constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
-    return out.of[bytes].where == place::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
+    return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
   /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
   constexpr std::size_t lowest_gap(std::size_t i) const {
-    const std::size_t computed = g[i].kind == op::result ? g[i].args[0] : i;
+    const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
     std::size_t at = 0;
     for (bool moved = true; moved;) {
       moved = false;
@@ -7796,11 +7969,11 @@ constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
 
 }  // namespace qwq
 
-// qwq/lower/step.hpp: One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
+// qwq/exec/kernel_call.hpp: One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
 
 namespace qwq {
 
-/// The kernel of an operator: a specialisation has `template <class Step> static void run(frame&)`. Declared and not
+/// The kernel of an operator: a specialisation has `template <class Step> static void run(execution_context&)`. Declared and not
 /// defined, so that executing an operator without a kernel does not compile.
 template <op Kind>
 struct no_kernel_for;
@@ -7809,12 +7982,12 @@ struct kernel_of : no_kernel_for<Kind> {};
 
 /// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
 /// defined.
-template <const op_row& Op>
+template <const op_schema& Op>
 struct custom_kernel;
 template <>
 struct kernel_of<op::custom> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     custom_kernel<*S::self().custom>::template run<S>(f);
   }
 };
@@ -7829,7 +8002,7 @@ struct planned {
 
 /// Node `Id` of `G`, ready to run.
 template <class G, std::size_t Id>
-struct step {
+struct kernel_call {
   static constexpr auto& g = planned<G>::graph;  ///< The graph.
   static constexpr std::size_t id = Id;  ///< Its index in the graph.
   static constexpr const node& self() { return g[Id]; }
@@ -7841,7 +8014,7 @@ struct step {
 
   /// Extent of axis `Axis` of a node's value in this run.
   template <std::size_t Node, std::size_t Axis>
-  static std::int64_t extent(const frame& f) {
+  static std::int64_t extent(const execution_context& f) {
     constexpr dim d = g[Node].dims()[Axis];
     if constexpr (d.named())
       return f.extents[planned<G>::layout.symbol(d.symbol)] + d.plus;
@@ -7850,7 +8023,7 @@ struct step {
   }
   /// Extents of a value in this run.
   template <std::size_t Node = Id>
-  static fixed_vector<std::int64_t, max_rank> extents(const frame& f) {
+  static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
     fixed_vector<std::int64_t, max_rank> out;
     [&]<std::size_t... Axis>(std::index_sequence<Axis...>) {
       (out.push_back(extent<Node, Axis>(f)), ...);
@@ -7859,29 +8032,29 @@ struct step {
   }
   /// Elements of a node's value in this run.
   template <std::size_t Node>
-  static std::int64_t elements(const frame& f) {
+  static std::int64_t elements(const execution_context& f) {
     std::int64_t n = 1;
     for (const std::int64_t e : extents<Node>(f)) n *= e;
     return n;
   }
   /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
-  static std::int64_t tokens(const frame& f) { return extent<Id, 1>(f); }
+  static std::int64_t tokens(const execution_context& f) { return extent<Id, 1>(f); }
 
   /// Where a node's value is.
   template <std::size_t Node>
-  static void* address(const frame& f) {
-    constexpr location l = planned<G>::layout.of[Node];
-    static_assert(l.where != place::nowhere, "qwq: this value is in no buffer");
+  static void* address(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[Node];
+    static_assert(l.where != storage_class::nowhere, "qwq: this value is in no buffer");
     if constexpr (G::value[Node].kind == op::table_rows) {
       // A view of the rows of the tokens: the last of them is at last_position.
       const auto* table = static_cast<const float*>(f.parameters[l.at].data);
       const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
       return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
-    } else if constexpr (l.where == place::arena) {
+    } else if constexpr (l.where == storage_class::arena) {
       return f.arena + l.at;
-    } else if constexpr (l.where == place::input) {
+    } else if constexpr (l.where == storage_class::input) {
       return f.inputs[l.at];
-    } else if constexpr (l.where == place::state) {
+    } else if constexpr (l.where == storage_class::state) {
       return f.states[l.at].data;
     } else {
       return const_cast<void*>(f.parameters[l.at].data);
@@ -7890,22 +8063,22 @@ struct step {
 
   /// A node's value as a span of elements.
   template <std::size_t Node, class T = float>
-  static std::span<T> value(const frame& f) {
+  static std::span<T> value(const execution_context& f) {
     return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
   }
   /// Result and arguments as spans of elements, or as matrices with one row per last axis.
   template <class T = float>
-  static std::span<T> out(const frame& f) {
+  static std::span<T> out(const execution_context& f) {
     return value<Id, T>(f);
   }
   /// Argument K.
   template <std::size_t K, class T = float>
-  static std::span<const T> in(const frame& f) {
+  static std::span<const T> in(const execution_context& f) {
     return value<arg_id<K>, const T>(f);
   }
   /// A value as a matrix whose rows are everything from `axis` on.
   template <std::size_t Node, class T>
-  static matrix_view<T> matrix(const frame& f, std::size_t axis = g[Node].dims().size() - 1) {
+  static matrix_view<T> matrix(const execution_context& f, std::size_t axis = g[Node].dims().size() - 1) {
     const auto dims = extents<Node>(f);
     std::int64_t rows = 1, cols = 1;
     for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
@@ -7913,36 +8086,36 @@ struct step {
   }
   /// Argument K, an i32 [1,1] such as last_position, as a number.
   template <std::size_t K>
-  static std::int64_t number(const frame& f) {
+  static std::int64_t number(const execution_context& f) {
     static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
     return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
   }
   /// The state that argument K is, before or after another operator of the run updated it.
   template <std::size_t K>
-  static const state_view& state(const frame& f) {
-    constexpr location l = planned<G>::layout.of[arg_id<K>];
-    static_assert(l.where == place::state, "qwq: this argument must be a state of the graph");
+  static const state_view& state(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == storage_class::state, "qwq: this argument must be a state of the graph");
     return f.states[l.at];
   }
   /// The result as a matrix with one row for each last axis.
-  static matrix_view<float> out_matrix(const frame& f) { return matrix<Id, float>(f); }
+  static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
   /// The same with rows of everything from `axis` on.
-  static matrix_view<float> out_matrix(const frame& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
+  static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
   /// The node that reads result K of a step with several.
   template <std::size_t K>
   static constexpr std::size_t result_id = [] {
     std::size_t i = Id + 1;
-    while (g[i].kind != op::result || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
+    while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
     return i;
   }();
   /// Result K as a matrix with one row for each last axis.
   template <std::size_t K>
-  static matrix_view<float> result_matrix(const frame& f) {
+  static matrix_view<float> result_matrix(const execution_context& f) {
     return matrix<result_id<K>, float>(f);
   }
   /// Argument K as a matrix with one row for each last axis.
   template <std::size_t K>
-  static matrix_view<const float> in_matrix(const frame& f) {
+  static matrix_view<const float> in_matrix(const execution_context& f) {
     return matrix<arg_id<K>, const float>(f);
   }
   /// The leaf that a constant argument is stored in.
@@ -7952,9 +8125,9 @@ struct step {
   }
   /// The constant behind argument K.
   template <std::size_t K>
-  static const operand& constant(const frame& f) {
-    constexpr location l = planned<G>::layout.of[arg_id<K>];
-    static_assert(l.where == place::parameter, "qwq: this argument must be a constant of the graph");
+  static const bound_constant& constant(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == storage_class::parameter, "qwq: this argument must be a constant of the graph");
     return f.parameters[l.at];
   }
 };
@@ -7964,13 +8137,13 @@ namespace detail {
 /// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
 /// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
 template <class S, std::size_t K, class F>
-void with_weight(const frame& f, F&& use) {
+void with_weight(const execution_context& f, F&& use) {
   constexpr shape dims = S::g[S::template arg_id<K>].dims();
   constexpr bool stacked = dims.size() == 3;
   constexpr std::int64_t rows = stacked ? dims[0].extent * dims[1].extent : dims[0].extent;
   constexpr std::int64_t cols = stacked ? dims[2].extent : dims[1].extent;
   constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
-  const operand& w = S::template constant<K>(f);
+  const bound_constant& w = S::template constant<K>(f);
   const auto* bytes = static_cast<const std::byte*>(w.data);
   if (w.type == dtype::f32) return use(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
   if (w.type == dtype::f16) return use(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
@@ -7982,22 +8155,22 @@ void with_weight(const frame& f, F&& use) {
 /// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
 /// multiply-add.
 template <class F>
-void for_each_row(const frame& f, matrix_view<const float> x, F&& row) {
+void for_each_row(const execution_context& f, matrix_view<const float> x, F&& row) {
   parallel_for(*f.threads, static_cast<std::size_t>(x.rows), 4 * x.rows * x.cols,
                [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
 }
 
 /// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
-/// the identity; when calibrating, stored values are passed to the listener.
+/// the identity; when calibrating, stored values are passed to the hook.
 template <class S, std::size_t Id = S::id, class F>
-void with_epilogue(frame& f, F&& use) {
+void with_epilogue(execution_context& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;
   if constexpr (slot < 0) {
-    use(kernel::as_is{});
+    use(kernel::identity_epilogue{});
   } else {
     if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
-    use(kernel::as_is{});
-    if (f.listener != nullptr) f.listener->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
+    use(kernel::identity_epilogue{});
+    if (f.hook != nullptr) f.hook->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
   }
 }
 
@@ -8005,7 +8178,7 @@ void with_epilogue(frame& f, F&& use) {
 
 }  // namespace qwq
 
-// qwq/lower/attention_steps.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
+// qwq/exec/attention_kernels.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
 
 namespace qwq {
 
@@ -8013,7 +8186,7 @@ namespace detail {
 
 /// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
 template <class S, std::size_t K>
-auto cache_view(const frame& f) {
+auto cache_view(const execution_context& f) {
   constexpr std::size_t id = S::template arg_id<K>;
   constexpr shape dims = S::g[id].dims();
   using element = storage_t<S::g[id].type.type>;
@@ -8029,7 +8202,7 @@ struct rotation {
   matrix_view<float> y;
   matrix_view<const float> x, cos, sin;
 
-  explicit rotation(const frame& f)
+  explicit rotation(const execution_context& f)
       : y{S::out(f).data(), S::tokens(f), heads * head_dim},
         x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
         cos{S::template in_matrix<Table>(f)},
@@ -8041,7 +8214,7 @@ struct rotation {
 template <>
 struct kernel_of<op::rope> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const detail::rotation<S, 1> of(f);
     detail::for_each_row(f, of.x, [&](std::int64_t i) {
       kernel::rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1),
@@ -8052,7 +8225,7 @@ struct kernel_of<op::rope> {
 template <>
 struct kernel_of<op::norm_rope> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const detail::rotation<S, 2> of(f);
     detail::for_each_row(f, of.x, [&](std::int64_t i) {
       kernel::norm_rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), S::template in<1>(f),
@@ -8061,9 +8234,9 @@ struct kernel_of<op::norm_rope> {
   }
 };
 template <>
-struct kernel_of<op::kv_append> {
+struct kernel_of<op::kv_cache_update> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto cache = detail::cache_view<S, 0>(f);
     const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
     const std::int64_t first = S::template number<2>(f) + 1 - tokens;
@@ -8075,7 +8248,7 @@ struct kernel_of<op::kv_append> {
 template <>
 struct kernel_of<op::attention> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
                   "qwq: attention takes heads of at most 512 channels");
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
@@ -8106,25 +8279,25 @@ void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_
 
 }  // namespace qwq::kernel
 
-// qwq/lower/product_steps.hpp: Steps with weights: products, the norms in front of them, and what fusions make of both.
+// qwq/exec/gemm_kernels.hpp: Steps with weights: products, the norms in front of them, and what fusions make of both.
 
 namespace qwq {
 
 namespace detail {
 
 /// y = rms_norm(x, weight, eps).
-template <class Epilogue = kernel::as_is>
-void norm_rows(const frame& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
-               float eps, Epilogue finish = {}) {
+template <class Epilogue = kernel::identity_epilogue>
+void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
+               float eps, Epilogue epilogue = {}) {
   for_each_row(f, x, [&](std::int64_t i) {
-    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, finish);
+    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue);
   });
 }
 
 /// Activations of a product: the first argument of a step.
 template <class S>
 struct plain_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
 
   matrix_view<const float> floats() const { return x; }
@@ -8135,7 +8308,7 @@ struct plain_rows {
 /// bytes that are the step's own.
 template <class S>
 struct normed_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
   std::span<const float> gain = S::template in<1>(f);
   float eps = static_cast<float>(S::self().attr.value);
@@ -8152,10 +8325,10 @@ struct normed_rows {
   }
 };
 
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `finish` after each product, on activations in
+/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
 /// the form that the run asks for.
 template <class S, std::size_t... W, class Rows, class... Finish>
-void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
+void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
   std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
@@ -8169,7 +8342,7 @@ void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
       kernel::product(*f.threads, rows.floats(), w, to);
     });
   };
-  (one(std::integral_constant<std::size_t, W>{}, finish), ...);
+  (one(std::integral_constant<std::size_t, W>{}, epilogue), ...);
 }
 
 }  // namespace detail
@@ -8177,30 +8350,30 @@ void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                        static_cast<float>(S::self().attr.value), finish);
+                        static_cast<float>(S::self().attr.value), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::add_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
     const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
-    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto finish) {
+    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto epilogue) {
       detail::for_each_row(f, a, [&](std::int64_t i) {
         kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
-                         S::template in<2>(f), static_cast<float>(S::self().attr.value), finish);
+                         S::template in<2>(f), static_cast<float>(S::self().attr.value), epilogue);
       });
     });
   }
@@ -8208,16 +8381,16 @@ struct kernel_of<op::add_norm> {
 template <>
 struct kernel_of<op::linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     if constexpr (S::arity == 3) {
       static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
       const matrix_view<float> y = S::out_matrix(f);
       const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
       detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
     } else {
-      detail::with_epilogue<S>(f, [&](auto finish) {
+      detail::with_epilogue<S>(f, [&](auto epilogue) {
         detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                               kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+                               kernel::store_sums<xsimd::default_arch, decltype(epilogue)>{S::out_matrix(f), epilogue});
       });
     }
   }
@@ -8225,26 +8398,26 @@ struct kernel_of<op::linear> {
 template <>
 struct kernel_of<op::linear_add> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
                            kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
 };
 template <>
-struct kernel_of<op::gated_linear> {
+struct kernel_of<op::linear_swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::out_matrix(f);
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
-                                kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+                                kernel::gate_sums<xsimd::default_arch, decltype(epilogue)>{y, epilogue});
     });
   }
 };
 template <>
 struct kernel_of<op::norm_linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     [&]<std::size_t... K>(std::index_sequence<K...>) {
       detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
                                      kernel::store_sums<>{S::template result_matrix<K>(f)}...);
@@ -8252,9 +8425,9 @@ struct kernel_of<op::norm_linear> {
   }
 };
 template <>
-struct kernel_of<op::norm_gated_linear> {
+struct kernel_of<op::norm_linear_swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::template result_matrix<0>(f);
     detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
   }
@@ -8262,7 +8435,7 @@ struct kernel_of<op::norm_gated_linear> {
 template <>
 struct kernel_of<op::matmul> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr std::size_t rank = S::self().dims().size();
     const matrix_view<float> out = S::out_matrix(f);
     kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
@@ -8272,7 +8445,7 @@ struct kernel_of<op::matmul> {
 template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 1>(f, [&](const auto& view) {
       kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
     });
@@ -8281,7 +8454,7 @@ struct kernel_of<op::conv1x1> {
 template <>
 struct kernel_of<op::embedding> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 0>(
         f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
   }
@@ -8357,16 +8530,16 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 
 }  // namespace detail
 
-/// y = finish(a + b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u + v); });
+/// y = epilogue(a + b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u + v); });
 }
 
-/// y = finish(a * b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u * v); });
+/// y = epilogue(a * b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u * v); });
 }
 
 }  // namespace qwq::kernel
@@ -8454,7 +8627,7 @@ void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first)
 
 }  // namespace qwq::kernel
 
-// qwq/lower/value_steps.hpp: Steps without weights: element by element, row by row, and those that move values to other places.
+// qwq/exec/elementwise_kernels.hpp: Steps without weights: element by element, row by row, and those that move values to other places.
 
 namespace qwq {
 
@@ -8464,12 +8637,12 @@ namespace detail {
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
-  return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+  return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
 }
 
 /// How the two arguments of a step fill its result.
 template <class S>
-kernel::broadcast_axes broadcast_operands(const frame& f) {
+kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
     return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
   };
@@ -8488,77 +8661,77 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
 template <>
 struct kernel_of<op::add> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                  detail::broadcast_operands<S>(f), finish);
+                  detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::mul> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                       detail::broadcast_operands<S>(f), finish);
+                       detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::neg> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::scale(S::out(f), S::template in<0>(f), -1);
   }
 };
 template <>
 struct kernel_of<op::rsqrt> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::rsqrt(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::sigmoid> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::sigmoid(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::silu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::silu(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_epilogue<S>(
-        f, [&](auto finish) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), finish); });
+        f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
   }
 };
 template <>
 struct kernel_of<op::mean> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::mean(S::out(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::softmax> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::transpose> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto extents = S::template extents<S::template arg_id<0>>(f);
     const auto& perm = S::self().attr.ints;
     kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
@@ -8568,7 +8741,7 @@ struct kernel_of<op::transpose> {
 template <>
 struct kernel_of<op::concat> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
     std::int64_t first = 0;
     detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
@@ -8587,7 +8760,7 @@ struct kernel_of<op::concat> {
 template <>
 struct kernel_of<op::slice> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
     const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
     const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
@@ -8597,7 +8770,7 @@ struct kernel_of<op::slice> {
 template <>
 struct kernel_of<op::cast> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     using from = storage_t<S::g[S::template arg_id<0>].type.type>;
     using to = storage_t<S::self().type.type>;
     kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
@@ -8607,7 +8780,7 @@ template <>
 struct kernel_of<op::fake_quant> {
   /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);
     const std::span<float> y = S::out(f);
     const std::span<const float> x = S::template in<0>(f);
@@ -8617,7 +8790,7 @@ struct kernel_of<op::fake_quant> {
       for (std::size_t i = 0; i < experts.size(); ++i) {
         const std::size_t at = index + static_cast<std::size_t>(experts[i]);
         const auto from = x.subspan(i * width, width);
-        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots == nullptr && f.hook != nullptr) f.hook->observe(at, from);
         if (f.slots != nullptr)
           kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
         else
@@ -8626,14 +8799,14 @@ struct kernel_of<op::fake_quant> {
       return;
     }
     if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
-    if (f.listener != nullptr) f.listener->observe(index, x);
+    if (f.hook != nullptr) f.hook->observe(index, x);
     if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
   }
 };
 
 }  // namespace qwq
 
-// qwq/lower/steps.hpp: Defines `run_graph`, which calls the kernel of each node of a graph that has one.
+// qwq/exec/kernel_table.hpp: Defines `execute`, which calls the kernel of each node of a graph that has one.
 
 namespace qwq {
 
@@ -8642,7 +8815,7 @@ namespace detail {
 /// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
 /// node that it is a result of).
 constexpr bool has_step(const node& n) {
-  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
+  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
 }
 
 template <class G>
@@ -8653,11 +8826,11 @@ constexpr std::size_t step_count() {
   return n;
 }
 
-using step_function = void (*)(frame&);
+using step_function = void (*)(execution_context&);
 
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
 }
 
 template <class G>
@@ -8678,7 +8851,7 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (row(n).is(trait::product)) {
+    if (schema(n).is(trait::product)) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
@@ -8696,13 +8869,13 @@ constexpr std::size_t output_index(std::string_view name) {
 
 /// Where the graph's k-th output is after a run.
 template <class G, std::size_t K>
-const float* output_address(const frame& f) {
-  return static_cast<const float*>(step<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
+const float* output_address(const execution_context& f) {
+  return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
 /// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
 template <class G>
-const float* run_graph(frame& f) {
+const float* execute(execution_context& f) {
   static_assert(require_none<G::value.error>());
   static constexpr auto steps = detail::make_steps<G>();
   for (detail::step_function run : steps) run(f);
@@ -8711,21 +8884,21 @@ const float* run_graph(frame& f) {
 
 }  // namespace qwq
 
-// qwq/lower/trace.hpp: Running a graph one step at a time, to look at every value on the way.
+// qwq/exec/trace_graph.hpp: Running a graph one step at a time, to look at every value on the way.
 
 namespace qwq {
 
 /// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
-/// may reuse its bytes. For tests and debugging; `run_graph` does the same without stopping.
+/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
 template <class G, class F>
-void trace_graph(frame& f, F&& after) {
+void trace_graph(execution_context& f, F&& after) {
   static_assert(require_none<G::value.error>());
   [&]<std::size_t... Id>(std::index_sequence<Id...>) {
     const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
-      using this_step = step<G, I>;
+      using this_step = kernel_call<G, I>;
       if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
-        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
+        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }
     };
@@ -8765,15 +8938,15 @@ class builder {
 
   /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
   /// most 47 characters of it, and a longer one is a problem of theirs.
-  text<95> module{};
+  fixed_string<95> module{};
   /// Rule that new nodes are made by.
-  text<31> rule{};
+  fixed_string<31> rule{};
 
   /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
-    return add(row(kind), args, attr, name);
+    return add(schema(kind), args, attr, name);
   }
-  constexpr node_id add(const op_row& r, const arguments& args, const attributes& attr = {},
+  constexpr node_id add(const op_schema& r, const arguments& args, const attributes& attr = {},
                         std::string_view name = {}) {
     node n;
     n.kind = r.kind;
@@ -8783,14 +8956,14 @@ class builder {
     if (name.empty()) name = module;
     n.name = name;
     if (n.name.size() != name.size())
-      return fail(n, why::name_is_too_long, "at most 47 characters", text<31>{name.substr(47 - 20)});
+      return fail(n, error_code::name_is_too_long, "at most 47 characters", fixed_string<31>{name.substr(47 - 20)});
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
-      return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
-                  text<31>{}.append(static_cast<long long>(args.size())));
+      return fail(n, error_code::wrong_number_of_arguments, fixed_string<31>{}.append(r.min_args),
+                  fixed_string<31>{}.append(static_cast<long long>(args.size())));
     if (attr.type.dims.too_long)
-      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(attr.type.dims));
-    inference in{attr};
+    type_inference in{attr};
     n.args = args;
     for (node_id a : args) {
       if (a == no_node) return no_node;  // follows from an earlier problem
@@ -8799,11 +8972,11 @@ class builder {
     r.infer(in);
     if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
     if (in.out.dims.too_long)
-      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(in.out.dims));
     if (r.state_arg >= 0)
       if (const node& state = graph_[args[static_cast<std::size_t>(r.state_arg)]]; state.kind != op::state)
-        return fail(n, why::state_must_be_a_leaf, "state", qwq::name(state));
+        return fail(n, error_code::state_must_be_a_leaf, "state", qwq::name(state));
     n.type = in.out;
     return append(n);
   }
@@ -8811,7 +8984,7 @@ class builder {
   /// Appends a node that has its type already.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
-      return fail(n, why::graph_is_full, text<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
     graph_[(*graph_.count)++] = n;
     return static_cast<node_id>(graph_.size() - 1);
   }
@@ -8820,13 +8993,13 @@ class builder {
   constexpr void output(std::string_view name, node_id id) {
     if (id == no_node) return;
     if (name.size() > graph_output{}.name.capacity())
-      fail(graph_[id], why::name_is_too_long, "at most 31 characters", text<31>{name.substr(20)});
+      fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", fixed_string<31>{name.substr(20)});
     else if (!graph_.outputs->try_push_back({name, id}))
-      fail(graph_[id], why::too_many_outputs, text<31>{}.append(static_cast<long long>(max_outputs)), text<31>{name});
+      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)), fixed_string<31>{name});
   }
 
   /// Records a problem of a node.
-  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
+  constexpr node_id fail(const node& n, error_code what, fixed_string<31> expected, fixed_string<31> found) {
     graph_.fail({what, n.kind, where(n).view(), expected, found});
     return no_node;
   }
@@ -8854,7 +9027,7 @@ struct expr {
 /// kind.
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
+constexpr expr apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
   arguments args{{first.id}, 1};
   const bool fits = (args.try_push_back(rest.id) && ...);
   if (!fits) {
@@ -8862,15 +9035,15 @@ constexpr expr apply(const op_row& operation, const attributes& attr, expr first
     n.kind = operation.kind;
     if (n.kind == op::custom) n.custom = &operation;
     n.name = first.b->module;
-    const auto count = [](std::size_t i) { return text<31>{}.append(static_cast<long long>(i)); };
-    return {first.b, first.b->fail(n, why::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+    const auto count = [](std::size_t i) { return fixed_string<31>{}.append(static_cast<long long>(i)); };
+    return {first.b, first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
   }
   return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
-  return apply(row(kind), attr, first, rest...);
+  return apply(schema(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
@@ -8989,8 +9162,8 @@ constexpr auto linear_add(const V&... v) {
   return apply(op::linear_add, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto gated_linear(const V&... v) {
-  return apply(op::gated_linear, {}, v...);
+constexpr auto linear_swiglu(const V&... v) {
+  return apply(op::linear_swiglu, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto expert_linear(const V&... v) {
@@ -9009,8 +9182,8 @@ constexpr auto rope(const V&... v) {
   return apply(op::rope, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto kv_append(const V&... v) {
-  return apply(op::kv_append, {}, v...);
+constexpr auto kv_cache_update(const V&... v) {
+  return apply(op::kv_cache_update, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto causal_conv1d(const V&... v) {
@@ -9070,13 +9243,13 @@ template <graph_pattern... P>
 constexpr auto norm_linear(const P&... p) {
   return apply(op::norm_linear, {}, p...);
 }
-/// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
-constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
-  return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+/// norm_linear_swiglu(x, gain, gate, up, eps): the norm; result 0 is linear_swiglu of it.
+constexpr expr norm_linear_swiglu(expr x, expr gain, expr gate, expr up, double eps) {
+  return apply(op::norm_linear_swiglu, detail::number(eps), x, gain, gate, up);
 }
 template <graph_pattern... P>
-constexpr auto norm_gated_linear(const P&... p) {
-  return apply(op::norm_gated_linear, {}, p...);
+constexpr auto norm_linear_swiglu(const P&... p) {
+  return apply(op::norm_linear_swiglu, {}, p...);
 }
 /// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
 constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, double eps) {
@@ -9160,13 +9333,13 @@ template <graph_pattern... P>
 constexpr auto table_rows(const P&... p) {
   return apply(op::table_rows, {}, p...);
 }
-/// result(producer, index, type): one result of a node that has several.
-constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
-  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+/// get_tuple_element(producer, index, type): one result of a node that has several.
+constexpr expr get_tuple_element(expr producer, std::int32_t index, const tensor_type& type) {
+  return apply(op::get_tuple_element, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
 }
 template <graph_pattern... P>
-constexpr auto result(const P&... p) {
-  return apply(op::result, {}, p...);
+constexpr auto get_tuple_element(const P&... p) {
+  return apply(op::get_tuple_element, {}, p...);
 }
 
 }  // namespace qwq
@@ -9191,14 +9364,14 @@ struct parameter : expr {
 };
 
 template <class V>
-concept float_value = requires { V::type; } && is_float(V::type);
+concept float_value = requires { V::type; } && is_plain_float(V::type);
 template <class V>
-concept quantized_value = requires { V::type; } && !is_float(V::type);
+concept quantized_value = requires { V::type; } && !is_plain_float(V::type);
 
 /// Boundary into integers: codes of type `T` with the parameters of `slot`.
 template <dtype T>
 constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
-  static_assert(!is_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
+  static_assert(!is_plain_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
   const value<T> codes{apply(op::quantize, {.value = 0, .ints = {}, .type = {T, {}}}, x)};
   if (codes.ok()) (*codes.b)[codes.id].slot = slot;
   return codes;
@@ -9225,11 +9398,11 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr text<95> tensor(std::string_view name) const { return text<95>{b_.module}.append(".").append(name); }
+  constexpr fixed_string<95> tensor(std::string_view name) const { return fixed_string<95>{b_.module}.append(".").append(name); }
 
  private:
   builder& b_;
-  text<95> outer_;
+  fixed_string<95> outer_;
 };
 
 }  // namespace qwq
@@ -9268,7 +9441,7 @@ struct linear {
     static_assert(T == Weight,
                   "qwq::layer::linear(x, w) requires w to have the element type that the layer was declared with");
     static_assert(Rows == Out && Cols == In, "qwq::layer::linear<In, Out>(x, w) requires w to be [Out, In]");
-    if constexpr (is_float(T)) {
+    if constexpr (is_plain_float(T)) {
       return value<dtype::f32>{qwq::linear(x, w)};
     } else {
       return value<dtype::f32>{qwq::linear(x, apply(op::dequantize, {}, w))};
@@ -9378,8 +9551,8 @@ struct attention {
     const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)));
     const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)));
     const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
-    const value<Kv> keys{kv_append(past.keys, k, past.last_position)};
-    const value<Kv> values{kv_append(past.values, v, past.last_position)};
+    const value<Kv> keys{kv_cache_update(past.keys, k, past.last_position)};
+    const value<Kv> values{kv_cache_update(past.values, v, past.last_position)};
     const value<dtype::f32> mixed{
         reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
     return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};
@@ -9468,7 +9641,7 @@ constexpr void for_each_type(type_list<T...>, F&& f) {
 
 }  // namespace qwq
 
-// qwq/model/parts.hpp: Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
+// qwq/model/model_parts.hpp: Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
 
 namespace qwq {
 
@@ -9743,41 +9916,41 @@ inline bool all_finite(std::span<const float> values) {
 
 }  // namespace qwq::detail
 
-// qwq/quant/bias.hpp: int32 biases, as onnxruntime's QDQ quantizer writes them.
+// qwq/quant/number_format.hpp: Defines `number_format`, how the elements of a quantized tensor are stored.
 
 namespace qwq {
 
-/// The scale of an int32 bias, which has no choice: accumulators of x * w are in steps of it.
-inline float bias_scale(float input_scale, float weight_scale, float beta = 1) {
-  return input_scale * weight_scale * beta;
-}
+/// How the elements of a tensor are stored, and which elements share a scale. By default f32, which is not quantized.
+/// It is a value that two tensors can be compared by. How scales are computed from values is another matter, on which
+/// ecosystems differ: that is the convention, a type (`tensor_format`).
+struct number_format {
+  dtype element = dtype::f32;  ///< Type of a code; f32: the values themselves.
+  bool symmetric = true;       ///< Codes have no zero point.
+  /// Elements along a row that share a scale; 0: one scale for each row or for the tensor, as the user chooses.
+  std::int32_t block = 0;
+  std::int32_t block_rows = 1;   ///< Rows that a block spans.
+  dtype scale = dtype::f32;      ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
+  bool global_scale = false;     ///< A further f32 scale for the tensor multiplies those of blocks.
+  bool dynamic = false;          ///< Scales are computed from the values of each run; calibration finds none.
+  dtype then = dtype::f32;       ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
 
-/// The weight scale to use so that `magnitude`, the largest |bias| that shares the scale, fits int32: `weight_scale`
-/// itself, or a larger one. onnxruntime does it for int8 and int16 weights with zero point 0. With a scale per channel
-/// it takes the margin of 1.0001 in f32, with one per tensor in f64.
-inline float weight_scale_for_bias(float input_scale, float weight_scale, float magnitude, bool per_channel) {
-  constexpr double codes = 2.0 * std::numeric_limits<std::int32_t>::max();
-  const float width = 2 * magnitude;
-  const double with_margin = per_channel ? static_cast<double>(1.0001f * width) : 1.0001 * static_cast<double>(width);
-  const double needed = with_margin / codes;
-  const double planned = static_cast<double>(input_scale) * static_cast<double>(weight_scale);
-  if (!(planned > 0 && planned < needed)) return weight_scale;
-  return static_cast<float>(static_cast<double>(weight_scale) * (needed / planned));
-}
+  constexpr bool operator==(const number_format&) const = default;
 
-/// codes = clip(round(bias / scale)), halves to even, in f64. `scales` has one element, or one for each bias. Throws
-/// `error` at NaN and infinity; `tensor` is the bias' name in messages.
-inline void quantize_bias(std::span<std::int32_t> codes, std::span<const float> bias, std::span<const float> scales,
-                          std::string_view tensor) {
-  if (!detail::all_finite(bias)) throw error(std::string(tensor) + ": expected finite values, found NaN or infinity");
-  constexpr double low = std::numeric_limits<std::int32_t>::min();
-  constexpr double high = std::numeric_limits<std::int32_t>::max();
-  for (std::size_t i = 0; i < bias.size(); ++i) {
-    const float scale = scales[scales.size() == 1 ? 0 : i];
-    const double code = std::nearbyint(static_cast<double>(bias[i]) / static_cast<double>(scale));
-    codes[i] = static_cast<std::int32_t>(std::clamp(code, low, high));
+  /// Whether elements are codes.
+  constexpr bool quantizes() const { return element != dtype::f32; }
+  /// Whether elements are integers with f32 scales that are known before a run, and nothing else.
+  constexpr bool is_static_integer() const {
+    return !is_floating_point(element) && block_rows == 1 && scale == dtype::f32 && !global_scale && !dynamic &&
+           then == dtype::f32;
   }
-}
+};
+
+/// A number format with the convention by which its scales and codes are computed, as a type.
+template <class F>
+concept tensor_format = requires {
+  { F::value } -> std::convertible_to<number_format>;
+  typename F::convention;
+};
 
 }  // namespace qwq
 
@@ -9832,7 +10005,7 @@ struct int_spec {
 namespace detail {
 /// The codes of an integer format of at most 16 bits.
 constexpr kernel::code_range codes_of(dtype t) {
-  if (is_float(t) || bits(t) > 16)
+  if (is_plain_float(t) || bits(t) > 16)
     throw error("integer format: expected i4, u4, i8, u8, i16 or u16, found " + std::string(name(t)));
   return kernel::full_range(t);
 }
@@ -9844,6 +10017,8 @@ constexpr void require_finite(range r) {
                 "]");
 }
 }  // namespace detail
+
+namespace conventions {
 
 /// The convention of onnxruntime's quantizer (`compute_scale_zp`, 1.23).
 struct ort {
@@ -9885,10 +10060,13 @@ struct ort {
   }
 };
 
+}  // namespace conventions
+
 /// An integer format as a type: codes of type `T`, and how a range becomes a scale. Ecosystems differ in that, so the
 /// convention is a part of the type: a struct with `by`, `scale_range` and `compute_qparams`, as `ort` has them.
-template <dtype T, bool Symmetric, class Convention = ort>
+template <dtype T, bool Symmetric, class Convention = conventions::ort>
 struct int_format {
+  static constexpr number_format value{.element = T, .symmetric = Symmetric};
   static constexpr dtype type = T;
   static constexpr bool symmetric = Symmetric;
   using convention = Convention;
@@ -9915,318 +10093,6 @@ template <class Format>
 constexpr kernel::affine to_affine(const qparams& p) {
   return {p.scale, p.zero_point, kernel::full_range(Format::type), Format::convention::by};
 }
-
-}  // namespace qwq
-
-// qwq/quant/ort_observers.hpp: onnxruntime's calibrators (1.23) bit for bit, for comparing with its results. To calibrate, use the streaming ones.
-
-namespace qwq {
-
-/// What one tensor was in each sample of one collect call. `quantize_static` collects all samples in one call, with
-/// `CalibStridedMinMax` = 1 each sample in a call of its own.
-using ort_samples = std::span<const std::span<const float>>;
-
-namespace detail {
-
-/// Extrema of all samples together. Throws `error` when there is no value, or one that is not finite.
-inline kernel::extrema ort_extrema(ort_samples samples) {
-  kernel::extrema seen;
-  for (const auto sample : samples) {
-    if (!all_finite(sample)) throw error("onnxruntime calibration: expected finite values, found NaN or infinity");
-    seen = kernel::min_max(sample, seen);
-  }
-  if (seen.min > seen.max) throw error("onnxruntime calibration: expected data, found none");
-  return seen;
-}
-
-/// The counts and the bins' f32 edges that numpy.histogram gives, and the extrema of the data.
-struct ort_histogram {
-  std::vector<std::int64_t> counts;
-  std::vector<float> edges;
-  kernel::extrema seen;
-
-  ort_histogram(ort_samples samples, std::size_t bins, float low, float high, bool magnitude, kernel::extrema extrema)
-      : counts(bins), edges(bins + 1), seen(extrema) {
-    if (low == high) {
-      low -= 0.5f;
-      high += 0.5f;
-    }
-    kernel::histogram_edges(edges, low, high);
-    for (const auto sample : samples) kernel::histogram(counts, edges, sample, magnitude);
-  }
-
-  /// [low, high], but not beyond the data.
-  range within_data(float low, float high) const {
-    return {low < seen.min ? seen.min : low, high > seen.max ? seen.max : high};
-  }
-};
-
-/// Counts the samples between -threshold and threshold, and widens both by whole bins when the data outgrows them.
-class ort_signed_histogram {
- public:
-  explicit ort_signed_histogram(std::size_t bins) : bins_(bins) {}
-
-  void collect(ort_samples samples) {
-    const auto seen = ort_extrema(samples);
-    const float threshold = std::max(std::abs(seen.min), std::abs(seen.max));
-    if (!histogram_) {
-      threshold_ = threshold;
-      histogram_.emplace(samples, bins_, -threshold, threshold, false, seen);
-      return;
-    }
-    const ort_histogram before = std::move(*histogram_);
-    std::size_t more = 0;
-    if (threshold > threshold_ && threshold_ == 0) threshold_ = threshold;
-    if (threshold > threshold_) {
-      const float stride = 2 * threshold_ / static_cast<float>(before.counts.size());
-      const float half = floor_divide(threshold - threshold_, stride) + 1;
-      threshold_ = product(half, stride) + threshold_;
-      more = static_cast<std::size_t>(half);
-    }
-    histogram_.emplace(samples, before.counts.size() + 2 * more, -threshold_, threshold_, false, seen);
-    for (std::size_t i = 0; i < before.counts.size(); ++i) histogram_->counts[more + i] += before.counts[i];
-    include_extrema(before.seen);
-  }
-
-  const ort_histogram& get() const {
-    if (!histogram_) throw error("onnxruntime calibration: expected data, found none");
-    return *histogram_;
-  }
-
- private:
-  /// numpy's floor_divide of positive f32.
-  static float floor_divide(float a, float b) {
-    const float quotient = (a - std::fmod(a, b)) / b;
-    const float floor = std::floor(quotient);
-    return quotient - floor > 0.5f ? floor + 1 : floor;
-  }
-
-  void include_extrema(const kernel::extrema& before) {
-    histogram_->seen.min = std::min(histogram_->seen.min, before.min);
-    histogram_->seen.max = std::max(histogram_->seen.max, before.max);
-  }
-
-  std::size_t bins_;
-  float threshold_ = 0;
-  std::optional<ort_histogram> histogram_;
-};
-
-}  // namespace detail
-
-/// `MinMaxCalibrater`: extrema over everything. With `moving_average` a collect call gives the means of its samples'
-/// extrema, of which every call after the first moves the range by `constant`.
-class ort_minmax {
- public:
-  /// As the calibrator's arguments of those names.
-  explicit ort_minmax(bool symmetric = false, bool moving_average = false, float constant = 0.01f)
-      : symmetric_(symmetric), moving_average_(moving_average), constant_(constant) {}
-
-  void collect(ort_samples samples) {
-    const auto seen = detail::ort_extrema(samples);
-    range now{seen.min, seen.max};
-    if (moving_average_) {
-      now = {};
-      for (const auto sample : samples) {
-        const auto one = kernel::min_max(sample);
-        now.low += one.min;
-        now.high += one.max;
-      }
-      now.low /= static_cast<float>(samples.size());
-      now.high /= static_cast<float>(samples.size());
-    }
-    if (symmetric_) {
-      now.high = std::max(std::abs(now.low), std::abs(now.high));
-      now.low = -now.high;
-    }
-    if (!range_) {
-      range_ = now;
-    } else if (moving_average_) {
-      range_->low += detail::product(constant_, now.low - range_->low);
-      range_->high += detail::product(constant_, now.high - range_->high);
-    } else {
-      range_ = range{std::min(range_->low, now.low), std::max(range_->high, now.high)};
-    }
-  }
-
-  range result() const {
-    if (!range_) throw error("onnxruntime calibration: expected data, found none");
-    return *range_;
-  }
-
- private:
-  bool symmetric_, moving_average_;
-  float constant_;
-  std::optional<range> range_;
-};
-
-/// `PercentileCalibrater`. Symmetric (its default): the left edge of the bin of |x| at which `percent` % are reached;
-/// bins begin at the least |x| of the first call. Otherwise each side loses half of the rest.
-class ort_percentile {
- public:
-  /// As the calibrator's arguments of those names.
-  explicit ort_percentile(double percent = 99.999, bool symmetric = true, std::size_t bins = 2048)
-      : percent_(percent), symmetric_(symmetric), bins_(bins), signed_(bins) {
-    if (!(percent >= 0 && percent <= 100))
-      throw error("onnxruntime calibration: percentile: expected 0 to 100, found " + std::to_string(percent));
-  }
-
-  void collect(ort_samples samples) {
-    if (symmetric_)
-      collect_magnitudes(samples);
-    else
-      signed_.collect(samples);
-  }
-
-  range result() const {
-    if (!symmetric_) {
-      const double cut = (100.0 - percent_) / 200.0;
-      const auto& h = signed_.get();
-      return h.within_data(edge(h, cut), edge(h, 1.0 - cut));
-    }
-    if (!magnitudes_) throw error("onnxruntime calibration: expected data, found none");
-    const float t = edge(*magnitudes_, percent_ / 100.0);
-    return magnitudes_->within_data(-t, t);
-  }
-
- private:
-  /// Left edge of the first bin at which `share` of the values are reached.
-  static float edge(const detail::ort_histogram& h, double share) {
-    const auto total = static_cast<double>(std::accumulate(h.counts.begin(), h.counts.end(), std::int64_t{0}));
-    double reached = 0;
-    std::size_t i = 0;
-    for (; i < h.counts.size(); ++i) {
-      reached += static_cast<double>(h.counts[i]) / total;
-      if (reached >= share) break;
-    }
-    return h.edges[i];
-  }
-
-  void collect_magnitudes(ort_samples samples) {
-    const auto seen = detail::ort_extrema(samples);
-    float least = std::numeric_limits<float>::max(), largest = 0;
-    for (const auto sample : samples)
-      for (const float x : sample) {
-        least = std::min(least, std::abs(x));
-        largest = std::max(largest, std::abs(x));
-      }
-    if (!magnitudes_) {
-      magnitudes_.emplace(samples, bins_, least, largest, true, seen);
-      return;
-    }
-    auto& [counts, edges, all] = *magnitudes_;
-    if (largest > edges.back()) append_edges(edges, largest);
-    counts.resize(edges.size() - 1);
-    for (const auto sample : samples)
-      for (const float x : sample) {
-        const float magnitude = std::abs(x);
-        if (magnitude < edges.front() || magnitude > edges.back()) continue;
-        const auto above = std::upper_bound(edges.begin(), edges.end(), magnitude) - edges.begin();
-        ++counts[std::min(static_cast<std::size_t>(above - 1), counts.size() - 1)];
-      }
-    all.min = std::min(all.min, seen.min);
-    all.max = std::max(all.max, seen.max);
-  }
-
-  /// numpy.arange(last + width, largest + width, width) in f32, with numpy's idea of how many there are.
-  static void append_edges(std::vector<float>& edges, float largest) {
-    const float width = edges[1] - edges[0];
-    const float first = edges.back() + width;
-    const auto count = static_cast<std::size_t>(std::ceil((largest + width - first) / width));
-    const float step = first + width - first;
-    for (std::size_t i = 0; i < count; ++i) edges.push_back(detail::product(static_cast<float>(i), step) + first);
-  }
-
-  double percent_;
-  bool symmetric_;
-  std::size_t bins_;
-  detail::ort_signed_histogram signed_;
-  std::optional<detail::ort_histogram> magnitudes_;
-};
-
-/// `EntropyCalibrater`. With its default of 128 bins and 128 quantized bins there is one candidate in the first collect
-/// call, the range of the data.
-class ort_entropy {
- public:
-  /// As the calibrator's arguments of those names.
-  explicit ort_entropy(std::size_t bins = 128, std::size_t quantized_bins = 128)
-      : quantized_bins_(quantized_bins), histogram_(bins) {
-    if (quantized_bins < 2 || bins < quantized_bins)
-      throw error("onnxruntime calibration: entropy: expected 2 <= quantized bins <= bins, found " +
-                  std::to_string(quantized_bins) + " and " + std::to_string(bins));
-  }
-
-  void collect(ort_samples samples) { histogram_.collect(samples); }
-
-  range result() const {
-    const auto& h = histogram_.get();
-    const std::size_t bins = h.counts.size(), zero = bins / 2;
-    float least = std::numeric_limits<float>::infinity();
-    std::size_t best = quantized_bins_ / 2;
-    for (std::size_t i = quantized_bins_ / 2; i <= zero; ++i) {
-      const float divergence = candidate(h.counts, zero - i, std::min(zero + i + 1, bins));
-      if (divergence < least) {
-        least = divergence;
-        best = i;
-      }
-    }
-    return h.within_data(h.edges[zero - best], h.edges[std::min(zero + best + 1, bins)]);
-  }
-
- private:
-  /// Divergence of the bins [start, end), with what is outside at their ends, from themselves in quantized bins.
-  float candidate(const std::vector<std::int64_t>& counts, std::size_t start, std::size_t end) const {
-    const auto sum = [&](std::size_t from, std::size_t to) {
-      return std::accumulate(counts.begin() + static_cast<std::ptrdiff_t>(from),
-                             counts.begin() + static_cast<std::ptrdiff_t>(to), std::int64_t{0});
-    };
-    const std::size_t size = end - start, merged = size / quantized_bins_;
-    std::vector<std::int64_t> p(counts.begin() + static_cast<std::ptrdiff_t>(start),
-                                counts.begin() + static_cast<std::ptrdiff_t>(end));
-    p.front() += sum(0, start);
-    p.back() += sum(end, counts.size());
-    // The last level holds what the division left over, but is spread over its own bins only.
-    std::vector<std::int64_t> q(size);
-    for (std::size_t level = 0; level < quantized_bins_; ++level) {
-      const std::size_t first = level * merged, last = first + merged;
-      const auto total = sum(start + first, level + 1 == quantized_bins_ ? end : start + last);
-      std::int64_t filled = 0;
-      for (std::size_t i = first; i < last; ++i) filled += p[i] != 0;
-      if (filled == 0) continue;
-      const auto share = static_cast<std::int64_t>(static_cast<double>(total) / static_cast<double>(filled));
-      std::fill(q.begin() + static_cast<std::ptrdiff_t>(first), q.begin() + static_cast<std::ptrdiff_t>(last), share);
-    }
-    return divergence(smooth(p), smooth(q));
-  }
-
-  /// `smooth_distribution`: gives empty bins 0.0001, taken from the others; nothing when all are empty.
-  static std::vector<float> smooth(const std::vector<std::int64_t>& counts) {
-    const auto zeros = static_cast<double>(std::count(counts.begin(), counts.end(), 0));
-    const double others = static_cast<double>(counts.size()) - zeros;
-    if (others == 0) return {};
-    const auto taken = static_cast<float>(0.0001 * zeros / others);
-    std::vector<float> out;
-    for (const auto n : counts) out.push_back(n == 0 ? 0.0001f : static_cast<float>(n) - taken);
-    return out;
-  }
-
-  static float divergence(const std::vector<float>& p, const std::vector<float>& q) {
-    if (p.empty() || q.empty()) return std::numeric_limits<float>::infinity();
-    const auto total = [](const std::vector<float>& v) {
-      return static_cast<float>(std::accumulate(v.begin(), v.end(), 0.0));
-    };
-    const float sum_p = total(p), sum_q = total(q);
-    double result = 0;
-    for (std::size_t i = 0; i < p.size(); ++i) {
-      const float a = p[i] / sum_p, b = q[i] / sum_q;
-      if (!(a > 0 && b > 0)) return std::numeric_limits<float>::infinity();
-      result += static_cast<double>(a * std::log(a / b));
-    }
-    return static_cast<float>(result);
-  }
-
-  std::size_t quantized_bins_;
-  detail::ort_signed_histogram histogram_;
-};
 
 }  // namespace qwq
 
@@ -10341,17 +10207,22 @@ class matmul_nbits {
 
 namespace qwq {
 
+namespace conventions {
+
 /// The convention of MatMulNBits (`matmul_nbits`, symmetric): unsigned codes around 2^(bits-1).
 struct nbits {};
+
+}  // namespace conventions
 
 /// A weight format of symmetric codes with one scale for each `Block` elements of a row. `Convention`: `nbits` for u4
 /// and u8, or `ort` (what QuantizeLinear computes) for i4.
 template <dtype T, std::int32_t Block, class Convention>
 struct block_format {
-  static_assert(std::is_same_v<Convention, nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
+  static_assert(std::is_same_v<Convention, conventions::nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
                 "qwq: block_format<T, Block, Convention> takes u4 or u8 with nbits, i4 with ort");
   static_assert(Block >= 16 && (Block & (Block - 1)) == 0,
                 "qwq: block_format<T, Block, Convention> requires Block to be a power of two, 16 or more");
+  static constexpr number_format value{.element = T, .block = Block};
   static constexpr dtype type = T;
   static constexpr std::int32_t block = Block;
   using convention = Convention;
@@ -10377,7 +10248,7 @@ class block_quantizer {
 
   /// Throws `error` at NaN and infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales) const {
-    if constexpr (std::is_same_v<typename Format::convention, nbits>) {
+    if constexpr (std::is_same_v<typename Format::convention, conventions::nbits>) {
       matmul_nbits<bits(Format::type), true>(tensor_, k_, block).quantize_row(row, packed, scales, {});
     } else {
       if (!detail::all_finite(row)) throw error(tensor_ + ": expected finite values, found NaN or infinity");
@@ -10403,90 +10274,14 @@ class block_quantizer {
 
 }  // namespace qwq
 
-// qwq/rewrite/cleanup.hpp: Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
-
-namespace qwq {
-
-namespace detail {
-
-/// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
-constexpr bool same_value(const node& a, const node& b) {
-  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
-      !(a.type == b.type))
-    return false;
-  return !a.args.empty() || a.name == b.name;
-}
-
-template <std::size_t Capacity>
-struct rebuild {
-  const graph<Capacity>& from;
-  graph<Capacity>& to;
-  node_id moved[Capacity]{};
-  node_id last_of_kind[op_count]{};  // nodes of a kind are chained, newest first
-  node_id before[Capacity]{};
-
-  constexpr rebuild(const graph<Capacity>& source, graph<Capacity>& target) : from(source), to(target) {
-    for (node_id& m : moved) m = no_node;
-    for (node_id& l : last_of_kind) l = no_node;
-  }
-
-  constexpr node_id visit(node_id id) {
-    if (moved[id] != no_node) return moved[id];
-    node n = from[id];
-    for (node_id& a : n.args) a = visit(a);
-    node_id& last = last_of_kind[static_cast<std::size_t>(n.kind)];
-    for (node_id i = last; i != no_node; i = before[i])
-      if (same_value(to[i], n)) return moved[id] = i;
-    to.nodes.push_back(n);
-    const auto added = static_cast<node_id>(to.size() - 1);
-    before[added] = last;
-    last = added;
-    return moved[id] = added;
-  }
-};
-
-template <std::size_t Capacity>
-constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
-  if (needed[id]) return;
-  needed[id] = true;
-  for (node_id a : g[id].args) mark(g, a, needed);
-}
-
-}  // namespace detail
-
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
-/// come first and in the order that they had; one that nothing reads any more is dropped.
-template <std::size_t Capacity>
-constexpr void cleanup(graph<Capacity>& g) {
-  graph<Capacity> clean{};
-  clean.error = g.error;
-  detail::rebuild<Capacity> r{g, clean};
-  bool needed[Capacity]{};
-  for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
-  for (std::size_t i = 0; i < g.size(); ++i)
-    if (row(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
-  for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
-  g = clean;
-}
-
-}  // namespace qwq
-
-// qwq/quant/placement.hpp: Defines `place_slots`, which inserts quantize/dequantize pairs, and the proof that no edge and no weight was left out.
+// qwq/quant/quant_spec.hpp: Defines `quant_spec`, which tensors of a graph a scheme quantizes, and in which formats.
 
 namespace qwq {
 
 /// Which of the edges that a target can quantize a scheme does quantize.
-enum class extent : std::uint8_t {
-  products,  // what matrix products read and make; norms, gates and the residual stream between them stay in float
-  all,       // every edge, as integer-only machines need it
-};
-
-/// The type of a weight's codes (f32: it stays in float), and the elements along K that share a scale; 0 when there is
-/// one scale for the tensor or one per row.
-struct weight_type {
-  dtype type = dtype::f32;
-  std::int32_t block = 0;
-  constexpr bool operator==(const weight_type&) const = default;
+enum class quant_scope : std::uint8_t {
+  matmuls,  ///< Operands and results of matrix products; norms, gates and the residual stream between them stay float.
+  all,      ///< Every edge, as integer-only machines need it.
 };
 
 /// A set of roles, one bit each.
@@ -10506,317 +10301,74 @@ class role_set {
 /// What schemes leave in float unless they say otherwise: weights that are small, and that choose or gate.
 inline constexpr role_set float_roles{role::router, role::gate, role::conv, role::norm, role::bias, role::position};
 
-/// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
-struct weight_exception {
-  text<47> name{};
-  weight_type as{};  ///< What it becomes.
+/// Weights whose names end in `name`, and the format that a scheme gives them instead of its usual one.
+struct weight_override {
+  fixed_string<47> name{};
+  number_format format{};  ///< f32: they stay in float.
 };
-using weight_exceptions = fixed_vector<weight_exception, 16>;
+using weight_overrides = fixed_vector<weight_override, 16>;
 
-/// Integer types that a scheme gives to activations and weights; f32 means that they stay in float.
-struct placement {
-  dtype activation = dtype::f32;
-  dtype weight = dtype::f32;
-  extent edges = extent::products;
-  std::int32_t block = 0;  ///< of weights, as in `weight_type`
-  /// Weights with another type; null when there are none. An address, so that messages with a placement stay short.
-  const weight_exceptions* others = nullptr;
+/// The formats that a scheme gives to activations and weights; f32 means that they stay in float.
+struct quant_spec {
+  number_format activation{};
+  number_format weight{};
+  quant_scope scope = quant_scope::matmuls;
+  /// Weights with another format; null when there are none. An address, so that messages with a spec stay short.
+  const weight_overrides* overrides = nullptr;
   role_set excluded = float_roles;  ///< Roles of weights that stay in float.
 
-  /// Whether activations become integers.
-  constexpr bool quantizes_activations() const { return activation != dtype::f32; }
-  constexpr bool quantizes() const { return quantizes_activations() || weight != dtype::f32 || others != nullptr; }
-  /// The type of an exception that names a weight; null when none does.
-  constexpr const weight_type* exception_of(std::string_view name) const {
-    if (others != nullptr)
-      for (const weight_exception& other : *others)
-        if (name.ends_with(other.name.view())) return &other.as;
+  /// Whether activations are quantized.
+  constexpr bool quantizes_activations() const { return activation.quantizes(); }
+  constexpr bool quantizes() const { return quantizes_activations() || weight.quantizes() || overrides != nullptr; }
+  /// The format of an override that names a weight; null when none does.
+  constexpr const number_format* override_of(std::string_view name) const {
+    if (overrides != nullptr)
+      for (const weight_override& other : *overrides)
+        if (name.ends_with(other.name.view())) return &other.format;
     return nullptr;
   }
-  /// What a weight becomes.
-  constexpr weight_type type_of(const node& leaf) const {
-    if (const weight_type* other = exception_of(leaf.name)) return *other;
-    if (excluded.contains(leaf.weight_role)) return {dtype::f32, 0};
-    return {weight, block};
+  /// The format of a weight.
+  constexpr number_format format_of(const node& leaf) const {
+    if (const number_format* other = override_of(leaf.name)) return *other;
+    return excluded.contains(leaf.weight_role) ? number_format{} : weight;
   }
-  /// What a weight without role or exception becomes.
-  constexpr weight_type usual_type() const { return {weight, block}; }
   /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
-  constexpr bool covers(const op_row& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
-};
-
-enum class slot_kind : std::uint8_t {
-  activation,  // its range is observed during calibration
-  weight,      // a matrix of a product: per tensor or per channel, with the scheme's weight type
-  constant,    // any other constant: its range is known when it is bound
-};
-
-/// Place of one scale and zero_point (or of one per output channel). Values that layout operators merely rearrange
-/// share a slot.
-struct slot {
-  slot_kind kind = slot_kind::activation;
-  dtype type = dtype::f32;
-  text<95> name{};
-  std::int32_t block = 0;  // of a weight, as in `weight_type`
-  /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
-  /// `first` on, and nodes name a slot by its first one.
-  std::int32_t count = 1;
-  std::int16_t first = 0;  ///< Index of its first parameters among those of all slots.
-};
-
-/// The slots of a graph.
-struct slot_list : fixed_vector<slot, 96> {
-  /// Number of parameters of all slots.
-  constexpr std::size_t parameters() const {
-    return empty() ? 0 : static_cast<std::size_t>(back().first + back().count);
-  }
-  /// The slot whose parameters begin at `first`.
-  constexpr const slot& starting_at(std::int16_t first) const {
-    std::size_t i = 0;
-    while (items[i].first != first) ++i;
-    return items[i];
+  constexpr bool covers(const op_schema& r) const {
+    return quantizes() && (scope == quant_scope::all || r.matrix_args != 0);
   }
 };
-
-/// A graph with quantize/dequantize pairs, and the slots that they refer to.
-template <std::size_t Capacity>
-struct quantized {
-  graph<Capacity> value{};
-  slot_list slots{};
-};
-
-/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
-/// leaves in float.
-struct coverage {
-  std::size_t covered = 0;
-  std::size_t total = 0;
-  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
-  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
-};
-
-namespace detail {
-
-/// The leaf behind a value: itself, or what a dequantize node reads.
-template <std::size_t Capacity>
-constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
-  return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
-}
-
-/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
-/// role, such as a router: they compute in float.
-template <std::size_t Capacity, class Covers>
-constexpr bool covers_node(const graph<Capacity>& g, const node& n, placement types, Covers covers) {
-  if (!covers(n)) return false;
-  if (types.edges == qwq::extent::all) return true;
-  for (std::size_t i = 0; i < n.args.size(); ++i)
-    if (row(n).is_matrix(i)) {
-      const node& w = stored_leaf(g, n.args[i]);
-      if (w.kind == op::weight && types.excluded.contains(w.weight_role) && types.exception_of(w.name) == nullptr)
-        return false;
-    }
-  return true;
-}
-
-template <std::size_t Capacity, class Covers>
-struct placer {
-  const graph<Capacity>& from;
-  placement types;
-  Covers covers;
-  quantized<Capacity>& to;
-  builder b;
-  node_id moved[Capacity]{};
-  node_id plain[Capacity]{};  // before a pair
-  std::int16_t slot_of[Capacity]{};
-  node_id experts[Capacity]{};
-
-  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
-  /// type.
-  constexpr bool wants_slot(std::size_t id, slot& s) const {
-    const node& n = from[id];
-    if (n.type.type != dtype::f32) return false;
-    bool read = false;
-    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
-    for (const node& reader : from.nodes)
-      for (std::size_t i = 0; i < reader.args.size(); ++i)
-        if (reader.args[i] == id && covers_node(from, reader, types, covers)) {
-          read = true;
-          if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
-        }
-    if (s.kind == slot_kind::weight) {
-      const weight_type as = types.type_of(n);
-      s.type = as.type;
-      s.block = as.block;
-    }
-    return (read || covers_node(from, n, types, covers)) && s.type != dtype::f32;
-  }
-
-  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
-  /// makes it, and the number of experts; `no_node` when there is none.
-  constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
-    node_id experts = no_node;
-    if (from[id].dims().size() != 4) return experts;
-    const auto look = [&](const node& n) {
-      if (row(n).expert_arg < 0) return;
-      experts = n.args[static_cast<std::size_t>(row(n).expert_arg)];
-      for (std::size_t i = 0; i < n.args.size(); ++i)
-        if (row(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
-    };
-    look(from[id]);
-    for (const node& reader : from.nodes)
-      for (node_id a : reader.args)
-        if (a == id) look(reader);
-    return count > 1 ? experts : no_node;
-  }
-
-  constexpr text<95> slot_name(const node& n) const {
-    text<95> name{n.name};
-    if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
-    int twins = 0;
-    for (const slot& s : to.slots)
-      if (s.name.view().starts_with(name.view())) ++twins;
-    if (twins > 0) name.append("_").append(twins);
-    return name;
-  }
-
-  constexpr void run() {
-    for (std::size_t i = 0; i < from.size() && to.value.error.ok(); ++i) {
-      node n = from[i];
-      slot s;
-      const bool slotted = wants_slot(i, s);
-      slot_of[i] = -1;
-      experts[i] = no_node;
-      if (slotted) {
-        const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
-        s.name = slot_name(n);
-        s.first = static_cast<std::int16_t>(to.slots.parameters());
-        if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
-        slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
-        if (!shares && !to.slots.try_push_back(s))
-          return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
-      }
-      // A result is of the node itself, not of what its own value is rounded to.
-      for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
-      if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
-        n.type.type = n.attr.type.type = s.type;
-        moved[i] = pair_with(b.append(n), slot_of[i], false, n);
-      } else {
-        plain[i] = b.append(n);
-        moved[i] = slotted ? pair_with(plain[i], slot_of[i], true, n, experts[i]) : plain[i];
-      }
-    }
-    for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
-  }
-
-  /// `by`: the node of the model's graph that says which expert each row belongs to.
-  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
-                              node_id by = no_node) {
-    b.module = origin.name;
-    const auto add = [&](op kind, node_id arg, const attributes& attr) {
-      arguments args{{arg}, 1};
-      if (by != no_node) args.push_back(moved[by]);
-      const node_id id = b.add(kind, args, attr);
-      if (id != no_node) b[id].slot = index;
-      return id;
-    };
-    if (with_quantize)
-      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).type, {}}});
-    return add(op::dequantize, x, {});
-  }
-};
-
-}  // namespace detail
-
-/// Counts the edges of covered operators (of a scheme without activation types: their matrices), and those among them
-/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
-/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
-/// problem. This looks at a finished graph and knows nothing of how it was made.
-template <std::size_t Capacity, class Covers>
-constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
-                                  problem* first_gap = nullptr) {
-  coverage c;
-  const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
-    if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
-  };
-  const auto edge = [&](bool has_slot, const node& n) {
-    ++c.total;
-    if (has_slot)
-      ++c.covered;
-    else
-      gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
-  };
-  const auto covered = [&](const node& n) { return detail::covers_node(g, n, types, covers); };
-  for (const node& reader : g.nodes)
-    for (std::size_t i = 0; i < reader.args.size(); ++i) {
-      const node& made = g[reader.args[i]];
-      if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
-      if (row(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
-                                   : !types.quantizes_activations())
-        continue;
-      const node& boundary = reader.kind == op::quantize ? reader : made;
-      edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
-    }
-  for (const graph_output& o : g.outputs)
-    if (types.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
-  for (const node& leaf : g.nodes) {
-    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !types.quantizes()) continue;
-    if (!is_float(leaf.type.type)) {
-      ++c.coded_weights;
-    } else if (types.type_of(leaf).type == dtype::f32) {
-      ++c.float_weights;
-    } else {
-      ++c.total;
-      gap(why::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
-    }
-  }
-  return c;
-}
-
-/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
-/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
-template <std::size_t Capacity, class Covers>
-constexpr quantized<Capacity> place_slots(const graph<Capacity>& source, placement types, Covers covers) {
-  quantized<Capacity> out;
-  out.value.error = source.error;
-  if (!types.quantizes()) {
-    out.value = source;
-    return out;
-  }
-  detail::placer<Capacity, Covers>{source, types, covers, out, builder{out.value}}.run();
-  if (out.value.error.ok()) count_coverage(out.value, types, covers, &out.value.error);
-  return out;
-}
 
 }  // namespace qwq
 
-// qwq/quant/scheme.hpp: Quantization schemes: which integers weights and activations become, as types.
+// qwq/quant/scheme.hpp: Quantization schemes: which formats weights and activations get, as types.
 
 namespace qwq {
 
-/// A quantization scheme: a name, and the placement of its integer types. One that quantizes also names the formats of
+/// A quantization scheme: a name, and the spec of what it quantizes. One that quantizes also names the formats of
 /// weights (one, or for `mixed` several) and, unless it leaves them in float, of activations, which carry the convention
 /// for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
-  { S::types } -> std::convertible_to<placement>;
-} && (!S::types.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
-                              (!S::types.quantizes_activations() || requires { typename S::activation_format; });
+  { S::spec } -> std::convertible_to<quant_spec>;
+} && (!S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
+                              (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
 
 /// Nothing is quantized.
 struct f32 {
   static constexpr std::string_view name = "f32";
-  static constexpr placement types{};
+  static constexpr quant_spec spec{};
 };
 
 /// Integer weights and activations with ONNX Runtime's conventions: weights symmetric, activations asymmetric.
-template <dtype Weight, dtype Activation, extent Edges = extent::products>
+template <dtype Weight, dtype Activation, quant_scope Scope = quant_scope::matmuls>
 struct integer_scheme {
   static_assert(Weight == dtype::i8, "qwq: integer_scheme<Weight, Activation> has kernels and packings for i8 weights");
   static_assert(Activation == dtype::u8 || Activation == dtype::u16,
                 "qwq: integer_scheme<Weight, Activation> requires Activation to be u8 or u16");
-  static constexpr placement types{Activation, Weight, Edges};
   using weight_format = int_format<Weight, true>;
   using activation_format = int_format<Activation, false>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, Scope};
 };
 
 /// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of
@@ -10826,7 +10378,7 @@ struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
 };
 /// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the
 /// graph.
-struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, extent::all> {
+struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, quant_scope::all> {
   static constexpr std::string_view name = "w8a16_full";
 };
 /// int8 weights, uint8 activations around the products.
@@ -10837,16 +10389,16 @@ struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
 /// int4 weights in blocks of 32 along K, uint16 activations around the products.
 struct w4a16_g32 {
   static constexpr std::string_view name = "w4a16_g32";
-  using weight_format = block_format<dtype::i4, 32, ort>;
+  using weight_format = block_format<dtype::i4, 32, conventions::ort>;
   using activation_format = int_format<dtype::u16, false>;
-  static constexpr placement types{dtype::u16, dtype::i4, extent::products, weight_format::block};
+  static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
 
 /// Integer weights in blocks along K, as com.microsoft.MatMulNBits has them; activations stay in float.
 template <dtype Weight, std::int32_t Block>
 struct weight_only_scheme {
-  using weight_format = block_format<Weight, Block, nbits>;
-  static constexpr placement types{dtype::f32, Weight, extent::products, Block};
+  using weight_format = block_format<Weight, Block, conventions::nbits>;
+  static constexpr quant_spec spec{{}, weight_format::value};
 };
 
 /// 4 bits in blocks of 32.
@@ -10871,6 +10423,8 @@ struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
 // qwq/quant/tico.hpp: TICO's convention for scale and zero point, and scales that are powers of two.
 
 namespace qwq {
+
+namespace conventions {
 
 /// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*): everything in f32. It knows
 /// neither reduced ranges nor a smallest range.
@@ -10927,6 +10481,8 @@ struct power_of_two {
     return p;
   }
 };
+
+}  // namespace conventions
 
 }  // namespace qwq
 
@@ -11103,9 +10659,9 @@ namespace qwq {
 /// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
 template <dtype Weight, dtype Activation>
 struct tico_scheme {
-  static constexpr placement types{Activation, Weight, extent::all};
-  using weight_format = for_each_row<int_format<Weight, is_signed(Weight), tico>>;
-  using activation_format = int_format<Activation, is_signed(Activation), tico>;
+  using weight_format = for_each_row<int_format<Weight, is_signed(Weight), conventions::tico>>;
+  using activation_format = int_format<Activation, is_signed(Activation), conventions::tico>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
 /// uint8 weights, int16 activations.
@@ -11125,9 +10681,9 @@ struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
 /// kernels execute, all with the same codes.
 struct qdq_w8a16 {
   static constexpr std::string_view name = "qdq_w8a16";
-  static constexpr placement types{dtype::i16, dtype::i8, extent::all};
-  using weight_format = for_each_row<int_format<dtype::i8, true, tico>>;
-  using activation_format = int_format<dtype::i16, true, power_of_two<tico>>;
+  using weight_format = for_each_row<int_format<dtype::i8, true, conventions::tico>>;
+  using activation_format = int_format<dtype::i16, true, conventions::power_of_two<conventions::tico>>;
+  static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
 }  // namespace qwq
@@ -11823,6 +11379,2488 @@ class thread_pool final : public executor {
 
 }  // namespace qwq
 
+// qwq/quant/slot.hpp: Defines `slot`, a place of quantization parameters, and `slot_list`, those of a graph.
+
+namespace qwq {
+
+enum class slot_kind : std::uint8_t {
+  activation,  // its range is observed during calibration, unless its format is dynamic
+  weight,      // a matrix of a product, in the scheme's weight format
+  constant,    // any other constant: its range is known when it is bound
+};
+
+/// Place of one scale and zero_point (or of one per output channel). Values that layout operators merely rearrange
+/// share a slot.
+struct slot {
+  slot_kind kind = slot_kind::activation;
+  number_format format{};
+  fixed_string<95> name{};
+  /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
+  /// `first` on, and nodes name a slot by its first one.
+  std::int32_t count = 1;
+  std::int16_t first = 0;  ///< Index of its first parameters among those of all slots.
+};
+
+/// The slots of a graph.
+struct slot_list : fixed_vector<slot, 96> {
+  /// Number of parameters of all slots.
+  constexpr std::size_t parameters() const {
+    return empty() ? 0 : static_cast<std::size_t>(back().first + back().count);
+  }
+  /// The slot whose parameters begin at `first`.
+  constexpr const slot& starting_at(std::int16_t first) const {
+    std::size_t i = 0;
+    while (items[i].first != first) ++i;
+    return items[i];
+  }
+};
+
+/// The slot of the dequantize node that reads leaf `id` of a graph; null when the leaf holds floats.
+constexpr const slot* slot_of_leaf(std::span<const node> nodes, const slot_list& slots, std::size_t id) {
+  for (const node& n : nodes)
+    if (n.kind == op::dequantize && n.args[0] == id) return &slots.starting_at(n.slot);
+  return nullptr;
+}
+
+}  // namespace qwq
+
+// qwq/rewrite/eliminate.hpp: Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
+
+namespace qwq {
+
+namespace detail {
+
+/// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
+constexpr bool same_value(const node& a, const node& b) {
+  if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
+      !(a.type == b.type))
+    return false;
+  return !a.args.empty() || a.name == b.name;
+}
+
+template <std::size_t Capacity>
+struct rebuild {
+  const graph<Capacity>& from;
+  graph<Capacity>& to;
+  node_id moved[Capacity]{};
+  node_id last_of_kind[op_count]{};  // nodes of a kind are chained, newest first
+  node_id before[Capacity]{};
+
+  constexpr rebuild(const graph<Capacity>& source, graph<Capacity>& target) : from(source), to(target) {
+    for (node_id& m : moved) m = no_node;
+    for (node_id& l : last_of_kind) l = no_node;
+  }
+
+  constexpr node_id visit(node_id id) {
+    if (moved[id] != no_node) return moved[id];
+    node n = from[id];
+    for (node_id& a : n.args) a = visit(a);
+    node_id& last = last_of_kind[static_cast<std::size_t>(n.kind)];
+    for (node_id i = last; i != no_node; i = before[i])
+      if (same_value(to[i], n)) return moved[id] = i;
+    to.nodes.push_back(n);
+    const auto added = static_cast<node_id>(to.size() - 1);
+    before[added] = last;
+    last = added;
+    return moved[id] = added;
+  }
+};
+
+template <std::size_t Capacity>
+constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
+  if (needed[id]) return;
+  needed[id] = true;
+  for (node_id a : g[id].args) mark(g, a, needed);
+}
+
+}  // namespace detail
+
+/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
+/// come first and in the order that they had; one that nothing reads any more is dropped.
+template <std::size_t Capacity>
+constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
+  graph<Capacity> clean{};
+  clean.error = g.error;
+  detail::rebuild<Capacity> r{g, clean};
+  bool needed[Capacity]{};
+  for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
+  for (std::size_t i = 0; i < g.size(); ++i)
+    if (schema(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
+  for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
+  g = clean;
+}
+
+}  // namespace qwq
+
+// qwq/quant/insert_qdq.hpp: Defines `insert_qdq`, the pass that inserts quantize/dequantize pairs, and `count_coverage`, which proves that no edge
+
+// and no weight was left out.
+
+namespace qwq {
+
+/// A graph with quantize/dequantize pairs, and the slots that they refer to.
+template <std::size_t Capacity>
+struct quantized {
+  graph<Capacity> value{};
+  slot_list slots{};
+};
+
+/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
+/// leaves in float.
+struct coverage {
+  std::size_t covered = 0;
+  std::size_t total = 0;
+  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
+  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
+};
+
+namespace detail {
+
+/// The leaf behind a value: itself, or what a dequantize node reads.
+template <std::size_t Capacity>
+constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
+  return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
+}
+
+/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
+/// role, such as a router: they compute in float.
+template <std::size_t Capacity, class Covers>
+constexpr bool covers_node(const graph<Capacity>& g, const node& n, const quant_spec& spec, Covers covers) {
+  if (!covers(n)) return false;
+  if (spec.scope == quant_scope::all) return true;
+  for (std::size_t i = 0; i < n.args.size(); ++i)
+    if (schema(n).is_matrix(i)) {
+      const node& w = stored_leaf(g, n.args[i]);
+      if (w.kind == op::weight && spec.excluded.contains(w.weight_role) && spec.override_of(w.name) == nullptr)
+        return false;
+    }
+  return true;
+}
+
+template <std::size_t Capacity, class Covers>
+struct qdq_inserter {
+  const graph<Capacity>& from;
+  const quant_spec& spec;
+  Covers covers;
+  quantized<Capacity>& to;
+  builder b;
+  node_id moved[Capacity]{};
+  node_id plain[Capacity]{};  // before a pair
+  std::int16_t slot_of[Capacity]{};
+  node_id experts[Capacity]{};
+
+  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
+  /// format.
+  constexpr bool wants_slot(std::size_t id, slot& s) const {
+    const node& n = from[id];
+    if (n.type.type != dtype::f32) return false;
+    bool read = false;
+    s = {schema(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, spec.activation};
+    for (const node& reader : from.nodes)
+      for (std::size_t i = 0; i < reader.args.size(); ++i)
+        if (reader.args[i] == id && covers_node(from, reader, spec, covers)) {
+          read = true;
+          if (s.kind == slot_kind::constant && schema(reader).is_matrix(i)) s.kind = slot_kind::weight;
+        }
+    if (s.kind == slot_kind::weight) s.format = spec.format_of(n);
+    return (read || covers_node(from, n, spec, covers)) && s.format.quantizes();
+  }
+
+  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
+  /// makes it, and the number of experts; `no_node` when there is none.
+  constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
+    node_id experts = no_node;
+    if (from[id].dims().size() != 4) return experts;
+    const auto look = [&](const node& n) {
+      if (schema(n).expert_arg < 0) return;
+      experts = n.args[static_cast<std::size_t>(schema(n).expert_arg)];
+      for (std::size_t i = 0; i < n.args.size(); ++i)
+        if (schema(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
+    };
+    look(from[id]);
+    for (const node& reader : from.nodes)
+      for (node_id a : reader.args)
+        if (a == id) look(reader);
+    return count > 1 ? experts : no_node;
+  }
+
+  constexpr fixed_string<95> slot_name(const node& n) const {
+    fixed_string<95> name{n.name};
+    if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
+    int twins = 0;
+    for (const slot& s : to.slots)
+      if (s.name.view().starts_with(name.view())) ++twins;
+    if (twins > 0) name.append("_").append(twins);
+    return name;
+  }
+
+  constexpr void run() {
+    for (std::size_t i = 0; i < from.size() && to.value.error.ok(); ++i) {
+      node n = from[i];
+      slot s;
+      const bool slotted = wants_slot(i, s);
+      slot_of[i] = -1;
+      experts[i] = no_node;
+      if (slotted) {
+        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
+        s.name = slot_name(n);
+        s.first = static_cast<std::int16_t>(to.slots.parameters());
+        if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
+        slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
+        if (!shares && !to.slots.try_push_back(s))
+          return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
+      }
+      // A result is of the node itself, not of what its own value is rounded to.
+      for (node_id& a : n.args) a = n.kind == op::get_tuple_element ? plain[a] : moved[a];
+      if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
+        n.type.type = n.attr.type.type = s.format.element;
+        moved[i] = pair_with(b.append(n), slot_of[i], false, n);
+      } else {
+        plain[i] = b.append(n);
+        moved[i] = slotted ? pair_with(plain[i], slot_of[i], true, n, experts[i]) : plain[i];
+      }
+    }
+    for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
+  }
+
+  /// `by`: the node of the model's graph that says which expert each row belongs to.
+  constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
+                              node_id by = no_node) {
+    b.module = origin.name;
+    const auto add = [&](op kind, node_id arg, const attributes& attr) {
+      arguments args{{arg}, 1};
+      if (by != no_node) args.push_back(moved[by]);
+      const node_id id = b.add(kind, args, attr);
+      if (id != no_node) b[id].slot = index;
+      return id;
+    };
+    if (with_quantize)
+      x = add(op::quantize, x, {.value = 0, .ints = {}, .type = {to.slots.starting_at(index).format.element, {}}});
+    return add(op::dequantize, x, {});
+  }
+};
+
+}  // namespace detail
+
+/// Counts the edges of covered operators (of a scheme without activation spec: their matrices), and those among them
+/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
+/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
+/// problem. This looks at a finished graph and knows nothing of how it was made.
+template <std::size_t Capacity, class Covers>
+constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& spec, Covers covers,
+                                  diagnostic* first_gap = nullptr) {
+  coverage c;
+  const auto gap = [&](error_code what, const node& n, std::string_view expected, std::string_view found) {
+    if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
+  };
+  const auto edge = [&](bool has_slot, const node& n) {
+    ++c.total;
+    if (has_slot)
+      ++c.covered;
+    else
+      gap(error_code::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
+  };
+  const auto covered = [&](const node& n) { return detail::covers_node(g, n, spec, covers); };
+  for (const node& reader : g.nodes)
+    for (std::size_t i = 0; i < reader.args.size(); ++i) {
+      const node& made = g[reader.args[i]];
+      if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
+      if (schema(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
+                                   : !spec.quantizes_activations())
+        continue;
+      const node& boundary = reader.kind == op::quantize ? reader : made;
+      edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
+    }
+  for (const graph_output& o : g.outputs)
+    if (spec.quantizes_activations() && covered(g[o.id]) && g[o.id].type.type == dtype::f32) edge(false, g[o.id]);
+  for (const node& leaf : g.nodes) {
+    if (leaf.kind != op::weight || leaf.dims().size() < 2 || !spec.quantizes()) continue;
+    if (!is_plain_float(leaf.type.type)) {
+      ++c.coded_weights;
+    } else if (!spec.format_of(leaf).quantizes()) {
+      ++c.float_weights;
+    } else {
+      ++c.total;
+      gap(error_code::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
+    }
+  }
+  return c;
+}
+
+/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
+/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
+template <std::size_t Capacity, class Covers>
+constexpr quantized<Capacity> insert_qdq(const graph<Capacity>& source, const quant_spec& spec, Covers covers) {
+  quantized<Capacity> out;
+  out.value.error = source.error;
+  if (!spec.quantizes()) {
+    out.value = source;
+    return out;
+  }
+  detail::qdq_inserter<Capacity, Covers>{source, spec, covers, out, builder{out.value}}.run();
+  if (out.value.error.ok()) count_coverage(out.value, spec, covers, &out.value.error);
+  return out;
+}
+
+}  // namespace qwq
+
+// qwq/rewrite/pattern.hpp: Patterns: shapes of subgraphs with variables, and how they are matched on a DAG.
+
+namespace qwq {
+
+/// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
+struct pattern_node {
+  op kind = op::input;
+  char variable = 0;  // the name under which the rule reads what was matched; 0: none
+  bool anything = false;  ///< Matches any value.
+  bool shared = false;
+  fixed_vector<std::uint8_t, max_arguments> args{};
+  const op_schema* operation = nullptr;  // null where the pattern matches anything
+};
+
+/// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
+///     var('x') * sigmoid(var('x'))
+/// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
+/// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
+/// epilogue computes more than its operator, and only a variable matches it.
+struct pattern {
+  fixed_vector<pattern_node, 48> nodes{};
+
+  /// The name of the root's value in the rule; 0 when it has none.
+  constexpr char variable() const { return nodes.back().variable; }
+  /// Makes the value of this (sub-)pattern readable in the rule as `name`.
+  constexpr pattern as(char name) const {
+    pattern p = *this;
+    p.nodes[p.nodes.size() - 1].variable = name;
+    return p;
+  }
+  /// Allows readers outside the pattern.
+  constexpr pattern shared() const {
+    pattern p = *this;
+    p.nodes[p.nodes.size() - 1].shared = true;
+    return p;
+  }
+};
+
+/// Matches any value and calls it `name`.
+constexpr pattern var(char name) {
+  pattern p;
+  p.nodes.push_back(
+      {.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}, .operation = nullptr});
+  return p;
+}
+
+/// Matches `operation(args...)`; the operator is given by its row or its kind.
+template <class... Patterns>
+constexpr pattern match_op(const op_schema& operation, const Patterns&... args) {
+  pattern p;
+  pattern_node root{
+      .kind = operation.kind, .variable = 0, .anything = false, .shared = false, .args = {}, .operation = &operation};
+  const auto take = [&](const pattern& a) {
+    const std::size_t base = p.nodes.size();
+    for (pattern_node n : a.nodes) {
+      for (std::uint8_t& i : n.args) i = static_cast<std::uint8_t>(i + base);
+      p.nodes.push_back(n);
+    }
+    root.args.push_back(static_cast<std::uint8_t>(p.nodes.size() - 1));
+  };
+  (take(args), ...);
+  p.nodes.push_back(root);
+  return p;
+}
+template <class... Patterns>
+constexpr pattern match_op(op kind, const Patterns&... args) {
+  return match_op(schema(kind), args...);
+}
+
+/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
+template <> inline constexpr bool is_graph_operand<pattern> = true;
+template <class... Patterns>
+constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
+  return match_op(kind, first, rest...);
+}
+constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
+constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
+
+/// Which value each variable of a pattern stands for.
+struct bindings {
+  /// A variable and its value.
+  struct bound {
+    char variable;  ///< Name of the variable.
+    node_id id;
+  };
+  fixed_vector<bound, 16> values{};
+
+  /// The value of a variable; `no_node` when the pattern has no such variable.
+  constexpr node_id find(char variable) const {
+    for (const bound& v : values)
+      if (v.variable == variable) return v.id;
+    return no_node;
+  }
+};
+
+/// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
+struct rewriting {
+  graph_ref g;  ///< The graph.
+  std::uint16_t* uses;  ///< Readers of each node.
+  node_id* instead;  ///< What is read in place of each node.
+
+  /// The node that stands for `id` now.
+  constexpr node_id resolve(node_id id) const {
+    while (instead[id] != id) id = instead[id];
+    return id;
+  }
+  constexpr const node& operator[](node_id id) const { return g[id]; }
+};
+
+namespace detail {
+
+/// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
+struct attempt {
+  const rewriting& g;
+  const pattern& p;
+  unsigned flips;
+  unsigned commutative_seen = 0;
+  bindings found{};
+  bool read_elsewhere = false;  ///< What stopped it: an inner value has a reader outside of the pattern.
+
+  constexpr bool run(std::size_t at, node_id id, bool is_root) {
+    const pattern_node& want = p.nodes[at];
+    const node& n = g[id];
+    if (!want.anything) {
+      if (&schema(n) != want.operation || n.args.size() != want.args.size() || has_fused_fake_quant(n)) return false;
+      if (!is_root && !want.shared && g.uses[id] > 1) {
+        read_elsewhere = true;
+        return false;
+      }
+      bool flipped = false;
+      if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;
+      for (std::size_t i = 0; i < want.args.size(); ++i)
+        if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
+    }
+    if (want.variable == 0) return true;
+    const node_id before = found.find(want.variable);
+    if (before != no_node) return before == id;
+    found.values.push_back({want.variable, id});
+    return true;
+  }
+};
+
+}  // namespace detail
+
+/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for. `read_elsewhere` is set
+/// when the shape is there so far as it was compared, and an inner value has a reader outside of it.
+constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found,
+                       bool* read_elsewhere = nullptr) {
+  const pattern_node& top = p.nodes.back();
+  if (!top.anything && g[root].kind != top.kind) return false;
+  unsigned orders = 1;
+  for (const pattern_node& n : p.nodes)
+    if (!n.anything && n.operation->is(trait::commutative)) orders *= 2;
+  for (unsigned flips = 0; flips < orders; ++flips) {
+    detail::attempt a{g, p, flips};
+    if (a.run(p.nodes.size() - 1, root, true)) {
+      found = a.found;
+      return true;
+    }
+    if (read_elsewhere != nullptr && a.read_elsewhere) *read_elsewhere = true;
+  }
+  return false;
+}
+
+}  // namespace qwq
+
+// qwq/rewrite/rule.hpp: Rules: a name, the pattern to find, and what to put in its place.
+
+namespace qwq {
+
+/// What a rule sees of the storage_class where its pattern matched.
+class match {
+ public:
+  /// `found` at the node `root` of the graph that `b` appends to.
+  constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
+      : b_(&b), state_(&state), found_(found), root_(root) {}
+
+  /// The value that a variable stands for.
+  constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
+  /// The node that computes it.
+  constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
+  constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
+  constexpr builder& graph() const { return *b_; }  ///< For leaves of the replacement.
+  /// The node that computes argument `i` of `n`.
+  constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
+
+  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
+  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
+  /// `max_readers` are a problem of the graph.
+  constexpr fixed_vector<node_id, max_readers> readers() const {
+    const graph_ref& g = b_->target();
+    fixed_vector<node_id, max_readers> out;
+    bool fits = true;
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
+          fits = fits && out.try_push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
+    if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
+    return out;
+  }
+
+  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
+  /// themselves).
+  constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
+  /// The same for a node, such as one of `readers`.
+  constexpr void replace(node_id value, expr by) {
+    if (!replaced_.try_push_back({value, by.id}))
+      b_->fail(root(), error_code::too_many_replacements,
+               fixed_string<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
+  }
+
+  /// One value that is read in place of another.
+  struct replacement {
+    node_id old_id = no_node;  ///< The one that was matched.
+    node_id new_id = no_node;  ///< The one that is read instead.
+  };
+  /// What `replace` was told.
+  constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
+
+ private:
+  builder* b_;
+  const rewriting* state_;
+  bindings found_;
+  node_id root_;
+  fixed_vector<replacement, 8> replaced_{};
+};
+
+/// Why a rule does not apply to a match; empty when it applies. The text must be static.
+using refusal = std::string_view;
+
+/// `reason`, unless `holds`.
+constexpr refusal require(bool holds, std::string_view reason) { return holds ? refusal{} : reason; }
+/// The reason of the first condition that does not hold: require(a, "not a", b, "not b").
+template <class... Rest>
+constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
+  return holds ? require(rest...) : reason;
+}
+
+/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
+/// with the address of a function in a constant expression under -fsanitize=undefined.)
+constexpr refusal always(const match&) { return {}; }
+
+/// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
+struct rule {
+  std::string_view name;
+  pattern from;  ///< What is looked for.
+  expr (*to)(match&);  ///< Builds what is read instead.
+  /// Condition on the match: why the rule does not apply, or nothing.
+  refusal (*when)(const match&) = always;
+};
+
+}  // namespace qwq
+
+// qwq/rewrite/rewrite.hpp: The driver: applies rules until none fires, within a budget, and tells what it did.
+
+namespace qwq {
+
+/// One firing of a rule.
+struct applied_rewrite {
+  std::string_view rule{};  ///< Name of the rule.
+  fixed_string<47> where{};  // module of the node that was replaced
+};
+
+inline constexpr std::size_t max_rewrites = 320;
+
+/// The last storage_class where a rule did not apply although its pattern was there.
+struct refused {
+  std::string_view rule{};  ///< Name of the rule.
+  fixed_string<47> where{};         ///< Module of the node at which it was tried.
+  refusal reason{};
+};
+
+/// What a rewrite did, in order.
+struct rewrite_log {
+  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
+  fixed_vector<refused, 48> refusals{};         ///< The last refusal of each rule that had one.
+
+  constexpr std::size_t count(std::string_view rule) const {
+    std::size_t n = 0;
+    for (const applied_rewrite& f : applied)
+      if (f.rule == rule) ++n;
+    return n;
+  }
+  /// The last refusal of a rule; an empty one when it never refused, that is, when its pattern was never there.
+  constexpr refused last_refusal(std::string_view rule) const {
+    for (const refused& r : refusals)
+      if (r.rule == rule) return r;
+    return {};
+  }
+  /// Records a refusal in place of an earlier one of the same rule.
+  constexpr void refuse(std::string_view rule, const fixed_string<47>& where, refusal reason) {
+    for (refused& r : refusals)
+      if (r.rule == rule) return void(r = {rule, where, reason});
+    static_cast<void>(refusals.try_push_back({rule, where, reason}));
+  }
+  /// Adds what another rewrite did.
+  constexpr void append(const rewrite_log& other) {
+    for (const applied_rewrite& f : other.applied) applied.push_back(f);
+    for (const refused& r : other.refusals) refuse(r.rule, r.where, r.reason);
+  }
+};
+
+/// A rewritten graph and how it came about.
+template <std::size_t Capacity>
+struct rewritten {
+  graph<Capacity> value{};
+  rewrite_log log{};
+};
+
+namespace detail {
+
+/// Takes a node that nobody reads any more out of the reader counts, with everything that only it needed.
+constexpr void release(const rewriting& g, node_id id) {
+  for (node_id a : g[id].args)
+    if (const node_id read = g.resolve(a); --g.uses[read] == 0) release(g, read);
+}
+
+constexpr void replace(const rewriting& g, node_id from, node_id to) {
+  if (from == to) return;
+  const bool was_read = g.uses[from] != 0;  // else it was released with its last reader
+  g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
+  g.uses[from] = 0;
+  g.instead[from] = to;
+  if (was_read) release(g, from);
+}
+
+/// Applies `r` at `root` if it matches there; false when it does not.
+constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log& log) {
+  bindings found;
+  bool read_elsewhere = false;
+  if (!matches(r.from, g, root, found, &read_elsewhere)) {
+    if (read_elsewhere) log.refuse(r.name, g[root].name, "an inner value of the pattern has a reader outside of it");
+    return false;
+  }
+  builder b{g.g};
+  b.module = g[root].name;
+  b.rule = r.name;
+  match m{b, g, found, root};
+  if (const refusal reason = r.when(m); !reason.empty()) {
+    log.refuse(r.name, g[root].name, reason);
+    return false;
+  }
+  const std::size_t old_size = g.g.size();
+  const expr by = r.to(m);
+  for (std::size_t i = old_size; i < g.g.size(); ++i) {
+    g.instead[i] = static_cast<node_id>(i);
+    g.uses[i] = 0;
+    for (node_id a : g.g[i].args) ++g.uses[g.resolve(a)];
+  }
+  if (!by.ok()) return true;  // the builder has recorded the problem
+  replace(g, root, g.resolve(by.id));
+  for (const auto& other : m.replaced()) replace(g, other.old_id, other.new_id);
+  return true;
+}
+
+inline constexpr std::size_t max_nodes_per_rewrite = 24;
+
+/// Offers every node, new ones included, to the rules once.
+template <class Rules>
+constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
+  bool any = false;
+  for (std::size_t i = 0; i < state.g.size(); ++i) {
+    const auto id = static_cast<node_id>(i);
+    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;  // let cleanup make room
+    for (const rule& r : rules) {
+      if (state.uses[i] == 0) break;
+      const op kind = state[id].kind;
+      const pattern_node& top = r.from.nodes.back();
+      if (!top.anything && top.kind != kind) continue;
+      const fixed_string<47> where = state[id].name;
+      if (!fire(r, state, id, log)) continue;
+      any = true;
+      if (log.applied.size() >= budget || !log.applied.try_push_back({r.name, where}))
+        state.g.fail({error_code::rules_keep_firing, kind, where.view(),
+                      log.applied.empty() ? std::string_view{} : log.applied.back().rule, r.name});
+      if (!state.g.error->ok()) return any;
+    }
+  }
+  return any;
+}
+
+}  // namespace detail
+
+/// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
+/// after `budget` applied is an error that names the two rules that fired last.
+template <std::size_t Capacity, class Rules>
+constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
+                                      std::size_t budget = max_rewrites) {
+  rewritten<Capacity> out{source, {}};
+  graph<Capacity>& g = out.value;
+  for (bool again = true; again && g.error.ok();) {
+    eliminate_dead_and_common(g);
+    std::uint16_t uses[Capacity]{};
+    node_id instead[Capacity]{};
+    const rewriting state{graph_ref{g}, uses, instead};
+    count_uses(state.g, uses);
+    for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
+    again = detail::apply_once(state, rules, out.log, budget);
+    for (node& n : g.nodes)
+      for (node_id& a : n.args) a = state.resolve(a);
+    for (graph_output& o : g.outputs) o.id = state.resolve(o.id);
+  }
+  return out;
+}
+
+/// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
+/// are its arguments. Without a refusal its pattern was nowhere.
+template <fixed_string Rule, std::size_t Expected, std::size_t Found, fixed_string LastRefusal, fixed_string At>
+struct rule_applied_another_number_of_times;
+
+/// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
+template <class Rewritten, fixed_string Rule, std::size_t Times>
+constexpr bool must_apply() {
+  constexpr std::size_t found = Rewritten::result.log.count(Rule.view());
+  if constexpr (found != Times) {
+    constexpr refused last = Rewritten::result.log.last_refusal(Rule.view());
+    constexpr fixed_string<last.reason.size()> reason{last.reason};
+    constexpr fixed_string<last.where.size()> at{last.where.view()};
+    static_assert(sizeof(rule_applied_another_number_of_times<Rule, Times, found, reason, at>) > 0);
+  }
+  return true;
+}
+
+}  // namespace qwq
+
+// qwq/rules/attention_rules.hpp: Rules about attention.
+
+namespace qwq::rules {
+
+namespace detail {
+inline constexpr pattern q = var('q');
+inline constexpr pattern k = var('k');
+inline constexpr pattern v = var('v');
+inline constexpr pattern key_cache = var('K');
+inline constexpr pattern value_cache = var('V');
+inline constexpr pattern cos = var('c');
+inline constexpr pattern sin = var('s');
+inline constexpr pattern position = var('p');
+/// The rows of the tables of cos and sin that belong to the tokens of a run.
+inline constexpr pattern cos_rows = table_rows(cos, position).shared();
+inline constexpr pattern sin_rows = table_rows(sin, position).shared();
+inline constexpr pattern new_key_cache = var('1');
+inline constexpr pattern new_value_cache = var('2');
+
+constexpr expr merge_heads(expr x) {
+  const shape d = x.dims();
+  return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
+}
+
+/// x in another element type, where it has another one.
+constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
+}  // namespace detail
+
+/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
+/// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
+inline constexpr rule attention_to_gqa{
+    "attention_to_gqa",
+    attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
+              kv_cache_update(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
+                  .as('1')
+                  .shared(),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+    [](match& m) {
+      using namespace detail;
+      builder& b = m.graph();
+      const node attention = m.root();
+      const tensor_type cache = m(key_cache).type;
+      const auto heads = static_cast<std::int32_t>(attention.dims()[2].extent);
+      const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
+      const auto table = [&](const pattern& t) {
+        const node& n = m(t);
+        return leaf_like(b, n, {cache.type, n.dims()});
+      };
+      const auto narrow = [&](const pattern& x) { return as_type(merge_heads(m[x]), cache.type); };
+      const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
+      const expr out =
+          apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
+                narrow(k), narrow(v), m[key_cache], m[value_cache], m[position], total, table(cos), table(sin));
+      m.replace(new_key_cache, get_tuple_element(out, 1, cache));
+      m.replace(new_value_cache, get_tuple_element(out, 2, cache));
+      return reshape(as_type(get_tuple_element(out, 0, out.definition().type), dtype::f32), attention.dims());
+    }};
+
+}  // namespace qwq::rules
+
+// qwq/rules/layout_rules.hpp: Rules about layouts: 1x1 convolutions, and reshapes that cancel or sink.
+
+namespace qwq::rules {
+
+namespace detail {
+
+/// [1,1,S,H] -> [1,S,H]
+constexpr bool is_squeeze(const shape& from, const shape& to) {
+  if (from.size() != 4 || to.size() != 3 || from[0] != dim{1} || from[1] != dim{1}) return false;
+  return to[0] == dim{1} && from[2] == to[1] && from[3] == to[2];
+}
+
+constexpr expr unsqueeze(expr x) { return reshape(x, {1, 1, x.dims()[1], x.dims()[2]}); }
+constexpr expr squeeze(expr x) { return reshape(x, {1, x.dims()[2], x.dims()[3]}); }
+
+/// The root is a squeeze of 'x', or reads one called 's'.
+constexpr refusal reads_squeeze(const match& m) {
+  return require(is_squeeze(m(var('x')).dims(), m(var('s')).dims()), "the reshape takes no axis of 1 away in front");
+}
+
+inline constexpr pattern squeezed = reshape(var('x')).as('s').shared();
+
+}  // namespace detail
+
+/// x W^T as a 1x1 convolution over [1, K, 1, S]: what NPUs run fastest. W keeps its bytes, [N,K] becomes [N,K,1,1].
+inline constexpr rule linear_to_conv1x1{
+    "linear_to_conv1x1", linear(var('x'), var('w')),
+    [](match& m) {
+      const node& w = m(var('w'));
+      const expr kernel = leaf_like(m.graph(), w, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}});
+      const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
+      return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
+    },
+    [](const match& m) { return require(m(var('w')).kind == op::weight, "the matrix is no weight", m(var('x')).dims().size() == 3,
+                     "the activations are not of rank 3");
+    }};
+
+/// A reshape of a reshape is one reshape.
+inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x')).shared()),
+                                     [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
+
+/// A reshape to the same shape is nothing.
+inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
+                                   [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
+
+/// A reshaped constant is a constant of that shape.
+inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
+                                   [](match& m) {
+                                     const node& f = m(var('x'));
+                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
+                                   },
+                                   [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
+
+// Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
+
+/// squeeze(x) + y = squeeze(x + unsqueeze(y))
+inline constexpr rule sink_squeeze_add{
+    "sink_squeeze_add", detail::squeezed + var('y'),
+    [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
+    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m(var('y')).dims() == m(var('s')).dims(),
+                     "the other operand has another shape");
+    }};
+
+/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
+inline constexpr rule sink_squeeze_mul{
+    "sink_squeeze_mul", detail::squeezed* var('y'),
+    [](match& m) {
+      const expr y = m[var('y')];
+      return detail::squeeze(m[var('x')] * (y.dims().size() == 1 ? y : detail::unsqueeze(y)));
+    },
+    [](const match& m) {
+      const shape& y = m(var('y')).dims();
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), y.size() == 1 || y == m(var('s')).dims(),
+                     "the other operand has another shape and is no vector");
+    }};
+
+inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
+                                           [](match& m) { return detail::squeeze(sigmoid(m[var('x')])); },
+                                           detail::reads_squeeze};
+
+inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detail::squeezed),
+                                           [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
+                                           detail::reads_squeeze};
+
+inline constexpr rule sink_squeeze_slice{"sink_squeeze_slice", slice(detail::squeezed),
+                                         [](match& m) {
+                                           const auto range = m.root().attr.ints;
+                                           return detail::squeeze(slice(m[var('x')], range[0], range[1], range[2] + 1));
+                                         },
+                                         detail::reads_squeeze};
+
+/// concat(squeeze(x), y) = squeeze(concat(x, unsqueeze(y)))
+inline constexpr rule sink_squeeze_concat{
+    "sink_squeeze_concat", concat(detail::squeezed, var('y')),
+    [](match& m) {
+      return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
+    },
+    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
+                     "the concatenation is along the first axis");
+    }};
+
+}  // namespace qwq::rules
+
+// qwq/rules/canonicalize_rules.hpp: Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
+
+namespace qwq::rules {
+
+namespace detail {
+
+constexpr expr with_slot(expr x, std::int16_t slot) {
+  if (x.ok()) (*x.b)[x.id].slot = slot;
+  return x;
+}
+
+constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
+  return n.attr.ints == fixed_vector<std::int32_t, 5>{{a, b, c, d}, 4};
+}
+
+/// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
+constexpr expr as_matrix(expr kernel) {
+  const node n = kernel.definition();
+  if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
+    return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
+  return leaf_like(*kernel.b, n, {n.type.type, {n.dims()[0], n.dims()[1]}});
+}
+
+}  // namespace detail
+
+/// dequantize(quantize(x)) with the parameters of one slot is one step over floats.
+inline constexpr rule fuse_fake_quant{
+    "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
+    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
+    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+
+/// The same with parameters for each expert.
+inline constexpr rule fuse_expert_fake_quant{
+    "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
+    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
+    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+
+/// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
+inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
+                                      [](match& m) { return m[var('x')]; },
+                                      [](const match& m) {
+                                        const node* x = &m(var('x'));
+                                        while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
+                                        return require(x->kind == op::fake_quant && x->slot == m.root().slot,
+                                                       "the value is not on the grid of this slot");
+                                      }};
+
+/// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
+inline constexpr rule hoist_transpose{
+    "hoist_transpose", transpose(match_op(op::fake_quant, match_op(op::conv1x1, var('x'), var('w')).as('c')).as('q')),
+    [](match& m) {
+      const expr moved = transpose(m[var('c')], m.root().attr.ints);
+      return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
+    }};
+
+/// The same in front of a convolution.
+inline constexpr rule sink_transpose{
+    "sink_transpose", match_op(op::fake_quant, transpose(var('x')).as('t').shared()),
+    [](match& m) {
+      const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
+      return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
+    },
+    [](const match& m) { return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]"); }};
+
+/// Transpose - 1x1 convolution - transpose is the product that it came from.
+inline constexpr rule conv1x1_to_linear{
+    "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
+    [](match& m) {
+      const shape dims = m.root().dims();
+      const expr x = m[var('x')];
+      return reshape(linear(detail::squeeze(x), detail::as_matrix(m[var('w')])), dims);
+    },
+    [](const match& m) {
+      return require(detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2),
+                     "the transposes are not to [1,K,1,S] and back",
+                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row");
+    }};
+
+namespace detail {
+
+/// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
+constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
+  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
+}
+constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
+  const expr rows = split_heads(m, x, heads);
+  const dim tokens = rows.dims()[1];
+  return rope(rows, table_rows(m[cos], m[position], tokens), table_rows(m[sin], m[position], tokens));
+}
+
+}  // namespace detail
+
+/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
+/// softmax are done in f32.
+inline constexpr rule gqa_to_attention{
+    "gqa_to_attention",
+    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
+                                  detail::position, var('t'), detail::cos, detail::sin)
+                             .as('g')
+                             .shared()),
+    [](match& m) {
+      using namespace detail;
+      const node g = m(var('g'));
+      const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
+      const dtype narrow = g.type.type;
+      const expr keys = kv_cache_update(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_cache_update(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
+      if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
+      const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
+      return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
+    }};
+
+/// What a session does to a graph before it applies the fusions of `rules::fuse`.
+inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
+                               hoist_transpose, sink_transpose,         conv1x1_to_linear,
+                               merge_reshapes,  drop_reshape,           gqa_to_attention};
+
+}  // namespace qwq::rules
+
+// qwq/targets/target.hpp: What a target is.
+
+namespace qwq {
+
+/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
+/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
+/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
+/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
+/// operators from outside of the library it supports (`supports` of an `op_schema`).
+template <class T>
+concept target = requires(op kind, const quant_spec& spec) {
+  { T::name } -> std::convertible_to<std::string_view>;
+  { T::cache } -> std::convertible_to<dtype>;
+  { T::rules.size() } -> std::convertible_to<std::size_t>;
+  { T::quantizes(kind) } -> std::same_as<bool>;
+  { T::supports(kind) } -> std::same_as<bool>;
+  { T::accepts(spec) } -> std::same_as<bool>;
+};
+
+/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
+/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
+template <class Target>
+concept leaves_cache_to_host = requires {
+  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
+  { Target::options.length } -> std::convertible_to<std::int64_t>;
+  { Target::options.mask_fill } -> std::convertible_to<float>;
+};
+
+/// The library itself as a target: the model's own graph, run by `session`.
+template <dtype Cache = dtype::f32>
+struct native {
+  static constexpr std::string_view name = "native";
+  static constexpr dtype cache = Cache;
+  static constexpr std::array<rule, 0> rules{};
+  static constexpr bool quantizes(op) { return false; }
+  static constexpr bool supports(op) { return true; }
+  static constexpr bool supports(const op_schema&) { return true; }
+  static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
+};
+
+}  // namespace qwq
+
+// qwq/rules/epilogue_rules.hpp: Rules that give a step what is done to its result: the result is then stored once, on its slot's grid.
+
+namespace qwq::rules {
+
+namespace detail {
+
+/// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
+constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made, refusal (*when)(const match&) = always) {
+  return {name, match_op(op::fake_quant, made.as('n')),
+          [](match& m) {
+            node n = m(var('n'));
+            n.slot = m.root().slot;
+            n.made_by = m.graph().rule;
+            return expr{&m.graph(), m.graph().append(n)};
+          },
+          when};
+}
+
+}  // namespace detail
+
+/// fake_quant(rms_norm(x, w)) in one step.
+inline constexpr rule fuse_norm_fake_quant = detail::fuse_fake_quant_into("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
+/// The same for a norm that is a result of add_norm.
+inline constexpr rule fuse_normed_fake_quant =
+    detail::fuse_fake_quant_into("fuse_norm_fake_quant", match_op(op::get_tuple_element, var('s')),
+                    [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
+/// fake_quant(swiglu(gate, up)) in one step.
+inline constexpr rule fuse_swiglu_fake_quant = detail::fuse_fake_quant_into("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
+/// fake_quant(a + b) in one step.
+inline constexpr rule fuse_add_fake_quant = detail::fuse_fake_quant_into("fuse_add_fake_quant", var('a') + var('b'));
+/// fake_quant(a * b) in one step.
+inline constexpr rule fuse_mul_fake_quant = detail::fuse_fake_quant_into("fuse_mul_fake_quant", var('a') * var('b'));
+/// fake_quant(linear(x, w)) in one step.
+inline constexpr rule fuse_linear_fake_quant = detail::fuse_fake_quant_into("fuse_linear_fake_quant", linear(var('x'), var('w')));
+/// fake_quant(linear_swiglu(x, gate, up)) in one step.
+inline constexpr rule fuse_gated_fake_quant =
+    detail::fuse_fake_quant_into("fuse_gated_fake_quant", match_op(op::linear_swiglu, var('x'), var('g'), var('u')));
+
+}  // namespace qwq::rules
+
+// qwq/rules/mlp_rules.hpp: Rules about gated MLPs.
+
+namespace qwq::rules {
+
+/// x * sigmoid(x) = silu(x)
+inline constexpr rule fuse_silu{"fuse_silu", var('x') * sigmoid(var('x')), [](match& m) { return silu(m[var('x')]); }};
+
+/// silu(gate) * up = swiglu(gate, up)
+inline constexpr rule fuse_swiglu{"fuse_swiglu", silu(var('g')) * var('u'),
+                                  [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
+                                  [](const match& m) {
+                                    return require(m(var('g')).dims() == m(var('u')).dims(),
+                                                   "gate and up differ in shape");
+                                  }};
+
+/// silu(x) = x * sigmoid(x), for targets without SiLU.
+inline constexpr rule split_silu{"split_silu", silu(var('x')), [](match& m) {
+                                   const expr x = m[var('x')];
+                                   return x * sigmoid(x);
+                                 }};
+
+}  // namespace qwq::rules
+
+// qwq/rules/fusion_rules.hpp: Fusions: rules that a session applies last, for the same values in fewer passes over memory.
+
+namespace qwq::rules {
+
+/// The norm and the rotation of each head of queries or keys.
+inline constexpr rule fuse_qk_norm_rope{
+    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
+    [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
+    [](const match& m) { return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
+    }};
+
+/// Gate and up in one step: their products are put together while they are in cache.
+inline constexpr rule fuse_gate_up{
+    "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
+    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
+
+/// A product that is added to what went around it.
+inline constexpr rule fuse_residual{
+    "fuse_residual", linear(var('x'), var('w')).as('y') + var('r'),
+    [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
+    [](const match& m) { return require(m(var('r')).type == m(var('y')).type, "the two summands differ in type"); }};
+
+namespace detail {
+
+/// A norm is fused with its readers when they are up to four linears without bias or epilogue.
+constexpr refusal is_read_by_products(const match& m) {
+  const auto readers = m.readers();
+  for (const node_id id : readers) {
+    if (id == no_node) return "the norm is an output of the graph";
+    const node& n = m.graph()[id];
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root())
+      return "a reader of the norm is no linear without bias and epilogue";
+  }
+  return require(readers.size() <= 4, "the norm has more than four readers");
+}
+
+}  // namespace detail
+
+/// A norm and the products that read it: its rows are made once, in the form in which products take them.
+inline constexpr rule fuse_norm_linear{
+    "fuse_norm_linear", rms_norm(var('x'), var('w')).as('n'),
+    [](match& m) {
+      builder& b = m.graph();
+      const auto readers = m.readers();
+      arguments weights;
+      for (const node_id id : readers) weights.push_back(b[id].args[1]);  // at most four
+      const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
+      for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
+        b.module = b[readers[i]].name;
+        m.replace(readers[i], get_tuple_element(made, static_cast<std::int32_t>(i), b[readers[i]].type));
+      }
+      return m[var('n')];
+    },
+    detail::is_read_by_products};
+
+/// fuse_gate_up where the norm is in the step already.
+inline constexpr rule fuse_norm_gate_up{
+    "fuse_gate_up", swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
+    [](match& m) {
+      const node n = m(var('n'));
+      const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
+      const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
+      return get_tuple_element(norm_linear_swiglu(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
+                    m.root().type);
+    },
+    [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
+                     "gate and up are not the two products of one norm_linear");
+    }};
+
+/// A sum and its norm in one pass, where the sum is in no product's step.
+inline constexpr rule fuse_residual_norm{
+    "fuse_residual_norm", rms_norm((var('a') + var('b')).as('s').shared(), var('w')),
+    [](match& m) {
+      builder& b = m.graph();
+      const node norm = m.root();
+      b.module = m(var('s')).name;
+      const expr sum = add_norm(m[var('a')], m[var('b')], m[var('w')], norm.attr.value);
+      m.replace(var('s'), sum);
+      b.module = norm.name;
+      return get_tuple_element(sum, 0, norm.type);
+    },
+    [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
+
+/// Every fusion, each on unless a target is taken `left out by `disable_fusions`.
+inline constexpr rule fuse[] = {
+    fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
+    fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
+    fuse_norm_fake_quant, fuse_normed_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
+    fuse_mul_fake_quant,  fuse_linear_fake_quant, fuse_gated_fake_quant};
+
+}  // namespace qwq::rules
+
+// qwq/targets/disable_fusions.hpp: Targets whose sessions leave out fusions: for tests of equality and for benchmarks.
+
+namespace qwq {
+
+namespace detail {
+
+constexpr bool is_fusion(std::string_view name) {
+  for (const rule& r : rules::fuse)
+    if (r.name == name) return true;
+  return false;
+}
+
+/// Whether sessions for `Target` apply a fusion.
+template <class Target>
+constexpr bool fuses(std::string_view rule) {
+  if constexpr (requires { Target::fuses(rule); })
+    return Target::fuses(rule);
+  else
+    return true;
+}
+
+}  // namespace detail
+
+/// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
+template <target Target, fixed_string... Fusions>
+struct disable_fusions : Target {
+  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
+  static constexpr bool fuses(std::string_view rule) {
+    return sizeof...(Fusions) > 0 && ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
+  }
+};
+
+}  // namespace qwq
+
+// qwq/compile/pipeline.hpp: Defines `compile_part`, the passes that turn one part of a model into the graph that emitters write and the graph that
+
+// sessions run.
+
+namespace qwq {
+
+/// Whether a scheme quantizes the operands and the result of a node on a target.
+template <class Target, class Scheme>
+struct covers {
+  constexpr bool operator()(const node& n) const { return Scheme::spec.covers(schema(n)) && target_quantizes(n); }
+
+ private:
+  static constexpr bool target_quantizes(const node& n) {
+    if (n.kind != op::custom) return Target::quantizes(n.kind);
+    if constexpr (requires { Target::quantizes(*n.custom); })
+      return Target::quantizes(*n.custom);
+    else
+      return false;
+  }
+};
+
+namespace detail {
+
+/// The fusions that sessions for `Target` apply.
+template <class Target>
+inline constexpr auto fusions_of = [] {
+  fixed_vector<rule, std::size(rules::fuse)> on;
+  for (const rule& r : rules::fuse)
+    if (fuses<Target>(r.name)) on.push_back(r);
+  return on;
+}();
+
+/// Rewrites the model's graph into operators that the target has.
+template <class Target, std::size_t Capacity>
+constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
+  if constexpr (requires { Target::first_rules; }) {
+    const auto first = rewrite(model, Target::first_rules);
+    auto second = rewrite(first.value, Target::rules);
+    second.log.append(first.log);
+    return second;
+  } else {
+    return rewrite(model, Target::rules);
+  }
+}
+
+}  // namespace detail
+
+/// What the passes make of a part.
+template <std::size_t Capacity>
+struct compiled_graphs {
+  graph<Capacity> emitted{};   ///< What emitters write.
+  graph<Capacity> executed{};  ///< What sessions run.
+  slot_list slots{};           ///< Quantization parameters that both refer to.
+  rewrite_log log{};               ///< What the target's rules did.
+};
+
+/// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which
+/// later passes keep.
+template <class Part, target Target, quantization_scheme Scheme>
+constexpr auto compile_part() {
+  constexpr std::size_t capacity = decltype(Part::value.nodes)::capacity();
+  compiled_graphs<capacity> out;
+
+  // 1. Legalize: the target's rules replace what it has no operator for.
+  auto legal = detail::legalize<Target>(Part::value);
+  out.log = legal.log;
+
+  // 2. Insert QDQ: quantize/dequantize pairs wherever scheme and target quantize.
+  auto quantized = insert_qdq(legal.value, Scheme::spec, covers<Target, Scheme>{});
+  out.emitted = quantized.value;
+  out.slots = quantized.slots;
+
+  // 3. Canonicalize, for sessions only: pairs become fake_quant, and targets' layouts become row-major.
+  const auto canonical = rewrite(quantized.value, rules::run);
+
+  // 4. Fuse: the same values in fewer passes over memory.
+  out.executed = rewrite(canonical.value, detail::fusions_of<Target>).value;
+  return out;
+}
+
+}  // namespace qwq
+
+// qwq/rules/norm_rules.hpp: Rules about normalization.
+
+namespace qwq::rules {
+
+namespace detail {
+/// A weight leaf like `of`, read `factor` times as large.
+constexpr expr scaled_weight(builder& b, const node& of, double factor) {
+  const expr scaled = leaf_like(b, of, of.type);
+  if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
+  return scaled;
+}
+}  // namespace detail
+
+/// x * rsqrt(mean(x * x) + eps) * w  =  rms_norm(x, w, eps)
+inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
+                                    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
+                                    [](const match& m) {
+                                      return require(m(var('e')).kind == op::splat, "epsilon is no constant",
+                                                     m(var('w')).dims() == shape{m(var('x')).dims().last()},
+                                                     "the gain is no vector of the last axis");
+                                    }};
+
+/// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
+/// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
+/// LpNormalization. sqrt(n) goes into the gain.
+inline constexpr rule norm_to_lp_norm{
+    "norm_to_lp_norm", rms_norm(var('x'), var('w')),
+    [](match& m) {
+      const expr x = m[var('x')];
+      const double n = static_cast<double>(x.dims().last().extent);
+      tensor_type one_channel{dtype::f32, x.dims()};
+      one_channel.dims[one_channel.dims.size() - 1] = dim{1};
+      const expr epsilon = leaf(m.graph(), op::splat, "epsilon", one_channel, square_root(n * m.root().attr.value));
+      const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
+      return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
+    },
+    [](const match& m) { return require(m(var('w')).kind == op::weight, "the gain is no weight"); }};
+
+}  // namespace qwq::rules
+
+// qwq/rules/decompose_rules.hpp: Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
+
+namespace qwq::rules {
+
+/// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
+inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
+                                           const expr x = m[var('x')];
+                                           const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}},
+                                                                     m.root().attr.value);
+                                           return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
+                                         }};
+
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
+/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
+/// [1,S,R], which the host looks up.
+inline constexpr rule rope_to_products{
+    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
+      const expr whole = m[var('x')];
+      const shape d = whole.dims();
+      const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
+      const auto row_of_each_token = [&](std::string_view name) {
+        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], width}}), {1, d[1], 1, width});
+      };
+      const bool partial = width < d[3].extent;
+      const expr x = partial ? slice(whole, 0, width) : whole;
+      const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
+      const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
+      return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
+    }};
+
+/// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
+/// The cache then holds scaled keys. What is multiplied is the graph's own copy; the checkpoint keeps its values.
+inline constexpr rule fold_scale_into_k_norm{
+    "fold_scale_into_k_norm",
+    attention(detail::q,
+              kv_cache_update(detail::key_cache,
+                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
+                        detail::position)
+                  .as('1')
+                  .shared(),
+              detail::v, detail::position),
+    [](match& m) {
+      using namespace detail;
+      const node norm = m(var('n'));
+      const auto module = m.graph().module;
+      m.graph().module = norm.name;
+      const expr normalized =
+          rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
+      m.graph().module = module;
+      const expr key = rope(normalized, m[cos], m[sin]);
+      const expr keys = kv_cache_update(m[key_cache], key, m[position]);
+      m.replace(new_key_cache, keys);
+      return attention(m[q], keys, m[v], m[position], 1);
+    },
+    [](const match& m) { return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
+                     "the gain of the norm is no weight");
+    }};
+
+/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
+/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
+/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
+/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
+template <std::int64_t Length>
+inline constexpr rule attention_to_matmuls{
+    "attention_to_matmuls",
+    attention(detail::q, kv_cache_update(detail::key_cache, detail::k, detail::position).as('1').shared(),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+    [](match& m) {
+      using namespace detail;
+      builder& b = m.graph();
+      const auto heads_first = [](expr x) { return transpose(x, {{0, 2, 1, 3}, 4}); };
+      const expr query = heads_first(m[q]), new_key = heads_first(m[k]), new_value = heads_first(m[v]);
+      const shape per_head = query.dims();
+      const std::int64_t kv_heads = new_key.dims()[1].extent, width = per_head.last().extent;
+      const bool decodes = per_head[2] == dim{1};
+      const auto with_past = [&](const pattern& past, expr x) {
+        tensor_type cached{dtype::f32, {1, kv_heads, Length - 1, width}};
+        return decodes ? concat(state(b, m(past).name, cached, state_update::host), x, 2) : x;
+      };
+      const expr keys = with_past(key_cache, new_key), values = with_past(value_cache, new_value);
+      const dim seen = keys.dims()[2];
+      const auto grouped = [&](expr x) {
+        const dim last = x.dims().last();
+        return reshape(x, {1, kv_heads, per_head[1].extent / kv_heads * per_head[2].extent, last});
+      };
+      expr logits = matmul(grouped(query), transpose(keys, {{0, 1, 3, 2}, 4}));
+      logits = reshape(logits, {1, per_head[1], per_head[2], seen});
+      if (const double scale = m.root().attr.value; scale != 1)
+        logits = logits * leaf(b, op::splat, "scale", {dtype::f32, {1}}, scale);
+      const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
+      const expr mixed = matmul(grouped(softmax(logits + mask)), values);
+      m.replace(new_key_cache, new_key);
+      m.replace(new_value_cache, new_value);
+      return heads_first(reshape(mixed, per_head));
+    }};
+
+}  // namespace qwq::rules
+
+// qwq/targets/circle.hpp: Circle and its TFLite twin: static shapes, plain operators, and a KV cache that the host keeps.
+
+namespace qwq {
+
+/// What a Circle file is made for; files have no dynamic extents.
+struct circle_options {
+  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first ones of a text, filled up by the host.
+  /// Tokens of a text at most; the decode graph reads length - 1 cached ones. 2048 is usual.
+  std::int64_t length = 256;
+  /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
+  /// 8-bit logit; exp(-120) is 0 already.
+  int mask_fill = -120;
+  bool per_head = false;  ///< Attention is written head by head, instead of as batches of products.
+  bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
+};
+
+namespace detail {
+
+template <bool FusedNorm>
+constexpr auto circle_rules(const rule& attention) {
+  using namespace rules;
+  if constexpr (FusedNorm)
+    return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape};
+  else
+    return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape, decompose_rms_norm};
+}
+
+/// What the targets below share: everything but the form of their files.
+template <circle_options O>
+struct circle_graphs {
+  static constexpr dtype cache = dtype::f32;
+  static constexpr std::array first_rules{rules::fold_scale_into_k_norm};
+  static constexpr auto rules = circle_rules<O.fused_norm>(rules::attention_to_matmuls<O.length>);
+  /// Embedding and head are the target's own, quantized like the rest.
+  static constexpr bool includes_embedding_and_head = true;
+  /// What a host needs to know: `runtime/static_cache.hpp` is one.
+  static constexpr circle_options options = O;
+
+  static constexpr bool quantizes(op kind) {
+    switch (kind) {
+      case op::add:
+      case op::mul:
+      case op::neg:
+      case op::rsqrt:
+      case op::sigmoid:
+      case op::mean:
+      case op::softmax:
+      case op::linear:
+      case op::matmul:
+      case op::reshape:
+      case op::transpose:
+      case op::concat:
+      case op::slice:
+      case op::embedding:
+        return true;
+      case op::rms_norm:
+        return O.fused_norm;
+      default:
+        return false;
+    }
+  }
+
+  /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
+  /// operators that were left out on purpose.
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element;
+    return !spec.quantizes() ||
+           (spec.scope == quant_scope::all && spec.weight.is_static_integer() && spec.weight.block == 0 &&
+            spec.activation.is_static_integer() && (activation == dtype::i16 || activation == dtype::u8));
+  }
+
+  static constexpr bool supports(op kind) {
+    switch (kind) {
+      case op::input:
+      case op::state:
+      case op::weight:
+      case op::splat:
+      case op::quantize:
+      case op::dequantize:
+        return true;
+      default:
+        return quantizes(kind);
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Samsung's Circle (CIR0). Quantized schemes become integer tensors with QUANTIZE where types meet: what TICO exports.
+template <circle_options O = circle_options{}>
+struct circle : detail::circle_graphs<O> {
+  static constexpr std::string_view name = "circle";
+};
+
+/// The same with float operators between QUANTIZE/DEQUANTIZE pairs, which engines without integer kernels execute.
+template <circle_options O = circle_options{}>
+struct circle_qdq : detail::circle_graphs<O> {
+  static constexpr std::string_view name = "circle_qdq";
+};
+
+/// TFLite's file (TFL3) of the same graphs, with QUANTIZE/DEQUANTIZE pairs.
+template <circle_options O = circle_options{}>
+struct tflite : detail::circle_graphs<O> {
+  static_assert(!O.fused_norm, "qwq::tflite has no RMS_NORM");
+  static constexpr std::string_view name = "tflite";
+};
+
+}  // namespace qwq
+
+// qwq/targets/onnx_genai.hpp: ONNX as onnxruntime-genai and transformers.js take it: one graph with GroupQueryAttention.
+
+namespace qwq {
+
+/// ai.onnx 21 and com.microsoft 1: the whole model in one file for prompts and tokens of any length, with an f32 cache.
+/// Quantized matrices are those of MatMulNBits, which the embedding shares where it is tied to the head.
+struct onnx_genai {
+  static constexpr std::string_view name = "onnx_genai";
+  static constexpr dtype cache = dtype::f32;
+  static constexpr bool includes_embedding_and_head = true, single_graph = true;
+
+  static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
+                                    rules::drop_reshape};
+
+  static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
+
+  /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
+  static constexpr bool accepts(const quant_spec& spec) {
+    return !spec.quantizes() ||
+           (!spec.quantizes_activations() && spec.weight.is_static_integer() && spec.weight.block > 0);
+  }
+
+  static constexpr bool supports(op kind) {
+    switch (kind) {
+      case op::input:
+      case op::state:
+      case op::weight:
+      case op::rope_cos:
+      case op::rope_sin:
+      case op::add:
+      case op::mul:
+      case op::sigmoid:
+      case op::rms_norm:
+      case op::linear:
+      case op::reshape:
+      case op::embedding:
+      case op::gqa:
+      case op::get_tuple_element:
+      case op::dequantize:
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
+}  // namespace qwq
+
+// qwq/targets/onnx_standard.hpp: ONNX without contrib operators: RMSNormalization, RotaryEmbedding and Attention, or all of them decomposed.
+
+namespace qwq {
+
+/// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
+/// grows. Embedding and head stay in float: no operator looks up rows of a quantized table, and where they are tied one
+/// table serves both.
+struct onnx_standard {
+  static constexpr std::string_view name = "onnx_standard";
+  static constexpr dtype cache = dtype::f32;
+  static constexpr bool single_graph = true;
+
+  static constexpr std::array rules{rules::split_silu};
+
+  static constexpr bool quantizes(op kind) { return kind == op::linear; }
+
+  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
+  /// and attention stay in float.
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element;
+    const bool activations =
+        spec.activation.is_static_integer() && (activation == dtype::u8 || activation == dtype::u16);
+    const bool blocks = spec.weight.block > 0 && (activations || !spec.quantizes_activations());
+    return !spec.quantizes() || (spec.scope == quant_scope::matmuls && spec.weight.is_static_integer() &&
+                                 (blocks || (activations && spec.weight.element == dtype::i8)));
+  }
+
+  static constexpr bool supports(op kind) {
+    switch (kind) {
+      case op::input:
+      case op::state:
+      case op::weight:
+      case op::rope_cos:
+      case op::rope_sin:
+      case op::add:
+      case op::mul:
+      case op::sigmoid:
+      case op::rms_norm:
+      case op::linear:
+      case op::reshape:
+      case op::embedding:
+      case op::table_rows:
+      case op::rope:
+      case op::kv_cache_update:
+      case op::attention:
+      case op::quantize:
+      case op::dequantize:
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
+/// The same graph in operators of ai.onnx 21.
+struct onnx_standard_21 : onnx_standard {
+  static constexpr std::string_view name = "onnx_standard_21";
+};
+
+}  // namespace qwq
+
+// qwq/targets/onnx_winml.hpp: Transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
+
+namespace qwq {
+
+/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens),
+/// decode (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
+struct onnx_winml {
+  static constexpr std::string_view name = "onnx_winml";
+  static constexpr dtype cache = dtype::f16;
+
+  static constexpr std::array rules{rules::norm_to_lp_norm,      rules::split_silu,           rules::linear_to_conv1x1,
+                                    rules::attention_to_gqa,     rules::merge_reshapes,       rules::drop_reshape,
+                                    rules::reshape_fill,         rules::sink_squeeze_add,     rules::sink_squeeze_mul,
+                                    rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
+                                    rules::sink_squeeze_concat};
+
+  /// ONNX Runtime's get_qdq_config quantizes what these make and read; Cast and GroupQueryAttention stay in f16.
+  static constexpr bool quantizes(op kind) {
+    switch (kind) {
+      case op::add:
+      case op::mul:
+      case op::sigmoid:
+      case op::lp_norm:
+      case op::conv1x1:
+      case op::reshape:
+      case op::transpose:
+      case op::concat:
+      case op::slice:
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
+  static constexpr bool accepts(const quant_spec& spec) {
+    const dtype activation = spec.activation.element, weight = spec.weight.element;
+    return !spec.quantizes() || (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
+                                 (activation == dtype::u8 || activation == dtype::u16) &&
+                                 (weight == dtype::i8 || weight == dtype::i4));
+  }
+
+  static constexpr bool supports(op kind) {
+    switch (kind) {
+      case op::input:
+      case op::state:
+      case op::weight:
+      case op::splat:
+      case op::rope_cos:
+      case op::rope_sin:
+      case op::cast:
+      case op::gqa:
+      case op::get_tuple_element:
+      case op::quantize:
+      case op::dequantize:
+        return true;
+      default:
+        return quantizes(kind);
+    }
+  }
+};
+
+}  // namespace qwq
+
+// qwq/targets/all_targets.hpp: All targets that have emitters, for messages that say which of them can do what another cannot.
+
+namespace qwq {
+
+/// A list of targets, read in compilers' messages.
+template <target... Targets>
+struct supported_by {};
+
+namespace detail {
+
+template <class Found, class Can>
+constexpr Found keep_targets(Found found, Can) {
+  return found;
+}
+template <target... Found, class Can, target First, target... Rest>
+constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest) {
+  if constexpr (decltype(can)::template of<First>())
+    return keep_targets(supported_by<Found..., First>{}, can, rest...);
+  else
+    return keep_targets(supported_by<Found...>{}, can, rest...);
+}
+
+/// Those targets for which `Can::of<Target>()` is true, as a supported_by.
+template <class Can>
+using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
+                                           onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));
+
+}  // namespace detail
+}  // namespace qwq
+
+// qwq/compile/compiled.hpp: Defines `compiled`, one part of a model for one target and scheme: the graph for emitters and the graph for sessions.
+
+namespace qwq {
+
+namespace detail {
+
+/// The same graph in no more room than it needs.
+template <std::size_t N, std::size_t Capacity>
+constexpr graph<N> fit(const graph<Capacity>& g) {
+  graph<N> out;
+  for (const node& n : g.nodes) out.nodes.push_back(n);
+  out.outputs = g.outputs;
+  out.error = g.error;
+  return out;
+}
+
+/// An operator from outside of the library is supported by targets that say so of its row.
+template <class Target>
+constexpr bool supports(const node& n) {
+  if (n.kind != op::custom) return Target::supports(n.kind);
+  if constexpr (requires { Target::supports(*n.custom); })
+    return Target::supports(*n.custom);
+  else
+    return false;
+}
+
+/// Index of the first operator that `Target` does not support; `size()` when there is none.
+template <class Target, std::size_t Capacity>
+constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
+  std::size_t i = 0;
+  while (i < g.size() && supports<Target>(g[i])) ++i;
+  return i;
+}
+
+/// A spec whose weights are all in the format of its i-th override, if that is quantized.
+constexpr quant_spec with_override(const quant_spec& spec, std::size_t i) {
+  const number_format& other = (*spec.overrides)[i].format;
+  return {spec.activation, other.quantizes() ? other : spec.weight, spec.scope};
+}
+
+/// Whether a scheme's spec has the values of its formats.
+template <class Scheme>
+constexpr bool has_own_formats() {
+  if constexpr (requires { typename Scheme::weight_format; } && Scheme::spec.weight.quantizes())
+    if (Scheme::spec.weight != Scheme::weight_format::value) return false;
+  if constexpr (Scheme::spec.quantizes_activations())
+    return Scheme::spec.activation == Scheme::activation_format::value;
+  else
+    return true;
+}
+
+template <op Kind>
+struct supports_op {
+  template <class Target>
+  static constexpr bool of() {
+    return Target::supports(Kind);
+  }
+};
+template <quant_spec Spec>
+struct accepts_spec {
+  template <class Target>
+  static constexpr bool of() {
+    return Target::accepts(Spec);
+  }
+};
+
+}  // namespace detail
+
+// Declared and never defined: the facts are their arguments, and naming one prints them.
+
+template <class Target, op Op, fixed_string Where, class SupportedBy>
+struct op_is_not_supported_by_target;
+template <class Target, dtype Weight, std::int32_t Block, dtype Activation, quant_scope Scope, class SupportedBy>
+struct scheme_is_not_supported_by_target;
+
+/// Refuses to compile when `Target` does not accept the scheme's formats, those of overrides among them.
+template <target Target, quant_spec Spec>
+constexpr bool require_accepted() {
+  if constexpr (Spec.overrides != nullptr) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (require_accepted<Target, detail::with_override(Spec, I)>(), ...);
+    }(std::make_index_sequence<Spec.overrides->size()>{});
+  }
+  if constexpr (!Target::accepts(Spec)) {
+    using others = detail::targets_that<detail::accepts_spec<Spec>>;
+    static_assert(sizeof(scheme_is_not_supported_by_target<Target, Spec.weight.element, Spec.weight.block,
+                                                           Spec.activation.element, Spec.scope, others>) > 0);
+  }
+  return true;
+}
+
+/// Refuses to compile when the graph `G::value` has an operator that `Target` does not support.
+template <class G, target Target>
+constexpr bool require_supported() {
+  constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
+  if constexpr (id < G::value.size()) {
+    constexpr op kind = G::value[id].kind;
+    constexpr fixed_string<47> place = where(G::value[id]);
+    constexpr fixed_string<place.size()> at{place.view()};
+    using others = detail::targets_that<detail::supports_op<kind>>;
+    static_assert(sizeof(op_is_not_supported_by_target<Target, kind, at, others>) > 0);
+  }
+  return true;
+}
+
+/// `Part` of a model for a target and a scheme. Does not compile when a rule fails, an edge or weight that the scheme
+/// quantizes is left in float, or the target does not support the scheme or an operator that is left; the message then
+/// names the targets that do.
+template <class Part, target Target, quantization_scheme Scheme>
+struct compiled {
+  static constexpr std::string_view prefix = Part::prefix;
+
+ private:
+  static constexpr auto graphs = compile_part<Part, Target, Scheme>();
+
+ public:
+  /// What emitters write.
+  struct emitted {
+    static constexpr auto value = detail::fit<graphs.emitted.size()>(graphs.emitted);
+  };
+  /// What sessions run.
+  struct executed {
+    static constexpr auto value = detail::fit<graphs.executed.size()>(graphs.executed);
+  };
+  static constexpr slot_list slots = graphs.slots;
+  static constexpr rewrite_log log = graphs.log;  ///< What the target's rules did.
+  static constexpr coverage covered = count_coverage(emitted::value, Scheme::spec, covers<Target, Scheme>{});
+
+  static_assert(detail::has_own_formats<Scheme>(),
+                "qwq: a scheme's spec has weight_format::value and activation_format::value");
+  static_assert(require_accepted<Target, Scheme::spec>());
+  static_assert(require_none<emitted::value.error>());
+  static_assert(require_none<executed::value.error>());
+  static_assert(require_supported<emitted, Target>());
+  static_assert(!Scheme::spec.quantizes() || covered.covered == covered.total);
+};
+
+}  // namespace qwq
+
+// qwq/quant/mixed.hpp: Mixed precision: another scheme in some layers, another type for some weights.
+
+namespace qwq {
+
+namespace detail {
+
+template <class Scheme>
+struct weight_formats_of {
+  using type = type_list<>;
+};
+template <class Scheme>
+  requires requires { typename Scheme::weight_formats; }
+struct weight_formats_of<Scheme> {
+  using type = typename Scheme::weight_formats;
+};
+template <class Scheme>
+  requires(!requires { typename Scheme::weight_formats; } && requires { typename Scheme::weight_format; })
+struct weight_formats_of<Scheme> {
+  using type = type_list<typename Scheme::weight_format>;
+};
+
+/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
+template <class Scheme>
+struct layer_schemes_of {
+  using type = type_list<Scheme>;
+  static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
+};
+template <class Scheme>
+  requires requires { typename Scheme::layer_schemes; }
+struct layer_schemes_of<Scheme> {
+  using type = typename Scheme::layer_schemes;
+  static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
+    return Scheme::layer_scheme(layer, layers);
+  }
+};
+
+}  // namespace detail
+
+/// The formats of a scheme's weights.
+template <class Scheme> using weight_formats = typename detail::weight_formats_of<Scheme>::type;
+/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
+template <class Scheme> using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+template <class Scheme>
+constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
+  return detail::layer_schemes_of<Scheme>::index(i, layers);
+}
+/// The formats of the weights of all layers.
+template <class Scheme> using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
+/// Whether a scheme quantizes activations, or anything, in some layer.
+template <class Scheme>
+constexpr bool quantizes_activations() {
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
+}
+template <class Scheme>
+constexpr bool quantizes() {
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
+}
+
+/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
+template <class Scheme, class F>
+void with_weight_format(const number_format& format, F&& f) {
+  [&]<class... Format>(type_list<Format...>) {
+    static_cast<void>(((Format::value == format && (f(std::type_identity<Format>{}), true)) || ...));
+  }(weight_formats<Scheme>{});
+}
+
+/// `Scheme` in the layers with these numbers; -1 is the last one.
+template <quantization_scheme Scheme, std::int64_t... Layers>
+struct in_layers {};
+
+/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
+/// scheme around makes of them.
+template <quantization_scheme Scheme, fixed_string... Names>
+struct in_tensors {
+  static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
+                "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
+};
+
+namespace detail {
+
+/// What an exception adds to a `mixed`.
+template <class Exception>
+struct exception_to_scheme;
+
+template <class Scheme, std::int64_t... Layers>
+struct exception_to_scheme<in_layers<Scheme, Layers...>> {
+  using scheme = Scheme;
+  using schemes = type_list<Scheme>;
+  using formats = type_list<>;
+  static constexpr void add(weight_overrides&) {}
+  static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
+    if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
+    ++next;
+  }
+  static constexpr bool is_inside(std::int64_t layers) {
+    return ((-layers <= Layers && Layers < layers) && ...);
+  }
+};
+
+template <class Scheme, fixed_string... Names>
+struct exception_to_scheme<in_tensors<Scheme, Names...>> {
+  using scheme = Scheme;
+  using schemes = type_list<>;
+  using formats = weight_formats<Scheme>;
+  static constexpr void add(weight_overrides& to) {
+    (to.push_back({fixed_string<47>{Names.view()}, Scheme::spec.weight}), ...);
+  }
+  static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
+  static constexpr bool is_inside(std::int64_t) { return true; }
+};
+
+template <class... Format>
+constexpr bool have_one_convention(type_list<Format...>) {
+  const auto same_as_others = []<class A>(std::type_identity<A>) {
+    return ((A::value != Format::value || std::is_same_v<A, Format>) && ...);
+  };
+  return (same_as_others(std::type_identity<Format>{}) && ...);
+}
+
+}  // namespace detail
+
+/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
+/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
+template <quantization_scheme Base, class... Exceptions>
+struct mixed : Base {
+  /// The weights that become something else than in the base scheme.
+  static constexpr weight_overrides exceptions = [] {
+    weight_overrides all;
+    (detail::exception_to_scheme<Exceptions>::add(all), ...);
+    return all;
+  }();
+  static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
+                                   exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
+
+  /// How weights become codes, in each of the ways that there are.
+  using weight_formats = detail::join<qwq::weight_formats<Base>,
+                                      typename detail::exception_to_scheme<Exceptions>::formats...>;
+  /// The schemes that layers have.
+  using layer_schemes =
+      detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
+  static_assert(detail::have_one_convention(
+                    detail::join<weight_formats, qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
+                "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
+
+  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
+  static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
+    std::size_t index = 0, next = 1;
+    (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
+    return index;
+  }
+  /// Whether a model with so many layers has all that are named.
+  static constexpr bool fits(std::int64_t layers) {
+    return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
+  }
+};
+
+}  // namespace qwq
+
+// qwq/model/weight_layout.hpp: Defines `weight_layout`, which says how the leaves of a model are stored in checkpoints.
+
+namespace qwq {
+
+// In the name of a leaf, `*` stands for the number of an expert: a leaf [E, N, K] named
+// "mlp.experts.*.gate_proj.weight" is E tensors [N, K]. A declaration has the end of a leaf's name, from a dot on.
+
+/// Says that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The tensor
+/// is [parts * N, K], or [E, parts * N, K] for the experts; transposed, it is [K, parts * N] or [E, K, parts * N].
+struct stored_as {
+  std::string_view leaf;    ///< End of the leaf's name.
+  std::string_view tensor;  ///< What the tensor's name has in its place.
+  std::int64_t part = 0;    ///< Which of the parts, from 0.
+  std::int64_t parts = 1;   ///< Number of parts of the leaf's size.
+  bool transposed = false;  ///< Whether the rows are stored as columns.
+};
+
+/// Says that a leaf [2N, K] or [E, 2N, K] has the rows of the leaves `a` and `b` in turn: a0, b0, a1, b1, ...
+struct interleaved {
+  std::string_view leaf;  ///< End of the leaf's name.
+  std::string_view a, b;  ///< What the two leaves' names have in its place.
+};
+
+/// Tensors that a checkpoint may have and the model does not read. In `pattern`, `*` stands for any characters.
+struct ignored_tensor {
+  std::string_view pattern;  ///< Of the tensor's full name.
+  std::string_view reason;   ///< Why the model does not read it.
+};
+
+/// A tensor that a checkpoint may have although the model reads `of` in its place. Its values must be equal.
+struct repeated_tensor {
+  std::string_view tensor;  ///< Full name of the tensor.
+  std::string_view of;      ///< Full name of a leaf.
+  std::string_view reason;  ///< Why the model reads that one.
+};
+
+/// How the leaves of a model are stored.
+struct weight_layout {
+  /// What names in files may begin with where names of leaves begin with the first of these.
+  std::span<const std::string_view> prefixes;
+  std::span<const stored_as> stored;          ///< Tried in order if a leaf has no tensors of its own.
+  std::span<const interleaved> interleaving;  ///< Leaves that are never stored as such.
+  std::span<const ignored_tensor> ignored;    ///< Tensors that no leaf is stored in, and why.
+  std::span<const repeated_tensor> repeated;  ///< Tensors with the values of another.
+};
+
+namespace detail {
+
+inline constexpr std::string_view default_prefixes[] = {"model.", "model.language_model.", ""};
+inline constexpr stored_as default_stored[] = {{"mlp.experts.*.gate_proj.weight", "mlp.experts.gate_up_proj", 0, 2},
+                                               {"mlp.experts.*.up_proj.weight", "mlp.experts.gate_up_proj", 1, 2},
+                                               {"mlp.experts.*.down_proj.weight", "mlp.experts.down_proj"}};
+inline constexpr ignored_tensor default_ignored[] = {{"*.rotary_emb.inv_freq", "recomputed from rope_theta"}};
+inline constexpr repeated_tensor default_repeated[] = {
+    {"lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings is true"}};
+
+/// True if `name` is `end`, or ends in a dot and `end`.
+constexpr bool names_leaf(std::string_view end, std::string_view name) {
+  return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
+}
+
+/// True if `pattern` describes `text`; `*` stands for any number of any characters.
+constexpr bool matches_name(std::string_view pattern, std::string_view text) {
+  const std::size_t star = pattern.find('*');
+  if (star == pattern.npos) return pattern == text;
+  if (!text.starts_with(pattern.substr(0, star))) return false;
+  pattern.remove_prefix(star + 1);
+  for (text.remove_prefix(star); !matches_name(pattern, text); text.remove_prefix(1))
+    if (text.empty()) return false;
+  return true;
+}
+
+}  // namespace detail
+
+/// The layout of models that declare nothing.
+inline constexpr weight_layout default_layout{
+    detail::default_prefixes, detail::default_stored, {}, detail::default_ignored, detail::default_repeated};
+
+/// How the leaves of `Model` are stored: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and
+/// `repeated`; those that it does not have are the default's.
+template <class Model>
+constexpr weight_layout layout_of() {
+  weight_layout out = default_layout;
+  if constexpr (requires { Model::prefixes; }) out.prefixes = Model::prefixes;
+  if constexpr (requires { Model::stored; }) out.stored = Model::stored;
+  if constexpr (requires { Model::interleaving; }) out.interleaving = Model::interleaving;
+  if constexpr (requires { Model::ignored; }) out.ignored = Model::ignored;
+  if constexpr (requires { Model::repeated; }) out.repeated = Model::repeated;
+  return out;
+}
+
+}  // namespace qwq
+
+// qwq/compile/program.hpp: Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
+
+namespace qwq {
+
+/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
+/// model has them.
+template <class Target> inline constexpr bool has_embedding_and_head = requires { requires Target::includes_embedding_and_head; };
+/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
+template <class Target> inline constexpr bool is_single_graph = requires { requires Target::single_graph; };
+
+/// Tokens that a prefill graph takes at a time, unless its target says another number.
+inline constexpr std::int64_t prefill_rows = 64;
+template <class Target>
+constexpr std::int64_t prompt_rows() {
+  if constexpr (leaves_cache_to_host<Target>)
+    return Target::options.prompt;
+  else
+    return prefill_rows;
+}
+
+/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
+template <class Model, class Target>
+constexpr std::int64_t longest_text() {
+  if constexpr (leaves_cache_to_host<Target>)
+    return std::min<std::int64_t>(Model::config.max_position_embeddings, Target::options.length);
+  else
+    return Model::config.max_position_embeddings;
+}
+
+// Declared and never defined: the facts are their arguments, and naming one prints them.
+
+template <fixed_string Name>
+struct no_weight_of_the_model_ends_in;
+template <class Scheme, std::int64_t Layers>
+struct scheme_names_a_layer_that_the_model_has_not;
+
+template <fixed_string Name>
+struct no_part_makes_the_input;
+template <fixed_string Pattern>
+struct no_leaf_is_named_so;
+
+namespace detail {
+
+/// Whether `fits(name)` is true of some weight leaf of a model.
+template <class Model, class Fits>
+constexpr bool has_weight(Fits fits) {
+  bool found = false;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && fits(n.name.view()));
+  });
+  return found;
+}
+
+template <class Model, fixed_string Name>
+constexpr bool require_weight() {
+  if constexpr (!has_weight<Model>([](std::string_view name) { return name.ends_with(Name.view()); })) {
+    constexpr fixed_string<Name.size()> name{Name.view()};
+    static_assert(sizeof(no_weight_of_the_model_ends_in<name>) > 0);
+  }
+  return true;
+}
+
+/// Refuses to compile when a scheme has an exception for a tensor or layer that the model has not.
+template <class Model, class Scheme>
+constexpr bool require_exceptions() {
+  if constexpr (requires { Scheme::exceptions; }) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
+        std::make_index_sequence<Scheme::exceptions.size()>{});
+    constexpr std::int64_t layers = layer_count<Model>();
+    if constexpr (!Scheme::fits(layers))
+      static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
+  }
+  return true;
+}
+
+/// Refuses to compile when a model declares how a leaf is stored that it has not.
+template <class Model>
+constexpr bool require_stored_leaves() {
+  if constexpr (requires { Model::stored; }) {
+    constexpr std::size_t unknown = [] {
+      std::size_t i = 0;
+      const auto is_stored = [&](std::string_view name) { return names_leaf(Model::stored[i].leaf, name); };
+      while (i < std::size(Model::stored) && has_weight<Model>(is_stored)) ++i;
+      return i;
+    }();
+    if constexpr (unknown < std::size(Model::stored)) {
+      constexpr fixed_string<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
+      static_assert(sizeof(no_leaf_is_named_so<pattern>) > 0);
+    }
+  }
+  return true;
+}
+
+/// What parts that are compiled once have in common.
+struct part_kind {
+  stage of = stage::layers;
+  std::size_t type = 0;    ///< Index in the model's `part_types`.
+  std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
+  friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
+};
+
+/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
+template <class Model, class Scheme>
+struct part_kinds {
+  static constexpr std::size_t part_count = Model::parts.size();
+  fixed_vector<part_kind, 64> kinds;
+  std::array<std::size_t, part_count> of_part{};
+
+  constexpr part_kinds() {
+    for (std::size_t i = 0; i < part_count; ++i) {
+      const model_part& p = Model::parts[i];
+      const bool layer = p.of == stage::layers;
+      const part_kind k{p.of, p.type, layer ? layer_scheme_index<Scheme>(p.layer, layer_count<Model>()) : 0};
+      std::size_t known = 0;
+      while (known < kinds.size() && !(kinds[known] == k)) ++known;
+      if (known == kinds.size()) kinds.push_back(k);
+      of_part[i] = known;
+    }
+  }
+};
+template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
+
+}  // namespace detail
+
+/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
+template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
+struct program {
+  using model = Model;
+  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
+  static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
+  /// What embedding and head are compiled for.
+  using outer = std::conditional_t<has_embedding_and_head<Target>, Target, native<>>;
+  /// Their scheme.
+  using outer_scheme = std::conditional_t<has_embedding_and_head<Target>, Scheme, f32>;
+
+ private:
+  static constexpr auto& all = detail::kinds_of<Model, Scheme>;
+  using types = part_types<Model, Rows, Target::cache>;
+  static constexpr bool is_outer(stage s) { return s == stage::embedding || s == stage::head; }
+  template <std::size_t I>
+  using part_scheme = detail::type_at<all.kinds[I].scheme, layer_schemes<Scheme>>;
+
+  template <std::size_t... I>
+  static auto list_kinds(std::index_sequence<I...>);
+
+ public:
+  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
+  template <std::size_t I>
+  struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
+                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
+                         std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
+    static constexpr std::size_t index = I;  ///< In `kinds`.
+    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
+    using scheme = part_scheme<I>;                ///< How their weights are quantized.
+  };
+  /// The kinds that occur.
+  using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
+  /// Index in `kinds` of part `i`.
+  static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
+  /// Calls f with the kind of part `i`, as a `std::type_identity`.
+  template <class F>
+  static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
+    return detail::with_type(kinds{}, kind_of(i), f);
+  }
+  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
+  template <class F>
+  static constexpr void for_each_part(F&& f) {
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      with_part(i, [&]<class Part>(std::type_identity<Part> part) { f(part, i); });
+  }
+  /// Index of the first part of a stage.
+  static constexpr std::size_t first_part(stage of) {
+    std::size_t i = 0;
+    while (parts[i].of != of) ++i;
+    return i;
+  }
+  /// The kind of the first part of a stage.
+  template <stage Of>
+  using first = kind<kind_of(first_part(Of))>;
+
+  static_assert(detail::require_exceptions<Model, Scheme>());
+  static_assert(detail::require_stored_leaves<Model>());
+};
+
+template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
+template <std::size_t... I>
+auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>) {
+  return type_list<kind<I>...>{};
+}
+
+/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
+using activation_params = std::vector<std::vector<kernel::affine>>;
+
+/// The result of calibration: parameters of the prefill and of the decode graphs.
+struct calibration_result {
+  activation_params prefill, decode;
+};
+
+namespace detail {
+
+/// A value that parts hand to each other by name.
+struct value_entry {
+  std::string_view name;
+  std::size_t bytes = 0;      ///< At the bounds of its extents.
+  std::size_t row_bytes = 0;  ///< Of one token.
+};
+
+/// Whether some part of a program has an input of this name.
+template <class Program>
+constexpr bool is_read(std::string_view name) {
+  bool read = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::executed::value.nodes) read = read || (n.kind == op::input && n.name.view() == name);
+  });
+  return read;
+}
+
+/// The values that parts of a program hand to each other.
+template <class Program>
+inline constexpr auto handed_values = [] {
+  fixed_vector<value_entry, 16> all;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    constexpr auto& g = Part::executed::value;
+    for (const graph_output& o : g.outputs) {
+      if (is_state_output({g.nodes.begin(), g.size()}, o) || !is_read<Program>(o.name.view())) continue;
+      const node& made = g[o.id];
+      const std::size_t bytes = byte_size(made.type.type, static_cast<std::size_t>(made.dims().elements()));
+      const std::size_t rows = made.dims().size() > 1 ? static_cast<std::size_t>(made.dims()[1].extent) : 1;
+      std::size_t i = 0;
+      while (i < all.size() && all[i].name != o.name.view()) ++i;
+      if (i == all.size()) all.push_back({o.name.view()});
+      all[i].bytes = std::max(all[i].bytes, bytes);
+      all[i].row_bytes = std::max(all[i].row_bytes, bytes / rows);
+    }
+  });
+  return all;
+}();
+
+/// Index of a handed value; the number of them when no part hands it out.
+template <class Program>
+constexpr std::size_t value_index(std::string_view name) {
+  constexpr auto& all = handed_values<Program>;
+  std::size_t i = 0;
+  while (i < all.size() && all[i].name != name) ++i;
+  return i;
+}
+
+/// A state that the parts of one kind have.
+struct state_entry {
+  fixed_string<47> name{};
+  tensor_type type{};
+  state_update update = state_update::append;
+};
+
+/// The states of a kind of part, in the order of its graph.
+template <class Part>
+inline constexpr auto states_of = [] {
+  fixed_vector<state_entry, 16> all;
+  for (const node& n : Part::executed::value.nodes)
+    if (n.kind == op::state) all.push_back({n.name, n.type, update_of(n)});
+  return all;
+}();
+
+/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
+template <class Part>
+constexpr std::size_t state_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < states_of<Part>.size() && states_of<Part>[i].name.view() != name) ++i;
+  return i;
+}
+
+/// Whether a program has states of this kind.
+template <class Program>
+constexpr bool has_states(state_update update) {
+  bool found = false;
+  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const state_entry& s : states_of<Part>) found = found || s.update == update;
+  });
+  return found;
+}
+
+/// The first table of cosines in a model's graphs: what its rotations are.
+template <class Model>
+inline constexpr node rotation_table = [] {
+  node found;
+  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
+    for (const node& n : Part::value.nodes)
+      if (n.kind == op::rope_cos && found.kind != op::rope_cos) found = n;
+  });
+  return found;
+}();
+
+}  // namespace detail
+
+}  // namespace qwq
+
 // qwq/io/state_file.hpp: Defines `state_file`, what a saved session is as bytes: who wrote it, which states it has, and their values.
 
 namespace qwq {
@@ -12023,6 +14061,225 @@ inline state_file read_state_file(std::istream& in, const std::string& where) {
 
 }  // namespace qwq
 
+// qwq/runtime/state_store.hpp: Defines `state_store`, the memory of a session's states (KV caches, recurrent matrices), allocated once.
+
+namespace qwq {
+
+/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
+/// text are its positions: [1, kv_heads, positions, head_dim].
+struct stored_state {
+  std::string_view name;
+  std::size_t part = 0;      ///< Index of the part in the model's list.
+  std::int64_t layer = -1;   ///< Number of the layer, or -1.
+  dtype type = dtype::f32;
+  state_update update = state_update::append;  ///< How runs change it.
+  std::int64_t outer = 1;  ///< Heads of a cache.
+  std::int64_t rows = 1;   ///< Positions of a cache.
+  std::int64_t inner = 1;  ///< Elements of a row.
+  std::byte* data = nullptr;
+  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
+
+  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
+  /// Bytes of one row.
+  std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
+  std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
+  std::size_t scale_bytes() const {
+    return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
+  }
+};
+
+/// The first `rows` rows of a state as floats, [outer, rows, inner].
+inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) {
+  std::vector<float> out;
+  const auto copy = [&]<class T>(T) {
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (std::int64_t i = 0; i < rows * s.inner; ++i) {
+        const auto x = static_cast<float>(reinterpret_cast<const T*>(s.data)[o * s.rows * s.inner + i]);
+        out.push_back(s.scales == nullptr ? x : x * s.scales[o * s.rows + i / s.inner]);
+      }
+  };
+  if (s.type == dtype::f32) copy(float{});
+  if (s.type == dtype::f16) copy(float16{});
+  if (s.type == dtype::bf16) copy(bfloat16{});
+  if (s.type == dtype::i8) copy(std::int8_t{});
+  return out;
+}
+
+/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
+class state_store {
+ public:
+  /// `states`: those of all parts, part by part, without memory.
+  explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
+    std::size_t bytes = 0, kept = 0;
+    for (const stored_state& s : states_) {
+      bytes += align_up(s.bytes()) + align_up(s.scale_bytes());
+      if (s.is_running()) kept += s.bytes();
+    }
+    bytes_ = allocate_aligned(bytes);
+    kept_.resize(kept);
+    std::byte* at = bytes_.get();
+    for (stored_state& s : states_) {
+      while (first_.size() <= s.part) first_.push_back(static_cast<std::size_t>(&s - states_.data()));
+      s.data = at;
+      at += align_up(s.bytes());
+      if (s.scale_bytes() > 0) s.scales = reinterpret_cast<float*>(at);
+      at += align_up(s.scale_bytes());
+    }
+    size_ = bytes;
+    clear();
+  }
+
+  /// The k-th state of a part.
+  const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
+  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
+
+  /// Sets every state to zero.
+  void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
+  /// Sets the running states to zero.
+  void clear_running() {
+    for (stored_state& s : states_)
+      if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
+  }
+
+  /// Copies the running states away.
+  void keep_running() {
+    std::byte* to = kept_.data();
+    for (const stored_state& s : states_)
+      if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
+  }
+  /// Copies them back.
+  void restore_running() {
+    const std::byte* from = kept_.data();
+    for (stored_state& s : states_)
+      if (s.is_running()) {
+        std::copy_n(from, s.bytes(), s.data);
+        from += s.bytes();
+      }
+  }
+
+  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
+  /// of each head that are used; of a running state, all.
+  template <class F>
+  void for_each_piece(std::int64_t positions, F&& f) const {
+    for (const stored_state& s : states_) {
+      const std::int64_t used = s.is_running() ? s.rows : std::min(positions, s.rows);
+      for (std::int64_t o = 0; o < s.outer; ++o)
+        f(std::span<std::byte>(s.data + static_cast<std::size_t>(o * s.rows) * s.row_bytes(),
+                               static_cast<std::size_t>(used) * s.row_bytes()));
+      if (s.scales != nullptr)
+        for (std::int64_t o = 0; o < s.outer; ++o)
+          f(std::as_writable_bytes(std::span<float>(s.scales + o * s.rows, static_cast<std::size_t>(used))));
+    }
+  }
+
+ private:
+  std::vector<stored_state> states_;
+  std::vector<std::size_t> first_;  // of each part
+  aligned_bytes bytes_;
+  std::size_t size_ = 0;
+  std::vector<std::byte> kept_;
+};
+
+}  // namespace qwq
+
+// qwq/runtime/static_cache.hpp: Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
+
+namespace qwq {
+
+/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
+template <class Part>
+constexpr auto state_slots(std::string_view name) {
+  constexpr auto& g = Part::emitted::value;
+  bool holds[g.size()]{};
+  for (const graph_output& o : g.outputs) holds[o.id] = o.name.view() == name;
+  fixed_vector<std::int16_t, 4> slots;
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    const node& n = g[i];
+    holds[i] = holds[i] || (n.kind == op::state && n.name.view() == name);
+    if (schema(n).is(trait::moves) && !schema(n).is(trait::layout))
+      for (node_id a : n.args) holds[i] = holds[i] || holds[a];
+    if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
+      slots.push_back(n.slot);
+  }
+  return slots;
+}
+
+/// What a session has beside its graphs: nothing, unless their cache is left to the host.
+template <class Target, std::int64_t Rotary>
+struct cache_host {
+  explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
+  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
+};
+
+/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
+/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
+/// hold no values that the text has not.
+template <leaves_cache_to_host Target, std::int64_t Rotary>
+class cache_host<Target, Rotary> {
+ public:
+  /// Tokens of the prefill graph, and of a text at most.
+  static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
+  /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
+  static constexpr std::int64_t cache_rows = length - 1;
+  static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
+
+  /// `theta`: base of the rotary embedding.
+  explicit cache_host(double theta)
+      : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),
+        cos_(static_cast<std::size_t>((length + prompt) * Rotary)),
+        sin_(cos_.size()) {
+    std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
+    std::iota(positions.begin(), positions.end(), 0);
+    // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
+    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
+    kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
+    for (float* x : {cos_.data(), sin_.data()})
+      for (std::int64_t i = 0; i < length; ++i)
+        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
+  }
+
+  /// Fills `x`, [prompt, width], up from its first `count` rows.
+  static void fill_up(float* x, std::int64_t count, std::int64_t width) {
+    for (std::int64_t i = count; i < prompt; ++i) std::copy_n(x + (count - 1) * width, width, x + i * width);
+  }
+
+  /// Before a run of the prefill graph on the first `count` tokens of a text.
+  void begin_prompt(std::int64_t count) {
+    for (std::int64_t i = 0; i < prompt; ++i)
+      for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
+    for (float* x : {cos_.data(), sin_.data()}) {
+      std::copy_n(x, count * Rotary, x + length * Rotary);
+      fill_up(x + length * Rotary, count, Rotary);
+    }
+    table_row_ = length;
+  }
+
+  /// Before a run of the decode graph on the token at `position`.
+  void begin_token(std::int64_t position) {
+    for (std::int64_t j = 0; j < cache_rows; ++j) mask_[at(j)] = j < position ? 0.0f : fill;
+    mask_[at(cache_rows)] = 0;  // the token itself
+    table_row_ = position;
+  }
+
+  /// Whether an input of a graph is one that the host makes.
+  static constexpr bool provides(std::string_view input) {
+    return input == "attention_mask" || input == "cos" || input == "sin";
+  }
+  /// Address of an input that it provides.
+  void* address(std::string_view input) {
+    return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
+  }
+
+ private:
+  static constexpr auto fill = static_cast<float>(Target::options.mask_fill);
+  static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+  std::vector<float> mask_, cos_, sin_;
+  std::int64_t table_row_ = 0;
+};
+
+}  // namespace qwq
+
 // qwq/io/presence.hpp: Defines `is_present`, which tells a file that is absent from one that cannot be read.
 
 #include <sys/stat.h>
@@ -12192,1652 +14449,6 @@ class checkpoint {
 
 }  // namespace qwq
 
-// qwq/rewrite/pattern.hpp: Patterns: shapes of subgraphs with variables, and how they are matched on a DAG.
-
-namespace qwq {
-
-/// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
-struct pattern_node {
-  op kind = op::input;
-  char variable = 0;  // the name under which the rule reads what was matched; 0: none
-  bool anything = false;  ///< Matches any value.
-  bool shared = false;
-  fixed_vector<std::uint8_t, max_arguments> args{};
-  const op_row* operation = nullptr;  // null where the pattern matches anything
-};
-
-/// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
-///     var('x') * sigmoid(var('x'))
-/// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
-/// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
-/// epilogue computes more than its operator, and only a variable matches it.
-struct pattern {
-  fixed_vector<pattern_node, 48> nodes{};
-
-  /// The name of the root's value in the rule; 0 when it has none.
-  constexpr char variable() const { return nodes.back().variable; }
-  /// Makes the value of this (sub-)pattern readable in the rule as `name`.
-  constexpr pattern as(char name) const {
-    pattern p = *this;
-    p.nodes[p.nodes.size() - 1].variable = name;
-    return p;
-  }
-  /// Allows readers outside the pattern.
-  constexpr pattern shared() const {
-    pattern p = *this;
-    p.nodes[p.nodes.size() - 1].shared = true;
-    return p;
-  }
-};
-
-/// Matches any value and calls it `name`.
-constexpr pattern var(char name) {
-  pattern p;
-  p.nodes.push_back(
-      {.kind = op::input, .variable = name, .anything = true, .shared = true, .args = {}, .operation = nullptr});
-  return p;
-}
-
-/// Matches `operation(args...)`; the operator is given by its row or its kind.
-template <class... Patterns>
-constexpr pattern match_op(const op_row& operation, const Patterns&... args) {
-  pattern p;
-  pattern_node root{
-      .kind = operation.kind, .variable = 0, .anything = false, .shared = false, .args = {}, .operation = &operation};
-  const auto take = [&](const pattern& a) {
-    const std::size_t base = p.nodes.size();
-    for (pattern_node n : a.nodes) {
-      for (std::uint8_t& i : n.args) i = static_cast<std::uint8_t>(i + base);
-      p.nodes.push_back(n);
-    }
-    root.args.push_back(static_cast<std::uint8_t>(p.nodes.size() - 1));
-  };
-  (take(args), ...);
-  p.nodes.push_back(root);
-  return p;
-}
-template <class... Patterns>
-constexpr pattern match_op(op kind, const Patterns&... args) {
-  return match_op(row(kind), args...);
-}
-
-/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
-template <> inline constexpr bool is_graph_operand<pattern> = true;
-template <class... Patterns>
-constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
-  return match_op(kind, first, rest...);
-}
-constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
-constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
-
-/// Which value each variable of a pattern stands for.
-struct bindings {
-  /// A variable and its value.
-  struct bound {
-    char variable;  ///< Name of the variable.
-    node_id id;
-  };
-  fixed_vector<bound, 16> values{};
-
-  /// The value of a variable; `no_node` when the pattern has no such variable.
-  constexpr node_id find(char variable) const {
-    for (const bound& v : values)
-      if (v.variable == variable) return v.id;
-    return no_node;
-  }
-};
-
-/// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
-struct rewriting {
-  graph_ref g;  ///< The graph.
-  std::uint16_t* uses;  ///< Readers of each node.
-  node_id* instead;  ///< What is read in place of each node.
-
-  /// The node that stands for `id` now.
-  constexpr node_id resolve(node_id id) const {
-    while (instead[id] != id) id = instead[id];
-    return id;
-  }
-  constexpr const node& operator[](node_id id) const { return g[id]; }
-};
-
-namespace detail {
-
-/// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
-struct attempt {
-  const rewriting& g;
-  const pattern& p;
-  unsigned flips;
-  unsigned commutative_seen = 0;
-  bindings found{};
-
-  constexpr bool run(std::size_t at, node_id id, bool is_root) {
-    const pattern_node& want = p.nodes[at];
-    const node& n = g[id];
-    if (!want.anything) {
-      if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
-      if (!is_root && !want.shared && g.uses[id] > 1) return false;
-      bool flipped = false;
-      if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;
-      for (std::size_t i = 0; i < want.args.size(); ++i)
-        if (!run(want.args[i], g.resolve(n.args[flipped ? want.args.size() - 1 - i : i]), false)) return false;
-    }
-    if (want.variable == 0) return true;
-    const node_id before = found.find(want.variable);
-    if (before != no_node) return before == id;
-    found.values.push_back({want.variable, id});
-    return true;
-  }
-};
-
-}  // namespace detail
-
-/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for.
-constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found) {
-  const pattern_node& top = p.nodes.back();
-  if (!top.anything && g[root].kind != top.kind) return false;
-  unsigned orders = 1;
-  for (const pattern_node& n : p.nodes)
-    if (!n.anything && n.operation->is(trait::commutative)) orders *= 2;
-  for (unsigned flips = 0; flips < orders; ++flips) {
-    detail::attempt a{g, p, flips};
-    if (a.run(p.nodes.size() - 1, root, true)) {
-      found = a.found;
-      return true;
-    }
-  }
-  return false;
-}
-
-}  // namespace qwq
-
-// qwq/rewrite/rule.hpp: Rules: a name, the pattern to find, and what to put in its place.
-
-namespace qwq {
-
-/// What a rule sees of the place where its pattern matched.
-class match {
- public:
-  /// `found` at the node `root` of the graph that `b` appends to.
-  constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
-      : b_(&b), state_(&state), found_(found), root_(root) {}
-
-  /// The value that a variable stands for.
-  constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
-  /// The node that computes it.
-  constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
-  constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
-  constexpr builder& graph() const { return *b_; }  ///< For leaves of the replacement.
-  /// The node that computes argument `i` of `n`.
-  constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
-
-  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
-  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
-  /// `max_readers` are a problem of the graph.
-  constexpr fixed_vector<node_id, max_readers> readers() const {
-    const graph_ref& g = b_->target();
-    fixed_vector<node_id, max_readers> out;
-    bool fits = true;
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
-          fits = fits && out.try_push_back(static_cast<node_id>(i));
-    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
-    if (!fits) b_->fail(root(), why::too_many_readers, text<31>{}.append(static_cast<long long>(max_readers)), "more");
-    return out;
-  }
-
-  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
-  /// themselves).
-  constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
-  /// The same for a node, such as one of `readers`.
-  constexpr void replace(node_id value, expr by) {
-    if (!replaced_.try_push_back({value, by.id}))
-      b_->fail(root(), why::too_many_replacements,
-               text<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
-  }
-
-  /// One value that is read in place of another.
-  struct replacement {
-    node_id old_id = no_node;  ///< The one that was matched.
-    node_id new_id = no_node;  ///< The one that is read instead.
-  };
-  /// What `replace` was told.
-  constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
-
- private:
-  builder* b_;
-  const rewriting* state_;
-  bindings found_;
-  node_id root_;
-  fixed_vector<replacement, 8> replaced_{};
-};
-
-/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
-/// with the address of a function in a constant expression under -fsanitize=undefined.)
-constexpr bool always(const match&) { return true; }
-
-/// "Where `from` is found and `when` holds, read `to` instead." The two sides mean the same.
-struct rule {
-  std::string_view name;
-  pattern from;  ///< What is looked for.
-  expr (*to)(match&);  ///< Builds what is read instead.
-  /// Condition on the match.
-  bool (*when)(const match&) = always;
-};
-
-}  // namespace qwq
-
-// qwq/rewrite/rewrite.hpp: The driver: applies rules until none fires, within a budget, and tells what it did.
-
-namespace qwq {
-
-/// One firing of a rule.
-struct firing {
-  std::string_view rule{};  ///< Name of the rule.
-  text<47> where{};  // module of the node that was replaced
-};
-
-inline constexpr std::size_t max_firings = 320;
-
-/// What a rewrite did, in order.
-struct trace {
-  fixed_vector<firing, max_firings> firings{};  ///< What fired, in order.
-
-  constexpr std::size_t count(std::string_view rule) const {
-    std::size_t n = 0;
-    for (const firing& f : firings)
-      if (f.rule == rule) ++n;
-    return n;
-  }
-};
-
-/// A rewritten graph and how it came about.
-template <std::size_t Capacity>
-struct rewritten {
-  graph<Capacity> value{};
-  trace fired{};
-};
-
-namespace detail {
-
-/// Takes a node that nobody reads any more out of the reader counts, with everything that only it needed.
-constexpr void release(const rewriting& g, node_id id) {
-  for (node_id a : g[id].args)
-    if (const node_id read = g.resolve(a); --g.uses[read] == 0) release(g, read);
-}
-
-constexpr void replace(const rewriting& g, node_id from, node_id to) {
-  if (from == to) return;
-  const bool was_read = g.uses[from] != 0;  // else it was released with its last reader
-  g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
-  g.uses[from] = 0;
-  g.instead[from] = to;
-  if (was_read) release(g, from);
-}
-
-/// Applies `r` at `root` if it matches there; false when it does not.
-constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
-  bindings found;
-  if (!matches(r.from, g, root, found)) return false;
-  builder b{g.g};
-  b.module = g[root].name;
-  b.rule = r.name;
-  match m{b, g, found, root};
-  if (!r.when(m)) return false;
-  const std::size_t old_size = g.g.size();
-  const expr by = r.to(m);
-  for (std::size_t i = old_size; i < g.g.size(); ++i) {
-    g.instead[i] = static_cast<node_id>(i);
-    g.uses[i] = 0;
-    for (node_id a : g.g[i].args) ++g.uses[g.resolve(a)];
-  }
-  if (!by.ok()) return true;  // the builder has recorded the problem
-  replace(g, root, g.resolve(by.id));
-  for (const auto& other : m.replaced()) replace(g, other.old_id, other.new_id);
-  return true;
-}
-
-inline constexpr std::size_t room_for_a_rule = 24;
-
-/// Offers every node, new ones included, to the rules once.
-template <class Rules>
-constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, std::size_t budget) {
-  bool any = false;
-  for (std::size_t i = 0; i < state.g.size(); ++i) {
-    const auto id = static_cast<node_id>(i);
-    if (any && state.g.size() + room_for_a_rule > state.g.capacity) return true;  // let cleanup make room
-    for (const rule& r : rules) {
-      if (state.uses[i] == 0) break;
-      const op kind = state[id].kind;
-      const pattern_node& top = r.from.nodes.back();
-      if (!top.anything && top.kind != kind) continue;
-      const text<47> where = state[id].name;
-      if (!fire(r, state, id)) continue;
-      any = true;
-      if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
-        state.g.fail({why::rules_keep_firing, kind, where.view(),
-                      fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
-      if (!state.g.error->ok()) return any;
-    }
-  }
-  return any;
-}
-
-}  // namespace detail
-
-/// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
-/// after `budget` firings is an error that names the two rules that fired last.
-template <std::size_t Capacity, class Rules>
-constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
-                                      std::size_t budget = max_firings) {
-  rewritten<Capacity> out{source, {}};
-  graph<Capacity>& g = out.value;
-  for (bool again = true; again && g.error.ok();) {
-    cleanup(g);
-    std::uint16_t uses[Capacity]{};
-    node_id instead[Capacity]{};
-    const rewriting state{graph_ref{g}, uses, instead};
-    count_uses(state.g, uses);
-    for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
-    again = detail::sweep(state, rules, out.fired, budget);
-    for (node& n : g.nodes)
-      for (node_id& a : n.args) a = state.resolve(a);
-    for (graph_output& o : g.outputs) o.id = state.resolve(o.id);
-  }
-  return out;
-}
-
-/// Asserts at compile time that `Rewritten::result.fired` counts `Rule` exactly `Times` times.
-template <class Rewritten, text Rule, std::size_t Times>
-constexpr bool must_fire() {
-  constexpr std::size_t found = Rewritten::result.fired.count(Rule.view());
-  if constexpr (found != Times) {
-    constexpr problem p{why::rule_fired_another_number_of_times, op::input, Rule.view(),
-                        text<31>{}.append(static_cast<long long>(Times)),
-                        text<31>{}.append(static_cast<long long>(found))};
-    constexpr text<p.expected.size()> expected{p.expected.view()};
-    constexpr text<p.found.size()> times{p.found.view()};
-    static_assert(sizeof(problem_at<p.what, p.kind, Rule, expected, times>) > 0);
-  }
-  return true;
-}
-
-}  // namespace qwq
-
-// qwq/rules/attention.hpp: Rules about attention.
-
-namespace qwq::rules {
-
-namespace detail {
-inline constexpr pattern q = var('q');
-inline constexpr pattern k = var('k');
-inline constexpr pattern v = var('v');
-inline constexpr pattern key_cache = var('K');
-inline constexpr pattern value_cache = var('V');
-inline constexpr pattern cos = var('c');
-inline constexpr pattern sin = var('s');
-inline constexpr pattern position = var('p');
-/// The rows of the tables of cos and sin that belong to the tokens of a run.
-inline constexpr pattern cos_rows = table_rows(cos, position).shared();
-inline constexpr pattern sin_rows = table_rows(sin, position).shared();
-inline constexpr pattern new_key_cache = var('1');
-inline constexpr pattern new_value_cache = var('2');
-
-constexpr expr merge_heads(expr x) {
-  const shape d = x.dims();
-  return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
-}
-
-/// x in another element type, where it has another one.
-constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
-}  // namespace detail
-
-/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
-/// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
-inline constexpr rule attention_to_gqa{
-    "attention_to_gqa",
-    attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
-              kv_append(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
-                  .as('1')
-                  .shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
-    [](match& m) {
-      using namespace detail;
-      builder& b = m.graph();
-      const node attention = m.root();
-      const tensor_type cache = m(key_cache).type;
-      const auto heads = static_cast<std::int32_t>(attention.dims()[2].extent);
-      const auto kv_heads = static_cast<std::int32_t>(cache.dims[1].extent);
-      const auto table = [&](const pattern& t) {
-        const node& n = m(t);
-        return leaf_like(b, n, {cache.type, n.dims()});
-      };
-      const auto narrow = [&](const pattern& x) { return as_type(merge_heads(m[x]), cache.type); };
-      const expr total = leaf(b, op::input, "total_seq_len", {dtype::i32, {1}});
-      const expr out =
-          apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
-                narrow(k), narrow(v), m[key_cache], m[value_cache], m[position], total, table(cos), table(sin));
-      m.replace(new_key_cache, result(out, 1, cache));
-      m.replace(new_value_cache, result(out, 2, cache));
-      return reshape(as_type(result(out, 0, out.definition().type), dtype::f32), attention.dims());
-    }};
-
-}  // namespace qwq::rules
-
-// qwq/rules/layout.hpp: Rules about layouts: 1x1 convolutions, and reshapes that cancel or sink.
-
-namespace qwq::rules {
-
-namespace detail {
-
-/// [1,1,S,H] -> [1,S,H]
-constexpr bool is_squeeze(const shape& from, const shape& to) {
-  if (from.size() != 4 || to.size() != 3 || from[0] != dim{1} || from[1] != dim{1}) return false;
-  return to[0] == dim{1} && from[2] == to[1] && from[3] == to[2];
-}
-
-constexpr expr unsqueeze(expr x) { return reshape(x, {1, 1, x.dims()[1], x.dims()[2]}); }
-constexpr expr squeeze(expr x) { return reshape(x, {1, x.dims()[2], x.dims()[3]}); }
-
-/// The root is a squeeze of 'x', or reads one called 's'.
-constexpr bool reads_squeeze(const match& m) { return is_squeeze(m(var('x')).dims(), m(var('s')).dims()); }
-
-inline constexpr pattern squeezed = reshape(var('x')).as('s').shared();
-
-}  // namespace detail
-
-/// x W^T as a 1x1 convolution over [1, K, 1, S]: what NPUs run fastest. W keeps its bytes, [N,K] becomes [N,K,1,1].
-inline constexpr rule linear_to_conv1x1{
-    "linear_to_conv1x1", linear(var('x'), var('w')),
-    [](match& m) {
-      const node& w = m(var('w'));
-      const expr kernel = leaf_like(m.graph(), w, {w.type.type, {w.dims()[0], w.dims()[1], 1, 1}});
-      const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
-      return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
-    },
-    [](const match& m) { return m(var('w')).kind == op::weight && m(var('x')).dims().size() == 3; }};
-
-/// A reshape of a reshape is one reshape.
-inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x')).shared()),
-                                     [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
-
-/// A reshape to the same shape is nothing.
-inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
-                                   [](const match& m) { return m(var('x')).dims() == m.root().dims(); }};
-
-/// A reshaped constant is a constant of that shape.
-inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
-                                   [](match& m) {
-                                     const node& f = m(var('x'));
-                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
-                                   },
-                                   [](const match& m) { return m(var('x')).kind == op::fill; }};
-
-// Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
-
-/// squeeze(x) + y = squeeze(x + unsqueeze(y))
-inline constexpr rule sink_squeeze_add{
-    "sink_squeeze_add", detail::squeezed + var('y'),
-    [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
-    [](const match& m) { return detail::reads_squeeze(m) && m(var('y')).dims() == m(var('s')).dims(); }};
-
-/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
-inline constexpr rule sink_squeeze_mul{
-    "sink_squeeze_mul", detail::squeezed* var('y'),
-    [](match& m) {
-      const expr y = m[var('y')];
-      return detail::squeeze(m[var('x')] * (y.dims().size() == 1 ? y : detail::unsqueeze(y)));
-    },
-    [](const match& m) {
-      const shape& y = m(var('y')).dims();
-      return detail::reads_squeeze(m) && (y.size() == 1 || y == m(var('s')).dims());
-    }};
-
-inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
-                                           [](match& m) { return detail::squeeze(sigmoid(m[var('x')])); },
-                                           detail::reads_squeeze};
-
-inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detail::squeezed),
-                                           [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
-                                           detail::reads_squeeze};
-
-inline constexpr rule sink_squeeze_slice{"sink_squeeze_slice", slice(detail::squeezed),
-                                         [](match& m) {
-                                           const auto range = m.root().attr.ints;
-                                           return detail::squeeze(slice(m[var('x')], range[0], range[1], range[2] + 1));
-                                         },
-                                         detail::reads_squeeze};
-
-/// concat(squeeze(x), y) = squeeze(concat(x, unsqueeze(y)))
-inline constexpr rule sink_squeeze_concat{
-    "sink_squeeze_concat", concat(detail::squeezed, var('y')),
-    [](match& m) {
-      return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
-    },
-    [](const match& m) { return detail::reads_squeeze(m) && m.root().attr.ints[0] > 0; }};
-
-}  // namespace qwq::rules
-
-// qwq/rules/run.hpp: Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
-
-namespace qwq::rules {
-
-namespace detail {
-
-constexpr expr with_slot(expr x, std::int16_t slot) {
-  if (x.ok()) (*x.b)[x.id].slot = slot;
-  return x;
-}
-
-constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
-  return n.attr.ints == fixed_vector<std::int32_t, 5>{{a, b, c, d}, 4};
-}
-
-/// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
-constexpr expr as_matrix(expr kernel) {
-  const node n = kernel.definition();
-  if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
-    return with_slot(apply(op::dequantize, {}, as_matrix(expr{kernel.b, n.args[0]})), n.slot);
-  return leaf_like(*kernel.b, n, {n.type.type, {n.dims()[0], n.dims()[1]}});
-}
-
-}  // namespace detail
-
-/// dequantize(quantize(x)) with the parameters of one slot is one step over floats.
-inline constexpr rule fuse_fake_quant{
-    "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
-    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
-    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
-
-/// The same with parameters for each expert.
-inline constexpr rule fuse_expert_fake_quant{
-    "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
-    [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
-    [](const match& m) { return m(var('q')).slot == m.root().slot; }};
-
-/// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
-inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
-                                      [](match& m) { return m[var('x')]; },
-                                      [](const match& m) {
-                                        const node* x = &m(var('x'));
-                                        while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
-                                        return x->kind == op::fake_quant && x->slot == m.root().slot;
-                                      }};
-
-/// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
-inline constexpr rule hoist_transpose{
-    "hoist_transpose", transpose(match_op(op::fake_quant, match_op(op::conv1x1, var('x'), var('w')).as('c')).as('q')),
-    [](match& m) {
-      const expr moved = transpose(m[var('c')], m.root().attr.ints);
-      return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
-    }};
-
-/// The same in front of a convolution.
-inline constexpr rule sink_transpose{
-    "sink_transpose", match_op(op::fake_quant, transpose(var('x')).as('t').shared()),
-    [](match& m) {
-      const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
-      return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
-    },
-    [](const match& m) { return detail::is_perm(m(var('t')), 0, 3, 1, 2); }};
-
-/// Transpose - 1x1 convolution - transpose is the product that it came from.
-inline constexpr rule conv1x1_to_linear{
-    "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
-    [](match& m) {
-      const shape dims = m.root().dims();
-      const expr x = m[var('x')];
-      return reshape(linear(detail::squeeze(x), detail::as_matrix(m[var('w')])), dims);
-    },
-    [](const match& m) {
-      return detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2) &&
-             m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1};
-    }};
-
-namespace detail {
-
-/// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
-constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
-  return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
-}
-constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
-  const expr rows = split_heads(m, x, heads);
-  const dim tokens = rows.dims()[1];
-  return rope(rows, table_rows(m[cos], m[position], tokens), table_rows(m[sin], m[position], tokens));
-}
-
-}  // namespace detail
-
-/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
-/// softmax are done in f32.
-inline constexpr rule gqa_to_attention{
-    "gqa_to_attention",
-    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
-                                  detail::position, var('t'), detail::cos, detail::sin)
-                             .as('g')
-                             .shared()),
-    [](match& m) {
-      using namespace detail;
-      const node g = m(var('g'));
-      const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
-      const dtype narrow = g.type.type;
-      const expr keys = kv_append(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
-      const expr values = kv_append(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
-      if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
-      const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
-      return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
-    }};
-
-/// What a session does to a graph before it applies the fusions of `rules::fuse`.
-inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
-                               hoist_transpose, sink_transpose,         conv1x1_to_linear,
-                               merge_reshapes,  drop_reshape,           gqa_to_attention};
-
-}  // namespace qwq::rules
-
-// qwq/rules/norm.hpp: Rules about normalization.
-
-namespace qwq::rules {
-
-namespace detail {
-/// A weight leaf like `of`, read `factor` times as large.
-constexpr expr scaled_weight(builder& b, const node& of, double factor) {
-  const expr scaled = leaf_like(b, of, of.type);
-  if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
-  return scaled;
-}
-}  // namespace detail
-
-/// x * rsqrt(mean(x * x) + eps) * w  =  rms_norm(x, w, eps)
-inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
-                                    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
-                                    [](const match& m) {
-                                      return m(var('e')).kind == op::fill &&
-                                             m(var('w')).dims() == shape{m(var('x')).dims().last()};
-                                    }};
-
-/// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
-/// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
-/// LpNormalization. sqrt(n) goes into the gain.
-inline constexpr rule norm_to_lp_norm{
-    "norm_to_lp_norm", rms_norm(var('x'), var('w')),
-    [](match& m) {
-      const expr x = m[var('x')];
-      const double n = static_cast<double>(x.dims().last().extent);
-      tensor_type one_channel{dtype::f32, x.dims()};
-      one_channel.dims[one_channel.dims.size() - 1] = dim{1};
-      const expr epsilon = leaf(m.graph(), op::fill, "epsilon", one_channel, square_root(n * m.root().attr.value));
-      const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
-      return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
-    },
-    [](const match& m) { return m(var('w')).kind == op::weight; }};
-
-}  // namespace qwq::rules
-
-// qwq/rules/decompose.hpp: Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
-
-namespace qwq::rules {
-
-/// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
-inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
-                                           const expr x = m[var('x')];
-                                           const expr epsilon = leaf(m.graph(), op::fill, "epsilon", {dtype::f32, {1}},
-                                                                     m.root().attr.value);
-                                           return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
-                                         }};
-
-/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
-/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
-/// [1,S,R], which the host looks up.
-inline constexpr rule rope_to_products{
-    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
-      const expr whole = m[var('x')];
-      const shape d = whole.dims();
-      const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
-      const auto row_of_each_token = [&](std::string_view name) {
-        return reshape(leaf(m.graph(), op::input, name, {dtype::f32, {1, d[1], width}}), {1, d[1], 1, width});
-      };
-      const bool partial = width < d[3].extent;
-      const expr x = partial ? slice(whole, 0, width) : whole;
-      const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
-      const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
-      return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
-    }};
-
-/// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
-/// The cache then holds scaled keys. What is multiplied is the graph's own copy; the checkpoint keeps its values.
-inline constexpr rule fold_scale_into_k_norm{
-    "fold_scale_into_k_norm",
-    attention(detail::q,
-              kv_append(detail::key_cache,
-                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
-                        detail::position)
-                  .as('1')
-                  .shared(),
-              detail::v, detail::position),
-    [](match& m) {
-      using namespace detail;
-      const node norm = m(var('n'));
-      const auto module = m.graph().module;
-      m.graph().module = norm.name;
-      const expr normalized =
-          rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
-      m.graph().module = module;
-      const expr key = rope(normalized, m[cos], m[sin]);
-      const expr keys = kv_append(m[key_cache], key, m[position]);
-      m.replace(new_key_cache, keys);
-      return attention(m[q], keys, m[v], m[position], 1);
-    },
-    [](const match& m) { return m.root().attr.value != 1 && m(var('w')).kind == op::weight; }};
-
-/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
-/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
-/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
-/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
-template <std::int64_t Length>
-inline constexpr rule attention_to_matmuls{
-    "attention_to_matmuls",
-    attention(detail::q, kv_append(detail::key_cache, detail::k, detail::position).as('1').shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
-    [](match& m) {
-      using namespace detail;
-      builder& b = m.graph();
-      const auto heads_first = [](expr x) { return transpose(x, {{0, 2, 1, 3}, 4}); };
-      const expr query = heads_first(m[q]), new_key = heads_first(m[k]), new_value = heads_first(m[v]);
-      const shape per_head = query.dims();
-      const std::int64_t kv_heads = new_key.dims()[1].extent, width = per_head.last().extent;
-      const bool decodes = per_head[2] == dim{1};
-      const auto with_past = [&](const pattern& past, expr x) {
-        tensor_type cached{dtype::f32, {1, kv_heads, Length - 1, width}};
-        return decodes ? concat(state(b, m(past).name, cached, state_update::host), x, 2) : x;
-      };
-      const expr keys = with_past(key_cache, new_key), values = with_past(value_cache, new_value);
-      const dim seen = keys.dims()[2];
-      const auto grouped = [&](expr x) {
-        const dim last = x.dims().last();
-        return reshape(x, {1, kv_heads, per_head[1].extent / kv_heads * per_head[2].extent, last});
-      };
-      expr logits = matmul(grouped(query), transpose(keys, {{0, 1, 3, 2}, 4}));
-      logits = reshape(logits, {1, per_head[1], per_head[2], seen});
-      if (const double scale = m.root().attr.value; scale != 1)
-        logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
-      const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
-      const expr mixed = matmul(grouped(softmax(logits + mask)), values);
-      m.replace(new_key_cache, new_key);
-      m.replace(new_value_cache, new_value);
-      return heads_first(reshape(mixed, per_head));
-    }};
-
-}  // namespace qwq::rules
-
-// qwq/rules/mlp.hpp: Rules about gated MLPs.
-
-namespace qwq::rules {
-
-/// x * sigmoid(x) = silu(x)
-inline constexpr rule fuse_silu{"fuse_silu", var('x') * sigmoid(var('x')), [](match& m) { return silu(m[var('x')]); }};
-
-/// silu(gate) * up = swiglu(gate, up)
-inline constexpr rule fuse_swiglu{"fuse_swiglu", silu(var('g')) * var('u'),
-                                  [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
-                                  [](const match& m) { return m(var('g')).dims() == m(var('u')).dims(); }};
-
-/// silu(x) = x * sigmoid(x), for targets without SiLU.
-inline constexpr rule split_silu{"split_silu", silu(var('x')), [](match& m) {
-                                   const expr x = m[var('x')];
-                                   return x * sigmoid(x);
-                                 }};
-
-}  // namespace qwq::rules
-
-// qwq/target/circle.hpp: Circle and its TFLite twin: static shapes, plain operators, and a KV cache that the host keeps.
-
-namespace qwq {
-
-/// What a Circle file is made for; files have no dynamic extents.
-struct circle_options {
-  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first ones of a text, filled up by the host.
-  /// Tokens of a text at most; the decode graph reads length - 1 cached ones. 2048 is usual.
-  std::int64_t length = 256;
-  /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
-  /// 8-bit logit; exp(-120) is 0 already.
-  int mask_fill = -120;
-  bool per_head = false;  ///< Attention is written head by head, instead of as batches of products.
-  bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
-};
-
-namespace detail {
-
-template <bool FusedNorm>
-constexpr auto circle_rules(const rule& attention) {
-  using namespace rules;
-  if constexpr (FusedNorm)
-    return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape};
-  else
-    return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape, decompose_rms_norm};
-}
-
-/// What the targets below share: everything but the form of their files.
-template <circle_options O>
-struct circle_graphs {
-  static constexpr dtype cache = dtype::f32;
-  static constexpr std::array first_rules{rules::fold_scale_into_k_norm};
-  static constexpr auto rules = circle_rules<O.fused_norm>(rules::attention_to_matmuls<O.length>);
-  /// Embedding and head are the target's own, quantized like the rest.
-  static constexpr bool whole_model = true;
-  /// What a host needs to know: `runtime/static_cache.hpp` is one.
-  static constexpr circle_options options = O;
-
-  static constexpr bool quantizes(op kind) {
-    switch (kind) {
-      case op::add:
-      case op::mul:
-      case op::neg:
-      case op::rsqrt:
-      case op::sigmoid:
-      case op::mean:
-      case op::softmax:
-      case op::linear:
-      case op::matmul:
-      case op::reshape:
-      case op::transpose:
-      case op::concat:
-      case op::slice:
-      case op::embedding:
-        return true;
-      case op::rms_norm:
-        return O.fused_norm;
-      default:
-        return false;
-    }
-  }
-
-  /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
-  /// operators that were left out on purpose.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || (types.edges == qwq::extent::all && types.block == 0 &&
-                                  (types.activation == dtype::i16 || types.activation == dtype::u8));
-  }
-
-  static constexpr bool supports(op kind) {
-    switch (kind) {
-      case op::input:
-      case op::state:
-      case op::weight:
-      case op::fill:
-      case op::quantize:
-      case op::dequantize:
-        return true;
-      default:
-        return quantizes(kind);
-    }
-  }
-};
-
-}  // namespace detail
-
-/// Samsung's Circle (CIR0). Quantized schemes become integer tensors with QUANTIZE where types meet: what TICO exports.
-template <circle_options O = circle_options{}>
-struct circle : detail::circle_graphs<O> {
-  static constexpr std::string_view name = "circle";
-};
-
-/// The same with float operators between QUANTIZE/DEQUANTIZE pairs, which engines without integer kernels execute.
-template <circle_options O = circle_options{}>
-struct circle_qdq : detail::circle_graphs<O> {
-  static constexpr std::string_view name = "circle_qdq";
-};
-
-/// TFLite's file (TFL3) of the same graphs, with QUANTIZE/DEQUANTIZE pairs.
-template <circle_options O = circle_options{}>
-struct tflite : detail::circle_graphs<O> {
-  static_assert(!O.fused_norm, "qwq::tflite has no RMS_NORM");
-  static constexpr std::string_view name = "tflite";
-};
-
-}  // namespace qwq
-
-// qwq/target/onnx_genai.hpp: ONNX as onnxruntime-genai and transformers.js take it: one graph with GroupQueryAttention.
-
-namespace qwq {
-
-/// ai.onnx 21 and com.microsoft 1: the whole model in one file for prompts and tokens of any length, with an f32 cache.
-/// Quantized matrices are those of MatMulNBits, which the embedding shares where it is tied to the head.
-struct onnx_genai {
-  static constexpr std::string_view name = "onnx_genai";
-  static constexpr dtype cache = dtype::f32;
-  static constexpr bool whole_model = true, one_graph = true;
-
-  static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
-                                    rules::drop_reshape};
-
-  static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
-
-  /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || (!types.quantizes_activations() && types.block > 0);
-  }
-
-  static constexpr bool supports(op kind) {
-    switch (kind) {
-      case op::input:
-      case op::state:
-      case op::weight:
-      case op::rope_cos:
-      case op::rope_sin:
-      case op::add:
-      case op::mul:
-      case op::sigmoid:
-      case op::rms_norm:
-      case op::linear:
-      case op::reshape:
-      case op::embedding:
-      case op::gqa:
-      case op::result:
-      case op::dequantize:
-        return true;
-      default:
-        return false;
-    }
-  }
-};
-
-}  // namespace qwq
-
-// qwq/target/onnx_standard.hpp: ONNX without contrib operators: RMSNormalization, RotaryEmbedding and Attention, or all of them decomposed.
-
-namespace qwq {
-
-/// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
-/// grows. Embedding and head stay in float: no operator looks up rows of a quantized table, and where they are tied one
-/// table serves both.
-struct onnx_standard {
-  static constexpr std::string_view name = "onnx_standard";
-  static constexpr dtype cache = dtype::f32;
-  static constexpr bool one_graph = true;
-
-  static constexpr std::array rules{rules::split_silu};
-
-  static constexpr bool quantizes(op kind) { return kind == op::linear; }
-
-  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
-  /// and attention stay in float.
-  static constexpr bool takes(placement types) {
-    const bool activations = types.activation == dtype::u8 || types.activation == dtype::u16;
-    const bool blocks = types.block > 0 && (activations || !types.quantizes_activations());
-    return !types.quantizes() ||
-           (types.edges == extent::products && (blocks || (activations && types.weight == dtype::i8)));
-  }
-
-  static constexpr bool supports(op kind) {
-    switch (kind) {
-      case op::input:
-      case op::state:
-      case op::weight:
-      case op::rope_cos:
-      case op::rope_sin:
-      case op::add:
-      case op::mul:
-      case op::sigmoid:
-      case op::rms_norm:
-      case op::linear:
-      case op::reshape:
-      case op::embedding:
-      case op::table_rows:
-      case op::rope:
-      case op::kv_append:
-      case op::attention:
-      case op::quantize:
-      case op::dequantize:
-        return true;
-      default:
-        return false;
-    }
-  }
-};
-
-/// The same graph in operators of ai.onnx 21.
-struct onnx_standard_21 : onnx_standard {
-  static constexpr std::string_view name = "onnx_standard_21";
-};
-
-}  // namespace qwq
-
-// qwq/target/onnx_winml.hpp: Transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
-
-namespace qwq {
-
-/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens),
-/// decode (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
-struct onnx_winml {
-  static constexpr std::string_view name = "onnx_winml";
-  static constexpr dtype cache = dtype::f16;
-
-  static constexpr std::array rules{rules::norm_to_lp_norm,      rules::split_silu,           rules::linear_to_conv1x1,
-                                    rules::attention_to_gqa,     rules::merge_reshapes,       rules::drop_reshape,
-                                    rules::reshape_fill,         rules::sink_squeeze_add,     rules::sink_squeeze_mul,
-                                    rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
-                                    rules::sink_squeeze_concat};
-
-  /// ONNX Runtime's get_qdq_config quantizes what these make and read; Cast and GroupQueryAttention stay in f16.
-  static constexpr bool quantizes(op kind) {
-    switch (kind) {
-      case op::add:
-      case op::mul:
-      case op::sigmoid:
-      case op::lp_norm:
-      case op::conv1x1:
-      case op::reshape:
-      case op::transpose:
-      case op::concat:
-      case op::slice:
-        return true;
-      default:
-        return false;
-    }
-  }
-
-  /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
-  static constexpr bool takes(placement types) {
-    return !types.quantizes() || ((types.activation == dtype::u8 || types.activation == dtype::u16) &&
-                                  (types.weight == dtype::i8 || types.weight == dtype::i4));
-  }
-
-  static constexpr bool supports(op kind) {
-    switch (kind) {
-      case op::input:
-      case op::state:
-      case op::weight:
-      case op::fill:
-      case op::rope_cos:
-      case op::rope_sin:
-      case op::cast:
-      case op::gqa:
-      case op::result:
-      case op::quantize:
-      case op::dequantize:
-        return true;
-      default:
-        return quantizes(kind);
-    }
-  }
-};
-
-}  // namespace qwq
-
-// qwq/target/target.hpp: What a target is.
-
-namespace qwq {
-
-/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
-/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
-/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
-/// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
-/// operators from outside of the library it supports (`supports` of an `op_row`).
-template <class T>
-concept target = requires(op kind, placement types) {
-  { T::name } -> std::convertible_to<std::string_view>;
-  { T::cache } -> std::convertible_to<dtype>;
-  { T::rules.size() } -> std::convertible_to<std::size_t>;
-  { T::quantizes(kind) } -> std::same_as<bool>;
-  { T::supports(kind) } -> std::same_as<bool>;
-  { T::takes(types) } -> std::same_as<bool>;
-};
-
-/// The library itself as a target: the model's own graph, run by `session`.
-template <dtype Cache = dtype::f32>
-struct native {
-  static constexpr std::string_view name = "native";
-  static constexpr dtype cache = Cache;
-  static constexpr std::array<rule, 0> rules{};
-  static constexpr bool quantizes(op) { return false; }
-  static constexpr bool supports(op) { return true; }
-  static constexpr bool supports(const op_row&) { return true; }
-  static constexpr bool takes(placement types) { return !types.quantizes(); }
-};
-
-}  // namespace qwq
-
-// qwq/target/targets.hpp: All targets that have emitters, for messages that say which of them can do what another cannot.
-
-namespace qwq {
-
-/// A list of targets, read in compilers' messages.
-template <target... Targets>
-struct supported_by {};
-
-namespace detail {
-
-template <class Found, class Can>
-constexpr Found keep_targets(Found found, Can) {
-  return found;
-}
-template <target... Found, class Can, target First, target... Rest>
-constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest) {
-  if constexpr (decltype(can)::template of<First>())
-    return keep_targets(supported_by<Found..., First>{}, can, rest...);
-  else
-    return keep_targets(supported_by<Found...>{}, can, rest...);
-}
-
-/// Those targets for which `Can::of<Target>()` is true, as a supported_by.
-template <class Can>
-using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
-                                           onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));
-
-}  // namespace detail
-}  // namespace qwq
-
-// qwq/rules/epilogue.hpp: Rules that give a step what is done to its result: the result is then stored once, on its slot's grid.
-
-namespace qwq::rules {
-
-namespace detail {
-
-/// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
-constexpr rule on_grid(std::string_view name, const pattern& made, bool (*when)(const match&) = always) {
-  return {name, match_op(op::fake_quant, made.as('n')),
-          [](match& m) {
-            node n = m(var('n'));
-            n.slot = m.root().slot;
-            n.made_by = m.graph().rule;
-            return expr{&m.graph(), m.graph().append(n)};
-          },
-          when};
-}
-
-}  // namespace detail
-
-/// fake_quant(rms_norm(x, w)) in one step.
-inline constexpr rule fuse_norm_fake_quant = detail::on_grid("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
-/// The same for a norm that is a result of add_norm.
-inline constexpr rule fuse_normed_fake_quant =
-    detail::on_grid("fuse_norm_fake_quant", match_op(op::result, var('s')),
-                    [](const match& m) { return m(var('s')).kind == op::add_norm; });
-/// fake_quant(swiglu(gate, up)) in one step.
-inline constexpr rule fuse_swiglu_fake_quant = detail::on_grid("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
-/// fake_quant(a + b) in one step.
-inline constexpr rule fuse_add_fake_quant = detail::on_grid("fuse_add_fake_quant", var('a') + var('b'));
-/// fake_quant(a * b) in one step.
-inline constexpr rule fuse_mul_fake_quant = detail::on_grid("fuse_mul_fake_quant", var('a') * var('b'));
-/// fake_quant(linear(x, w)) in one step.
-inline constexpr rule fuse_linear_fake_quant = detail::on_grid("fuse_linear_fake_quant", linear(var('x'), var('w')));
-/// fake_quant(gated_linear(x, gate, up)) in one step.
-inline constexpr rule fuse_gated_fake_quant =
-    detail::on_grid("fuse_gated_fake_quant", match_op(op::gated_linear, var('x'), var('g'), var('u')));
-
-}  // namespace qwq::rules
-
-// qwq/rules/fuse.hpp: Fusions: rules that a session applies last, for the same values in fewer passes over memory.
-
-namespace qwq::rules {
-
-/// The norm and the rotation of each head of queries or keys.
-inline constexpr rule fuse_qk_norm_rope{
-    "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
-    [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
-    [](const match& m) { return m(var('n')).slot < 0 && m.root().slot < 0; }};
-
-/// Gate and up in one step: their products are put together while they are in cache.
-inline constexpr rule fuse_gate_up{
-    "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
-    [](match& m) { return gated_linear(m[var('x')], m[var('g')], m[var('u')]); }};
-
-/// A product that is added to what went around it.
-inline constexpr rule fuse_residual{
-    "fuse_residual", linear(var('x'), var('w')).as('y') + var('r'),
-    [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
-    [](const match& m) { return m(var('r')).type == m(var('y')).type; }};
-
-namespace detail {
-
-/// Whether a norm is read by products alone: up to four that store their sums as they are.
-constexpr bool is_read_by_products(const match& m) {
-  const auto readers = m.readers();
-  for (const node_id id : readers) {
-    if (id == no_node) return false;
-    const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root()) return false;
-  }
-  return readers.size() <= 4;
-}
-
-}  // namespace detail
-
-/// A norm and the products that read it: its rows are made once, in the form in which products take them.
-inline constexpr rule fuse_norm_linear{
-    "fuse_norm_linear", rms_norm(var('x'), var('w')).as('n'),
-    [](match& m) {
-      builder& b = m.graph();
-      const auto readers = m.readers();
-      arguments weights;
-      for (const node_id id : readers) weights.push_back(b[id].args[1]);  // at most four
-      const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
-      for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
-        b.module = b[readers[i]].name;
-        m.replace(readers[i], result(made, static_cast<std::int32_t>(i), b[readers[i]].type));
-      }
-      return m[var('n')];
-    },
-    detail::is_read_by_products};
-
-/// fuse_gate_up where the norm is in the step already.
-inline constexpr rule fuse_norm_gate_up{
-    "fuse_gate_up", swiglu(match_op(op::result, var('n')).as('g'), match_op(op::result, var('n')).as('u')),
-    [](match& m) {
-      const node n = m(var('n'));
-      const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
-      const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
-      return result(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
-                    m.root().type);
-    },
-    [](const match& m) { return m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4; }};
-
-/// A sum and its norm in one pass, where the sum is in no product's step.
-inline constexpr rule fuse_residual_norm{
-    "fuse_residual_norm", rms_norm((var('a') + var('b')).as('s').shared(), var('w')),
-    [](match& m) {
-      builder& b = m.graph();
-      const node norm = m.root();
-      b.module = m(var('s')).name;
-      const expr sum = add_norm(m[var('a')], m[var('b')], m[var('w')], norm.attr.value);
-      m.replace(var('s'), sum);
-      b.module = norm.name;
-      return result(sum, 0, norm.type);
-    },
-    [](const match& m) { return m(var('a')).type == m(var('b')).type; }};
-
-/// Every fusion, each on unless a target is taken `without` it.
-inline constexpr rule fuse[] = {
-    fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
-    fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
-    fuse_norm_fake_quant, fuse_normed_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
-    fuse_mul_fake_quant,  fuse_linear_fake_quant, fuse_gated_fake_quant};
-
-}  // namespace qwq::rules
-
-// qwq/target/without.hpp: Targets whose sessions leave out fusions: for tests of equality and for benchmarks.
-
-namespace qwq {
-
-namespace detail {
-
-constexpr bool is_fusion(std::string_view name) {
-  for (const rule& r : rules::fuse)
-    if (r.name == name) return true;
-  return false;
-}
-
-/// Whether sessions for `Target` apply a fusion.
-template <class Target>
-constexpr bool fuses(std::string_view rule) {
-  if constexpr (requires { Target::fuses(rule); })
-    return Target::fuses(rule);
-  else
-    return true;
-}
-
-}  // namespace detail
-
-/// `Target`, in whose sessions the named rules of `rules::fuse` are not applied.
-template <target Target, text... Fusions>
-struct without : Target {
-  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: without<Target, Fusions...> takes names of rules::fuse");
-  static constexpr bool fuses(std::string_view rule) {
-    return ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
-  }
-};
-
-/// `Target`, in whose sessions no rule of `rules::fuse` is applied.
-template <target Target>
-struct unfused : Target {
-  static constexpr bool fuses(std::string_view) { return false; }
-};
-
-}  // namespace qwq
-
-// qwq/lower/compiled.hpp: One part of a model for one target and scheme, in the two forms in which it is read: emitted and executed.
-
-namespace qwq {
-
-namespace detail {
-
-/// The same graph in no more room than it needs.
-template <std::size_t N, std::size_t Capacity>
-constexpr graph<N> fit(const graph<Capacity>& g) {
-  graph<N> out;
-  for (const node& n : g.nodes) out.nodes.push_back(n);
-  out.outputs = g.outputs;
-  out.error = g.error;
-  return out;
-}
-
-/// `Part` by the rules of `Target`, `first_rules` first.
-template <class Part, class Target>
-struct retargeted {
-  static constexpr auto result = [] {
-    if constexpr (requires { Target::first_rules; }) {
-      const auto first = rewrite(Part::value, Target::first_rules);
-      auto second = rewrite(first.value, Target::rules);
-      for (const firing& f : first.fired.firings) second.fired.firings.push_back(f);
-      return second;
-    } else {
-      return rewrite(Part::value, Target::rules);
-    }
-  }();
-};
-
-/// What a scheme quantizes on a target.
-template <class Target, placement Types>
-struct covers {
-  constexpr bool operator()(const node& n) const { return Types.covers(row(n)) && target_quantizes(n); }
-
- private:
-  static constexpr bool target_quantizes(const node& n) {
-    if (n.kind != op::custom) return Target::quantizes(n.kind);
-    if constexpr (requires { Target::quantizes(*n.custom); })
-      return Target::quantizes(*n.custom);
-    else
-      return false;
-  }
-};
-
-template <class Part, class Target, placement Types>
-struct placed {
-  static constexpr auto result = place_slots(retargeted<Part, Target>::result.value, Types, covers<Target, Types>{});
-};
-
-/// The fusions that sessions for `Target` apply.
-template <class Target>
-inline constexpr auto fusions_of = [] {
-  fixed_vector<rule, std::size(rules::fuse)> on;
-  for (const rule& r : rules::fuse)
-    if (fuses<Target>(r.name)) on.push_back(r);
-  return on;
-}();
-
-template <class Part, class Target, placement Types>
-struct runnable {
-  static constexpr auto result =
-      rewrite(rewrite(placed<Part, Target, Types>::result.value, rules::run).value, fusions_of<Target>);
-};
-
-/// An operator from outside of the library is supported by targets that say so of its row.
-template <class Target>
-constexpr bool supports(const node& n) {
-  if (n.kind != op::custom) return Target::supports(n.kind);
-  if constexpr (requires { Target::supports(*n.custom); })
-    return Target::supports(*n.custom);
-  else
-    return false;
-}
-
-/// Index of the first operator that `Target` does not support; `size()` when there is none.
-template <class Target, std::size_t Capacity>
-constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
-  std::size_t i = 0;
-  while (i < g.size() && supports<Target>(g[i])) ++i;
-  return i;
-}
-
-/// A placement whose weights are all of the type of its i-th exception, if that is an integer type.
-constexpr placement with_other(const placement& types, std::size_t i) {
-  const weight_type as = (*types.others)[i].as.type == dtype::f32 ? types.usual_type() : (*types.others)[i].as;
-  return {types.activation, as.type, types.edges, as.block};
-}
-
-template <op Kind>
-struct supports_op {
-  template <class Target>
-  static constexpr bool of() {
-    return Target::supports(Kind);
-  }
-};
-template <placement Types>
-struct takes_types {
-  template <class Target>
-  static constexpr bool of() {
-    return Target::takes(Types);
-  }
-};
-
-}  // namespace detail
-
-// Declared and never defined: the facts are their arguments, and naming one prints them.
-
-template <class Target, op Op, text Where, class SupportedBy>
-struct op_is_not_supported_by_target;
-template <class Target, dtype Weight, std::int32_t Block, dtype Activation, extent Edges, class SupportedBy>
-struct scheme_is_not_supported_by_target;
-
-/// Refuses to compile when `Target` does not take the scheme's integer types, those of exceptions among them.
-template <target Target, placement Types>
-constexpr bool require_taken() {
-  if constexpr (Types.others != nullptr) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (require_taken<Target, detail::with_other(Types, I)>(), ...);
-    }(std::make_index_sequence<Types.others->size()>{});
-  }
-  if constexpr (!Target::takes(Types)) {
-    using others = detail::targets_that<detail::takes_types<Types>>;
-    static_assert(sizeof(scheme_is_not_supported_by_target<Target, Types.weight, Types.block, Types.activation,
-                                                           Types.edges, others>) > 0);
-  }
-  return true;
-}
-
-/// Refuses to compile when the graph `G::value` has an operator that `Target` does not support.
-template <class G, target Target>
-constexpr bool require_supported() {
-  constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
-  if constexpr (id < G::value.size()) {
-    constexpr op kind = G::value[id].kind;
-    constexpr text<47> place = where(G::value[id]);
-    constexpr text<place.size()> at{place.view()};
-    using others = detail::targets_that<detail::supports_op<kind>>;
-    static_assert(sizeof(op_is_not_supported_by_target<Target, kind, at, others>) > 0);
-  }
-  return true;
-}
-
-/// `Part` of a model, rewritten by the rules of `Target` and quantized with the integer types `Types`. Does not compile
-/// when a rule fails, an edge that the target quantizes has no slot, or the target does not support the scheme or an
-/// operator that is left; the message then names the targets that do.
-template <class Part, target Target, placement Types>
-struct compiled {
-  static constexpr std::string_view prefix = Part::prefix;
-
-  /// What emitters write.
-  struct emitted {
-    static constexpr auto value = detail::fit<detail::placed<Part, Target, Types>::result.value.size()>(
-        detail::placed<Part, Target, Types>::result.value);
-  };
-  /// What sessions run.
-  struct executed {
-    static constexpr auto value = detail::fit<detail::runnable<Part, Target, Types>::result.value.size()>(
-        detail::runnable<Part, Target, Types>::result.value);
-  };
-  static constexpr auto slots = detail::placed<Part, Target, Types>::result.slots;
-  static constexpr trace fired = detail::retargeted<Part, Target>::result.fired;
-  static constexpr coverage covered = count_coverage(emitted::value, Types, detail::covers<Target, Types>{});
-
-  static_assert(require_taken<Target, Types>());
-  static_assert(require_none<emitted::value.error>());
-  static_assert(require_none<executed::value.error>());
-  static_assert(require_supported<emitted, Target>());
-  static_assert(!Types.quantizes() || covered.covered == covered.total);
-};
-
-}  // namespace qwq
-
-// qwq/quant/mixed.hpp: Mixed precision: another scheme in some layers, another type for some weights.
-
-namespace qwq {
-
-/// What a weight of `Format` is in a placement.
-template <class Format>
-constexpr weight_type type_of_format() {
-  if constexpr (blockwise_format<Format>)
-    return {Format::type, Format::block};
-  else
-    return {Format::type, 0};
-}
-
-namespace detail {
-
-template <class Scheme>
-struct weight_formats_of {
-  using type = type_list<>;
-};
-template <class Scheme>
-  requires requires { typename Scheme::weight_formats; }
-struct weight_formats_of<Scheme> {
-  using type = typename Scheme::weight_formats;
-};
-template <class Scheme>
-  requires(!requires { typename Scheme::weight_formats; } && requires { typename Scheme::weight_format; })
-struct weight_formats_of<Scheme> {
-  using type = type_list<typename Scheme::weight_format>;
-};
-
-/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
-template <class Scheme>
-struct layer_schemes_of {
-  using type = type_list<Scheme>;
-  static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
-};
-template <class Scheme>
-  requires requires { typename Scheme::layer_schemes; }
-struct layer_schemes_of<Scheme> {
-  using type = typename Scheme::layer_schemes;
-  static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
-    return Scheme::layer_scheme(layer, layers);
-  }
-};
-
-}  // namespace detail
-
-/// The formats of a scheme's weights.
-template <class Scheme> using weight_formats = typename detail::weight_formats_of<Scheme>::type;
-/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
-template <class Scheme> using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
-template <class Scheme>
-constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
-  return detail::layer_schemes_of<Scheme>::index(i, layers);
-}
-/// The formats of the weights of all layers.
-template <class Scheme> using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
-/// Whether a scheme quantizes activations, or anything, in some layer.
-template <class Scheme>
-constexpr bool quantizes_activations() {
-  return []<class... S>(type_list<S...>) { return (S::types.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
-}
-template <class Scheme>
-constexpr bool quantizes() {
-  return []<class... S>(type_list<S...>) { return (S::types.quantizes() || ...); }(layer_schemes<Scheme>{});
-}
-
-/// Calls f with the format that weights of a type have in `Scheme`, as a `std::type_identity`.
-template <class Scheme, class F>
-void with_weight_format(weight_type type, F&& f) {
-  [&]<class... Format>(type_list<Format...>) {
-    static_cast<void>(((type_of_format<Format>() == type && (f(std::type_identity<Format>{}), true)) || ...));
-  }(weight_formats<Scheme>{});
-}
-
-/// `Scheme` in the layers with these numbers; -1 is the last one.
-template <quantization_scheme Scheme, std::int64_t... Layers>
-struct in_layers {};
-
-/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
-/// scheme around makes of them.
-template <quantization_scheme Scheme, text... Names>
-struct in_tensors {
-  static_assert(Scheme::types.others == nullptr && weight_formats<Scheme>::size <= 1,
-                "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
-};
-
-namespace detail {
-
-/// What an exception adds to a `mixed`.
-template <class Exception>
-struct exception_to_scheme;
-
-template <class Scheme, std::int64_t... Layers>
-struct exception_to_scheme<in_layers<Scheme, Layers...>> {
-  using scheme = Scheme;
-  using schemes = type_list<Scheme>;
-  using formats = type_list<>;
-  static constexpr void add(weight_exceptions&) {}
-  static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
-    if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
-    ++next;
-  }
-  static constexpr bool is_inside(std::int64_t layers) {
-    return ((-layers <= Layers && Layers < layers) && ...);
-  }
-};
-
-template <class Scheme, text... Names>
-struct exception_to_scheme<in_tensors<Scheme, Names...>> {
-  using scheme = Scheme;
-  using schemes = type_list<>;
-  using formats = weight_formats<Scheme>;
-  static constexpr void add(weight_exceptions& to) {
-    (to.push_back({text<47>{Names.view()}, {Scheme::types.weight, Scheme::types.block}}), ...);
-  }
-  static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
-  static constexpr bool is_inside(std::int64_t) { return true; }
-};
-
-template <class... Format>
-constexpr bool have_one_convention(type_list<Format...>) {
-  const auto same_as_others = []<class A>(std::type_identity<A>) {
-    return ((type_of_format<A>() != type_of_format<Format>() || std::is_same_v<A, Format>) && ...);
-  };
-  return (same_as_others(std::type_identity<Format>{}) && ...);
-}
-
-}  // namespace detail
-
-/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
-/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
-template <quantization_scheme Base, class... Exceptions>
-struct mixed : Base {
-  /// The weights that become something else than in the base scheme.
-  static constexpr weight_exceptions exceptions = [] {
-    weight_exceptions all;
-    (detail::exception_to_scheme<Exceptions>::add(all), ...);
-    return all;
-  }();
-  static constexpr placement types{Base::types.activation, Base::types.weight, Base::types.edges, Base::types.block,
-                                   exceptions.empty() ? nullptr : &exceptions, Base::types.excluded};
-
-  /// How weights become codes, in each of the ways that there are.
-  using weight_formats = detail::join<qwq::weight_formats<Base>,
-                                      typename detail::exception_to_scheme<Exceptions>::formats...>;
-  /// The schemes that layers have.
-  using layer_schemes =
-      detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
-  static_assert(detail::have_one_convention(
-                    detail::join<weight_formats, qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
-                "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
-
-  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
-  static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
-    std::size_t index = 0, next = 1;
-    (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
-    return index;
-  }
-  /// Whether a model with so many layers has all that are named.
-  static constexpr bool fits(std::int64_t layers) {
-    return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
-  }
-};
-
-}  // namespace qwq
-
 // qwq/weights/source.hpp: Defines `weight_source`, the values of one weight leaf as a matrix of rows that are read from a checkpoint.
 
 namespace qwq {
@@ -13886,7 +14497,7 @@ class weight_source {
   void append(const weight_piece& piece) {
     const tensor_info& t = *piece.tensor;
     const std::string at = std::string(t.file) + ": tensor '" + detail::printable(t.name) + "': ";
-    if (!is_float(t.type)) throw error(at + "expected f32, f16 or bf16, found " + std::string(qwq::name(t.type)));
+    if (!is_plain_float(t.type)) throw error(at + "expected f32, f16 or bf16, found " + std::string(qwq::name(t.type)));
     if (!is_inside(piece, static_cast<std::int64_t>(t.size())))
       throw error(at + "expected a place for " + std::to_string(piece.rows) + " rows of " + std::to_string(cols_) +
                   " from element " + std::to_string(piece.first) + ", found shape " + detail::to_string(t.shape));
@@ -14047,7 +14658,7 @@ class weight_source {
 
 }  // namespace qwq
 
-// qwq/runtime/weight_codes.hpp: Checkpoint matrices by round-to-nearest: read a slab of rows at a time, by all threads, and let go of again.
+// qwq/weights/quantized_matrix.hpp: Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
 
 namespace qwq {
 
@@ -14075,38 +14686,38 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
 
 }  // namespace detail
 
-/// Reads the matrix `w` of tensors in `from` as f32, a slab of some millions of elements at a time. Of the slab that
-/// begins at row `slab`, `begin(count)` hears the number of rows, `task(slab, first_row, block)` gets parts that fit a
-/// core's cache, on all threads, and `done()` follows. Then the slab's pages leave memory.
+/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
+/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
+/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
 template <class Begin, class Task, class Done>
-void for_each_slab(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
+void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
                    Done&& done) {
   const std::int64_t rows = w.rows(), cols = w.cols();
-  constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
+  constexpr std::int64_t task_elements = 1 << 16, block_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
-  const std::int64_t slab_rows = std::max<std::int64_t>(1, slab_elements / cols / kernel::panel_n) * kernel::panel_n;
+  const std::int64_t block_rows = std::max<std::int64_t>(1, block_elements / cols / kernel::panel_n) * kernel::panel_n;
   w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
-  for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
-    const std::int64_t count = std::min(slab_rows, rows - slab);
+  for (std::int64_t row_block = 0; row_block < rows; row_block += block_rows) {
+    const std::int64_t count = std::min(block_rows, rows - row_block);
     begin(count);
     const auto tasks = static_cast<std::size_t>((count + task_rows - 1) / task_rows);
     detail::run_tasks(threads, tasks, count * cols, [&](std::size_t i) {
       thread_local std::vector<float> buffer;
-      const std::int64_t first = slab + static_cast<std::int64_t>(i) * task_rows;
-      const std::int64_t n = std::min(task_rows, slab + count - first);
+      const std::int64_t first = row_block + static_cast<std::int64_t>(i) * task_rows;
+      const std::int64_t n = std::min(task_rows, row_block + count - first);
       buffer.resize(static_cast<std::size_t>(task_rows * cols));
       const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
       w.read(first, n, x);
-      task(slab, first, matrix_view<const float>{x.data(), n, cols});
+      task(row_block, first, matrix_view<const float>{x.data(), n, cols});
     });
     done();
-    w.for_each_range(slab, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
+    w.for_each_range(row_block, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
   }
 }
 
 /// The codes of one matrix. What is not known yet is read when somebody asks for it.
 template <class Format>
-class weight_codes {
+class quantized_matrix_reader {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
@@ -14118,7 +14729,7 @@ class weight_codes {
 
   /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
   /// tensors of `w`, and `threads` must outlive the object.
-  weight_codes(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
+  quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
       : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
     // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
@@ -14144,27 +14755,27 @@ class weight_codes {
   /// Lets go of scales and zero points.
   void forget() { params_ = {}; }
 
-  /// Calls sink(bytes) with the codes of one slab of rows after the other: one to a byte, or in blocks as
+  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
   /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
   void codes(const byte_sink& sink) {
-    slabs([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
+    row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
   }
-  /// Calls f(codes, scales) with those of one slab after the other: whole panels of rows, but for the last ones.
+  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
   template <class F>
-  void slabs(F&& f) {
+  void row_blocks(F&& f) {
     if (shared_ == granularity::tensor) measure();
-    const slab_sink sink = std::ref(f);
+    const block_sink sink = std::ref(f);
     read(&sink);
   }
 
-  /// Calls f(floats) with what the codes of one slab of rows after the other stand for.
+  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
   template <class F>
     requires(!in_blocks)
   void values(F&& f) {
     measure();
     std::vector<float> x;
     std::int64_t first = 0;
-    slabs([&](std::span<const code> codes, std::span<const float>) {
+    row_blocks([&](std::span<const code> codes, std::span<const float>) {
       const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols();
       x.resize(codes.size());
       dequantize_rows<Format>({x.data(), count, cols()}, {codes.data(), count, cols()}, params_, first);
@@ -14174,7 +14785,7 @@ class weight_codes {
   }
 
  private:
-  using slab_sink = std::function<void(std::span<const code>, std::span<const float>)>;
+  using block_sink = std::function<void(std::span<const code>, std::span<const float>)>;
 
   std::int64_t rows() const { return source_.rows(); }
   std::int64_t cols() const { return source_.cols(); }
@@ -14193,7 +14804,7 @@ class weight_codes {
   }
 
   /// One pass: finds the scales unless they are known, and makes codes for a sink.
-  void read(const slab_sink* sink) {
+  void read(const block_sink* sink) {
     const bool unknown = params_.scales.empty();
     weight_params<Format> found;
     found.shared = shared_;
@@ -14205,9 +14816,9 @@ class weight_codes {
     kernel::extrema whole;
     std::mutex lock;
     std::vector<code> codes;
-    const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
+    const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
       if constexpr (in_blocks) {
-        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - slab) * row_codes()), first, block,
+        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first, block,
                         p.scales);
       } else {
         if (unknown) {
@@ -14216,12 +14827,12 @@ class weight_codes {
           whole = {std::min(whole.min, seen.min), std::max(whole.max, seen.max)};
         }
         if (sink != nullptr)
-          quantize_rows<Format>({codes.data() + (first - slab) * cols(), block.rows, cols()}, block, p, first);
+          quantize_rows<Format>({codes.data() + (first - row_block) * cols(), block.rows, cols()}, block, p, first);
       }
     };
     const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
     std::size_t done = 0;
-    for_each_slab(from_, source_, threads_, begin, task, [&] {
+    for_each_row_block(from_, source_, threads_, begin, task, [&] {
       const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
       if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
       if (shared_ != granularity::tensor) done += count;
@@ -14264,99 +14875,6 @@ class weight_codes {
   granularity shared_ = granularity::row;
   weight_params<Format> params_;
 };
-
-}  // namespace qwq
-
-// qwq/weights/layout.hpp: Defines `weight_layout`, which says how the leaves of a model are stored in checkpoints.
-
-namespace qwq {
-
-// In the name of a leaf, `*` stands for the number of an expert: a leaf [E, N, K] named
-// "mlp.experts.*.gate_proj.weight" is E tensors [N, K]. A declaration has the end of a leaf's name, from a dot on.
-
-/// Says that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The tensor
-/// is [parts * N, K], or [E, parts * N, K] for the experts; transposed, it is [K, parts * N] or [E, K, parts * N].
-struct stored_as {
-  std::string_view leaf;    ///< End of the leaf's name.
-  std::string_view tensor;  ///< What the tensor's name has in its place.
-  std::int64_t part = 0;    ///< Which of the parts, from 0.
-  std::int64_t parts = 1;   ///< Number of parts of the leaf's size.
-  bool transposed = false;  ///< Whether the rows are stored as columns.
-};
-
-/// Says that a leaf [2N, K] or [E, 2N, K] has the rows of the leaves `a` and `b` in turn: a0, b0, a1, b1, ...
-struct interleaved {
-  std::string_view leaf;  ///< End of the leaf's name.
-  std::string_view a, b;  ///< What the two leaves' names have in its place.
-};
-
-/// Tensors that a checkpoint may have and the model does not read. In `pattern`, `*` stands for any characters.
-struct ignored_tensor {
-  std::string_view pattern;  ///< Of the tensor's full name.
-  std::string_view reason;   ///< Why the model does not read it.
-};
-
-/// A tensor that a checkpoint may have although the model reads `of` in its place. Its values must be equal.
-struct repeated_tensor {
-  std::string_view tensor;  ///< Full name of the tensor.
-  std::string_view of;      ///< Full name of a leaf.
-  std::string_view reason;  ///< Why the model reads that one.
-};
-
-/// How the leaves of a model are stored.
-struct weight_layout {
-  /// What names in files may begin with where names of leaves begin with the first of these.
-  std::span<const std::string_view> prefixes;
-  std::span<const stored_as> stored;          ///< Tried in order if a leaf has no tensors of its own.
-  std::span<const interleaved> interleaving;  ///< Leaves that are never stored as such.
-  std::span<const ignored_tensor> ignored;    ///< Tensors that no leaf is stored in, and why.
-  std::span<const repeated_tensor> repeated;  ///< Tensors with the values of another.
-};
-
-namespace detail {
-
-inline constexpr std::string_view default_prefixes[] = {"model.", "model.language_model.", ""};
-inline constexpr stored_as default_stored[] = {{"mlp.experts.*.gate_proj.weight", "mlp.experts.gate_up_proj", 0, 2},
-                                               {"mlp.experts.*.up_proj.weight", "mlp.experts.gate_up_proj", 1, 2},
-                                               {"mlp.experts.*.down_proj.weight", "mlp.experts.down_proj"}};
-inline constexpr ignored_tensor default_ignored[] = {{"*.rotary_emb.inv_freq", "recomputed from rope_theta"}};
-inline constexpr repeated_tensor default_repeated[] = {
-    {"lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings is true"}};
-
-/// True if `name` is `end`, or ends in a dot and `end`.
-constexpr bool names_leaf(std::string_view end, std::string_view name) {
-  return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
-}
-
-/// True if `pattern` describes `text`; `*` stands for any number of any characters.
-constexpr bool matches_name(std::string_view pattern, std::string_view text) {
-  const std::size_t star = pattern.find('*');
-  if (star == pattern.npos) return pattern == text;
-  if (!text.starts_with(pattern.substr(0, star))) return false;
-  pattern.remove_prefix(star + 1);
-  for (text.remove_prefix(star); !matches_name(pattern, text); text.remove_prefix(1))
-    if (text.empty()) return false;
-  return true;
-}
-
-}  // namespace detail
-
-/// The layout of models that declare nothing.
-inline constexpr weight_layout default_layout{
-    detail::default_prefixes, detail::default_stored, {}, detail::default_ignored, detail::default_repeated};
-
-/// How the leaves of `Model` are stored: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and
-/// `repeated`; those that it does not have are the default's.
-template <class Model>
-constexpr weight_layout layout_of() {
-  weight_layout out = default_layout;
-  if constexpr (requires { Model::prefixes; }) out.prefixes = Model::prefixes;
-  if constexpr (requires { Model::stored; }) out.stored = Model::stored;
-  if constexpr (requires { Model::interleaving; }) out.interleaving = Model::interleaving;
-  if constexpr (requires { Model::ignored; }) out.ignored = Model::ignored;
-  if constexpr (requires { Model::repeated; }) out.repeated = Model::repeated;
-  return out;
-}
 
 }  // namespace qwq
 
@@ -14644,7 +15162,7 @@ class model_weights {
 
 }  // namespace qwq
 
-// qwq/runtime/constants.hpp: Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
+// qwq/weights/constant_store.hpp: Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
 
 namespace qwq {
 
@@ -14654,14 +15172,6 @@ inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std:
   std::string name(prefix);
   if (layer >= 0) name += std::to_string(layer) + ".";
   return name += weight;
-}
-
-/// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
-template <std::size_t N>
-constexpr const slot* slot_of_leaf(const graph<N>& g, const slot_list& slots, std::size_t id) {
-  for (const node& n : g.nodes)
-    if (n.kind == op::dequantize && n.args[0] == id) return &slots.starting_at(n.slot);
-  return nullptr;
 }
 
 /// Shape as integers; named dimensions with their bound.
@@ -14729,21 +15239,21 @@ class constant_store {
 
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>
-  operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
-    if (n.kind == op::fill) return fill<Scheme>(n, s);
+  bound_constant bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
+    if (n.kind == op::splat) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
     const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
-      operand bound;
-      with_weight_format<Scheme>({s->type, s->block},
+      bound_constant bound;
+      with_weight_format<Scheme>(s->format,
                                  [&]<class Format>(std::type_identity<Format>) { bound = codes<Format>(w); });
       return bound;
     }
     if (n.dims().size() >= 2 && w.is_stored() && is_aligned(w)) return {w.type(), w.data()};
-    const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(w.key() + (on_grid ? "#" : ""), [&] {
+    const bool is_fake_quantized = s != nullptr && s->kind == slot_kind::constant;
+    return floats(w.key() + (is_fake_quantized ? "#" : ""), [&] {
       std::vector<float> x = read_constant(w);
-      if (on_grid) fake_quantize<Scheme>(x);
+      if (is_fake_quantized) fake_quantize<Scheme>(x);
       return x;
     });
   }
@@ -14755,7 +15265,7 @@ class constant_store {
 
   template <quantization_scheme Scheme>
   void fake_quantize([[maybe_unused]] std::span<float> x) const {
-    if constexpr (Scheme::types.quantizes_activations()) {
+    if constexpr (Scheme::spec.quantizes_activations()) {
       using format = typename Scheme::activation_format;
       if (quantized_) kernel::fake_quantize(x, x, to_affine<format>(constant_params<format>(x)));
     }
@@ -14765,14 +15275,14 @@ class constant_store {
   static std::string exact(double value) { return std::to_string(std::bit_cast<std::uint64_t>(value)); }
 
   template <class F>
-  operand floats(const std::string& key, F&& make) {
+  bound_constant floats(const std::string& key, F&& make) {
     auto& stored = floats_[key];
     if (stored.empty()) stored = make();
     return {dtype::f32, stored.data()};
   }
 
   template <quantization_scheme Scheme>
-  operand fill(const node& n, const slot* s) {
+  bound_constant fill(const node& n, const slot* s) {
     const auto count = static_cast<std::size_t>(n.dims().elements());
     return floats("fill " + std::to_string(count) + " " + exact(n.attr.value) + (s != nullptr ? "#" : ""), [&] {
       std::vector<float> x(count, static_cast<float>(n.attr.value));
@@ -14781,42 +15291,31 @@ class constant_store {
     });
   }
 
-  operand table(const node& n, std::int64_t positions) {
+  bound_constant table(const node& n, std::int64_t positions) {
     const std::string key = std::string(qwq::name(n.kind)) + std::string(qwq::name(n.type.type)) + " " +
                             exact(n.attr.value) + " " + std::to_string(n.dims()[1].extent);
     return floats(key, [&] { return rope_rows(n, 0, positions); });
   }
 
-  /// Memory of packed weights.
-  struct free_packed {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
-  };
-  using packed_bytes = std::unique_ptr<std::byte[], free_packed>;
-
-  static packed_bytes allocate(std::size_t bytes) {
-    return packed_bytes(new (std::align_val_t{arena_alignment}) std::byte[bytes]);
-  }
-
   template <class Format>
   static std::string code_key(const weight_source& w) {
-    constexpr weight_type type = type_of_format<Format>();
-    return (w.key() + '#').append(qwq::name(type.type)) + std::to_string(type.block);
+    return (w.key() + '#').append(qwq::name(Format::value.element)) + std::to_string(Format::value.block);
   }
 
   /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
   template <class Format>
-  operand codes(const weight_source& w) {
+  bound_constant codes(const weight_source& w) {
     const std::int64_t rows = w.rows(), cols = w.cols();
     inline_executor here;
-    weight_codes<Format> made(from_, w, shared_, here);
+    quantized_matrix_reader<Format> made(from_, w, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
-      packed_bytes& bytes = packed_[code_key<Format>(w)];
+      aligned_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
-        bytes = allocate(shape.bytes());
+        bytes = allocate_aligned(shape.bytes());
         std::byte* to = bytes.get();
         std::vector<std::uint8_t> flipped;
-        made.slabs([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(scales.size()) / shape.blocks();
           const std::uint8_t* from = codes.data();
           if (is_signed(Format::type)) {  // packed weights have codes around 8
@@ -14831,11 +15330,11 @@ class constant_store {
       return {Format::type, bytes.get(), shape.block};
     } else if constexpr (Format::type == dtype::i8 && Format::symmetric) {
       const kernel::packed_weight<8> shape{nullptr, rows, cols, kernel::packed_weight<8>::whole_row(cols)};
-      packed_bytes& bytes = packed_[code_key<Format>(w)];
+      aligned_bytes& bytes = packed_[code_key<Format>(w)];
       if (bytes == nullptr) {
-        bytes = allocate(shape.bytes());
+        bytes = allocate_aligned(shape.bytes());
         std::byte* to = bytes.get();
-        made.slabs([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols;
           kernel::pack(to, kernel::int8_weight{codes.data(), count, cols, scales});
           to += count / kernel::panel_n * shape.panel_bytes();
@@ -14857,551 +15356,7 @@ class constant_store {
   bool quantized_;
   granularity shared_;
   std::map<std::string, std::vector<float>> floats_;
-  std::map<std::string, packed_bytes> packed_;
-};
-
-}  // namespace qwq
-
-// qwq/runtime/static_cache.hpp: Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
-
-namespace qwq {
-
-/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
-/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
-template <class Target>
-concept leaves_cache_to_host = requires {
-  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
-  { Target::options.length } -> std::convertible_to<std::int64_t>;
-  { Target::options.mask_fill } -> std::convertible_to<float>;
-};
-
-/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
-template <class Part>
-constexpr auto state_slots(std::string_view name) {
-  constexpr auto& g = Part::emitted::value;
-  bool holds[g.size()]{};
-  for (const graph_output& o : g.outputs) holds[o.id] = o.name.view() == name;
-  fixed_vector<std::int16_t, 4> slots;
-  for (std::size_t i = 0; i < g.size(); ++i) {
-    const node& n = g[i];
-    holds[i] = holds[i] || (n.kind == op::state && n.name.view() == name);
-    if (row(n).is(trait::moves) && !row(n).is(trait::layout))
-      for (node_id a : n.args) holds[i] = holds[i] || holds[a];
-    if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
-      slots.push_back(n.slot);
-  }
-  return slots;
-}
-
-/// What a session has beside its graphs: nothing, unless their cache is left to the host.
-template <class Target, std::int64_t Rotary>
-struct cache_host {
-  explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
-  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
-};
-
-/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
-/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
-/// hold no values that the text has not.
-template <leaves_cache_to_host Target, std::int64_t Rotary>
-class cache_host<Target, Rotary> {
- public:
-  /// Tokens of the prefill graph, and of a text at most.
-  static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
-  /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
-  static constexpr std::int64_t cache_rows = length - 1;
-  static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
-
-  /// `theta`: base of the rotary embedding.
-  explicit cache_host(double theta)
-      : mask_(static_cast<std::size_t>(std::max(prompt * prompt, length))),
-        cos_(static_cast<std::size_t>((length + prompt) * Rotary)),
-        sin_(cos_.size()) {
-    std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
-    std::iota(positions.begin(), positions.end(), 0);
-    // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
-    const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
-    kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
-    for (float* x : {cos_.data(), sin_.data()})
-      for (std::int64_t i = 0; i < length; ++i)
-        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
-  }
-
-  /// Fills `x`, [prompt, width], up from its first `count` rows.
-  static void fill_up(float* x, std::int64_t count, std::int64_t width) {
-    for (std::int64_t i = count; i < prompt; ++i) std::copy_n(x + (count - 1) * width, width, x + i * width);
-  }
-
-  /// Before a run of the prefill graph on the first `count` tokens of a text.
-  void begin_prompt(std::int64_t count) {
-    for (std::int64_t i = 0; i < prompt; ++i)
-      for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
-    for (float* x : {cos_.data(), sin_.data()}) {
-      std::copy_n(x, count * Rotary, x + length * Rotary);
-      fill_up(x + length * Rotary, count, Rotary);
-    }
-    table_row_ = length;
-  }
-
-  /// Before a run of the decode graph on the token at `position`.
-  void begin_token(std::int64_t position) {
-    for (std::int64_t j = 0; j < cache_rows; ++j) mask_[at(j)] = j < position ? 0.0f : fill;
-    mask_[at(cache_rows)] = 0;  // the token itself
-    table_row_ = position;
-  }
-
-  /// Whether an input of a graph is one that the host makes.
-  static constexpr bool provides(std::string_view input) {
-    return input == "attention_mask" || input == "cos" || input == "sin";
-  }
-  /// Address of an input that it provides.
-  void* address(std::string_view input) {
-    return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
-  }
-
- private:
-  static constexpr auto fill = static_cast<float>(Target::options.mask_fill);
-  static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-  std::vector<float> mask_, cos_, sin_;
-  std::int64_t table_row_ = 0;
-};
-
-}  // namespace qwq
-
-// qwq/runtime/program.hpp: Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
-
-namespace qwq {
-
-/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
-/// model has them.
-template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
-/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
-
-/// Tokens that a prefill graph takes at a time, unless its target says another number.
-inline constexpr std::int64_t prefill_rows = 64;
-template <class Target>
-constexpr std::int64_t prompt_rows() {
-  if constexpr (leaves_cache_to_host<Target>)
-    return Target::options.prompt;
-  else
-    return prefill_rows;
-}
-
-/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
-template <class Model, class Target>
-constexpr std::int64_t longest_text() {
-  if constexpr (leaves_cache_to_host<Target>)
-    return std::min<std::int64_t>(Model::config.max_position_embeddings, Target::options.length);
-  else
-    return Model::config.max_position_embeddings;
-}
-
-// Declared and never defined: the facts are their arguments, and naming one prints them.
-
-template <text Name>
-struct no_weight_of_the_model_ends_in;
-template <class Scheme, std::int64_t Layers>
-struct scheme_names_a_layer_that_the_model_has_not;
-
-template <text Name>
-struct no_part_makes_the_input;
-template <text Pattern>
-struct no_leaf_is_named_so;
-
-namespace detail {
-
-/// Whether `fits(name)` is true of some weight leaf of a model.
-template <class Model, class Fits>
-constexpr bool has_weight(Fits fits) {
-  bool found = false;
-  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const node& n : Part::value.nodes) found = found || (n.kind == op::weight && fits(n.name.view()));
-  });
-  return found;
-}
-
-template <class Model, text Name>
-constexpr bool require_weight() {
-  if constexpr (!has_weight<Model>([](std::string_view name) { return name.ends_with(Name.view()); })) {
-    constexpr text<Name.size()> name{Name.view()};
-    static_assert(sizeof(no_weight_of_the_model_ends_in<name>) > 0);
-  }
-  return true;
-}
-
-/// Refuses to compile when a scheme has an exception for a tensor or layer that the model has not.
-template <class Model, class Scheme>
-constexpr bool require_exceptions() {
-  if constexpr (requires { Scheme::exceptions; }) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
-        std::make_index_sequence<Scheme::exceptions.size()>{});
-    constexpr std::int64_t layers = layer_count<Model>();
-    if constexpr (!Scheme::fits(layers))
-      static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
-  }
-  return true;
-}
-
-/// Refuses to compile when a model declares how a leaf is stored that it has not.
-template <class Model>
-constexpr bool require_stored_leaves() {
-  if constexpr (requires { Model::stored; }) {
-    constexpr std::size_t unknown = [] {
-      std::size_t i = 0;
-      const auto is_stored = [&](std::string_view name) { return names_leaf(Model::stored[i].leaf, name); };
-      while (i < std::size(Model::stored) && has_weight<Model>(is_stored)) ++i;
-      return i;
-    }();
-    if constexpr (unknown < std::size(Model::stored)) {
-      constexpr text<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
-      static_assert(sizeof(no_leaf_is_named_so<pattern>) > 0);
-    }
-  }
-  return true;
-}
-
-/// What parts that are compiled once have in common.
-struct part_kind {
-  stage of = stage::layers;
-  std::size_t type = 0;    ///< Index in the model's `part_types`.
-  std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
-  friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
-};
-
-/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
-template <class Model, class Scheme>
-struct part_kinds {
-  static constexpr std::size_t part_count = Model::parts.size();
-  fixed_vector<part_kind, 64> kinds;
-  std::array<std::size_t, part_count> of_part{};
-
-  constexpr part_kinds() {
-    for (std::size_t i = 0; i < part_count; ++i) {
-      const model_part& p = Model::parts[i];
-      const bool layer = p.of == stage::layers;
-      const part_kind k{p.of, p.type, layer ? layer_scheme_index<Scheme>(p.layer, layer_count<Model>()) : 0};
-      std::size_t known = 0;
-      while (known < kinds.size() && !(kinds[known] == k)) ++known;
-      if (known == kinds.size()) kinds.push_back(k);
-      of_part[i] = known;
-    }
-  }
-};
-template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
-
-}  // namespace detail
-
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
-template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
-struct program {
-  using model = Model;
-  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
-  static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
-  /// What embedding and head are compiled for.
-  using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
-  /// How they are quantized.
-  static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
-
- private:
-  static constexpr auto& all = detail::kinds_of<Model, Scheme>;
-  using types = part_types<Model, Rows, Target::cache>;
-  static constexpr bool is_outer(stage s) { return s == stage::embedding || s == stage::head; }
-  template <std::size_t I>
-  using part_scheme = detail::type_at<all.kinds[I].scheme, layer_schemes<Scheme>>;
-  template <std::size_t I>
-  static constexpr placement types_of = is_outer(all.kinds[I].of) ? outer_types : part_scheme<I>::types;
-
-  template <std::size_t... I>
-  static auto list_kinds(std::index_sequence<I...>);
-
- public:
-  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
-  template <std::size_t I>
-  struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
-                         std::conditional_t<is_outer(all.kinds[I].of), outer, Target>, types_of<I>> {
-    static constexpr std::size_t index = I;  ///< In `kinds`.
-    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
-    using scheme = part_scheme<I>;                ///< How their weights are quantized.
-  };
-  /// The kinds that occur.
-  using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
-  /// Index in `kinds` of part `i`.
-  static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
-  /// Calls f with the kind of part `i`, as a `std::type_identity`.
-  template <class F>
-  static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
-    return detail::with_type(kinds{}, kind_of(i), f);
-  }
-  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
-  template <class F>
-  static constexpr void for_each_part(F&& f) {
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      with_part(i, [&]<class Part>(std::type_identity<Part> part) { f(part, i); });
-  }
-  /// Index of the first part of a stage.
-  static constexpr std::size_t first_part(stage of) {
-    std::size_t i = 0;
-    while (parts[i].of != of) ++i;
-    return i;
-  }
-  /// The kind of the first part of a stage.
-  template <stage Of>
-  using first = kind<kind_of(first_part(Of))>;
-
-  static_assert(detail::require_exceptions<Model, Scheme>());
-  static_assert(detail::require_stored_leaves<Model>());
-};
-
-template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
-template <std::size_t... I>
-auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>) {
-  return type_list<kind<I>...>{};
-}
-
-/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
-using activation_params = std::vector<std::vector<kernel::affine>>;
-
-/// The result of calibration: parameters of the prefill and of the decode graphs.
-struct calibration_result {
-  activation_params prefill, decode;
-};
-
-namespace detail {
-
-/// A value that parts hand to each other by name.
-struct value_entry {
-  std::string_view name;
-  std::size_t bytes = 0;      ///< At the bounds of its extents.
-  std::size_t row_bytes = 0;  ///< Of one token.
-};
-
-/// Whether an output of a graph is a state after the run: it has the name of one.
-template <class Graph>
-constexpr bool is_state_output(const Graph& g, const graph_output& o) {
-  for (const node& n : g.nodes)
-    if (n.kind == op::state && n.name == o.name) return true;
-  return false;
-}
-
-/// Whether some part of a program has an input of this name.
-template <class Program>
-constexpr bool is_read(std::string_view name) {
-  bool read = false;
-  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const node& n : Part::executed::value.nodes) read = read || (n.kind == op::input && n.name.view() == name);
-  });
-  return read;
-}
-
-/// The values that parts of a program hand to each other.
-template <class Program>
-inline constexpr auto handed_values = [] {
-  fixed_vector<value_entry, 16> all;
-  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
-    constexpr auto& g = Part::executed::value;
-    for (const graph_output& o : g.outputs) {
-      if (is_state_output(g, o) || !is_read<Program>(o.name.view())) continue;
-      const node& made = g[o.id];
-      const std::size_t bytes = byte_size(made.type.type, static_cast<std::size_t>(made.dims().elements()));
-      const std::size_t rows = made.dims().size() > 1 ? static_cast<std::size_t>(made.dims()[1].extent) : 1;
-      std::size_t i = 0;
-      while (i < all.size() && all[i].name != o.name.view()) ++i;
-      if (i == all.size()) all.push_back({o.name.view()});
-      all[i].bytes = std::max(all[i].bytes, bytes);
-      all[i].row_bytes = std::max(all[i].row_bytes, bytes / rows);
-    }
-  });
-  return all;
-}();
-
-/// Index of a handed value; the number of them when no part hands it out.
-template <class Program>
-constexpr std::size_t value_index(std::string_view name) {
-  constexpr auto& all = handed_values<Program>;
-  std::size_t i = 0;
-  while (i < all.size() && all[i].name != name) ++i;
-  return i;
-}
-
-/// A state that the parts of one kind have.
-struct state_entry {
-  text<47> name{};
-  tensor_type type{};
-  state_update update = state_update::append;
-};
-
-/// The states of a kind of part, in the order of its graph.
-template <class Part>
-inline constexpr auto states_of = [] {
-  fixed_vector<state_entry, 16> all;
-  for (const node& n : Part::executed::value.nodes)
-    if (n.kind == op::state) all.push_back({n.name, n.type, update_of(n)});
-  return all;
-}();
-
-/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
-template <class Part>
-constexpr std::size_t state_index(std::string_view name) {
-  std::size_t i = 0;
-  while (i < states_of<Part>.size() && states_of<Part>[i].name.view() != name) ++i;
-  return i;
-}
-
-/// Whether a program has states of this kind.
-template <class Program>
-constexpr bool has_states(state_update update) {
-  bool found = false;
-  for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const state_entry& s : states_of<Part>) found = found || s.update == update;
-  });
-  return found;
-}
-
-/// The first table of cosines in a model's graphs: what its rotations are.
-template <class Model>
-inline constexpr node rotation_table = [] {
-  node found;
-  for_each_type(part_types<Model, 1, dtype::f32>{}, [&]<class Part>(std::type_identity<Part>) {
-    for (const node& n : Part::value.nodes)
-      if (n.kind == op::rope_cos && found.kind != op::rope_cos) found = n;
-  });
-  return found;
-}();
-
-}  // namespace detail
-
-}  // namespace qwq
-
-// qwq/runtime/state_store.hpp: Defines `state_store`, the memory of a session's states (KV caches, recurrent matrices), allocated once.
-
-namespace qwq {
-
-/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
-/// text are its positions: [1, kv_heads, positions, head_dim].
-struct stored_state {
-  std::string_view name;
-  std::size_t part = 0;      ///< Index of the part in the model's list.
-  std::int64_t layer = -1;   ///< Number of the layer, or -1.
-  dtype type = dtype::f32;
-  state_update update = state_update::append;  ///< How runs change it.
-  std::int64_t outer = 1;  ///< Heads of a cache.
-  std::int64_t rows = 1;   ///< Positions of a cache.
-  std::int64_t inner = 1;  ///< Elements of a row.
-  std::byte* data = nullptr;
-  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
-
-  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
-  /// Bytes of one row.
-  std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
-  std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
-  std::size_t scale_bytes() const {
-    return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
-  }
-};
-
-/// The first `rows` rows of a state as floats, [outer, rows, inner].
-inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) {
-  std::vector<float> out;
-  const auto copy = [&]<class T>(T) {
-    for (std::int64_t o = 0; o < s.outer; ++o)
-      for (std::int64_t i = 0; i < rows * s.inner; ++i) {
-        const auto x = static_cast<float>(reinterpret_cast<const T*>(s.data)[o * s.rows * s.inner + i]);
-        out.push_back(s.scales == nullptr ? x : x * s.scales[o * s.rows + i / s.inner]);
-      }
-  };
-  if (s.type == dtype::f32) copy(float{});
-  if (s.type == dtype::f16) copy(float16{});
-  if (s.type == dtype::bf16) copy(bfloat16{});
-  if (s.type == dtype::i8) copy(std::int8_t{});
-  return out;
-}
-
-/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
-class state_store {
- public:
-  /// `states`: those of all parts, part by part, without memory.
-  explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
-    std::size_t bytes = 0, kept = 0;
-    for (const stored_state& s : states_) {
-      bytes += aligned(s.bytes()) + aligned(s.scale_bytes());
-      if (s.is_running()) kept += s.bytes();
-    }
-    bytes_ = allocate(bytes);
-    kept_.resize(kept);
-    std::byte* at = bytes_.get();
-    for (stored_state& s : states_) {
-      while (first_.size() <= s.part) first_.push_back(static_cast<std::size_t>(&s - states_.data()));
-      s.data = at;
-      at += aligned(s.bytes());
-      if (s.scale_bytes() > 0) s.scales = reinterpret_cast<float*>(at);
-      at += aligned(s.scale_bytes());
-    }
-    size_ = bytes;
-    clear();
-  }
-
-  /// The k-th state of a part.
-  const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
-  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
-
-  /// Sets every state to zero.
-  void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
-  /// Sets the running states to zero.
-  void clear_running() {
-    for (stored_state& s : states_)
-      if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
-  }
-
-  /// Copies the running states away.
-  void keep_running() {
-    std::byte* to = kept_.data();
-    for (const stored_state& s : states_)
-      if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
-  }
-  /// Copies them back.
-  void restore_running() {
-    const std::byte* from = kept_.data();
-    for (stored_state& s : states_)
-      if (s.is_running()) {
-        std::copy_n(from, s.bytes(), s.data);
-        from += s.bytes();
-      }
-  }
-
-  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
-  /// of each head that are used; of a running state, all.
-  template <class F>
-  void for_each_piece(std::int64_t positions, F&& f) const {
-    for (const stored_state& s : states_) {
-      const std::int64_t used = s.is_running() ? s.rows : std::min(positions, s.rows);
-      for (std::int64_t o = 0; o < s.outer; ++o)
-        f(std::span<std::byte>(s.data + static_cast<std::size_t>(o * s.rows) * s.row_bytes(),
-                               static_cast<std::size_t>(used) * s.row_bytes()));
-      if (s.scales != nullptr)
-        for (std::int64_t o = 0; o < s.outer; ++o)
-          f(std::as_writable_bytes(std::span<float>(s.scales + o * s.rows, static_cast<std::size_t>(used))));
-    }
-  }
-
- private:
-  static std::size_t aligned(std::size_t bytes) {
-    return (bytes + arena_alignment - 1) / arena_alignment * arena_alignment;
-  }
-  struct free_aligned {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
-  };
-  using memory = std::unique_ptr<std::byte[], free_aligned>;
-  static memory allocate(std::size_t bytes) {
-    return memory(new (std::align_val_t{arena_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
-  }
-
-  std::vector<stored_state> states_;
-  std::vector<std::size_t> first_;  // of each part
-  memory bytes_;
-  std::size_t size_ = 0;
-  std::vector<std::byte> kept_;
+  std::map<std::string, aligned_bytes> packed_;
 };
 
 }  // namespace qwq
@@ -15414,12 +15369,12 @@ namespace detail {
 
 /// Operands of one graph, resolved for one part.
 template <class Part>
-std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
+std::vector<bound_constant> bind_part(constant_store& store, std::int64_t layer, std::int64_t positions) {
   using run = typename Part::executed;
-  std::vector<operand> bound;
+  std::vector<bound_constant> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf(run::value, Part::slots, id),
+    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
                                                       tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
@@ -15427,8 +15382,8 @@ std::vector<operand> bind_part(constant_store& store, std::int64_t layer, std::i
 
 /// Operands of all parts of a program.
 template <class Program>
-std::vector<std::vector<operand>> bind_program(constant_store& store, std::int64_t positions) {
-  std::vector<std::vector<operand>> bound;
+std::vector<std::vector<bound_constant>> bind_program(constant_store& store, std::int64_t positions) {
+  std::vector<std::vector<bound_constant>> bound;
   Program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
     bound.push_back(bind_part<Part>(store, Program::parts[i].layer, positions));
   });
@@ -15484,7 +15439,7 @@ class bound_model {
   kernel::activation_mode activations() const { return activations_; }
   /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
-  const std::vector<std::vector<operand>>& constants() const {
+  const std::vector<std::vector<bound_constant>>& constants() const {
     if constexpr (std::is_same_v<Program, prefill>)
       return prefill_;
     else
@@ -15495,14 +15450,14 @@ class bound_model {
   std::int64_t positions_;
   kernel::activation_mode activations_;
   constant_store store_;
-  std::vector<std::vector<operand>> prefill_, decode_;
+  std::vector<std::vector<bound_constant>> prefill_, decode_;
 };
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
 /// the input of the final norm.
-class layer_listener {
+class layer_hook {
  public:
-  virtual ~layer_listener() = default;
+  virtual ~layer_hook() = default;
   /// Input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
   /// Result of the final norm, [tokens, H].
@@ -15519,7 +15474,7 @@ class calibration_listener {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <text Symbol>
+template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
 /// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
@@ -15534,7 +15489,7 @@ class session {
       : weights_(weights),
         activations_(activations),
         threads_(threads != nullptr ? threads : &inline_),
-        arena_(new(std::align_val_t{arena_alignment}) std::byte[arena_size]),
+        arena_(allocate_aligned(arena_size)),
         scratch_(weights.activations() == kernel::activation_mode::int8 ? scratch_size : 0),
         states_(describe_states(weights.positions())),
         ids_(static_cast<std::size_t>(prompt)),
@@ -15638,8 +15593,8 @@ class session {
     moved_to(other.position_);
   }
 
-  void listen(layer_listener* l) { layer_listener_ = l; }
-  void listen(calibration_listener* l) { calibration_listener_ = l; }
+  void set_hook(layer_hook* l) { layer_listener_ = l; }
+  void set_hook(calibration_listener* l) { calibration_listener_ = l; }
 
   /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
   /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
@@ -15703,10 +15658,6 @@ class session {
   static constexpr std::size_t arena_size = most_bytes(
       []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
   static constexpr std::size_t scratch_size = most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
-
-  struct free_aligned {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{arena_alignment}); }
-  };
 
   /// The states of the decode graphs, which read all that there are.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
@@ -15781,7 +15732,7 @@ class session {
   }
 
   /// Passes slot values of one graph on, with the part that they belong to.
-  struct slot_forwarder final : slot_listener {
+  struct slot_forwarder final : slot_hook {
     calibration_listener* to = nullptr;
     bool decoding = false;
     std::size_t part = 0;
@@ -15797,7 +15748,7 @@ class session {
     } else if constexpr (name == "max_seq_len") {
       return capacity();
     } else {
-      constexpr text<name.size()> symbol{name};
+      constexpr fixed_string<name.size()> symbol{name};
       static_assert(sizeof(no_run_time_extent_of<symbol>) > 0);
       return 0;
     }
@@ -15818,7 +15769,7 @@ class session {
     } else if constexpr (value < values.size()) {
       return values_[value].data();
     } else {
-      constexpr text<name.size()> input{name};
+      constexpr fixed_string<name.size()> input{name};
       static_assert(sizeof(no_part_makes_the_input<input>) > 0);
       return nullptr;
     }
@@ -15844,7 +15795,7 @@ class session {
       ((states[K] = state_memory<Part, K>(i)), ...);
     }(std::make_index_sequence<layout.states.size()>{});
 
-    frame f;
+    execution_context f;
     f.threads = threads_;
     f.arena = arena_.get();
     f.extents = extents.data();
@@ -15859,9 +15810,9 @@ class session {
       forward.to = calibration_listener_;
       forward.decoding = decoding;
       forward.part = i;
-      f.listener = &forward;
+      f.hook = &forward;
     }
-    run_graph<G>(f);
+    execute<G>(f);
     return [&]<std::size_t... K>(std::index_sequence<K...>) {
       const float* result = nullptr;
       (hand_on<Part, K>(f, i, result), ...);
@@ -15884,7 +15835,7 @@ class session {
 
   /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
   template <class Part, std::size_t K>
-  void hand_on(const frame& f, std::size_t i, const float*& result) {
+  void hand_on(const execution_context& f, std::size_t i, const float*& result) {
     using G = typename Part::executed;
     constexpr graph_output o = G::value.outputs[K];
     constexpr std::size_t value = detail::value_index<prefill_program>(o.name.view());
@@ -15896,11 +15847,11 @@ class session {
       for (std::int64_t head = 0; head < s.outer; ++head)
         std::copy_n(from + head * rows[2].extent * s.inner, count * s.inner,
                     reinterpret_cast<float*>(s.data) + (head * s.rows + position_) * s.inner);
-    } else if constexpr (detail::is_state_output(G::value, o)) {
+    } else if constexpr (is_state_output({G::value.nodes.begin(), G::value.size()}, o)) {
       return;  // the graph has updated it in place
     } else if constexpr (value < values.size()) {
       const auto bytes = byte_size(G::value[o.id].type.type,
-                                   static_cast<std::size_t>(step<G, o.id>::template elements<o.id>(f)));
+                                   static_cast<std::size_t>(kernel_call<G, o.id>::template elements<o.id>(f)));
       std::copy_n(reinterpret_cast<const std::byte*>(output_address<G, K>(f)), bytes, values_[value].data());
     } else if (result == nullptr) {
       result = output_address<G, K>(f);
@@ -15986,9 +15937,9 @@ class session {
   const calibration_result* activations_;
   inline_executor inline_;
   executor* threads_;
-  layer_listener* layer_listener_ = nullptr;
+  layer_hook* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
-  std::unique_ptr<std::byte[], free_aligned> arena_;
+  aligned_bytes arena_;
   std::vector<std::byte> scratch_;
   state_store states_;
   std::array<std::vector<std::byte>, values.size() + 1> values_;
@@ -16002,12 +15953,12 @@ class session {
 
 }  // namespace qwq
 
-// qwq/runtime/token_text.hpp: Texts as models read them.
+// qwq/text/token_sequence.hpp: Texts as models read them.
 
 namespace qwq {
 
 /// A text as token ids, and how many of them are the prompt: what follows is what the model says.
-struct token_text {
+struct token_sequence {
   std::vector<std::int32_t> ids;
   std::size_t prompt = 0;
 };
@@ -16025,7 +15976,7 @@ class layer_comparison {
  public:
   explicit layer_comparison(std::size_t layers) : kept_(layers + 2), error_(layers + 2) {}
 
-  struct recorder final : layer_listener {
+  struct recorder final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
       keep(static_cast<std::size_t>(layer), rows);
@@ -16035,7 +15986,7 @@ class layer_comparison {
       all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols);
     }
   };
-  struct checker final : layer_listener {
+  struct checker final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
       check(static_cast<std::size_t>(layer), rows);
@@ -16075,7 +16026,7 @@ inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std
 /// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
 /// differs.
 template <class Reference, class Other, class F>
-void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts,
+void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_sequence> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
   const auto vocab = reference.vocab_size();
   detail::layer_comparison layers(static_cast<std::size_t>(reference.layer_count()));
@@ -16092,8 +16043,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     other.reset();
     reference.mark_at(prompt - 1);
     other.mark_at(prompt - 1);
-    reference.listen(&record);
-    other.listen(&check);
+    reference.set_hook(&record);
+    other.set_hook(&check);
     for (std::size_t first = 0, size = 0; first < ids.size(); first += size) {
       size = std::min(ids.size() - first, static_cast<std::size_t>(std::min(reference.chunk(), other.chunk())));
       const auto chunk = ids.subspan(first, size);
@@ -16111,8 +16062,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
         }
       });
     }
-    reference.listen(static_cast<layer_listener*>(nullptr));
-    other.listen(static_cast<layer_listener*>(nullptr));
+    reference.set_hook(static_cast<layer_hook*>(nullptr));
+    other.set_hook(static_cast<layer_hook*>(nullptr));
 
     reference.rewind();
     other.rewind();
@@ -16177,7 +16128,7 @@ class progress {
 
  private:
   using clock = std::chrono::steady_clock;
-  using line = text<160>;
+  using line = fixed_string<160>;
   static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 
   /// The first count that is at least `k` tenths of the total.
@@ -16239,7 +16190,7 @@ class progress {
     if (finished) std::fputc('\n', out_);
   }
 
-  text<40> label_;
+  fixed_string<40> label_;
   std::size_t total_, done_ = 0, next_ = never, last_done_ = 0, drawn_ = 0;
   progress_unit unit_;
   std::FILE* out_;
@@ -16422,14 +16373,14 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
 
 }  // namespace qwq
 
-// qwq/runtime/any_session.hpp: Defines `any_session`, a session whose model, target and scheme are chosen when the program runs.
+// qwq/runtime/session_interface.hpp: Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
 
 namespace qwq {
 
 /// What `session` does, behind one type; see there.
-class any_session {
+class session_interface {
  public:
-  virtual ~any_session() = default;
+  virtual ~session_interface() = default;
   virtual std::int64_t vocab_size() const = 0;
   virtual std::int64_t layer_count() const = 0;
   virtual std::int64_t position() const = 0;
@@ -16438,7 +16389,7 @@ class any_session {
   virtual void reset() = 0;  ///< Forgets the text.
   virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
   virtual void rewind() = 0;                        ///< Goes back to the mark.
-  virtual void listen(layer_listener* l) = 0;
+  virtual void set_hook(layer_hook* l) = 0;
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
@@ -16459,7 +16410,7 @@ class any_session {
 namespace detail {
 
 template <class Model, target Target, quantization_scheme Scheme>
-class opened_session final : public any_session {
+class opened_session final : public session_interface {
  public:
   opened_session(const checkpoint& from, std::int64_t positions, granularity weights, const calibration_result* tuned,
                  executor* threads)
@@ -16473,7 +16424,7 @@ class opened_session final : public any_session {
   void reset() override { session_.reset(); }
   void mark_at(std::int64_t position) override { session_.mark_at(position); }
   void rewind() override { session_.rewind(); }
-  void listen(layer_listener* l) override { session_.listen(l); }
+  void set_hook(layer_hook* l) override { session_.set_hook(l); }
   void prefill(std::span<const std::int32_t> ids,
                const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
     session_.prefill(ids, rows);
@@ -16498,7 +16449,7 @@ class opened_session final : public any_session {
 
 /// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
-std::unique_ptr<any_session> open_session(const checkpoint& from, std::int64_t positions,
+std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
                                           granularity weights = granularity::tensor,
                                           const calibration_result* tuned = nullptr, executor* threads = nullptr) {
   return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);
@@ -16755,7 +16706,7 @@ namespace qwq {
 /// The clip range [-t, t], within the data's own, whose distribution in `QuantizedBins` levels is the closest (least
 /// Kullback-Leibler divergence) to that of the data in fine bins; the widest of several. What is clipped counts at the
 /// ends. `Bins` fine bins of equal width span the two signs. Meant for 8-bit activations.
-/// Formula: Szymon Migacz, "8-bit inference with TensorRT", GTC 2017.
+/// Formula: Szymon Migacz, "8-bit type_inference with TensorRT", GTC 2017.
 template <int Bins = 2048, int QuantizedBins = 128>
 class entropy : public detail::observer_base {
   static_assert(QuantizedBins >= 2 && Bins >= 4 * QuantizedBins);
@@ -17243,8 +17194,8 @@ class observer_bank final : public calibration_listener {
   /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
   /// target's own.
   static constexpr bool is_shared(stage of) {
-    if (of == stage::layers) return is_one_graph<Target>;
-    return of != stage::norm || is_one_graph<Target> || is_whole_model<Target>;
+    if (of == stage::layers) return is_single_graph<Target>;
+    return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
   }
   static constexpr bool is_shared(std::size_t part) { return is_shared(prefill::parts[part].of); }
 
@@ -17295,7 +17246,7 @@ class observer_bank final : public calibration_listener {
   template <class Compiled, class PartScheme>
   static std::vector<kernel::affine> of_part(const std::vector<any_observer>& observers) {
     std::vector<kernel::affine> out(observers.size());
-    if constexpr (PartScheme::types.quantizes_activations()) {
+    if constexpr (PartScheme::spec.quantizes_activations()) {
       using format = typename PartScheme::activation_format;
       for (const slot& s : Compiled::slots) {
         if (s.kind != slot_kind::activation) continue;
@@ -17333,24 +17284,24 @@ struct calibration_options {
 /// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
 /// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                              F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
-  for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
+  for (const token_sequence& t : texts) longest = std::max(longest, t.ids.size());
   typename bound_model<Model, Target, Scheme>::options bind;
   bind.positions = std::min(longest_text<Model, Target>(), static_cast<std::int64_t>(longest) + o.decode_steps);
   bind.quantized = false;
   const bound_model<Model, Target, Scheme> weights(from, bind);
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);
   detail::observer_bank<Model, Target, Scheme> bank(o.observer);
-  s.listen(&bank);
+  s.set_hook(&bank);
   sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const token_text& t = texts[i];
+    const token_sequence& t = texts[i];
     s.reset();
     s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)
@@ -17654,7 +17605,7 @@ inline special_tokens read_special_tokens(const std::filesystem::path& folder, s
 
 }  // namespace qwq
 
-// qwq/io/added_tokens.hpp: Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
+// qwq/text/added_tokens.hpp: Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
 
 #include <bitset>
 
@@ -17708,7 +17659,7 @@ class added_tokens {
 
 }  // namespace qwq::detail
 
-// qwq/io/bpe.hpp: Byte-pair encoding of one piece of text: merges in the order of their ranks.
+// qwq/text/bpe.hpp: Byte-pair encoding of one piece of text: merges in the order of their ranks.
 
 #include <unordered_map>
 
@@ -17797,7 +17748,7 @@ class bpe {
 
 }  // namespace qwq::detail
 
-// qwq/io/byte_level.hpp: The byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
+// qwq/text/byte_level.hpp: The byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
 
 namespace qwq::detail {
 
@@ -17841,7 +17792,7 @@ inline std::string unspell(std::string_view token) {
 
 }  // namespace qwq::detail
 
-// qwq/io/pre_tokenizer.hpp: What happens to text before byte-pair encoding: normalisation to NFC and splitting by a regular expression.
+// qwq/text/pre_tokenizer.hpp: What happens to text before byte-pair encoding: normalisation to NFC and splitting by a regular expression.
 
 #include <unicode/unorm2.h>
 #include <unicode/uregex.h>
@@ -17935,7 +17886,7 @@ class splitter {
 
 }  // namespace qwq::detail
 
-// qwq/io/tokenizer.hpp: Qwen's tokenizer, from tokenizer.json: text to ids and back, as Hugging Face's tokenizers do it.
+// qwq/text/tokenizer.hpp: Qwen's tokenizer, from tokenizer.json: text to ids and back, as Hugging Face's tokenizers do it.
 
 #include <unordered_map>
 
@@ -18172,7 +18123,7 @@ class tokenizer {
 
 }  // namespace qwq
 
-// qwq/io/stream_decoder.hpp: Ids to text while they are being generated.
+// qwq/text/stream_decoder.hpp: Ids to text while they are being generated.
 
 namespace qwq {
 
@@ -18214,7 +18165,7 @@ class stream_decoder {
 
 }  // namespace qwq
 
-// qwq/report/json.hpp: The report as JSON.
+// qwq/report/json_report.hpp: The report as JSON.
 
 #include <nlohmann/json.hpp>
 
@@ -18285,7 +18236,7 @@ inline nlohmann::ordered_json to_json(const fidelity_report& report) {
 
 }  // namespace qwq
 
-// qwq/io/jsonl.hpp: Calibration and evaluation texts: one JSON object per line.
+// qwq/text/sample.hpp: Calibration and evaluation texts: one JSON object per line.
 
 namespace qwq {
 
@@ -18423,7 +18374,7 @@ inline std::vector<sample> read_jsonl(const std::filesystem::path& path) {
 
 }  // namespace qwq
 
-// qwq/runtime/text.hpp: From rows of a calibration or evaluation set to token ids.
+// qwq/text/data_set.hpp: From rows of a calibration or evaluation set to token ids.
 
 namespace qwq {
 
@@ -18436,15 +18387,15 @@ enum class qa_style : std::uint8_t {
 namespace detail {
 
 /// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
-inline token_text encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
-  token_text text{t.encode(whole), 0};
+inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
+  token_sequence text{t.encode(whole), 0};
   const auto head = t.encode(prompt);
   text.prompt = static_cast<std::size_t>(
       std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
   return text;
 }
 
-inline token_text encode_chat(const tokenizer& t, std::vector<message> messages) {
+inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messages) {
   const std::string whole = apply_chat_template(messages, false, std::nullopt);
   if (!messages.empty() && messages.back().role == "assistant") messages.pop_back();
   return encode_with_prompt(t, apply_chat_template(messages, true, std::nullopt), whole);
@@ -18455,11 +18406,11 @@ inline token_text encode_chat(const tokenizer& t, std::vector<message> messages)
 /// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
 /// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
 /// shorter than two tokens; `where` names the row.
-inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
+inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
                                 const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)
     throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
-  token_text text;
+  token_sequence text;
   switch (s.type) {
     case sample::kind::ids:
       text = {s.ids, s.answer_start.value_or(s.ids.size() / 2)};
@@ -18488,9 +18439,9 @@ inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style st
 }
 
 /// All rows of a JSONL file as token ids.
-inline std::vector<token_text> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
+inline std::vector<token_sequence> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
                                           std::size_t capacity) {
-  std::vector<token_text> texts;
+  std::vector<token_sequence> texts;
   for (const sample& s : read_jsonl(file))
     texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));
   return texts;

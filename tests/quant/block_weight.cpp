@@ -34,7 +34,7 @@ struct packed_row {
 
 TEST_CASE("int4 blocks hold what QuantizeLinear makes of each block, two codes to a byte") {
   const std::vector<float> row = sample(150);  // the last block has 22 elements
-  const packed_row<qwq::block_format<qwq::dtype::i4, 32, qwq::ort>> made(row);
+  const packed_row<qwq::block_format<qwq::dtype::i4, 32, qwq::conventions::ort>> made(row);
   REQUIRE(made.scales.size() == 5);
   REQUIRE(made.bytes.size() == 80);
   for (std::size_t b = 0; b < 5; ++b) {
@@ -53,7 +53,7 @@ TEST_CASE("int4 blocks hold what QuantizeLinear makes of each block, two codes t
 TEST_CASE("u4 and u8 blocks are those of MatMulNBits") {
   const std::vector<float> row = sample(100);
   const auto check = [&]<qwq::dtype T>(std::integral_constant<qwq::dtype, T>) {
-    const packed_row<qwq::block_format<T, 32, qwq::nbits>> made(row);
+    const packed_row<qwq::block_format<T, 32, qwq::conventions::nbits>> made(row);
     const qwq::matmul_nbits<qwq::bits(T), true> expected("w", row.size(), 32);
     std::vector<std::uint8_t> bytes(expected.packed_bytes());
     std::vector<float> scales(expected.blocks());
@@ -68,6 +68,6 @@ TEST_CASE("u4 and u8 blocks are those of MatMulNBits") {
 TEST_CASE("NaN in a weight is refused by name") {
   std::vector<float> row = sample(32);
   row[5] = std::numeric_limits<float>::quiet_NaN();
-  using format = qwq::block_format<qwq::dtype::i4, 32, qwq::ort>;
+  using format = qwq::block_format<qwq::dtype::i4, 32, qwq::conventions::ort>;
   CHECK_THROWS_WITH_AS(packed_row<format>{row}, "w: expected finite values, found NaN or infinity", qwq::error);
 }

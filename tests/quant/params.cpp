@@ -63,10 +63,10 @@ TEST_CASE("every row of onnxruntime's scale and zero point table") {
     const qwq::range range{golden::from_hex(low), golden::from_hex(high)};
     const float min_real_range = min_range.empty() ? 0.0f : std::stof(min_range);
 
-    const auto codes = qwq::ort::scale_range(spec);
+    const auto codes = qwq::conventions::ort::scale_range(spec);
     CHECK(codes.min == std::stoi(qmin));
     CHECK(codes.max == std::stoi(qmax));
-    const auto p = qwq::ort::compute_qparams(spec, range, min_real_range);
+    const auto p = qwq::conventions::ort::compute_qparams(spec, range, min_real_range);
     CHECK(golden::bits(p.scale) == std::stoul(scale, nullptr, 16));
     CHECK(p.zero_point == std::stoi(zero_point));
     int formats = 0;
@@ -102,7 +102,7 @@ TEST_CASE("formats are constants") {
 
 TEST_CASE("reduced ranges") {
   const auto codes = [](dtype t, bool symmetric) {
-    const auto r = qwq::ort::scale_range({t, symmetric, true});
+    const auto r = qwq::conventions::ort::scale_range({t, symmetric, true});
     return std::pair(r.min, r.max);
   };
   for (const bool symmetric : {false, true}) {
@@ -130,7 +130,7 @@ TEST_CASE("ranges that are none are refused") {
   CHECK_THROWS_AS(qwq::compute_qparams<u8>({0, not_a_number}), qwq::error);
   CHECK_THROWS_WITH_AS(qwq::compute_qparams<u8>({2, 1}),
                        "range: expected finite low <= high, found [2.000000, 1.000000]", qwq::error);
-  CHECK_THROWS_WITH_AS(qwq::ort::compute_qparams({dtype::f16}, {0, 1}),
+  CHECK_THROWS_WITH_AS(qwq::conventions::ort::compute_qparams({dtype::f16}, {0, 1}),
                        "integer format: expected i4, u4, i8, u8, i16 or u16, found f16", qwq::error);
   CHECK_THROWS_AS(qwq::compute_qparams<u8>({0, inf}), qwq::error);
   CHECK_THROWS_AS(qwq::compute_qparams<u8>({-inf, 0}), qwq::error);

@@ -13,10 +13,10 @@ using namespace qwq;
 
 namespace {
 
-using i16 = int_format<dtype::i16, true, tico>;
-using i8 = int_format<dtype::i8, true, tico>;
-using u8 = int_format<dtype::u8, false, tico>;
-using u4 = int_format<dtype::u4, false, tico>;
+using i16 = int_format<dtype::i16, true, conventions::tico>;
+using i8 = int_format<dtype::i8, true, conventions::tico>;
+using u8 = int_format<dtype::u8, false, conventions::tico>;
+using u4 = int_format<dtype::u4, false, conventions::tico>;
 
 constexpr auto of_channel = [](auto format, range r) { return compute_qparams<decltype(format)>(r, 0, false, true); };
 
@@ -67,7 +67,7 @@ TEST_CASE("the scale and the zero point are computed in f32") {
 }
 
 TEST_CASE("scales that are powers of two are the next larger ones") {
-  using exact = int_format<dtype::i16, true, power_of_two<tico>>;
+  using exact = int_format<dtype::i16, true, conventions::power_of_two<conventions::tico>>;
   CHECK(compute_qparams<exact>({-32767, 0}) == qparams{1, 0});
   CHECK(compute_qparams<exact>({-32768, 0}) == qparams{2, 0});
   CHECK(compute_qparams<exact>({0, 0.75f * 32767}) == qparams{1, 0});
@@ -81,13 +81,13 @@ TEST_CASE("scales that are powers of two are the next larger ones") {
     CHECK(p.scale >= q.scale);
     CHECK(p.scale < 2 * q.scale);
   }
-  using asymmetric = int_format<dtype::u8, false, power_of_two<tico>>;
+  using asymmetric = int_format<dtype::u8, false, conventions::power_of_two<conventions::tico>>;
   CHECK(compute_qparams<asymmetric>({-1.5f, 253.5f}) == qparams{1, 2});
   CHECK(compute_qparams<asymmetric>({-40, 260}) == qparams{2, 20});
 }
 
 TEST_CASE("what TICO's convention has no answer for") {
-  CHECK_THROWS_WITH_AS(tico::scale_range({dtype::u8, true}),
+  CHECK_THROWS_WITH_AS(conventions::tico::scale_range({dtype::u8, true}),
                        "integer format: expected a signed type in a symmetric format, found u8", error);
   CHECK_THROWS_WITH_AS(compute_qparams<u8>({2, 1}), "range: expected finite low <= high, found [2.000000, 1.000000]",
                        error);

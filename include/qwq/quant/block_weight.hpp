@@ -15,14 +15,18 @@
 
 namespace qwq {
 
+namespace conventions {
+
 /// The convention of MatMulNBits (`matmul_nbits`, symmetric): unsigned codes around 2^(bits-1).
 struct nbits {};
+
+}  // namespace conventions
 
 /// A weight format of symmetric codes with one scale for each `Block` elements of a row. `Convention`: `nbits` for u4
 /// and u8, or `ort` (what QuantizeLinear computes) for i4.
 template <dtype T, std::int32_t Block, class Convention>
 struct block_format {
-  static_assert(std::is_same_v<Convention, nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
+  static_assert(std::is_same_v<Convention, conventions::nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
                 "qwq: block_format<T, Block, Convention> takes u4 or u8 with nbits, i4 with ort");
   static_assert(Block >= 16 && (Block & (Block - 1)) == 0,
                 "qwq: block_format<T, Block, Convention> requires Block to be a power of two, 16 or more");
@@ -52,7 +56,7 @@ class block_quantizer {
 
   /// Throws `error` at NaN and infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales) const {
-    if constexpr (std::is_same_v<typename Format::convention, nbits>) {
+    if constexpr (std::is_same_v<typename Format::convention, conventions::nbits>) {
       matmul_nbits<bits(Format::type), true>(tensor_, k_, block).quantize_row(row, packed, scales, {});
     } else {
       if (!detail::all_finite(row)) throw error(tensor_ + ": expected finite values, found NaN or infinity");

@@ -52,6 +52,8 @@ constexpr void require_finite(range r) {
 }
 }  // namespace detail
 
+namespace conventions {
+
 /// The convention of onnxruntime's quantizer (`compute_scale_zp`, 1.23).
 struct ort {
   static constexpr kernel::scaling by = kernel::scaling::divide;
@@ -92,9 +94,11 @@ struct ort {
   }
 };
 
+}  // namespace conventions
+
 /// An integer format as a type: codes of type `T`, and how a range becomes a scale. Ecosystems differ in that, so the
 /// convention is a part of the type: a struct with `by`, `scale_range` and `compute_qparams`, as `ort` has them.
-template <dtype T, bool Symmetric, class Convention = ort>
+template <dtype T, bool Symmetric, class Convention = conventions::ort>
 struct int_format {
   static constexpr number_format value{.element = T, .symmetric = Symmetric};
   static constexpr dtype type = T;

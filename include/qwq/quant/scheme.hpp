@@ -55,7 +55,7 @@ struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
 /// int4 weights in blocks of 32 along K, uint16 activations around the products.
 struct w4a16_g32 {
   static constexpr std::string_view name = "w4a16_g32";
-  using weight_format = block_format<dtype::i4, 32, ort>;
+  using weight_format = block_format<dtype::i4, 32, conventions::ort>;
   using activation_format = int_format<dtype::u16, false>;
   static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
@@ -63,7 +63,7 @@ struct w4a16_g32 {
 /// Integer weights in blocks along K, as com.microsoft.MatMulNBits has them; activations stay in float.
 template <dtype Weight, std::int32_t Block>
 struct weight_only_scheme {
-  using weight_format = block_format<Weight, Block, nbits>;
+  using weight_format = block_format<Weight, Block, conventions::nbits>;
   static constexpr quant_spec spec{{}, weight_format::value};
 };
 

@@ -11,6 +11,8 @@
 
 namespace qwq {
 
+namespace conventions {
+
 /// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*): everything in f32. It knows
 /// neither reduced ranges nor a smallest range.
 struct tico {
@@ -66,5 +68,7 @@ struct power_of_two {
     return p;
   }
 };
+
+}  // namespace conventions
 
 }  // namespace qwq

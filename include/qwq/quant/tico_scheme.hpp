@@ -13,8 +13,8 @@ namespace qwq {
 /// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
 template <dtype Weight, dtype Activation>
 struct tico_scheme {
-  using weight_format = for_each_row<int_format<Weight, is_signed(Weight), tico>>;
-  using activation_format = int_format<Activation, is_signed(Activation), tico>;
+  using weight_format = for_each_row<int_format<Weight, is_signed(Weight), conventions::tico>>;
+  using activation_format = int_format<Activation, is_signed(Activation), conventions::tico>;
   static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
@@ -35,8 +35,8 @@ struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
 /// kernels execute, all with the same codes.
 struct qdq_w8a16 {
   static constexpr std::string_view name = "qdq_w8a16";
-  using weight_format = for_each_row<int_format<dtype::i8, true, tico>>;
-  using activation_format = int_format<dtype::i16, true, power_of_two<tico>>;
+  using weight_format = for_each_row<int_format<dtype::i8, true, conventions::tico>>;
+  using activation_format = int_format<dtype::i16, true, conventions::power_of_two<conventions::tico>>;
   static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 

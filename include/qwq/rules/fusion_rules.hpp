@@ -86,7 +86,7 @@ inline constexpr rule fuse_residual_norm{
     },
     [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
 
-/// Every fusion, each on unless a target is taken `without` it.
+/// Every fusion, each on unless a target is taken `left out by `disable_fusions`.
 inline constexpr rule fuse[] = {
     fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
     fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
