@@ -4,9 +4,8 @@ include(CMakeFindDependencyMacro)
 
 find_dependency(Threads)
 find_dependency(Boost 1.74)
-find_dependency(xtl)
+find_package(xtl QUIET)  # on which some xsimd depend
 find_dependency(xsimd)
-find_dependency(xtensor)
 if("text" IN_LIST qwq_components)
   find_dependency(ICU COMPONENTS uc i18n)
   find_dependency(nlohmann_json)

@@ -45,7 +45,7 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
-  set(CPACK_DEBIAN_PACKAGE_DEPENDS "libboost-dev (>= 1.74), libxsimd-dev (>= 8.1), libxtensor-dev (>= 0.24)")
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS "libboost-dev (>= 1.74), libxsimd-dev (>= 8.1)")
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libicu-dev, nlohmann-json3-dev")
   set(CPACK_DEBIAN_PACKAGE_SUGGESTS
       "cmake (>= 3.25), pkg-config, libonnx-dev, libprotobuf-dev, libflatbuffers-dev, libcli11-dev")

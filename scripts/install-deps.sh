@@ -7,7 +7,7 @@ set -euo pipefail
 
 packages=(
   cmake g++ ninja-build
-  libboost-dev libxtensor-dev libxsimd-dev
+  libboost-dev libxsimd-dev
   libicu-dev nlohmann-json3-dev
   libonnx-dev libprotobuf-dev
   flatbuffers-compiler libflatbuffers-dev
@@ -16,7 +16,7 @@ packages=(
 case "${1-}" in
   "") ;;
   --run) packages+=(ca-certificates nodejs npm) ;;
-  --test) packages+=(ca-certificates clang-19 doctest-dev doxygen git libbenchmark-dev nodejs npm pkg-config python3) ;;
+  --test) packages+=(ca-certificates clang-19 doctest-dev doxygen git libbenchmark-dev libxtensor-dev nodejs npm pkg-config python3) ;;
   *) echo "usage: $0 [--run|--test]" >&2; exit 2 ;;
 esac
 
