@@ -658,7 +658,7 @@ class interpreter {
       case op::sigmoid:
         return {map(in(0), sigmoid)};
       case op::softplus:
-        return {map(in(0), [](double x) { return std::log1p(std::exp(x)); })};
+        return {map(in(0), [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); })};
       case op::silu:
         return {map(in(0), silu)};
       case op::gelu:
