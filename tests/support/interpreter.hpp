@@ -93,8 +93,8 @@ inline double value_of(double code, const kernel::affine& p) {
 
 }  // namespace detail
 
-/// Evaluates the nodes of a graph in their order. Throws std::runtime_error, which names the node, when a node cannot be
-/// evaluated or its value does not have the extents of the node's type.
+/// Evaluates the nodes of a graph in their order. Throws std::runtime_error, which names the node, when a node cannot
+/// be evaluated, or its value does not have the extents of the node's type.
 class interpreter {
  public:
   interpreter(std::span<const node> nodes, const run_setting& setting) : nodes_(nodes), setting_(setting) {
@@ -331,8 +331,10 @@ class interpreter {
     std::vector<std::int64_t> order(static_cast<std::size_t>(x.last()));
     for (std::int64_t row = 0; row < out.own.rows(); ++row) {
       std::iota(order.begin(), order.end(), 0);
-      std::stable_sort(order.begin(), order.end(),
-                       [&](auto a, auto b) { return x[row * x.last() + a] > x[row * x.last() + b]; });
+      std::sort(order.begin(), order.end(), [&](auto a, auto b) {
+        const double of_a = x[row * x.last() + a], of_b = x[row * x.last() + b];
+        return of_a != of_b ? of_a > of_b : a < b;
+      });
       for (std::int64_t j = 0; j < k; ++j) {
         out.results[0][row * k + j] = static_cast<double>(order[static_cast<std::size_t>(j)]);
         out.own[row * k + j] = x[row * x.last() + order[static_cast<std::size_t>(j)]];
@@ -538,7 +540,8 @@ class interpreter {
       }
       scores = softmax(scores);
       for (std::int64_t j = 0; j < rows; ++j)
-        for (std::int64_t d = 0; d < width; ++d) out[i * width + d] += scores[j] * v[(j * heads + i % heads) * width + d];
+        for (std::int64_t d = 0; d < width; ++d)
+          out[i * width + d] += scores[j] * v[(j * heads + i % heads) * width + d];
     }
     return out;
   }
