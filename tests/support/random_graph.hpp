@@ -220,8 +220,8 @@ class random_graph {
         return layer_norm(x, gain, bias, 1e-6);
       }
       default: {
-        const expr gain = weight({n}, role::norm);
-        return rms_norm(x, p_.other_weights && chance(10) ? gain * constant(0.5) : gain, epsilon());
+        const expr w = weight({n}, role::norm), gain = p_.other_weights && chance(10) ? w * constant(0.5) : w;
+        return rms_norm(x, gain, epsilon());
       }
     }
   }
