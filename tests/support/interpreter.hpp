@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "qwq/graph/builder.hpp"
-#include "qwq/kernel/operands.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::test {
 
@@ -105,7 +105,7 @@ class interpreter {
       round_to(value.own, n.type.type);
       require(value.own.dims == extents(n.dims()), "computes another shape than its type says");
       // A result is of the node itself, not of what its own value is rounded to.
-      if (has_epilogue(n) && !setting_.slots.empty())
+      if (has_fused_fake_quant(n) && !setting_.slots.empty())
         for (double& v : value.own.data) v = fake(v, parameters(n.slot));
       values_.push_back(std::move(value));
     }
@@ -171,7 +171,7 @@ class interpreter {
     const auto random = [&](std::int64_t i) { return detail::random_number(setting_.seed, n.name.view(), i); };
     switch (n.kind) {
       case op::input:
-        for (std::int64_t i = 0; i < out.size(); ++i) out[i] = is_float(n.type.type) ? 2 * random(i) : integer(n, i);
+        for (std::int64_t i = 0; i < out.size(); ++i) out[i] = is_plain_float(n.type.type) ? 2 * random(i) : integer(n, i);
         break;
       case op::state: {
         require(n.type.type != dtype::i8, "is a cache of codes, which the interpreter cannot read");
@@ -188,7 +188,7 @@ class interpreter {
       case op::weight:
         for (std::int64_t i = 0; i < out.size(); ++i) out[i] = n.attr.value * (random(i) + n.attr.offset);
         break;
-      case op::fill:
+      case op::splat:
         std::fill(out.data.begin(), out.data.end(), n.attr.value);
         break;
       default:  // rope_cos, rope_sin
@@ -199,7 +199,7 @@ class interpreter {
           out[i] = n.kind == op::rope_cos ? std::cos(angle) : std::sin(angle);
         }
     }
-    if (!is_float(n.type.type) && n.kind != op::input && !setting_.slots.empty()) {
+    if (!is_plain_float(n.type.type) && n.kind != op::input && !setting_.slots.empty()) {
       const kernel::affine& p = parameters(slot_of_codes());
       for (double& v : out.data) v = detail::code_of(v, p);
     }
@@ -494,7 +494,7 @@ class interpreter {
   }
 
   /// The cache [1,heads,max,D] with the rows x [1,S,heads,D], the last of them at position `last`.
-  tensor kv_append(tensor cache, const tensor& x, std::int64_t last) const {
+  tensor kv_cache_update(tensor cache, const tensor& x, std::int64_t last) const {
     const std::int64_t heads = cache.dims[1], positions = cache.dims[2], width = cache.dims[3], rows = x.dims[1];
     require(x.dims[2] == heads && x.dims[3] == width, "appends what does not fit");
     require(last - rows + 1 >= 0 && last < positions, "appends at a position that the cache has not");
@@ -571,8 +571,8 @@ class interpreter {
       };
       return rope(split(x, heads), rows(arg(n, 7)), rows(arg(n, 8)));
     };
-    tensor present_key = kv_append(keys, rotated(arg(n, 1), n.attr.ints[1]), last);
-    tensor present_value = kv_append(values, split(arg(n, 2), n.attr.ints[1]), last);
+    tensor present_key = kv_cache_update(keys, rotated(arg(n, 1), n.attr.ints[1]), last);
+    tensor present_value = kv_cache_update(values, split(arg(n, 2), n.attr.ints[1]), last);
     tensor q = rotated(arg(n, 0), n.attr.ints[0]);
     round_to(present_key, narrow);
     round_to(present_value, narrow);
@@ -642,7 +642,7 @@ class interpreter {
       case op::input:
       case op::state:
       case op::weight:
-      case op::fill:
+      case op::splat:
       case op::rope_cos:
       case op::rope_sin:
         return {leaf(n)};
@@ -701,14 +701,14 @@ class interpreter {
         return {swiglu(in(0), in(1))};
       case op::linear_add:
         return {pairs(linear(in(0), in(1)), in(2), [](double a, double b) { return a + b; })};
-      case op::gated_linear:
+      case op::linear_swiglu:
         return {swiglu(linear(in(0), in(1)), linear(in(0), in(2)))};
       case op::norm_linear: {
         made out{rms_norm(in(0), in(1), n.attr.value)};
         for (std::size_t i = 2; i < n.args.size(); ++i) out.results.push_back(linear(out.own, in(i)));
         return out;
       }
-      case op::norm_gated_linear: {
+      case op::norm_linear_swiglu: {
         made out{rms_norm(in(0), in(1), n.attr.value)};
         out.results.push_back(swiglu(linear(out.own, in(2)), linear(out.own, in(3))));
         return out;
@@ -735,7 +735,7 @@ class interpreter {
       case op::slice:
         return {slice(n)};
       case op::cast:
-        require(is_float(n.type.type) && is_float(nodes_[n.args[0]].type.type), "casts integers");
+        require(is_plain_float(n.type.type) && is_plain_float(nodes_[n.args[0]].type.type), "casts integers");
         return {in(0)};
       case op::embedding:
         return {rows_of(n, in(0), [&](std::int64_t i) { return static_cast<std::int64_t>(in(1)[i]); })};
@@ -747,8 +747,8 @@ class interpreter {
         return {rope(in(0), in(1), in(2))};
       case op::norm_rope:
         return {rope(rms_norm(in(0), in(1), n.attr.value), in(2), in(3))};
-      case op::kv_append:
-        return {kv_append(in(0), in(1), static_cast<std::int64_t>(in(2)[0]))};
+      case op::kv_cache_update:
+        return {kv_cache_update(in(0), in(1), static_cast<std::int64_t>(in(2)[0]))};
       case op::attention:
         return {attention(in(0), in(1), in(2), static_cast<std::int64_t>(in(3)[0]), n.attr.value)};
       case op::full_attention:
@@ -759,7 +759,7 @@ class interpreter {
         return causal_conv1d(n);
       case op::delta_rule:
         return delta_rule(n);
-      case op::result: {
+      case op::get_tuple_element: {
         const std::vector<tensor>& results = values_[n.args[0]].results;
         const auto index = static_cast<std::size_t>(n.attr.ints[0]);
         require(index < results.size(), "is a result that its node does not have");

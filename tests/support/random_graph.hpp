@@ -102,7 +102,7 @@ class random_graph {
     if (!p_.other_weights || !chance(5)) return w;
     return chance(50) ? w * constant(0.5) : w + weight({cols});
   }
-  expr constant(double value) { return leaf(b_, op::fill, "constant", {dtype::f32, {1}}, value); }
+  expr constant(double value) { return leaf(b_, op::splat, "constant", {dtype::f32, {1}}, value); }
   expr position() { return leaf(b_, op::input, "last_position", {dtype::i32, {1, 1}}); }
   double epsilon() { return chance(50) ? 1e-6 : 0.25; }
 
@@ -309,8 +309,8 @@ class random_graph {
     tensor_type cache{p_.cache, {1, kv_heads, cache_length, depth}};
     const std::string number = std::to_string(caches_++);
     const std::string key_name = "key" + number, value_name = "value" + number;
-    const expr keys = kv_append(state(b_, key_name, cache, state_update::append), k, last);
-    const expr values = kv_append(state(b_, value_name, cache, state_update::append), v, last_of_v);
+    const expr keys = kv_cache_update(state(b_, key_name, cache, state_update::append), k, last);
+    const expr values = kv_cache_update(state(b_, value_name, cache, state_update::append), v, last_of_v);
     if (chance(80)) b_.output(key_name, keys.id);
     if (chance(80)) b_.output(value_name, values.id);
     const auto attend = [&] {
@@ -341,9 +341,9 @@ class random_graph {
                          state(b_, value_name, cache, state_update::append), position(), total,
                          leaf(b_, op::rope_cos, "rope_cos", table, 10000),
                          leaf(b_, op::rope_sin, "rope_sin", table, 10000));
-    if (chance(70)) b_.output(key_name, result(g, 1, cache).id);
-    if (chance(70)) b_.output(value_name, result(g, 2, cache).id);
-    const expr made = chance(80) ? result(g, 0, g.definition().type) : g;
+    if (chance(70)) b_.output(key_name, get_tuple_element(g, 1, cache).id);
+    if (chance(70)) b_.output(value_name, get_tuple_element(g, 2, cache).id);
+    const expr made = chance(80) ? get_tuple_element(g, 0, g.definition().type) : g;
     return product(narrow == dtype::f32 ? made : cast(made, dtype::f32), width_);
   }
 
@@ -489,7 +489,7 @@ class random_graph {
     const std::int64_t count = 3, k = 2;
     const expr router = linear(x, weight({count, width_}, role::router));
     const expr best = top_k(softmax(router), k);
-    const expr chosen = result(best, 0, {dtype::i32, best.dims()});
+    const expr chosen = get_tuple_element(best, 0, {dtype::i32, best.dims()});
     std::vector<std::int16_t> used;
     const auto maybe = [&](expr y) {
       if (!p_.quantized || !chance(50)) return y;
@@ -517,7 +517,7 @@ class random_graph {
       const std::string name = fresh("window");
       const expr y = causal_conv1d(x, weight({width_, 3}, role::conv),
                                    state(b_, name, {dtype::f32, {1, width_, 2}}, state_update::replace));
-      b_.output(name, result(y, 0, {dtype::f32, {1, width_, 2}}).id);
+      b_.output(name, get_tuple_element(y, 0, {dtype::f32, {1, width_, 2}}).id);
       return y;
     }
     const std::string name = fresh("memory");
@@ -526,7 +526,7 @@ class random_graph {
     const expr q = split(), k = split(), v = split();
     const expr decay = neg(softplus(product(x, 2))), beta = sigmoid(product(x, 2));
     const expr y = delta_rule(q, k, v, decay, beta, state(b_, name, memory, state_update::replace));
-    b_.output(name, result(y, 0, memory).id);
+    b_.output(name, get_tuple_element(y, 0, memory).id);
     return reshape(y, hidden());
   }
 

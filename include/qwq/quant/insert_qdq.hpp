@@ -116,7 +116,8 @@ struct qdq_inserter {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
+        // Moved values keep their parameters, unless each row has those of its expert: then rows may be torn apart.
+        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0 && experts[n.args[0]] == no_node;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
         if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);

@@ -24,20 +24,29 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
+  /// How often a matched value is read: by nodes, and as an output of the graph.
+  constexpr std::size_t uses(const pattern& variable) const { return state_->uses[found_.find(variable.variable())]; }
+  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< The same of the root.
+
   static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
   /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
   /// `max_readers` are a problem of the graph.
   constexpr fixed_vector<node_id, max_readers> readers() const {
-    const graph_ref& g = b_->target();
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
-          fits = fits && out.try_push_back(static_cast<node_id>(i));
-    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
+    for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
     if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
+  }
+  /// Whether a matched value is read by the root alone, but for being an output of the graph.
+  constexpr bool only_root_reads(const pattern& variable) const {
+    bool only = true;
+    for_each_reader(found_.find(variable.variable()), [&](node_id id) { only = only && (id == root_ || id == no_node); });
+    return only;
+  }
+  /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
+  constexpr bool is_constant(const node& n) const {
+    return n.args.empty() || (n.kind == op::dequantize && n.args.size() == 1 && argument(n, 0).args.empty());
   }
 
   /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
@@ -59,6 +68,20 @@ class match {
   constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
+  /// Calls f with each reader of a value that is itself read, as often as it reads it, and with `no_node` for outputs.
+  template <class F>
+  constexpr void for_each_reader(node_id value, F&& f) const {
+    const graph_ref& g = b_->target();
+    std::size_t nodes = 0;
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (state_->uses[i] != 0 && state_->resolve(a) == value) {
+          f(static_cast<node_id>(i));
+          ++nodes;
+        }
+    for (; nodes < state_->uses[value]; ++nodes) f(no_node);
+  }
+
   builder* b_;
   const rewriting* state_;
   bindings found_;

@@ -26,6 +26,13 @@ constexpr expr merge_heads(expr x) {
   return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
 }
 
+/// Whether a state after the run is read by the matched attention alone: no other reader sees it replaced.
+constexpr bool only_attention_reads_states(const match& m) {
+  return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
+}
+/// Whether the tables of cos and sin are those of positions, not computed ones.
+constexpr bool reads_tables(const match& m) { return m(cos).kind == op::rope_cos && m(sin).kind == op::rope_sin; }
+
 /// x in another element type, where it has another one.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
 }  // namespace detail
@@ -58,6 +65,14 @@ inline constexpr rule attention_to_gqa{
       m.replace(new_key_cache, get_tuple_element(out, 1, cache));
       m.replace(new_value_cache, get_tuple_element(out, 2, cache));
       return reshape(as_type(get_tuple_element(out, 0, out.definition().type), dtype::f32), attention.dims());
+    },
+    [](const match& m) {
+      using namespace detail;
+      return require(only_attention_reads_states(m), "another operator reads the states after the run", reads_tables(m),
+                     "cos and sin are not read from tables of positions", m(q).dims()[1] == m(k).dims()[1],
+                     "queries and keys have different numbers of tokens",
+                     m(key_cache).type.type == m(value_cache).type.type,
+                     "keys and values have caches of different types");
     }};
 
 }  // namespace qwq::rules

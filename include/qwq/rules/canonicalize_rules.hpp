@@ -32,23 +32,27 @@ constexpr expr as_matrix(expr kernel) {
 inline constexpr rule fuse_fake_quant{
     "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
-    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+    [](const match& m) {
+      return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
+    }};
 
 /// The same with parameters for each expert.
 inline constexpr rule fuse_expert_fake_quant{
     "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
-    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+    [](const match& m) {
+      return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
+    }};
 
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
-inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
-                                      [](match& m) { return m[var('x')]; },
-                                      [](const match& m) {
-                                        const node* x = &m(var('x'));
-                                        while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
-                                        return require(x->kind == op::fake_quant && x->slot == m.root().slot,
-                                                       "the value is not on the grid of this slot");
-                                      }};
+inline constexpr rule drop_requantize{
+    "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
+    [](const match& m) {
+      const node* x = &m(var('x'));
+      while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
+      return require(x->kind == op::fake_quant && x->slot == m.root().slot && x->args.size() == 1,
+                     "the value is not on the grid of this slot");
+    }};
 
 /// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
 inline constexpr rule hoist_transpose{
@@ -56,7 +60,8 @@ inline constexpr rule hoist_transpose{
     [](match& m) {
       const expr moved = transpose(m[var('c')], m.root().attr.ints);
       return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
-    }};
+    },
+    [](const match& m) { return require(detail::is_perm(m.root(), 0, 2, 3, 1), "the transpose is not back to rows"); }};
 
 /// The same in front of a convolution.
 inline constexpr rule sink_transpose{
@@ -65,7 +70,9 @@ inline constexpr rule sink_transpose{
       const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
       return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
     },
-    [](const match& m) { return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]"); }};
+    [](const match& m) {
+      return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]");
+    }};
 
 /// Transpose - 1x1 convolution - transpose is the product that it came from.
 inline constexpr rule conv1x1_to_linear{
@@ -78,7 +85,8 @@ inline constexpr rule conv1x1_to_linear{
     [](const match& m) {
       return require(detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2),
                      "the transposes are not to [1,K,1,S] and back",
-                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row");
+                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row",
+                     m.is_constant(m(var('w'))), "the kernel is computed");
     }};
 
 namespace detail {
@@ -99,10 +107,10 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
-                                  detail::position, var('t'), detail::cos, detail::sin)
-                             .as('g')
-                             .shared()),
+    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache,
+                                             detail::value_cache, detail::position, var('t'), detail::cos, detail::sin)
+                                        .as('g')
+                                        .shared()),
     [](match& m) {
       using namespace detail;
       const node g = m(var('g'));

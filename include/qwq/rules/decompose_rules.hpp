@@ -8,18 +8,34 @@
 namespace qwq::rules {
 
 /// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
-inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
-                                           const expr x = m[var('x')];
-                                           const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}},
-                                                                     m.root().attr.value);
-                                           return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
-                                         }};
+inline constexpr rule decompose_rms_norm{
+    "decompose_rms_norm", rms_norm(var('x'), var('w')),
+    [](match& m) {
+      const expr x = m[var('x')];
+      const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}}, m.root().attr.value);
+      return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
+    },
+    [](const match& m) { return detail::is_f32(m, var('x')); }};
+
+namespace detail {
+/// Whether the matched tables are the only ones of the graph.
+constexpr bool has_one_table(const match& m) {
+  const auto same = [](const node& a, const node& b) {
+    return a.kind != b.kind || (a.attr.value == b.attr.value && a.dims().last() == b.dims().last());
+  };
+  const graph_ref& g = m.graph().target();
+  for (std::size_t i = 0; i < g.size(); ++i)
+    if (!same(m(cos), g[i]) || !same(m(sin), g[i])) return false;
+  return true;
+}
+}  // namespace detail
 
 /// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
 /// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
 /// [1,S,R], which the host looks up.
 inline constexpr rule rope_to_products{
-    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
+    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows),
+    [](match& m) {
       const expr whole = m[var('x')];
       const shape d = whole.dims();
       const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
@@ -31,6 +47,10 @@ inline constexpr rule rope_to_products{
       const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
       const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
       return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
+    },
+    [](const match& m) {
+      return require(detail::reads_tables(m), "cos and sin are not read from tables of positions",
+                     detail::has_one_table(m), "the graph has tables of different angles, and the host makes one");
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
@@ -38,9 +58,8 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_cache_update(detail::key_cache,
-                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
-                        detail::position)
+              kv_cache_update(detail::key_cache, rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
+                              detail::position)
                   .as('1')
                   .shared(),
               detail::v, detail::position),
@@ -57,8 +76,10 @@ inline constexpr rule fold_scale_into_k_norm{
       m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
-    [](const match& m) { return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
-                     "the gain of the norm is no weight");
+    [](const match& m) {
+      return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
+                     "the gain of the norm is no weight", m.only_root_reads(detail::new_key_cache),
+                     "another operator reads the keys");
     }};
 
 /// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
@@ -97,6 +118,9 @@ inline constexpr rule attention_to_matmuls{
       m.replace(new_key_cache, new_key);
       m.replace(new_value_cache, new_value);
       return heads_first(reshape(mixed, per_head));
+    },
+    [](const match& m) {
+      return require(detail::only_attention_reads_states(m), "another operator reads the states after the run");
     }};
 
 }  // namespace qwq::rules

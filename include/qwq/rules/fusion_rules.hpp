@@ -11,13 +11,13 @@ namespace qwq::rules {
 inline constexpr rule fuse_qk_norm_rope{
     "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
     [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
-    [](const match& m) { return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
+    [](const match& m) {
+      return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
     }};
 
 /// Gate and up in one step: their products are put together while they are in cache.
-inline constexpr rule fuse_gate_up{
-    "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
-    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
+inline constexpr rule fuse_gate_up{"fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
+                                   [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
 /// A product that is added to what went around it.
 inline constexpr rule fuse_residual{
@@ -29,14 +29,15 @@ namespace detail {
 
 /// A norm is fused with its readers when they are up to four linears without bias or epilogue.
 constexpr refusal is_read_by_products(const match& m) {
-  const auto readers = m.readers();
-  for (const node_id id : readers) {
+  if (m.uses() > 4) return "the norm has more than four readers";
+  for (const node_id id : m.readers()) {
     if (id == no_node) return "the norm is an output of the graph";
     const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root())
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0)
       return "a reader of the norm is no linear without bias and epilogue";
+    if (!m.is_constant(m.argument(n, 1))) return "the matrix of a reader is computed";
   }
-  return require(readers.size() <= 4, "the norm has more than four readers");
+  return {};
 }
 
 }  // namespace detail
@@ -60,15 +61,17 @@ inline constexpr rule fuse_norm_linear{
 
 /// fuse_gate_up where the norm is in the step already.
 inline constexpr rule fuse_norm_gate_up{
-    "fuse_gate_up", swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
+    "fuse_gate_up",
+    swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
     [](match& m) {
       const node n = m(var('n'));
       const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
       const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
       return get_tuple_element(norm_linear_swiglu(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
-                    m.root().type);
+                               m.root().type);
     },
-    [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
+    [](const match& m) {
+      return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
                      "gate and up are not the two products of one norm_linear");
     }};
 
@@ -84,13 +87,26 @@ inline constexpr rule fuse_residual_norm{
       b.module = norm.name;
       return get_tuple_element(sum, 0, norm.type);
     },
-    [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
+    [](const match& m) {
+      return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type",
+                     m.is_constant(m(var('w'))), "the gain is computed");
+    }};
 
-/// Every fusion, each on unless a target is taken `left out by `disable_fusions`.
-inline constexpr rule fuse[] = {
-    fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
-    fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
-    fuse_norm_fake_quant, fuse_normed_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
-    fuse_mul_fake_quant,  fuse_linear_fake_quant, fuse_gated_fake_quant};
+/// Every fusion; `disable_fusions` leaves some out.
+inline constexpr rule fuse[] = {fuse_silu,
+                                fuse_swiglu,
+                                fuse_gate_up,
+                                fuse_residual,
+                                fuse_qk_norm_rope,
+                                fuse_norm_linear,
+                                fuse_norm_gate_up,
+                                fuse_residual_norm,
+                                fuse_norm_fake_quant,
+                                fuse_normed_fake_quant,
+                                fuse_swiglu_fake_quant,
+                                fuse_add_fake_quant,
+                                fuse_mul_fake_quant,
+                                fuse_linear_fake_quant,
+                                fuse_gated_fake_quant};
 
 }  // namespace qwq::rules

@@ -35,8 +35,10 @@ inline constexpr rule linear_to_conv1x1{
       const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
       return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
     },
-    [](const match& m) { return require(m(var('w')).kind == op::weight, "the matrix is no weight", m(var('x')).dims().size() == 3,
-                     "the activations are not of rank 3");
+    [](const match& m) {
+      return require(m(var('w')).kind == op::weight, "the matrix is no weight", m(var('x')).dims().size() == 3,
+                     "the activations are not of rank 3", m(var('x')).dims()[0] == dim{1}, "there is a batch",
+                     m.root().type.type == m(var('x')).type.type, "the result has another type than the activations");
     }};
 
 /// A reshape of a reshape is one reshape.
@@ -44,16 +46,18 @@ inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x'))
                                      [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
 
 /// A reshape to the same shape is nothing.
-inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
-                                   [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
+inline constexpr rule drop_reshape{
+    "drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
+    [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
 
 /// A reshaped constant is a constant of that shape.
-inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
-                                   [](match& m) {
-                                     const node& f = m(var('x'));
-                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
-                                   },
-                                   [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
+inline constexpr rule reshape_fill{
+    "reshape_fill", reshape(var('x')),
+    [](match& m) {
+      const node& f = m(var('x'));
+      return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
+    },
+    [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
 
 // Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
 
@@ -61,8 +65,9 @@ inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
 inline constexpr rule sink_squeeze_add{
     "sink_squeeze_add", detail::squeezed + var('y'),
     [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
-    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m(var('y')).dims() == m(var('s')).dims(),
-                     "the other operand has another shape");
+    [](const match& m) {
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
+                     m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
     }};
 
 /// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
@@ -74,8 +79,8 @@ inline constexpr rule sink_squeeze_mul{
     },
     [](const match& m) {
       const shape& y = m(var('y')).dims();
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), y.size() == 1 || y == m(var('s')).dims(),
-                     "the other operand has another shape and is no vector");
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
+                     y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
     }};
 
 inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
@@ -99,7 +104,8 @@ inline constexpr rule sink_squeeze_concat{
     [](match& m) {
       return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
     },
-    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
+    [](const match& m) {
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
                      "the concatenation is along the first axis");
     }};
 

@@ -10,12 +10,9 @@ namespace qwq::rules {
 inline constexpr rule fuse_silu{"fuse_silu", var('x') * sigmoid(var('x')), [](match& m) { return silu(m[var('x')]); }};
 
 /// silu(gate) * up = swiglu(gate, up)
-inline constexpr rule fuse_swiglu{"fuse_swiglu", silu(var('g')) * var('u'),
-                                  [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
-                                  [](const match& m) {
-                                    return require(m(var('g')).dims() == m(var('u')).dims(),
-                                                   "gate and up differ in shape");
-                                  }};
+inline constexpr rule fuse_swiglu{
+    "fuse_swiglu", silu(var('g')) * var('u'), [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
+    [](const match& m) { return require(m(var('g')).dims() == m(var('u')).dims(), "gate and up differ in shape"); }};
 
 /// silu(x) = x * sigmoid(x), for targets without SiLU.
 inline constexpr rule split_silu{"split_silu", silu(var('x')), [](match& m) {

@@ -8,6 +8,10 @@
 namespace qwq::rules {
 
 namespace detail {
+/// Constants that rules make are f32, and so must be what they meet.
+constexpr refusal is_f32(const match& m, const pattern& x) {
+  return require(m(x).type.type == dtype::f32, "the operand is not f32");
+}
 /// A weight leaf like `of`, read `factor` times as large.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
   const expr scaled = leaf_like(b, of, of.type);
@@ -17,13 +21,13 @@ constexpr expr scaled_weight(builder& b, const node& of, double factor) {
 }  // namespace detail
 
 /// x * rsqrt(mean(x * x) + eps) * w  =  rms_norm(x, w, eps)
-inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
-                                    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
-                                    [](const match& m) {
-                                      return require(m(var('e')).kind == op::splat, "epsilon is no constant",
-                                                     m(var('w')).dims() == shape{m(var('x')).dims().last()},
-                                                     "the gain is no vector of the last axis");
-                                    }};
+inline constexpr rule fuse_rms_norm{
+    "fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
+    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
+    [](const match& m) {
+      return require(m(var('e')).kind == op::splat && m(var('e')).dims().elements() == 1, "epsilon is no number",
+                     m(var('w')).dims() == shape{m(var('x')).dims().last()}, "the gain is no vector of the last axis");
+    }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
 /// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
@@ -39,6 +43,9 @@ inline constexpr rule norm_to_lp_norm{
       const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
-    [](const match& m) { return require(m(var('w')).kind == op::weight, "the gain is no weight"); }};
+    [](const match& m) {
+      return require(m(var('w')).kind == op::weight, "the gain is no weight", detail::is_f32(m, var('x')).empty(),
+                     detail::is_f32(m, var('x')));
+    }};
 
 }  // namespace qwq::rules
