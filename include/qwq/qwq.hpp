@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that needs nothing to link: models, rules, schemes, kernels, sessions, calibration, weight files, reports.
+// All that needs nothing to link: models, configs, rules, schemes, kernels, sessions, calibration, weight files, reports.
 #pragma once
 
 #include "qwq/core/version.hpp"
@@ -7,11 +7,12 @@
 #include "qwq/io/chat_template.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/safetensors_writer.hpp"
+#include "qwq/io/special_tokens.hpp"
 #include "qwq/kernel/group.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
 #include "qwq/lower/trace.hpp"
-#include "qwq/model/qwen3.hpp"
+#include "qwq/model/models.hpp"
 #include "qwq/quant/bias.hpp"
 #include "qwq/quant/ort_observers.hpp"
 #include "qwq/quant/tico_scheme.hpp"
@@ -20,8 +21,9 @@
 #include "qwq/report/scatter.hpp"
 #include "qwq/runtime/any_session.hpp"
 #include "qwq/runtime/calibrate.hpp"
+#include "qwq/runtime/read_config.hpp"
 
-/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer, configs and sets of texts come too.
+/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
 #ifdef QWQ_WITH_TEXT
 #include "qwq/text.hpp"
 #endif

@@ -488,6 +488,10 @@ class json_value {
   /// What it is.
   constexpr json_kind kind() const { return node_ < 0 ? json_kind::null : self().kind; }
   constexpr bool is_null() const { return kind() == json_kind::null; }
+  constexpr bool is_boolean() const { return kind() == json_kind::boolean; }
+  constexpr bool is_list() const { return kind() == json_kind::list; }
+  /// True when the file does not have it, not even as null.
+  constexpr bool is_absent() const { return node_ < 0; }
 
   /// Number of elements of a list or object; 0 for other values.
   constexpr std::size_t size() const { return node_ < 0 ? 0 : self().count; }
