@@ -24,17 +24,22 @@ struct hybrid_config {
 
   static constexpr std::string_view model_type = "hybrid";
   static constexpr std::array limits{
-      config_limit{"vocab_size", "1", "1000000"},        config_limit{"hidden_size", "1", "10000"},
-      config_limit{"num_hidden_layers", "1", "100"},     config_limit{"num_attention_heads", "1", "100"},
-      config_limit{"num_key_value_heads", "1", "100"},   config_limit{"head_dim", "2", "1000"},
-      config_limit{"rotary_dim", "2", "1000"},           config_limit{"num_experts", "1", "256"},
-      config_limit{"num_experts_per_tok", "1", "256"},   config_limit{"moe_intermediate_size", "1", "10000"},
-      config_limit{"rms_norm_eps", "1e-12", "0.1"},      config_limit{"rope_theta", "1", "1e12"},
+      config_limit{"vocab_size", "1", "1000000"},
+      config_limit{"hidden_size", "1", "10000"},
+      config_limit{"num_hidden_layers", "1", "100"},
+      config_limit{"num_attention_heads", "1", "100"},
+      config_limit{"num_key_value_heads", "1", "100"},
+      config_limit{"head_dim", "2", "1000"},
+      config_limit{"rotary_dim", "2", "1000"},
+      config_limit{"num_experts", "1", "256"},
+      config_limit{"num_experts_per_tok", "1", "256"},
+      config_limit{"moe_intermediate_size", "1", "10000"},
+      config_limit{"rms_norm_eps", "1e-12", "0.1"},
+      config_limit{"rope_theta", "1", "1e12"},
       config_limit{"max_position_embeddings", "1", "1000000"},
   };
   static constexpr void check(json_value file, const hybrid_config& c) {
-    if (c.rotary_dim > c.head_dim)
-      file["rotary_dim"].refuse(text<63>("at most head_dim = ").append(c.head_dim));
+    if (c.rotary_dim > c.head_dim) file["rotary_dim"].refuse(text<63>("at most head_dim = ").append(c.head_dim));
     if (c.num_experts_per_tok > c.num_experts)
       file["num_experts_per_tok"].refuse(text<63>("at most num_experts = ").append(c.num_experts));
   }

@@ -68,7 +68,8 @@ TEST_CASE("what is no JSON is refused with its line and column") {
   CHECK(refusal(std::string("{}\0{}", 5)) ==
         "f: invalid JSON at line 1, column 3: expected nothing more, found \"\\x00\"");
   CHECK(refusal(std::string("[\0]", 3)) == "f: invalid JSON at line 1, column 2: expected a value, found \"\\x00\"");
-  for (const char* text : {"01", "1.", ".5", "+1", "1e", "1e+", "-", "NaN", "[1,]", "[,1]", "{,}", "{\"a\":}", "nul", "1 1"})
+  for (const char* text :
+       {"01", "1.", ".5", "+1", "1e", "1e+", "-", "NaN", "[1,]", "[,1]", "{,}", "{\"a\":}", "nul", "1 1"})
     CHECK_FALSE(is_json(text));
 }
 
@@ -85,7 +86,8 @@ TEST_CASE("duplicate keys and deep nesting are refused") {
 
 TEST_CASE("integers are exact or none") {
   using qwq::detail::exact_integer;
-  static_assert(exact_integer("9223372036854775807") == INT64_MAX && exact_integer("-9223372036854775808") == INT64_MIN);
+  static_assert(exact_integer("9223372036854775807") == INT64_MAX &&
+                exact_integer("-9223372036854775808") == INT64_MIN);
   static_assert(exact_integer("-0") == 0 && exact_integer("1280") == 1280);
   static_assert(!exact_integer("9223372036854775808") && !exact_integer("-9223372036854775809"));
   static_assert(!exact_integer("99999999999999999999999") && !exact_integer("1.0") && !exact_integer("1e3"));
@@ -95,11 +97,11 @@ TEST_CASE("numbers are the nearest doubles, in a constant expression too") {
   static_assert(bits("1e-06") == bits(1e-06) && bits("1000000.0") == bits(1e6) && bits("-0") == bits(-0.0));
   static_assert(bits("9.999999974752427e-07") == bits(9.999999974752427e-07));
   static_assert(bits("0.1000000000000000055511151231257827021181583404541015625") == bits(0.1));
-  static_assert(bits("9007199254740993") == bits(9007199254740992.0));                   // a tie, to even
+  static_assert(bits("9007199254740993") == bits(9007199254740992.0));  // a tie, to even
   static_assert(bits("9007199254740993.0000000000000000001") == bits(9007199254740994.0));
   static_assert(bits("1.7976931348623157e308") == bits(1.7976931348623157e308));
   static_assert(bits("5e-324") == 1 && bits("2.4703282292062327e-324") == 0 && bits("2.4703282292062328e-324") == 1);
-  static_assert(bits("2.2250738585072011e-308") == bits(2.2250738585072011e-308));       // the largest subnormal
+  static_assert(bits("2.2250738585072011e-308") == bits(2.2250738585072011e-308));  // the largest subnormal
   static_assert(bits("1e-400") == 0 && bits("1e-99999999999999999999") == 0 && bits("0e99999999999") == 0);
   static_assert(!qwq::detail::nearest_double("1.8e308") && !qwq::detail::nearest_double("1e99999999999999999999"));
   CHECK_FALSE(qwq::detail::nearest_double(std::string(401, '1')));
@@ -109,7 +111,8 @@ TEST_CASE("numbers are the nearest doubles, in a constant expression too") {
     const auto any = std::bit_cast<double>(random());
     if (!(any - any == 0)) continue;  // no number
     const int digits = 1 + static_cast<int>(random() % 25);
-    std::snprintf(number, sizeof number, "%.*e", digits, i % 2 == 0 ? any : std::bit_cast<double>(bits(1.0) + random() % (bits(1e20) - bits(1.0))));
+    std::snprintf(number, sizeof number, "%.*e", digits,
+                  i % 2 == 0 ? any : std::bit_cast<double>(bits(1.0) + random() % (bits(1e20) - bits(1.0))));
     double expected = 0;
     const std::string_view text = number;
     if (std::from_chars(text.data(), text.data() + text.size(), expected).ec != std::errc{}) continue;

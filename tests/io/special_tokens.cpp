@@ -46,10 +46,10 @@ TEST_CASE("what is no token id is refused") {
   CHECK(refusal("{}") == "");
   CHECK(refusal("") == "g: invalid JSON at line 1, column 1: expected a value, found the end");
   CHECK(refusal("[1]") == "g: expected a JSON object, found a list of 1");
-  CHECK(refusal(std::string("{}\0", 3)) == "g: invalid JSON at line 1, column 3: expected nothing more, found \"\\x00\"");
+  CHECK(refusal(std::string("{}\0", 3)) ==
+        "g: invalid JSON at line 1, column 3: expected nothing more, found \"\\x00\"");
   CHECK(refusal(R"({"eos_token_id": 320})") == "g: eos_token_id: expected an integer from 0 to 319, found 320");
-  CHECK(refusal(R"({"eos_token_id": [1, 320]})") ==
-        "g: eos_token_id[1]: expected an integer from 0 to 319, found 320");
+  CHECK(refusal(R"({"eos_token_id": [1, 320]})") == "g: eos_token_id[1]: expected an integer from 0 to 319, found 320");
   CHECK(refusal(R"({"eos_token_id": [1, null]})") == "g: eos_token_id[1]: expected a token id, found null");
   CHECK(refusal(R"({"pad_token_id": "x"})") == "g: pad_token_id: expected an integer from 0 to 319, found \"x\"");
   CHECK(refusal(R"({"pad_token_id": 1.5})") == "g: pad_token_id: expected an integer from 0 to 319, found 1.5");

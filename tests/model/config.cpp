@@ -95,7 +95,8 @@ TEST_CASE("both spellings of a config mean the same") {
     CHECK(config == qwq::read_config<qwen3_config>(folder + "/config.json"));
   }
   CHECK(qwq::read_config<qwen3_config>(QWQ_TEST_DATA "/arch/qwen3-dense-tied") == tied);
-  CHECK_FALSE(qwq::read_config<qwen3_config>(QWQ_TEST_DATA "/arch/qwen3-dense-untied-bf16-sharded").tie_word_embeddings);
+  CHECK_FALSE(
+      qwq::read_config<qwen3_config>(QWQ_TEST_DATA "/arch/qwen3-dense-untied-bf16-sharded").tie_word_embeddings);
   CHECK(qwq::read_config<qwen3_config>(QWQ_TEST_DATA "/ort_quant/tiny_qwen3_config.json").head_dim == 16);
 }
 

@@ -158,10 +158,6 @@ constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
   return -value;
 }
 
-}  // namespace detail
-
-namespace detail {
-
 inline constexpr std::string_view json_escapes = "\"\\/bfnrt", json_escaped = "\"\\/\b\f\n\r\t";
 
 /// The value of a hexadecimal digit; negative for other characters.
@@ -225,9 +221,7 @@ class json_string {
   constexpr iterator begin() const { return iterator(source_); }
   constexpr std::nullptr_t end() const { return nullptr; }
 
-  friend constexpr bool operator==(const json_string& a, const json_string& b) {
-    return compare(a, b) == 0;
-  }
+  friend constexpr bool operator==(const json_string& a, const json_string& b) { return compare(a, b) == 0; }
   friend constexpr bool operator<(const json_string& a, const json_string& b) { return compare(a, b) < 0; }
   constexpr bool operator==(std::string_view s) const {
     if (is_plain()) return source_ == s;
@@ -268,6 +262,7 @@ class json_value;
 /// duplicate keys, of which a reader would silently keep one, and nesting deeper than 64.
 class json_tree {
  public:
+  /// Parses `text`.
   constexpr explicit json_tree(std::string_view text) : text_(text) {
     nodes_.reserve(64);
     if (!value(-1)) return;
@@ -295,8 +290,8 @@ class json_tree {
     json_kind kind = json_kind::null;
     std::size_t begin = 0, end = 0;  // of the value; a string without its quotes
     std::size_t key_begin = 0, key_end = 0;
-    std::size_t count = 0;        // of elements
-    int parent = -1, next = -1;   // the first child follows its parent
+    std::size_t count = 0;       // of elements
+    int parent = -1, next = -1;  // the first child follows its parent
   };
 
   static constexpr int max_depth = 64;
@@ -465,7 +460,8 @@ class json_tree {
       const char32_t low = detail::hex_number(text_.substr(at_ - 4, 4));
       return (low >= 0xDC00 && low <= 0xDFFF) || fail("both halves of a surrogate pair");
     }
-    if (at_ == text_.size() || detail::json_escapes.find(text_[at_]) == std::string_view::npos) return fail("an escape");
+    if (at_ == text_.size() || detail::json_escapes.find(text_[at_]) == std::string_view::npos)
+      return fail("an escape");
     ++at_;
     return true;
   }
@@ -487,8 +483,11 @@ class json_value {
  public:
   /// What it is.
   constexpr json_kind kind() const { return node_ < 0 ? json_kind::null : self().kind; }
+  /// True for null and for what is absent.
   constexpr bool is_null() const { return kind() == json_kind::null; }
+  /// True for true and false.
   constexpr bool is_boolean() const { return kind() == json_kind::boolean; }
+  /// True for a list.
   constexpr bool is_list() const { return kind() == json_kind::list; }
   /// True when the file does not have it, not even as null.
   constexpr bool is_absent() const { return node_ < 0; }

@@ -34,7 +34,7 @@ namespace qwq {
 template <class Config>
 struct config_reading {
   Config config{};
-  json_problem problem;
+  json_problem problem;  ///< The first one; clear when the config is sound.
 };
 
 namespace detail {
@@ -108,7 +108,8 @@ constexpr void read_value(json_value from, text<N>& to, const config_limit*) {
   std::size_t n = 0;
   text<N> read;
   for (const char c : from.string()) {
-    if (++n > N || c == '\0') return from.refuse(text<63>("at most ").append(N).append(" characters, none of them NUL"));
+    if (++n > N || c == '\0')
+      return from.refuse(text<63>("at most ").append(N).append(" characters, none of them NUL"));
     read.chars[n - 1] = c;
   }
   to = read;
@@ -169,11 +170,8 @@ constexpr void read_rope(json_value config, double& theta, const config_limit* l
 
 template <class Config>
 constexpr void read_fields(json_value from, Config& to) {
-  for_each_field(
-      [&](std::string_view name, auto& member) {
-        read_value(from[name], member, limit_of<Config>(name));
-      },
-      to);
+  for_each_field([&](std::string_view name, auto& member) { read_value(from[name], member, limit_of<Config>(name)); },
+                 to);
   if constexpr (requires { to.rope_theta; }) read_rope(from, to.rope_theta, limit_of<Config>("rope_theta"));
   if constexpr (requires { Config::check(from, to); }) Config::check(from, to);
 }

@@ -2,6 +2,7 @@
 // Defines `model_families`, the table of the models that config.json can name.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <type_traits>
@@ -17,7 +18,8 @@ namespace qwq {
 /// The models of a template: `Config` is what `read_json` fills, `Model` a class template of its values.
 template <class Config, template <Config> class Model>
 struct model_family {
-  using config_type = Config;
+  using config_type = Config;  ///< What `read_json` fills.
+  /// The model of the sizes `C`.
   template <Config C>
   using model = Model<C>;
 };
@@ -67,7 +69,7 @@ struct embedded_family {
   static constexpr json_problem problem =
       index < Families::size ? json_problem{} : check_config(Families{}, Source::text);
   static_assert(require_readable<problem, Source>());
-  using type = type_at<index < Families::size ? index : 0, Families>;  // one message is enough
+  using type = type_at<std::min(index, Families::size - 1), Families>;  // one message is enough
 };
 
 }  // namespace detail

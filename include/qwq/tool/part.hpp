@@ -34,7 +34,7 @@ using session_opener = std::unique_ptr<any_session> (*)(const checkpoint&, std::
 
 /// The model that an exporter was built for, in float.
 struct exporter_model {
-  to_file::model_sizes sizes;
+  to_file::model_sizes sizes;  ///< Those that the command line and files need.
   /// Throws `error` unless `json`, the text of a checkpoint's config.json, is the config that was compiled. `file` names it.
   void (*check)(std::string_view json, const std::string& file) = nullptr;
   session_opener open = nullptr;

@@ -78,11 +78,9 @@ void require_same(const fixed_vector<T, N>& built, const fixed_vector<T, N>& fou
 /// comes before the name of a field.
 template <reflected Config>
 void require_same_fields(const Config& built, const Config& found, const std::string& where) {
-  for_each_field(
-      [&](std::string_view name, const auto& value, const auto& other) {
-        require_same(value, other, where + std::string(name));
-      },
-      built, found);
+  for_each_field([&](std::string_view name, const auto& value,
+                     const auto& other) { require_same(value, other, where + std::string(name)); },
+                 built, found);
 }
 
 }  // namespace qwq::detail
