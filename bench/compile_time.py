@@ -22,7 +22,7 @@ PART_LIMIT_S, PART_LIMIT_MB = 60.0, 2500.0
 
 BLOCK = """#include <qwq/model/qwen3.hpp>
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/target/onnx_winml.hpp>
+#include <qwq/targets/onnx_winml.hpp>
 using namespace qwq;
 inline constexpr qwen3_config config = [] {{
   qwen3_config c = configs::qwen3_0_6b;
@@ -38,7 +38,7 @@ static_assert(require_none<block::result.value.error>());
 
 COMPILED = """#include <qwq/lower/compiled.hpp>
 #include <qwq/model/qwen3.hpp>
-#include <qwq/target/onnx_winml.hpp>
+#include <qwq/targets/onnx_winml.hpp>
 using namespace qwq;
 using block = compiled<qwen3<configs::qwen3_0_6b>::decoder_layer<64, dtype::f16>, onnx_winml, w8a16::types>;
 static_assert(block::emitted::value.size() > 0 && block::executed::value.size() > 0);

@@ -9,7 +9,7 @@
 #include "limits.hpp"
 #include "qwq/model/qwen3.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/target/onnx_genai.hpp"
+#include "qwq/targets/onnx_genai.hpp"
 
 namespace qwq::bench {
 

@@ -2,7 +2,7 @@
 // The writers of the targets that are Circle or TFLite files: compiled once for all exporters of a build. Shapes are in
 // the graphs, so the options of the targets do not matter here.
 #include <qwq/emit/circle/circle.hpp>
-#include <qwq/tool/part.hpp>
+#include <qwq/cli/exporter_part.hpp>
 
 using qwq::file_writer, qwq::to_file::write_files;
 

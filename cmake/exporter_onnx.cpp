@@ -3,7 +3,7 @@
 #include <qwq/emit/onnx/genai.hpp>
 #include <qwq/emit/onnx/standard.hpp>
 #include <qwq/emit/onnx/winml.hpp>
-#include <qwq/tool/part.hpp>
+#include <qwq/cli/exporter_part.hpp>
 
 using qwq::file_writer, qwq::to_file::write_files;
 

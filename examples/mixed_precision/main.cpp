@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include <qwq/emit/onnx/genai.hpp>
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/report/metrics.hpp>
 #include <qwq/runtime/session.hpp>

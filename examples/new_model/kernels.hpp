@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include <qwq/lower/steps.hpp>
+#include <qwq/exec/kernel_table.hpp>
 
 #include "hybrid.hpp"
 

@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include <qwq/emit/onnx/standard.hpp>
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 
 // cap * tanh(x / cap) of every element. The row says the operator's name, how many arguments it has, what its result is

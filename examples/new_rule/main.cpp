@@ -4,7 +4,7 @@
 #include <cmath>
 #include <iostream>
 
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>
 

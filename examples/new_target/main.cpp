@@ -6,7 +6,7 @@
 #include <map>
 
 #include <qwq/emit/onnx/genai.hpp>
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/sampler.hpp>
 

@@ -6,7 +6,7 @@
 #include <qwq/model/qwen3.hpp>
 #include <qwq/report/compare.hpp>
 #include <qwq/runtime/calibrate.hpp>
-#include <qwq/runtime/text.hpp>
+#include <qwq/text/data_set.hpp>
 
 using model = qwq::qwen3<qwq::qwen3_config{.vocab_size = 1280,
                                            .hidden_size = 128,

@@ -9,7 +9,7 @@
 
 #include <qwq/emit/onnx/winml.hpp>
 #include <qwq/graph/print.hpp>
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/calibrate.hpp>
 

@@ -2,6 +2,6 @@
 // What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, sets of texts, reports as JSON.
 #pragma once
 
-#include "qwq/io/stream_decoder.hpp"
+#include "qwq/text/stream_decoder.hpp"
 #include "qwq/report/json.hpp"
-#include "qwq/runtime/text.hpp"
+#include "qwq/text/data_set.hpp"

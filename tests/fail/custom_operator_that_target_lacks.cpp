@@ -4,7 +4,7 @@
 // expect: qwq::onnx_winml
 // expect: mlp/relu
 #include <qwq/lower/compiled.hpp>
-#include <qwq/target/onnx_winml.hpp>
+#include <qwq/targets/onnx_winml.hpp>
 
 using namespace qwq;
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include <qwq/graph/builder.hpp>
-#include <qwq/lower/steps.hpp>
+#include <qwq/exec/kernel_table.hpp>
 
 using namespace qwq;
 

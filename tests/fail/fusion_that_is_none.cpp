@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A target without a fusion that does not exist.
 // expect: without<Target, Fusions...> takes names of rules::fuse
-#include <qwq/target/without.hpp>
+#include <qwq/targets/disable_fusions.hpp>
 
 using namespace qwq;
 

@@ -3,7 +3,7 @@
 // expect: scheme_names_a_layer_that_the_model_has_not
 // expect: qwq::in_layers<qwq::w8_g32, 2>
 #include <qwq/model/qwen3.hpp>
-#include <qwq/runtime/program.hpp>
+#include <qwq/compile/program.hpp>
 
 using namespace qwq;
 

@@ -3,7 +3,7 @@
 // expect: no_weight_of_the_model_ends_in
 // expect: mlp.dawn_proj.weight
 #include <qwq/model/qwen3.hpp>
-#include <qwq/runtime/program.hpp>
+#include <qwq/compile/program.hpp>
 
 using namespace qwq;
 

@@ -3,7 +3,7 @@
 // expect: why::too_many_symbols
 // expect: "ninth"
 #include <qwq/graph/builder.hpp>
-#include <qwq/lower/step.hpp>
+#include <qwq/exec/kernel_call.hpp>
 
 using namespace qwq;
 

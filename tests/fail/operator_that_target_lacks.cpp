@@ -6,7 +6,7 @@
 // expect: qwq::onnx_winml
 // expect: supported_by<qwq::circle<
 #include <qwq/lower/compiled.hpp>
-#include <qwq/target/onnx_winml.hpp>
+#include <qwq/targets/onnx_winml.hpp>
 
 using namespace qwq;
 

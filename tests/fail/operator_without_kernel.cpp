@@ -3,7 +3,7 @@
 // expect: no_kernel_for
 // expect: op::quantize
 #include <qwq/graph/builder.hpp>
-#include <qwq/lower/steps.hpp>
+#include <qwq/exec/kernel_table.hpp>
 
 using namespace qwq;
 

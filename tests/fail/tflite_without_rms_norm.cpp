@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // RMS_NORM asked of TFLite, which has no such operator.
 // expect: qwq::tflite has no RMS_NORM
-#include <qwq/target/circle.hpp>
+#include <qwq/targets/circle.hpp>
 
 using namespace qwq;
 

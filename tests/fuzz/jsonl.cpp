@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzz entry: any bytes as a JSONL file of calibration rows.
-#include <qwq/io/jsonl.hpp>
+#include <qwq/text/sample.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzz entry: any bytes as tokenizer.json, as text for a real tokenizer and as ids.
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <qwq/io/stream_decoder.hpp>
+#include <qwq/text/stream_decoder.hpp>
 
 #include "check.hpp"
 

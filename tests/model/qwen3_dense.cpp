@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/lower/trace.hpp"
+#include "qwq/exec/trace_graph.hpp"
 #include "qwq/model/qwen3.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"

@@ -3,7 +3,7 @@
 #include "qwq/model/qwen3.hpp"
 #include "qwq/rules/fuse.hpp"
 #include "qwq/rules/run.hpp"
-#include "qwq/target/targets.hpp"
+#include "qwq/targets/all_targets.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/lower/steps.hpp"
+#include "qwq/exec/kernel_table.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 
 namespace qwq::test {

@@ -2,7 +2,7 @@
 // Sessions whose products quantize activations follow those whose products don't.
 #include <doctest/doctest.h>
 
-#include "qwq/target/onnx_genai.hpp"
+#include "qwq/targets/onnx_genai.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "qwq/report/metrics.hpp"
-#include "qwq/target/onnx_winml.hpp"
+#include "qwq/targets/onnx_winml.hpp"
 #include "support.hpp"
 
 using namespace qwq;

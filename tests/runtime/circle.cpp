@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sessions that host a graph with a static cache.
-#include "qwq/target/circle.hpp"
+#include "qwq/targets/circle.hpp"
 
 #include <doctest/doctest.h>
 

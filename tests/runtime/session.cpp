@@ -8,7 +8,7 @@
 #include <map>
 #include <new>
 
-#include "qwq/target/circle.hpp"
+#include "qwq/targets/circle.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "qwq/target/circle.hpp"
+#include "qwq/targets/circle.hpp"
 #include "support.hpp"
 
 using namespace qwq;

@@ -13,7 +13,7 @@
 #include "qwq/report/metrics.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/runtime/text.hpp"
+#include "qwq/text/data_set.hpp"
 
 namespace qwq::test {
 

@@ -6,7 +6,7 @@
 
 #include "qwq/report/metrics.hpp"
 #include "qwq/runtime/calibrate.hpp"
-#include "qwq/target/circle.hpp"
+#include "qwq/targets/circle.hpp"
 #include "support.hpp"
 
 using namespace qwq;

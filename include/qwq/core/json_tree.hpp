@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "qwq/core/quote.hpp"
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/core/utf8.hpp"
 
 namespace qwq {

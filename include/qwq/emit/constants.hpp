@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "qwq/emit/options.hpp"
-#include "qwq/runtime/constants.hpp"
+#include "qwq/weights/constant_store.hpp"
 
 namespace qwq::to_file {
 

@@ -8,7 +8,7 @@
 #include "qwq/core/dtype.hpp"
 #include "qwq/emit/constants.hpp"
 #include "qwq/emit/part.hpp"
-#include "qwq/runtime/program.hpp"
+#include "qwq/compile/program.hpp"
 #include "qwq/weights/layout.hpp"
 
 namespace qwq::to_file {

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/graph/op.hpp"
 
 namespace qwq {

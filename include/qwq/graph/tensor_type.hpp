@@ -9,7 +9,7 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/fixed_vector.hpp"
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 
 namespace qwq {
 

@@ -9,7 +9,7 @@
 
 #include <boost/hana/adapt_struct.hpp>
 
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/model/config_limit.hpp"
 
 namespace qwq {

@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/report/format.hpp"
 
 namespace qwq {

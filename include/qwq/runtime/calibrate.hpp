@@ -11,7 +11,7 @@
 #include "qwq/quant/any_observer.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/runtime/token_text.hpp"
+#include "qwq/text/token_text.hpp"
 
 namespace qwq {
 

@@ -17,8 +17,8 @@
 
 #include "qwq/core/thread_pool.hpp"
 #include "qwq/io/state_file.hpp"
-#include "qwq/runtime/constants.hpp"
-#include "qwq/runtime/program.hpp"
+#include "qwq/weights/constant_store.hpp"
+#include "qwq/compile/program.hpp"
 #include "qwq/runtime/state_store.hpp"
 
 namespace qwq {

@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/lower/frame.hpp"
-#include "qwq/lower/plan.hpp"
+#include "qwq/exec/execution_context.hpp"
+#include "qwq/exec/memory_plan.hpp"
 
 namespace qwq {
 

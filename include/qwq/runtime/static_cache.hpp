@@ -10,7 +10,7 @@
 
 #include "qwq/core/view.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/lower/steps.hpp"
+#include "qwq/exec/kernel_table.hpp"
 
 namespace qwq {
 

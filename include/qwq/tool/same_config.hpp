@@ -13,7 +13,7 @@
 #include "qwq/core/error.hpp"
 #include "qwq/core/fixed_vector.hpp"
 #include "qwq/core/quote.hpp"
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/model/config_reader.hpp"
 
 namespace qwq::detail {

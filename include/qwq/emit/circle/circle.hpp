@@ -16,7 +16,7 @@
 #include "qwq/emit/emit.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/quant/tico_scheme.hpp"
-#include "qwq/target/circle.hpp"
+#include "qwq/targets/circle.hpp"
 
 namespace qwq {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "qwq/emit/onnx/whole_model.hpp"
-#include "qwq/target/onnx_genai.hpp"
+#include "qwq/targets/onnx_genai.hpp"
 
 namespace qwq::to_onnx {
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "qwq/emit/onnx/graph_writer.hpp"
-#include "qwq/runtime/program.hpp"
+#include "qwq/compile/program.hpp"
 
 namespace qwq::to_onnx {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "qwq/emit/onnx/whole_model.hpp"
-#include "qwq/target/onnx_standard.hpp"
+#include "qwq/targets/onnx_standard.hpp"
 
 namespace qwq::to_onnx {
 

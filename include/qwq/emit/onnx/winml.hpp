@@ -13,7 +13,7 @@
 #include "qwq/emit/onnx/genai_config.hpp"
 #include "qwq/emit/onnx/ops.hpp"
 #include "qwq/emit/onnx/stages.hpp"
-#include "qwq/target/onnx_winml.hpp"
+#include "qwq/targets/onnx_winml.hpp"
 
 namespace qwq {
 

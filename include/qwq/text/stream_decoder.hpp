@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "qwq/core/utf8.hpp"
-#include "qwq/io/tokenizer.hpp"
+#include "qwq/text/tokenizer.hpp"
 
 namespace qwq {
 

@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "qwq/io/tokenizer.hpp"
-#include "qwq/tool/arguments.hpp"
-#include "qwq/tool/exporter.hpp"
-#include "qwq/tool/ids.hpp"
-#include "qwq/tool/interruption.hpp"
-#include "qwq/tool/process.hpp"
-#include "qwq/tool/usage_error.hpp"
+#include "qwq/text/tokenizer.hpp"
+#include "qwq/cli/arguments.hpp"
+#include "qwq/cli/exporter.hpp"
+#include "qwq/cli/ids.hpp"
+#include "qwq/cli/signal_guard.hpp"
+#include "qwq/cli/process.hpp"
+#include "qwq/cli/usage_error.hpp"
 
 namespace qwq {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chat prompts against those of the transformers library.
-#include <qwq/io/chat_template.hpp>
+#include <qwq/text/chat_template.hpp>
 
 #include <doctest/doctest.h>
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 #include "scratch.hpp"
 

@@ -2,7 +2,7 @@
 // Running a graph one step at a time, to look at every value on the way.
 #pragma once
 
-#include "qwq/lower/steps.hpp"
+#include "qwq/exec/kernel_table.hpp"
 
 namespace qwq {
 

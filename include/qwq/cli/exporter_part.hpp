@@ -16,7 +16,7 @@
 #include "qwq/core/written_file.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/emit/program_data.hpp"
-#include "qwq/runtime/any_session.hpp"
+#include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
 #include "qwq/tool/same_config.hpp"
 

@@ -4,9 +4,9 @@
 
 #include <string_view>
 
-#include "qwq/core/text.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/rules/fuse.hpp"
-#include "qwq/target/target.hpp"
+#include "qwq/targets/target.hpp"
 
 namespace qwq {
 

@@ -5,7 +5,7 @@
 #include "qwq/kernel/attention.hpp"
 #include "qwq/kernel/norm_rope.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/lower/step.hpp"
+#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 

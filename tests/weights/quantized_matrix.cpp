@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Leaves of experts where they are bound and quantized: the same constants however the file stores them.
-#include <qwq/runtime/constants.hpp>
+#include <qwq/weights/constant_store.hpp>
 
 #include <doctest/doctest.h>
 

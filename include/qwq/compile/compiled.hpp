@@ -5,12 +5,12 @@
 #include <iterator>
 #include <string_view>
 
-#include "qwq/lower/steps.hpp"
+#include "qwq/exec/kernel_table.hpp"
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 #include "qwq/rules/run.hpp"
-#include "qwq/target/targets.hpp"
-#include "qwq/target/without.hpp"
+#include "qwq/targets/all_targets.hpp"
+#include "qwq/targets/disable_fusions.hpp"
 
 namespace qwq {
 

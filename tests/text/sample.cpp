@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calibration rows of every kind, and broken lines named by their number.
-#include <qwq/io/jsonl.hpp>
+#include <qwq/text/sample.hpp>
 
 #include <doctest/doctest.h>
 

@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/io/chat_template.hpp"
-#include "qwq/io/jsonl.hpp"
-#include "qwq/io/tokenizer.hpp"
-#include "qwq/runtime/token_text.hpp"
+#include "qwq/text/chat_template.hpp"
+#include "qwq/text/sample.hpp"
+#include "qwq/text/tokenizer.hpp"
+#include "qwq/text/token_text.hpp"
 
 namespace qwq {
 

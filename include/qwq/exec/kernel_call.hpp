@@ -9,8 +9,8 @@
 #include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/packed_weight.hpp"
 #include "qwq/kernel/quantize.hpp"
-#include "qwq/lower/frame.hpp"
-#include "qwq/lower/plan.hpp"
+#include "qwq/exec/execution_context.hpp"
+#include "qwq/exec/memory_plan.hpp"
 
 namespace qwq {
 

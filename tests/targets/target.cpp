@@ -7,7 +7,7 @@
 
 #include "qwq/quant/scheme.hpp"
 #include "qwq/quant/tico_scheme.hpp"
-#include "qwq/target/targets.hpp"
+#include "qwq/targets/all_targets.hpp"
 
 namespace {
 

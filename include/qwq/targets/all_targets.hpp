@@ -2,11 +2,11 @@
 // All targets that have emitters, for messages that say which of them can do what another cannot.
 #pragma once
 
-#include "qwq/target/circle.hpp"
-#include "qwq/target/onnx_genai.hpp"
-#include "qwq/target/onnx_standard.hpp"
-#include "qwq/target/onnx_winml.hpp"
-#include "qwq/target/target.hpp"
+#include "qwq/targets/circle.hpp"
+#include "qwq/targets/onnx_genai.hpp"
+#include "qwq/targets/onnx_standard.hpp"
+#include "qwq/targets/onnx_winml.hpp"
+#include "qwq/targets/target.hpp"
 
 namespace qwq {
 

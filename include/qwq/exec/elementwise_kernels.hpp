@@ -7,7 +7,7 @@
 #include "qwq/kernel/layout.hpp"
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/softmax.hpp"
-#include "qwq/lower/step.hpp"
+#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <utility>
 
-#include "qwq/lower/attention_steps.hpp"
-#include "qwq/lower/product_steps.hpp"
-#include "qwq/lower/value_steps.hpp"
+#include "qwq/exec/attention_kernels.hpp"
+#include "qwq/exec/gemm_kernels.hpp"
+#include "qwq/exec/elementwise_kernels.hpp"
 
 namespace qwq {
 

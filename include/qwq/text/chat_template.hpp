@@ -9,7 +9,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/core/quote.hpp"
-#include "qwq/io/message.hpp"
+#include "qwq/text/message.hpp"
 
 namespace qwq {
 

@@ -16,7 +16,7 @@
 #include "qwq/io/json.hpp"
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
-#include "qwq/io/message.hpp"
+#include "qwq/text/message.hpp"
 
 namespace qwq {
 

@@ -5,7 +5,7 @@
 #include "qwq/kernel/embedding.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/norm.hpp"
-#include "qwq/lower/step.hpp"
+#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 

@@ -17,13 +17,13 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/core/utf8.hpp"
-#include "qwq/io/added_tokens.hpp"
-#include "qwq/io/bpe.hpp"
-#include "qwq/io/byte_level.hpp"
+#include "qwq/text/added_tokens.hpp"
+#include "qwq/text/bpe.hpp"
+#include "qwq/text/byte_level.hpp"
 #include "qwq/io/json.hpp"
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
-#include "qwq/io/pre_tokenizer.hpp"
+#include "qwq/text/pre_tokenizer.hpp"
 #include "qwq/io/presence.hpp"
 
 namespace qwq {

@@ -20,7 +20,7 @@
 #include "qwq/lower/compiled.hpp"
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/mixed.hpp"
-#include "qwq/runtime/weight_codes.hpp"
+#include "qwq/weights/quantized_matrix.hpp"
 #include "qwq/weights/layout.hpp"
 #include "qwq/weights/model_weights.hpp"
 #include "qwq/weights/source.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tokenizer against Hugging Face's, its corner cases, and files that are wrong.
-#include <qwq/io/tokenizer.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 #include <doctest/doctest.h>
 
@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include <qwq/io/stream_decoder.hpp>
+#include <qwq/text/stream_decoder.hpp>
 
 #include "scratch.hpp"
 
