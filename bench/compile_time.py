@@ -32,7 +32,7 @@ inline constexpr qwen3_config config = [] {{
 struct block {{
   static constexpr auto result = rewrite(qwen3<config>::decoder_layer<64, dtype::f16>::value, onnx_winml::rules);
 }};
-static_assert(must_fire<block, "attention_to_gqa", 1>());
+static_assert(must_apply<block, "attention_to_gqa", 1>());
 static_assert(require_none<block::result.value.error>());
 """
 
@@ -45,7 +45,7 @@ static_assert(block::emitted::value.size() > 0 && block::executed::value.size() 
 """
 
 # The block that a session calls, as machine code.
-KERNELS = COMPILED + "void run(frame& f) { run_graph<block::executed>(f); }\n"
+KERNELS = COMPILED + "void run(execution_context& f) { execute<block::executed>(f); }\n"
 
 CHECK, MAKE = ["-fsyntax-only"], ["-O2", "-c", "-o", os.devnull]
 

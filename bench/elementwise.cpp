@@ -93,8 +93,8 @@ void add_cases() {
         const kernel::affine grid{0.02f, 128, kernel::full_range(dtype::u8)};
         if (in_one)
           return [=] {
-            kernel::with_fake_quant(grid, [&](auto finish) {
-              kernel::rms_norm({y.data(), n, columns}, {x.data(), n, columns}, gain, 1e-6f, finish);
+            kernel::with_fake_quant(grid, [&](auto epilogue) {
+              kernel::rms_norm({y.data(), n, columns}, {x.data(), n, columns}, gain, 1e-6f, epilogue);
             });
           };
         return [=] {

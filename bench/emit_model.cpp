@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include QWQ_BENCH_CONFIG
-#include "qwq/emit/onnx/genai.hpp"
+#include "qwq/emit/onnx/genai_files.hpp"
 #include "qwq/model/qwen3.hpp"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "qwq/kernel/simd_int8.hpp"
-#include "qwq/kernel/simd_words.hpp"
+#include "qwq/kernel/simd_dot_int16.hpp"
 
 namespace qwq::bench {
 

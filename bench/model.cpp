@@ -127,7 +127,7 @@ void add_cases() {
   constexpr auto fastest = quantized ? kernel::activation_mode::int8 : kernel::activation_mode::f32;
   if constexpr (small) {
     add_target<onnx_genai>("", all);
-    add_target<unfused<onnx_genai>, fastest>(quantized ? "_a8_unfused" : "_unfused", short_ones);
+    add_target<disable_fusions<onnx_genai>, fastest>(quantized ? "_a8_unfused" : "_unfused", short_ones);
   }
   // Activations in int8, as MatMulNBits has them at accuracy level 4.
   if constexpr (quantized) add_target<onnx_genai, fastest>("_a8", all);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The writers of the targets that are ONNX files: compiled once for all exporters of a build.
-#include <qwq/emit/onnx/genai.hpp>
-#include <qwq/emit/onnx/standard.hpp>
-#include <qwq/emit/onnx/winml.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
+#include <qwq/emit/onnx/winml_files.hpp>
 #include <qwq/cli/exporter_part.hpp>
 
 using qwq::file_writer, qwq::to_file::write_files;

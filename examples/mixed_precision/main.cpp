@@ -2,7 +2,7 @@
 // Mixed precision: 4-bit weights where a model bears them, 8 bits in some layers and in some tensors.
 #include <iostream>
 
-#include <qwq/emit/onnx/genai.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/report/metrics.hpp>

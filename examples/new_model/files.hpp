@@ -2,21 +2,21 @@
 // Two targets for the hybrid model, and how its operators are written as ONNX.
 #pragma once
 
-#include <qwq/emit/onnx/genai.hpp>
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 
 #include "hybrid.hpp"
 
 constexpr bool is_hybrid_op(qwq::op kind) {
   return kind == qwq::op::softmax || kind == qwq::op::top_k || kind == qwq::op::expert_linear ||
-         kind == qwq::op::weighted_sum || kind == qwq::op::result;
+         kind == qwq::op::weighted_sum || kind == qwq::op::get_tuple_element;
 }
 // `Base` with the operators of the model; experts are quantized as other products are.
 template <class Base>
 struct with_experts : Base {
   static constexpr bool quantizes(qwq::op kind) { return kind == qwq::op::expert_linear || Base::quantizes(kind); }
   static constexpr bool supports(qwq::op kind) { return is_hybrid_op(kind) || Base::supports(kind); }
-  static constexpr bool supports(const qwq::op_row& row) { return &row == &mine::gated_scan; }
+  static constexpr bool supports(const qwq::op_schema& row) { return &row == &mine::gated_scan; }
 };
 struct hybrid_standard : with_experts<qwq::onnx_standard> {
   static constexpr std::string_view name = "hybrid_standard";
@@ -123,7 +123,7 @@ inline void write_hybrid_dequantize(graph_writer& w) {
 constexpr op_map<graph_writer> extended(const op_map<graph_writer>& base) {
   return base.with(op::softmax, write_plain<"Softmax">)
       .with(op::top_k, write_top_k)
-      .with(op::result, write_result)
+      .with(op::get_tuple_element, write_result)
       .with(op::expert_linear, write_expert_linear)
       .with(op::weighted_sum, write_weighted_sum)
       .with(mine::gated_scan, write_gated_scan);
@@ -131,11 +131,11 @@ constexpr op_map<graph_writer> extended(const op_map<graph_writer>& base) {
 }  // namespace hybrid_files
 
 template <>
-struct qwq::to_onnx::flavour<hybrid_standard> : flavour<qwq::onnx_standard> {
+struct qwq::to_onnx::format_variant<hybrid_standard> : format_variant<qwq::onnx_standard> {
   static constexpr op_map ops = hybrid_files::extended(opset23_ops);
 };
 template <>
-struct qwq::to_onnx::flavour<hybrid_genai> : flavour<qwq::onnx_genai> {
+struct qwq::to_onnx::format_variant<hybrid_genai> : format_variant<qwq::onnx_genai> {
   static constexpr op_map ops = hybrid_files::extended(genai_ops)
                                     .with(op::weight, hybrid_files::write_hybrid_weight)
                                     .with(op::dequantize, hybrid_files::write_hybrid_dequantize);

@@ -9,7 +9,7 @@
 #include <qwq/core/math.hpp>
 #include <qwq/layer/layers.hpp>
 #include <qwq/model/model_table.hpp>
-#include <qwq/model/parts.hpp>
+#include <qwq/model/model_parts.hpp>
 
 namespace mine {
 
@@ -39,16 +39,16 @@ struct hybrid_config {
       config_limit{"max_position_embeddings", "1", "1000000"},
   };
   static constexpr void check(json_value file, const hybrid_config& c) {
-    if (c.rotary_dim > c.head_dim) file["rotary_dim"].refuse(text<63>("at most head_dim = ").append(c.head_dim));
+    if (c.rotary_dim > c.head_dim) file["rotary_dim"].refuse(fixed_string<63>("at most head_dim = ").append(c.head_dim));
     if (c.num_experts_per_tok > c.num_experts)
-      file["num_experts_per_tok"].refuse(text<63>("at most num_experts = ").append(c.num_experts));
+      file["num_experts_per_tok"].refuse(fixed_string<63>("at most num_experts = ").append(c.num_experts));
   }
 };
 
 // h = decay * h + u, token by token: (u [1,S,C], decay [1,S,C], h [1,C]) -> every h; result 0 is the last one.
-inline constexpr op_row gated_scan =
-    custom_op("gated_scan", 3, [](inference& in) {
-      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast))
+inline constexpr op_schema gated_scan =
+    custom_op("gated_scan", 3, [](type_inference& in) {
+      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
         in.out = in.args[0];
     }).with_state(2, 0);
 
@@ -70,7 +70,7 @@ struct hybrid {
   static constexpr floats sparse_mlp(floats x) {
     const in_module scope{*x.b, "mlp"};
     const expr p = top_k(softmax(layer::linear<H, E>{"gate", role::router}(x)), C.num_experts_per_tok);
-    const expr who = result(p, 0, {dtype::i32, p.dims()});
+    const expr who = get_tuple_element(p, 0, {dtype::i32, p.dims()});
     const auto experts = [&](const char* name, std::int64_t out, std::int64_t in, expr y) {
       const in_module inner{*x.b, name};
       return expert_linear(y, who, weight_leaf(*x.b, inner.tensor("weight"), {dtype::f32, {E, out, in}}, role::expert));
@@ -107,7 +107,7 @@ struct hybrid {
             const floats q = turn(heads(layer::linear<H, queries * D>{"q_proj"}(x), queries));
             const floats k = turn(heads(layer::linear<H, keys * D>{"k_proj"}(x), keys));
             const floats v = heads(layer::linear<H, keys * D>{"v_proj"}(x), keys);
-            const expr all_keys = kv_append(past_key, k, last), all_values = kv_append(past_value, v, last);
+            const expr all_keys = kv_cache_update(past_key, k, last), all_values = kv_cache_update(past_value, v, last);
             b.output("key", all_keys.id);
             b.output("value", all_values.id);
             const double scale = 1 / square_root(static_cast<double>(D));
@@ -131,7 +131,7 @@ struct hybrid {
                                   const expr decay = sigmoid(layer::linear<H, H>{"decay_proj", role::gate}(x));
                                   const expr y =
                                       apply(gated_scan, {}, layer::linear<H, H>{"in_proj"}(x), decay, before);
-                                  b.output("recurrent", result(y, 0, before.definition().type).id);
+                                  b.output("recurrent", get_tuple_element(y, 0, before.definition().type).id);
                                   return layer::linear<H, H>{"out_proj"}(floats{y});
                                 }).id);
       return g;

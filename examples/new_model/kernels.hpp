@@ -12,7 +12,7 @@
 template <>
 struct qwq::custom_kernel<mine::gated_scan> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto u = Step::template in_matrix<0>(f), decay = Step::template in_matrix<1>(f);
     const auto y = Step::out_matrix(f);
     auto* h = static_cast<float*>(Step::template state<2>(f).data);
@@ -25,7 +25,7 @@ struct qwq::custom_kernel<mine::gated_scan> {
 template <>
 struct qwq::kernel_of<qwq::op::top_k> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in_matrix<0>(f);
     const auto y = Step::out_matrix(f);
     const auto who = Step::template matrix<Step::template result_id<0>, std::int32_t>(f);
@@ -43,7 +43,7 @@ struct qwq::kernel_of<qwq::op::top_k> {
 template <>
 struct qwq::kernel_of<qwq::op::expert_linear> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto who = Step::template in<1, std::int32_t>(f);
     const auto y = Step::template matrix<Step::id, float>(f, 3);
     const auto x = Step::template in_matrix<0>(f);
@@ -69,7 +69,7 @@ struct qwq::kernel_of<qwq::op::expert_linear> {
 template <>
 struct qwq::kernel_of<qwq::op::weighted_sum> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in_matrix<0>(f), p = Step::template in_matrix<1>(f);
     const auto y = Step::out_matrix(f);
     for (std::int64_t i = 0; i < y.rows; ++i)

@@ -237,7 +237,7 @@ int main(int argc, char** argv) try {
   std::cout << "back to the mark and on: " << (same ? "the same logits\n" : "other logits\n");
 
   // Ranges of activations, expert by expert.
-  std::vector<qwq::token_text> texts;
+  std::vector<qwq::token_sequence> texts;
   for (unsigned i = 0; i < 4; ++i) texts.push_back({some_text(60, 100 + i), 30});
   const auto tuned =
       qwq::calibrate<model, hybrid_standard, qwq::w8a16>(weights, texts, {.decode_steps = 4}, [](std::size_t) {});

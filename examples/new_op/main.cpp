@@ -5,15 +5,15 @@
 #include <fstream>
 #include <iostream>
 
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 
 // cap * tanh(x / cap) of every element. The row says the operator's name, how many arguments it has, what its result is
 // and what its attribute is called.
-inline constexpr qwq::op_row soft_cap = qwq::custom_op(
+inline constexpr qwq::op_schema soft_cap = qwq::custom_op(
     "soft_cap", 1,
-    [](qwq::inference& in) {
+    [](qwq::type_inference& in) {
       if (in.want_float(0)) in.out = in.args[0];
     },
     "cap");
@@ -22,7 +22,7 @@ inline constexpr qwq::op_row soft_cap = qwq::custom_op(
 template <>
 struct qwq::custom_kernel<soft_cap> {
   template <class Step>
-  static void run(qwq::frame& f) {
+  static void run(qwq::execution_context& f) {
     const auto cap = static_cast<float>(Step::self().attr.value);
     const auto x = Step::template in<0>(f);
     const auto y = Step::out(f);
@@ -56,7 +56,7 @@ inline void write_soft_cap(qwq::to_onnx::graph_writer& w) {
   qwq::to_onnx::set_attribute(w.emit("SoftCap", "org.example"), "cap", static_cast<float>(w.self().attr.value));
 }
 template <>
-struct qwq::to_onnx::flavour<capped_onnx> : flavour<qwq::onnx_standard> {
+struct qwq::to_onnx::format_variant<capped_onnx> : format_variant<qwq::onnx_standard> {
   static constexpr op_map ops = opset23_ops.with(soft_cap, write_soft_cap);
 };
 

@@ -33,11 +33,11 @@ struct without_scale : native<> {
 
 using model = qwen3<qwen3_config{1280, 128, 384, 6, 4, 2, 64, 1024, 1e-6, 1e6, true}>;
 using rewritten_layer = program<model, without_scale, f32, 1>::first<stage::layers>;
-static_assert(rewritten_layer::fired.count("scale_into_q_norm") == 1);
+static_assert(rewritten_layer::log.count("scale_into_q_norm") == 1);
 
 int main(int argc, char** argv) try {
   if (argc != 2) return std::cerr << "usage: new_rule CHECKPOINT\n", 2;
-  for (const firing& f : rewritten_layer::fired.firings) std::cout << f.rule << " at " << f.where.view() << '\n';
+  for (const applied_rewrite& f : rewritten_layer::log.applied) std::cout << f.rule << " at " << f.where.view() << '\n';
   for (const node& n : rewritten_layer::emitted::value.nodes)
     if (!n.made_by.empty()) std::cout << "  makes " << name(n) << ", value " << n.attr.value << '\n';
 

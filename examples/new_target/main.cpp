@@ -5,7 +5,7 @@
 #include <iostream>
 #include <map>
 
-#include <qwq/emit/onnx/genai.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/sampler.hpp>
@@ -24,7 +24,7 @@ inline void write_silu(qwq::to_onnx::graph_writer& w) {
   qwq::to_onnx::set_attribute(w.emit("QuickGelu", qwq::to_onnx::microsoft), "alpha", 1.0f);
 }
 template <>
-struct qwq::to_onnx::flavour<onnx_quick> : flavour<qwq::onnx_genai> {
+struct qwq::to_onnx::format_variant<onnx_quick> : format_variant<qwq::onnx_genai> {
   static constexpr op_map ops = genai_ops.with(op::silu, write_silu);
 };
 

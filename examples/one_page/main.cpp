@@ -2,7 +2,7 @@
 // Calibrate, export and compare a model, and let it say something.
 #include <iostream>
 
-#include <qwq/emit/onnx/winml.hpp>
+#include <qwq/emit/onnx/winml_files.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/report/compare.hpp>
 #include <qwq/runtime/calibrate.hpp>

@@ -7,7 +7,7 @@
 #include <iostream>
 #include <sstream>
 
-#include <qwq/emit/onnx/winml.hpp>
+#include <qwq/emit/onnx/winml_files.hpp>
 #include <qwq/graph/print.hpp>
 #include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
@@ -32,7 +32,7 @@ using scheme = qwq::w8a16;
 using original = model::decoder_layer<64, target::cache>;
 using layer = qwq::program<model, target, scheme, 64>::first<qwq::stage::layers>;
 // What sessions run, before fusions join several operators to one step, in which the value cannot be seen any more.
-using unfused_layer = qwq::program<model, qwq::unfused<target>, scheme, 64>::first<qwq::stage::layers>;
+using unfused_layer = qwq::program<model, qwq::disable_fusions<target>, scheme, 64>::first<qwq::stage::layers>;
 
 constexpr std::string_view module = "mlp.gate_proj";
 
@@ -85,7 +85,7 @@ int main(int argc, char** argv) try {
 
   // rewrite, rules, target
   std::cout << "Rules that fired here:\n";
-  for (const qwq::firing& f : layer::fired.firings)
+  for (const qwq::applied_rewrite& f : layer::log.applied)
     if (f.where == module) std::cout << "  " << f.rule << '\n';
 
   // quant
@@ -97,12 +97,12 @@ int main(int argc, char** argv) try {
   // io, runtime
   const auto weights = qwq::checkpoint::open(argv[1]);
   const auto words = qwq::tokenizer::open(argv[1]);
-  const qwq::token_text text{words.encode("The capital of France is Paris."), 6};
-  using float_model = qwq::bound_model<model, qwq::unfused<target>, scheme>;
+  const qwq::token_sequence text{words.encode("The capital of France is Paris."), 6};
+  using float_model = qwq::bound_model<model, qwq::disable_fusions<target>, scheme>;
   const float_model floats(weights, {.positions = 64, .quantized = false});
-  qwq::session<model, qwq::unfused<target>, scheme> session(floats);
+  qwq::session<model, qwq::disable_fusions<target>, scheme> session(floats);
   first_values seen;
-  session.listen(&seen);
+  session.set_hook(&seen);
   session.prefill(text.ids);
   const auto tuned = qwq::calibrate<model, target, scheme>(weights, std::span(&text, 1), {}, [](std::size_t) {});
   const qwq::kernel::affine params = tuned.prefill[layer_0][slot];

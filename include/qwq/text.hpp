@@ -3,5 +3,5 @@
 #pragma once
 
 #include "qwq/text/stream_decoder.hpp"
-#include "qwq/report/json.hpp"
+#include "qwq/report/json_report.hpp"
 #include "qwq/text/data_set.hpp"

@@ -19,7 +19,7 @@ struct every_kind {
   qwq::qwen3_config text_config;
   std::optional<double> scale;
   std::array<std::int64_t, 2> section{1, 2};
-  qwq::fixed_vector<qwq::text<20>, 3> kinds;
+  qwq::fixed_vector<qwq::fixed_string<20>, 3> kinds;
 };
 
 }  // namespace

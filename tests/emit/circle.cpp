@@ -15,7 +15,7 @@
 
 #include "../io/scratch.hpp"
 #include "circle_reader.hpp"
-#include <qwq/emit/circle/circle.hpp>
+#include <qwq/emit/circle/circle_files.hpp>
 #include <qwq/model/qwen3.hpp>
 
 using namespace qwq;

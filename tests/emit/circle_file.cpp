@@ -13,12 +13,12 @@
 
 #include "../io/scratch.hpp"
 #include "circle_reader.hpp"
-#include <qwq/emit/circle/check.hpp>
+#include <qwq/emit/circle/circle_check.hpp>
 #include <qwq/io/atomic_file.hpp>
 #include <qwq/io/mapped_file.hpp>
 
 using namespace qwq;
-using to_circle::flavour, to_circle::model_builder, to_circle::no_tensor;
+using to_circle::file_format, to_circle::model_builder, to_circle::no_tensor;
 using code = to_circle::schema::BuiltinOperator;
 
 namespace {
@@ -82,38 +82,38 @@ struct written {
 
 }  // namespace
 
-TEST_CASE("circle file: identifier, version and numbers of each flavour") {
-  for (const flavour f : {flavour::circle, flavour::tflite}) {
+TEST_CASE("circle file: identifier, version and numbers of each file_format") {
+  for (const file_format f : {file_format::circle, file_format::tflite}) {
     model_builder m(f);
     fill(m);
     const written file(m, false);
     const mapped_file map = file.map();
     to_circle::check_file(map.bytes(), f, "m");
     const auto read = circle_reader::read(map.bytes());
-    CHECK(read.identifier == (f == flavour::circle ? "CIR0" : "TFL3"));
-    CHECK(read.version == (f == flavour::circle ? 0 : 3));
+    CHECK(read.identifier == (f == file_format::circle ? "CIR0" : "TFL3"));
+    CHECK(read.version == (f == file_format::circle ? 0 : 3));
     CHECK(read.description == "qwq");
-    CHECK_THROWS_AS(to_circle::check_file(map.bytes(), f == flavour::circle ? flavour::tflite : flavour::circle, "m"),
+    CHECK_THROWS_AS(to_circle::check_file(map.bytes(), f == file_format::circle ? file_format::tflite : file_format::circle, "m"),
                     error);
     CHECK(map.size() % 16 == 0);
   }
-  CHECK(static_cast<int>(to_circle::element_type(dtype::u4, flavour::circle)) == -1);
-  CHECK(static_cast<int>(to_circle::element_type(dtype::u4, flavour::tflite)) == 20);
+  CHECK(static_cast<int>(to_circle::element_type(dtype::u4, file_format::circle)) == -1);
+  CHECK(static_cast<int>(to_circle::element_type(dtype::u4, file_format::tflite)) == 20);
   const std::vector<std::pair<dtype, int>> numbers{
       {dtype::f32, 0}, {dtype::f16, 1}, {dtype::bf16, 18}, {dtype::i4, 17}, {dtype::i8, 9},
       {dtype::u8, 3},  {dtype::i16, 7}, {dtype::u16, 16},  {dtype::i32, 2}, {dtype::i64, 4}};
   for (const auto& [type, number] : numbers)
-    for (const flavour f : {flavour::circle, flavour::tflite})
+    for (const file_format f : {file_format::circle, file_format::tflite})
       CHECK(static_cast<int>(to_circle::element_type(type, f)) == number);
 }
 
 TEST_CASE("circle file: tensors, operators and signatures are read back") {
-  model_builder m(flavour::circle);
+  model_builder m(file_format::circle);
   fill(m);
   for (const bool external : {false, true}) {
     const written file(m, external);
     const mapped_file map = file.map();
-    to_circle::check_file(map.bytes(), flavour::circle, "m");
+    to_circle::check_file(map.bytes(), file_format::circle, "m");
     const auto read = circle_reader::read(map.bytes());
     REQUIRE(read.subgraphs.size() == 2);
     const auto &main = read.subgraphs[0], &second = read.subgraphs[1];
@@ -173,11 +173,11 @@ TEST_CASE("circle file: tensors, operators and signatures are read back") {
 }
 
 TEST_CASE("circle file: only dynamic extents are signed") {
-  model_builder m(flavour::circle, true);
+  model_builder m(file_format::circle, true);
   fill(m);
   const written file(m, false);
   const mapped_file map = file.map();
-  to_circle::check_file(map.bytes(), flavour::circle, "m");
+  to_circle::check_file(map.bytes(), file_format::circle, "m");
   const auto read = circle_reader::read(map.bytes());
   const auto& main = read.subgraphs[0];
   CHECK(main.find("x")->shape == std::vector<std::int32_t>{1, 1, 128});
@@ -186,7 +186,7 @@ TEST_CASE("circle file: only dynamic extents are signed") {
 }
 
 TEST_CASE("circle file: flatc reads it with the schema") {
-  model_builder m(flavour::circle);
+  model_builder m(file_format::circle);
   fill(m);
   const written file(m, false);
   std::filesystem::rename(file.path, file.dir / "m.circle");
@@ -229,7 +229,7 @@ class sparse_file final : public output_file {
 
 TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolute offsets") {
   constexpr std::int64_t rows = 3, width = 268435459;  // 3 GB and an odd rest, u8
-  model_builder m(flavour::circle);
+  model_builder m(file_format::circle);
   m.begin("main");
   const auto ids = m.input("ids", {dtype::i32, {1}});
   std::vector<to_circle::tensor_id> joined;
@@ -263,7 +263,7 @@ TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolu
   struct stat info{};
   REQUIRE(::stat(path.c_str(), &info) == 0);
   CHECK(info.st_blocks * 512 < (1 << 20));  // what it takes on the disk
-  to_circle::check_file(map.bytes(), flavour::circle, "big");
+  to_circle::check_file(map.bytes(), file_format::circle, "big");
   const auto read = circle_reader::read(map.bytes());
   REQUIRE(read.buffers.size() == 5);
   for (std::size_t i = 1; i < 5; ++i) {
@@ -279,11 +279,11 @@ TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolu
 
 TEST_CASE("circle file: the check finds what readers refuse") {
   const auto said = [](auto&& make) {
-    model_builder m(flavour::circle);
+    model_builder m(file_format::circle);
     make(m);
     const written file(m, false);
     const mapped_file map = file.map();
-    return complaint([&] { to_circle::check_file(map.bytes(), flavour::circle, "m"); });
+    return complaint([&] { to_circle::check_file(map.bytes(), file_format::circle, "m"); });
   };
   const tensor_type two{dtype::f32, {2}};
   CHECK(said([&](model_builder& m) {
@@ -321,12 +321,12 @@ TEST_CASE("circle file: the check finds what readers refuse") {
           m.input("x", two);
         }) == "m: subgraph 'g': outputs: expected an output");
 
-  model_builder m(flavour::circle);
+  model_builder m(file_format::circle);
   fill(m);
   const written file(m, true);
   std::string bytes = slurp(file.path);
   const auto check = [&] {
-    return complaint([&] { to_circle::check_file(std::as_bytes(std::span(bytes)), flavour::circle, "m"); });
+    return complaint([&] { to_circle::check_file(std::as_bytes(std::span(bytes)), file_format::circle, "m"); });
   };
   CHECK(check() == "");
   bytes.resize(bytes.size() - 16);
@@ -335,7 +335,7 @@ TEST_CASE("circle file: the check finds what readers refuse") {
   CHECK(check() != "");
 
   // A source that gives other bytes than its tensor has is found when it is written.
-  model_builder wrong(flavour::circle);
+  model_builder wrong(file_format::circle);
   wrong.begin("g");
   wrong.output(wrong.constant("c", "c", {dtype::f32, {1024}}, bytes_of(count_up(4095))));
   const scratch dir;

@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "../io/scratch.hpp"
-#include <qwq/emit/onnx/model_builder.hpp>
+#include <qwq/emit/onnx/onnx_model_builder.hpp>
 
 using namespace qwq;
 using namespace qwq::to_onnx;

@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "../io/scratch.hpp"
-#include <qwq/emit/onnx/check.hpp>
+#include <qwq/emit/onnx/onnx_check.hpp>
 
 using namespace qwq;
 using namespace qwq::to_onnx;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "support.hpp"
-#include <qwq/emit/onnx/genai.hpp>
-#include <qwq/emit/onnx/standard.hpp>
+#include <qwq/emit/onnx/genai_files.hpp>
+#include <qwq/emit/onnx/standard_files.hpp>
 
 using namespace qwq;
 using namespace qwq::test;
@@ -158,7 +158,7 @@ TEST_CASE("onnx_genai: a tied table is stored once, packed as MatMulNBits packs 
   CHECK(std::vector<std::int64_t>(rows->dims().begin(), rows->dims().end()) == std::vector<std::int64_t>{64, 16});
 
   inline_executor here;
-  weight_codes<w4_g32::weight_format> wanted(
+  quantized_matrix_reader<w4_g32::weight_format> wanted(
       e.weights, weight_source::from(e.weights.at("model.embed_tokens.weight")), granularity::row, here);
   std::string codes;
   wanted.codes([&](std::span<const std::byte> piece) {
@@ -208,7 +208,7 @@ TEST_CASE("onnx_standard: matrices in blocks are stored as MatMul reads them") {
   CHECK(std::vector<std::int64_t>(scale->dims().begin(), scale->dims().end()) == std::vector<std::int64_t>{blocks, n});
 
   inline_executor here;
-  weight_codes<w4_g32::weight_format> wanted(e.weights, weight_source::from(e.weights.at(name)), granularity::row,
+  quantized_matrix_reader<w4_g32::weight_format> wanted(e.weights, weight_source::from(e.weights.at(name)), granularity::row,
                                              here);
   std::vector<std::uint8_t> packed;
   wanted.codes([&](std::span<const std::byte> piece) {

@@ -13,7 +13,7 @@
 #include <onnx/checker.h>
 
 #include "support.hpp"
-#include <qwq/emit/onnx/winml.hpp>
+#include <qwq/emit/onnx/winml_files.hpp>
 
 using namespace qwq;
 using namespace qwq::test;

@@ -16,10 +16,10 @@ using namespace qwq;
 
 namespace {
 
-constexpr void like_x(inference& in) {
+constexpr void like_x(type_inference& in) {
   if (in.want_float(0)) in.out = in.args[0];
 }
-constexpr op_row clamp = custom_op("clamp", 1, like_x, "limit"), relu = custom_op("relu", 1, like_x);
+constexpr op_schema clamp = custom_op("clamp", 1, like_x, "limit"), relu = custom_op("relu", 1, like_x);
 
 constexpr expr input(builder& b, dtype type = dtype::f32) { return leaf(b, op::input, "x", {type, {1, 4}}); }
 constexpr expr clamped(expr x, double limit) {
@@ -38,11 +38,11 @@ constexpr graph<16> around(Make make) {
 }
 
 // Problems name the operator.
-constexpr problem bad_arity = around([](builder& b) { apply(relu, {}, input(b), input(b)); }).error;
-static_assert(bad_arity.what == why::wrong_number_of_arguments && bad_arity.where == "mlp/relu");
+constexpr diagnostic bad_arity = around([](builder& b) { apply(relu, {}, input(b), input(b)); }).error;
+static_assert(bad_arity.what == error_code::wrong_number_of_arguments && bad_arity.where == "mlp/relu");
 static_assert(bad_arity.expected == "1" && bad_arity.found == "2");
-constexpr problem bad_type = around([](builder& b) { apply(relu, {}, input(b, dtype::i64)); }).error;
-static_assert(bad_type.what == why::element_type_must_be_float && bad_type.where == "mlp/relu");
+constexpr diagnostic bad_type = around([](builder& b) { apply(relu, {}, input(b, dtype::i64)); }).error;
+static_assert(bad_type.what == error_code::element_type_must_be_float && bad_type.where == "mlp/relu");
 static_assert(!around([](builder& b) { apply(op::custom, {}, input(b)); }).error.ok());
 static_assert(around([](builder& b) { clamped(input(b), 2); })[1].type == tensor_type{dtype::f32, {1, 4}});
 
@@ -50,14 +50,14 @@ static_assert(around([](builder& b) { clamped(input(b), 2); })[1].type == tensor
 constexpr rule drop_relu{"drop_relu", match_op(relu, var('x')), [](match& m) { return m[var('x')]; }};
 constexpr auto both = around([](builder& b) { b.output("y", apply(relu, {}, clamped(input(b), 2)).id); });
 constexpr auto without_relu = rewrite(both, std::array{drop_relu});
-static_assert(without_relu.fired.count("drop_relu") == 1);
+static_assert(without_relu.log.count("drop_relu") == 1);
 static_assert(without_relu.value.size() == 2 && name(without_relu.value[1]) == "clamp");
 
 // Equal ones are merged; those of another operator or with another attribute are not.
 template <class Make>
 constexpr std::size_t size_after_cleanup(Make make) {
   auto g = around(make);
-  cleanup(g);
+  eliminate_dead_and_common(g);
   return g.size();
 }
 static_assert(size_after_cleanup([](builder& b) {
@@ -91,7 +91,7 @@ static_assert(to_file::detail::find_unwritable(both, one) == 2);
 template <>
 struct qwq::custom_kernel<clamp> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto limit = static_cast<float>(Step::self().attr.value);
     std::ranges::transform(Step::template in<0>(f), Step::out(f).begin(),
                            [&](float x) { return std::clamp(x, -limit, limit); });
@@ -108,26 +108,26 @@ struct twice {
 };
 
 // A row with more arguments than a node can have is a problem of the node.
-constexpr op_row wide = custom_op("wide", 11, like_x);
-constexpr problem eleven = around([](builder& b) {
+constexpr op_schema wide = custom_op("wide", 11, like_x);
+constexpr diagnostic eleven = around([](builder& b) {
                              const expr x = input(b);
                              apply(wide, {}, x, x, x, x, x, x, x, x, x, x, x);
                            }).error;
-static_assert(eleven.what == why::too_many_arguments && eleven.where == "mlp/wide" && eleven.expected == "10" &&
+static_assert(eleven.what == error_code::too_many_arguments && eleven.where == "mlp/wide" && eleven.expected == "10" &&
               eleven.found == "11");
 
 // Traits: a matrix argument that schemes store as codes, and a state that is updated in place.
-constexpr op_row counted = custom_op("counted", 2, like_x).with_state(1, 0);
+constexpr op_schema counted = custom_op("counted", 2, like_x).with_state(1, 0);
 struct counting {
   static constexpr auto value = around([](builder& b) {
     const expr seen = state(b, "seen", {dtype::f32, {1, 4}}, state_update::replace);
     const expr y = apply(counted, {}, input(b), seen);
     b.output("y", y.id);
-    b.output("seen", result(y, 0, {dtype::f32, {1, 4}}).id);
+    b.output("seen", get_tuple_element(y, 0, {dtype::f32, {1, 4}}).id);
   });
 };
 static_assert(planned<counting>::layout.states.size() == 1);
-static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where == place::state);
+static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where == storage_class::state);
 
 }  // namespace
 
@@ -135,7 +135,7 @@ static_assert(planned<counting>::layout.of[counting::value.outputs[1].id].where 
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in<0>(f);
     const auto y = Step::out(f);
     auto* seen = static_cast<float*>(Step::template state<1>(f).data);
@@ -150,27 +150,27 @@ TEST_CASE("a state lasts from run to run") {
   void* inputs[] = {x};
   const state_view states[] = {{seen, nullptr}};
   alignas(arena_alignment) std::byte arena[planned<counting>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs;
   f.states = states;
-  run_graph<counting>(f);
-  const float* y = run_graph<counting>(f);
+  execute<counting>(f);
+  const float* y = execute<counting>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{12, 4, 6, 8});
   CHECK(std::vector(seen, seen + 4) == std::vector<float>{12, 4, 6, 8});
   CHECK(output_address<counting, 1>(f) == seen);
 }
 
 // Fifty weights, nine inputs and an i32 input that is no position: there is a place for each.
-constexpr op_row pick = custom_op("pick", 2, like_x);
+constexpr op_schema pick = custom_op("pick", 2, like_x);
 struct many {
   static constexpr auto value = [] {
     graph<160> g;
     builder b{g};
     expr sum = input(b);
     for (int i = 0; i < 50; ++i)
-      sum = sum + leaf(b, op::weight, text<47>{"w"}.append(i), {dtype::f32, {1, 4}});
-    for (int i = 0; i < 8; ++i) sum = sum + leaf(b, op::input, text<47>{"x"}.append(i), {dtype::f32, {1, 4}});
+      sum = sum + leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {1, 4}});
+    for (int i = 0; i < 8; ++i) sum = sum + leaf(b, op::input, fixed_string<47>{"x"}.append(i), {dtype::f32, {1, 4}});
     b.output("y", apply(pick, {}, sum, leaf(b, op::input, "which", {dtype::i32, {1, 4}})).id);
     return g;
   }();
@@ -183,7 +183,7 @@ static_assert(planned<many>::layout.parameters.size() == 50 && planned<many>::la
 template <>
 struct qwq::custom_kernel<pick> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto x = Step::template in<0>(f);
     const auto which = Step::template in<1, std::int32_t>(f);
     for (std::size_t i = 0; i < x.size(); ++i) Step::out(f)[i] = x[static_cast<std::size_t>(which[i])];
@@ -201,18 +201,18 @@ TEST_CASE("a graph may have any number of weights and inputs") {
   inputs[0] = x;
   inputs.push_back(which);
   alignas(arena_alignment) std::byte arena[planned<many>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs.data();
   f.parameters = weights.data();
-  const float* y = run_graph<many>(f);
+  const float* y = execute<many>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{62, 59, 60, 61});
 }
 
 // A gain that is a fill is as long as a norm reads it.
 struct unit_norm {
   static constexpr auto value = around([](builder& b) {
-    b.output("y", rms_norm(input(b), leaf(b, op::fill, "half", {dtype::f32, {4}}, 0.5), 0).id);
+    b.output("y", rms_norm(input(b), leaf(b, op::splat, "half", {dtype::f32, {4}}, 0.5), 0).id);
   });
 };
 TEST_CASE("a norm reads a gain of equal elements") {
@@ -222,12 +222,12 @@ TEST_CASE("a norm reads a gain of equal elements") {
   void* inputs[] = {x};
   alignas(arena_alignment) std::byte arena[planned<unit_norm>::layout.arena_bytes];
   inline_executor here;
-  frame f;
+  execution_context f;
   f.threads = &here;
   f.arena = arena;
   f.inputs = inputs;
   f.parameters = parameters;
-  const float* y = run_graph<unit_norm>(f);
+  const float* y = execute<unit_norm>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{0.5f, 0.5f, 0.5f, 0.5f});
 }
 
@@ -235,10 +235,10 @@ TEST_CASE("a graph with an operator of the user's runs, is printed and is writte
   float x[4] = {-3, 0.5f, 2, 7};
   void* inputs[] = {x};
   alignas(arena_alignment) std::byte arena[planned<twice>::layout.arena_bytes];
-  frame f;
+  execution_context f;
   f.arena = arena;
   f.inputs = inputs;
-  const float* y = run_graph<twice>(f);
+  const float* y = execute<twice>(f);
   CHECK(std::vector(y, y + 4) == std::vector<float>{-4, 1, 4, 4});
 
   std::ostringstream text;

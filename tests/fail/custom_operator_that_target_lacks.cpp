@@ -8,7 +8,7 @@
 
 using namespace qwq;
 
-inline constexpr op_row relu = custom_op("relu", 1, [](inference& in) { in.out = in.args[0]; });
+inline constexpr op_schema relu = custom_op("relu", 1, [](type_inference& in) { in.out = in.args[0]; });
 
 struct activation {
   static constexpr std::string_view prefix = "";
@@ -24,7 +24,7 @@ struct activation {
 
 struct with_relu : onnx_winml {
   using onnx_winml::supports;
-  static constexpr bool supports(const op_row& operation) { return &operation == &relu; }
+  static constexpr bool supports(const op_schema& operation) { return &operation == &relu; }
 };
 
 static_assert(compiled<activation, with_relu, placement{}>::covered.total == 0);

@@ -9,19 +9,19 @@
 
 using namespace qwq;
 
-constexpr void like_x(inference& in) { in.out = in.args[0]; }
-inline constexpr op_row relu = custom_op("relu", 1, like_x);
-inline constexpr op_row relu_without_kernel = custom_op("relu", 1, like_x);
+constexpr void like_x(type_inference& in) { in.out = in.args[0]; }
+inline constexpr op_schema relu = custom_op("relu", 1, like_x);
+inline constexpr op_schema relu_without_kernel = custom_op("relu", 1, like_x);
 
 template <>
 struct qwq::custom_kernel<relu> {
   template <class Step>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     std::ranges::transform(Step::template in<0>(f), Step::out(f).begin(), [](float x) { return std::max(x, 0.0f); });
   }
 };
 
-template <const op_row& Op>
+template <const op_schema& Op>
 struct activation {
   static constexpr auto value = [] {
     graph<4> g;
@@ -31,7 +31,7 @@ struct activation {
   }();
 };
 
-const float* run_right(frame& f) { return run_graph<activation<relu>>(f); }
+const float* run_right(execution_context& f) { return execute<activation<relu>>(f); }
 #ifdef FAIL
-const float* run_wrong(frame& f) { return run_graph<activation<relu_without_kernel>>(f); }
+const float* run_wrong(execution_context& f) { return execute<activation<relu_without_kernel>>(f); }
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A quantized graph with one edge that has no slot: the message names the operator and the module that it is in.
-// expect: why::edge_has_no_quantization_slot
+// expect: error_code::edge_has_no_quantization_slot
 // expect: op::linear
 // expect: mlp.down_proj
 #include <qwq/quant/placement.hpp>
@@ -21,19 +21,19 @@ struct source {
 constexpr placement types{dtype::u16, dtype::i8};
 constexpr auto covers = [](const node& n) { return n.kind == op::linear; };
 template <std::size_t N>
-constexpr problem find_gap(const graph<N>& g) {
-  problem gap;
+constexpr diagnostic find_gap(const graph<N>& g) {
+  diagnostic gap;
   count_coverage(g, types, covers, &gap);
   return gap;
 }
 
 struct right {
-  static constexpr problem gap = find_gap(place_slots(source::value, types, covers).value);
+  static constexpr diagnostic gap = find_gap(place_slots(source::value, types, covers).value);
 };
 static_assert(require_none<right::gap>());
 #ifdef FAIL
 struct wrong {
-  static constexpr problem gap = find_gap(source::value);
+  static constexpr diagnostic gap = find_gap(source::value);
 };
 static_assert(require_none<wrong::gap>());
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Token ids of another integer type than the operator takes.
-// expect: why::element_types_differ
+// expect: error_code::element_types_differ
 // expect: op::embedding
 // expect: "i64"
 // expect: "i32"

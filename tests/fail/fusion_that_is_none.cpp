@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A target without a fusion that does not exist.
-// expect: without<Target, Fusions...> takes names of rules::fuse
+// expect: disable_fusions<Target, Fusions...> takes names of rules::fuse
 #include <qwq/targets/disable_fusions.hpp>
 
 using namespace qwq;
 
-static_assert(!without<native<>, "fuse_swiglu">::fuses("fuse_swiglu"));
+static_assert(!disable_fusions<native<>, "fuse_swiglu">::fuses("fuse_swiglu"));
 #ifdef FAIL
-static_assert(!without<native<>, "fuse_swigul">::fuses("fuse_swigul"));
+static_assert(!disable_fusions<native<>, "fuse_swigul">::fuses("fuse_swigul"));
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A linear layer declared for another width than its input has.
-// expect: why::x_and_weight_differ_in_columns
+// expect: error_code::x_and_weight_differ_in_columns
 // expect: op::linear
 // expect: self_attn.q_proj
 // expect: [1,sequence_length,128]

@@ -8,7 +8,7 @@
 using namespace qwq;
 
 using model = qwen3<qwen3_config{64, 32, 48, 2, 4, 2, 16, 128, 1e-6, 1e6, true}>;
-template <text Name>
+template <fixed_string Name>
 struct scheme : mixed<w4_g32, in_tensors<w8_g32, Name>> {
   static constexpr std::string_view name = "scheme";
 };

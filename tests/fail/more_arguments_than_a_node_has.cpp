@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator with eleven arguments.
-// expect: why::too_many_arguments
+// expect: error_code::too_many_arguments
 // expect: "mlp/wide"
 #include <qwq/graph/builder.hpp>
 
 using namespace qwq;
 
-inline constexpr op_row wide = custom_op("wide", 11, [](inference& in) { in.out = in.args[0]; });
-inline constexpr op_row fits = custom_op("fits", 10, [](inference& in) { in.out = in.args[0]; });
+inline constexpr op_schema wide = custom_op("wide", 11, [](type_inference& in) { in.out = in.args[0]; });
+inline constexpr op_schema fits = custom_op("fits", 10, [](type_inference& in) { in.out = in.args[0]; });
 
 template <bool Wide>
 struct joined {

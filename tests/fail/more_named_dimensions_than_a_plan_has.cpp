@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A graph with nine named dimensions: a run has extents for eight.
-// expect: why::too_many_symbols
+// expect: error_code::too_many_symbols
 // expect: "ninth"
 #include <qwq/graph/builder.hpp>
 #include <qwq/exec/kernel_call.hpp>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A rule that asks for the readers of a value that has more than it can be told.
-// expect: why::too_many_readers
+// expect: error_code::too_many_readers
 // expect: "layernorm"
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/fuse.hpp>
+#include <qwq/rules/fusion_rules.hpp>
 
 using namespace qwq;
 
@@ -19,11 +19,11 @@ struct read_often {
     const expr n = rms_norm(x, w, 1e-6);
     expr sum = x;
     for (int i = 0; i < Readers; ++i)
-      sum = sum + linear(n, leaf(b, op::weight, text<47>{"w"}.append(i), {dtype::f32, {8, 8}}));
+      sum = sum + linear(n, leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {8, 8}}));
     b.output("y", sum.id);
     return g;
   }();
-  static constexpr problem error = rewrite(source, rule_set).value.error;
+  static constexpr diagnostic error = rewrite(source, rule_set).value.error;
 };
 
 static_assert(require_none<read_often<32>::error>());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two leaves whose names agree in all that a node has room for would be one: the name is refused.
-// expect: why::name_is_too_long
+// expect: error_code::name_is_too_long
 // expect: op::weight
 // expect: at most 47 characters
 #include <qwq/layer/layers.hpp>

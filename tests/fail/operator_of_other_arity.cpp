@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator with too few arguments.
-// expect: why::wrong_number_of_arguments
+// expect: error_code::wrong_number_of_arguments
 // expect: op::mul
 #include <qwq/graph/builder.hpp>
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator of the user's that multiplies by a matrix and does not say which of its arguments that is.
-// expect: why::weight_is_not_quantized
+// expect: error_code::weight_is_not_quantized
 // expect: "mlp.down_proj.weight"
 #include <qwq/quant/placement.hpp>
 
 using namespace qwq;
 
-inline constexpr op_row silent = custom_op("sparse_linear", 2, [](inference& in) { in.out = in.args[0]; });
-inline constexpr op_row telling = silent.with_matrices({1});
+inline constexpr op_schema silent = custom_op("sparse_linear", 2, [](type_inference& in) { in.out = in.args[0]; });
+inline constexpr op_schema telling = silent.with_matrices({1});
 
-template <const op_row& Op>
+template <const op_schema& Op>
 struct placed {
   static constexpr auto value = [] {
     graph<8> g;
@@ -20,8 +20,8 @@ struct placed {
     return g;
   }();
   static constexpr placement types{dtype::f32, dtype::u4, extent::products, 32};
-  static constexpr problem error =
-      place_slots(value, types, [](const node& n) { return types.covers(row(n)); }).value.error;
+  static constexpr diagnostic error =
+      place_slots(value, types, [](const node& n) { return types.covers(schema(n)); }).value.error;
 };
 
 static_assert(require_none<placed<telling>::error>());

@@ -17,7 +17,7 @@ struct activation {
   }();
 };
 
-const float* run_right(frame& f) { return run_graph<activation<op::sigmoid>>(f); }
+const float* run_right(execution_context& f) { return execute<activation<op::sigmoid>>(f); }
 #ifdef FAIL
-const float* run_wrong(frame& f) { return run_graph<activation<op::quantize>>(f); }
+const float* run_wrong(execution_context& f) { return execute<activation<op::quantize>>(f); }
 #endif

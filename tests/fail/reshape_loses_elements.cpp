@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A reshape to another number of elements.
-// expect: why::element_count_changes
+// expect: error_code::element_count_changes
 // expect: op::reshape
 // expect: [1,sequence_length,3,32]
 #include <qwq/layer/layers.hpp>

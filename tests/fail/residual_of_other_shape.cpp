@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A residual addition of two values whose shapes do not fit.
-// expect: why::shapes_do_not_broadcast
+// expect: error_code::shapes_do_not_broadcast
 // expect: op::add
 // expect: mlp_residual
 // expect: [1,sequence_length,128]

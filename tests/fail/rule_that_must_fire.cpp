@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A rule that had to fire once more than it did.
-// expect: why::rule_fired_another_number_of_times
+// expect: error_code::rule_applied_another_number_of_times
 // expect: "fuse_silu"
 // expect: "2"
 // expect: "1"
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/mlp.hpp>
+#include <qwq/rules/mlp_rules.hpp>
 
 using namespace qwq;
 struct source {
@@ -22,7 +22,7 @@ struct fused {
   static constexpr auto result = rewrite(source::value, std::array{rules::fuse_silu});
 };
 
-static_assert(must_fire<fused, "fuse_silu", 1>());
+static_assert(must_apply<fused, "fuse_silu", 1>());
 #ifdef FAIL
-static_assert(must_fire<fused, "fuse_silu", 2>());
+static_assert(must_apply<fused, "fuse_silu", 2>());
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two rules that undo each other: the message names both, and the node where they were stopped.
-// expect: why::rules_keep_firing
+// expect: error_code::rules_keep_firing
 // expect: "fuse_silu"
 // expect: "split_silu"
 // expect: mlp
 #include <array>
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/mlp.hpp>
+#include <qwq/rules/mlp_rules.hpp>
 
 using namespace qwq;
 struct source {

@@ -4,17 +4,17 @@
 // expect-gcc: has_running_states
 // expect-clang: invalid reference to function 'truncate'
 // expect-clang: has_running_states
-#include <qwq/model/parts.hpp>
+#include <qwq/model/model_parts.hpp>
 #include <qwq/runtime/session.hpp>
 
 using namespace qwq;
 
 /// y = x + what was seen before, of a text of hidden states.
-inline constexpr op_row counted = custom_op("counted", 2, [](inference& in) { in.out = in.args[0]; }).with_state(1, 0);
+inline constexpr op_schema counted = custom_op("counted", 2, [](type_inference& in) { in.out = in.args[0]; }).with_state(1, 0);
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>
-  static void run(frame&) {}
+  static void run(execution_context&) {}
 };
 
 struct recurrence_config {
@@ -43,7 +43,7 @@ struct recurrence {
       const expr seen = state(b, "seen", {dtype::f32, {1, 1, 4}}, state_update::replace);
       const expr y = apply(counted, {}, leaf(b, op::input, "hidden_states", {dtype::f32, {1, 1, 4}}), seen);
       b.output("hidden_states", y.id);
-      b.output("seen", result(y, 0, {dtype::f32, {1, 1, 4}}).id);
+      b.output("seen", get_tuple_element(y, 0, {dtype::f32, {1, 1, 4}}).id);
       return g;
     }();
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A shape with more dimensions than there is room for: the message names the node.
-// expect: why::too_many_dimensions
+// expect: error_code::too_many_dimensions
 // expect: op::reshape
 // expect: patches
 #include <qwq/graph/builder.hpp>

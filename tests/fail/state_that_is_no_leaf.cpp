@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator updates its state in place, so it must be a leaf of the graph.
-// expect: why::state_must_be_a_leaf
-// expect: op::kv_append
+// expect: error_code::state_must_be_a_leaf
+// expect: op::kv_cache_update
 #include <qwq/graph/builder.hpp>
 
 using namespace qwq;
@@ -14,7 +14,7 @@ struct appended {
     tensor_type cache{dtype::f32, {1, 2, 16, 4}};
     const expr x = leaf(b, op::input, "x", {dtype::f32, {1, 3, 2, 4}});
     const expr past = Leaf ? state(b, "key", cache, state_update::append) : leaf(b, op::input, "key", cache);
-    b.output("key", kv_append(past, x, leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})).id);
+    b.output("key", kv_cache_update(past, x, leaf(b, op::input, "last_position", {dtype::i32, {1, 1}})).id);
     return g;
   }();
 };

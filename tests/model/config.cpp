@@ -43,8 +43,8 @@ struct nested {
   vision_sizes vision_config;
   std::optional<double> scale;
   std::array<std::int64_t, 3> mrope_section{24, 20, 20};
-  qwq::fixed_vector<qwq::text<20>, 3> kinds;
-  qwq::text<4> name{"none"};
+  qwq::fixed_vector<qwq::fixed_string<20>, 3> kinds;
+  qwq::fixed_string<4> name{"none"};
   bool operator==(const nested&) const = default;
 };
 struct defined {

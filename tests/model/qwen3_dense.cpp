@@ -72,7 +72,7 @@ void check_cache(const Session& s, const golden& g, const std::string& when, std
     }
 }
 
-struct hidden_check final : layer_listener {
+struct hidden_check final : layer_hook {
   const golden& g;
   std::int64_t row, layers;
   hidden_check(const golden& file, std::int64_t r, std::int64_t n) : g(file), row(r), layers(n) {}
@@ -96,10 +96,10 @@ void check_model(const std::filesystem::path& folder) {
     const auto ids = g.integers<std::int32_t>("base.input_ids", row);
     s.truncate(0);
     hidden_check hidden(g, row, C.num_hidden_layers);
-    s.listen(&hidden);
+    s.set_hook(&hidden);
     std::vector<float> logits;
     s.prefill(ids, [&](std::int64_t, matrix_view<const float> x) { logits.assign(x.data, x.data + x.rows * x.cols); });
-    s.listen(static_cast<layer_listener*>(nullptr));
+    s.set_hook(static_cast<layer_hook*>(nullptr));
     check_close(logits, g.floats("base.logits", row), "logits");
     check_cache(s, g, "prefill", row, C.num_hidden_layers);
 
@@ -172,7 +172,7 @@ std::vector<float> attention_weights(const std::vector<float>& q, const std::vec
 template <qwen3_config C>
 void check_layer(const std::filesystem::path& folder) {
   using target =
-      without<native<>, "fuse_qk_norm_rope", "fuse_gate_up", "fuse_residual", "fuse_norm_linear", "fuse_residual_norm">;
+      disable_fusions<native<>, "fuse_qk_norm_rope", "fuse_gate_up", "fuse_residual", "fuse_norm_linear", "fuse_residual_norm">;
   using layer = typename program<qwen3<C>, target, f32, prefill_rows>::template first<stage::layers>::executed;
   const checkpoint weights = checkpoint::open(folder);
   const golden g(folder);
@@ -188,7 +188,7 @@ void check_layer(const std::filesystem::path& folder) {
     void* inputs[] = {hidden.data(), &last_position};
     const state_view states[] = {{key.data(), nullptr}, {value.data(), nullptr}};
     const std::int64_t extents[] = {rows, rows};  // of the sequence and of the cache
-    frame f;
+    execution_context f;
     f.threads = &threads;
     f.arena = arena.data();
     f.extents = extents;

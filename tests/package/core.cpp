@@ -30,10 +30,10 @@ int main() {
   float x[4] = {-2, 0, 1, 3};
   void* inputs[] = {x};
   alignas(qwq::arena_alignment) std::byte arena[qwq::planned<gate>::layout.arena_bytes];
-  qwq::frame f;
+  qwq::execution_context f;
   f.arena = arena;
   f.inputs = inputs;
-  const float* y = qwq::run_graph<gate>(f);
+  const float* y = qwq::execute<gate>(f);
   for (int i = 0; i < 4; ++i)
     if (std::abs(y[i] - x[i] / (1 + std::exp(-x[i]))) > 1e-5f) return 1;
   std::printf("%d.%d.%d", qwq::version.major, qwq::version.minor, qwq::version.patch);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report: its table, character by character, its JSON, and the peak memory of this process.
-#include <qwq/report/json.hpp>
+#include <qwq/report/json_report.hpp>
 #include <qwq/report/report.hpp>
 
 #include <doctest/doctest.h>

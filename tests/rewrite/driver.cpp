@@ -61,48 +61,48 @@ struct three {
 static_assert(three::result.value.error.ok());
 static_assert(three::result.value.size() == 5 && count(op::swiglu, three::result.value) == 3);
 static_assert(same(rewrite(three::result.value, mlp).value, three::result.value));
-static_assert(rewrite(three::result.value, mlp).fired.firings.empty());
+static_assert(rewrite(three::result.value, mlp).log.applied.empty());
 static_assert(same(rewrite(three::result.value, std::array<rule, 0>{}).value, three::result.value));
 
 // The trace counts, and knows the places.
-static_assert(must_fire<three, "split_silu", 3>() && must_fire<three, "fuse_gate", 3>() &&
-              must_fire<three, "drop_reshape", 3>());
-static_assert(must_fire<three, "another", 0>());
-static_assert(three::result.fired.firings.size() == 9);
+static_assert(must_apply<three, "split_silu", 3>() && must_apply<three, "fuse_gate", 3>() &&
+              must_apply<three, "drop_reshape", 3>());
+static_assert(must_apply<three, "another", 0>());
+static_assert(three::result.log.applied.size() == 9);
 constexpr std::size_t fired_in(std::string_view rule, std::string_view module) {
   std::size_t n = 0;
-  for (const firing& f : three::result.fired.firings)
+  for (const applied_rewrite& f : three::result.log.applied)
     if (f.rule == rule && f.where == module) ++n;
   return n;
 }
 static_assert(fired_in("split_silu", "second.mlp") == 1 && fired_in("fuse_gate", "third.mlp") == 1);
-static_assert(three::result.fired.firings[0].rule == "split_silu" &&
-              three::result.fired.firings[0].where == "first.mlp");
+static_assert(three::result.log.applied[0].rule == "split_silu" &&
+              three::result.log.applied[0].where == "first.mlp");
 // New nodes take the module of what they replace, and say who made them.
 static_assert(three::result.value[4].name == "third.mlp" && three::result.value[4].made_by == "fuse_gate");
 
 // The first rule that matches a node is taken.
 constexpr rule silu_to_sigmoid{"silu_to_sigmoid", silu(x), [](match& m) { return sigmoid(m[x]); }};
 constexpr rule sigmoid_to_silu{"sigmoid_to_silu", sigmoid(x), [](match& m) { return silu(m[x]); }};
-static_assert(rewrite(chain(1), std::array{silu_to_sigmoid, split_silu}).fired.count("split_silu") == 0);
-static_assert(rewrite(chain(1), std::array{split_silu, silu_to_sigmoid}).fired.count("silu_to_sigmoid") == 0);
+static_assert(rewrite(chain(1), std::array{silu_to_sigmoid, split_silu}).log.count("split_silu") == 0);
+static_assert(rewrite(chain(1), std::array{split_silu, silu_to_sigmoid}).log.count("silu_to_sigmoid") == 0);
 
 // Rules that undo each other: the error names both, the node, and where it is.
 constexpr auto endless = rewrite(chain(1), std::array{silu_to_sigmoid, sigmoid_to_silu}, 5);
-static_assert(endless.value.error.what == why::rules_keep_firing && endless.value.error.kind == op::sigmoid);
+static_assert(endless.value.error.what == error_code::rules_keep_firing && endless.value.error.kind == op::sigmoid);
 static_assert(endless.value.error.where == "first.mlp");
 static_assert(endless.value.error.expected == "silu_to_sigmoid" && endless.value.error.found == "sigmoid_to_silu");
-static_assert(endless.fired.firings.size() == 5);
+static_assert(endless.log.applied.size() == 5);
 static_assert(rewrite(chain(3), mlp, 9).value.error.ok());
-static_assert(rewrite(chain(3), mlp, 8).value.error.what == why::rules_keep_firing);
-static_assert(rewrite(chain(1), std::array{silu_to_sigmoid, sigmoid_to_silu}).fired.firings.size() == max_firings);
+static_assert(rewrite(chain(3), mlp, 8).value.error.what == error_code::rules_keep_firing);
+static_assert(rewrite(chain(1), std::array{silu_to_sigmoid, sigmoid_to_silu}).log.applied.size() == max_rewrites);
 
 // A rule that makes a bad node: the problem is the graph's.
 constexpr rule halve{"halve", silu(x), [](match& m) { return reshape(m[x], {1, 4}); }};
 constexpr auto bad = rewrite(chain(1), std::array{halve});
-static_assert(bad.value.error.what == why::element_count_changes && bad.value.error.where == "first.mlp");
+static_assert(bad.value.error.what == error_code::element_count_changes && bad.value.error.where == "first.mlp");
 // A graph with a problem is left as it is.
-static_assert(rewrite(bad.value, mlp).fired.firings.empty());
+static_assert(rewrite(bad.value, mlp).log.applied.empty());
 
 // Equal values are computed once, dead ones never. Inputs keep their order, and go when nothing reads them.
 struct mixed {
@@ -148,7 +148,7 @@ constexpr std::size_t codes(std::int16_t first, std::int16_t second) {
   b[p.id].slot = first;
   b[q.id].slot = second;
   b.output("sum", (p + q).id);
-  cleanup(g);
+  eliminate_dead_and_common(g);
   return count(op::fake_quant, g);
 }
 static_assert(codes(0, 0) == 1 && codes(0, 1) == 2);
@@ -169,7 +169,7 @@ constexpr auto replaced = [] {
   b.output("mean", mean(gate).id);
   return rewrite(g, std::array{both});
 }();
-static_assert(replaced.fired.count("both") == 1 && count(op::sigmoid, replaced.value) == 0);
+static_assert(replaced.log.count("both") == 1 && count(op::sigmoid, replaced.value) == 0);
 static_assert(replaced.value[replaced.value.outputs[0].id].kind == op::silu);
 static_assert(replaced.value[replaced.value.outputs[1].id].kind == op::rsqrt);
 static_assert(replaced.value[replaced.value.outputs[2].id].args[0] == replaced.value.outputs[1].id);
@@ -184,7 +184,7 @@ constexpr auto counted = [] {
   b.output("gated", swiglu(z, h).id);
   return rewrite(g, std::array{both, fuse_pair});
 }();
-static_assert(counted.fired.count("both") == 1 && counted.fired.count("fuse_pair") == 0);
+static_assert(counted.log.count("both") == 1 && counted.log.count("fuse_pair") == 0);
 
 // The graph has less room than the rules need at once: cleaning up in between makes it.
 static_assert(rewrite(chain<40>(3), mlp).value.size() == 5);
@@ -196,24 +196,24 @@ TEST_CASE("a graph built at run time is rewritten by the same engine, to the sam
   for (const char* c = "abc"; *c != '\0'; ++c) ++length;
   const auto out = rewrite(chain(length), mlp);
   CHECK(out.value.error.ok());
-  CHECK(out.fired.count("fuse_gate") == 3);
+  CHECK(out.log.count("fuse_gate") == 3);
   CHECK(same(out.value, three::result.value));
-  REQUIRE(out.fired.firings.size() == three::result.fired.firings.size());
-  for (std::size_t i = 0; i < out.fired.firings.size(); ++i) {
-    CHECK(out.fired.firings[i].rule == three::result.fired.firings[i].rule);
-    CHECK(out.fired.firings[i].where == three::result.fired.firings[i].where);
+  REQUIRE(out.log.applied.size() == three::result.log.applied.size());
+  for (std::size_t i = 0; i < out.log.applied.size(); ++i) {
+    CHECK(out.log.applied[i].rule == three::result.log.applied[i].rule);
+    CHECK(out.log.applied[i].where == three::result.log.applied[i].where);
   }
 }
 
 TEST_CASE("a run-time graph that never ends is stopped by the budget") {
   const auto out = rewrite(chain(2), std::array{silu_to_sigmoid, sigmoid_to_silu}, 7);
-  CHECK(out.value.error.what == why::rules_keep_firing);
-  CHECK(out.fired.firings.size() == 7);
+  CHECK(out.value.error.what == error_code::rules_keep_firing);
+  CHECK(out.log.applied.size() == 7);
 }
 
 TEST_CASE("longer graphs than any constant one are rewritten at run time") {
   const auto out = rewrite(chain<512>(90), mlp);
   CHECK(out.value.error.ok());
-  CHECK(out.fired.count("fuse_gate") == 90);
+  CHECK(out.log.count("fuse_gate") == 90);
   CHECK(out.value.size() == 92);
 }

@@ -142,7 +142,7 @@ constexpr std::size_t fires(std::string_view name, std::int32_t inner, std::int3
   const expr x = input(build, name);
   const expr y = slice(slice(x, inner, 8), outer, 4);
   build.output("y", y.id);
-  return rewrite(g, std::array{small_slices}).fired.count("small_slices");
+  return rewrite(g, std::array{small_slices}).log.count("small_slices");
 }
 static_assert(fires("x", 2, 0) == 1);
 static_assert(fires("x", 2, 1) == 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention as GroupQueryAttention and back, and the other rules of a session.
-#include "qwq/rules/attention.hpp"
+#include "qwq/rules/attention_rules.hpp"
 
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -29,8 +29,8 @@ struct attention_graph {
     const auto of_tokens = [&](expr table) { return table_rows(table, last, rows); };
     const expr q = rope(split("q", heads), of_tokens(cos), of_tokens(sin));
     const expr k = rope(split("k", kv_heads), of_tokens(cos), of_tokens(OtherTable ? sin2 : sin));
-    const expr keys = kv_append(state(b, "key", cache, state_update::append), k, last);
-    const expr values = kv_append(state(b, "value", cache, state_update::append), split("v", kv_heads),
+    const expr keys = kv_cache_update(state(b, "key", cache, state_update::append), k, last);
+    const expr values = kv_cache_update(state(b, "value", cache, state_update::append), split("v", kv_heads),
                                   OtherPosition ? other : last);
     const expr out = reshape(attention(q, keys, values, last, 0.4), {1, rows, heads * head_dim});
     return out;
@@ -44,27 +44,27 @@ static_assert(fires(rules::attention_to_gqa, attention_graph<false, true>::value
 
 using with_gqa = after<attention_graph<>, to_gqa>;
 static_assert(count(op::gqa, with_gqa::value) == 1 && count(op::attention, with_gqa::value) == 0);
-static_assert(count(op::rope, with_gqa::value) == 0 && count(op::kv_append, with_gqa::value) == 0);
+static_assert(count(op::rope, with_gqa::value) == 0 && count(op::kv_cache_update, with_gqa::value) == 0);
 using back = after<with_gqa, rules::run>;
 static_assert(count(op::gqa, back::value) == 0 && count(op::attention, back::value) == 1);
-static_assert(back::result.fired.count("gqa_to_attention") == 1);
+static_assert(back::result.log.count("gqa_to_attention") == 1);
 
 /// The caches that a graph hands out are those of the GroupQueryAttention.
 struct with_cache_outputs {
   static constexpr auto value = [] {
     auto g = attention_graph<>::value;
     for (std::size_t i = 0; i < g.size(); ++i)
-      if (g[i].kind == op::kv_append) g.outputs.push_back({"present", static_cast<node_id>(i)});
+      if (g[i].kind == op::kv_cache_update) g.outputs.push_back({"present", static_cast<node_id>(i)});
     return g;
   }();
 };
 using gqa_with_caches = after<with_cache_outputs, to_gqa>;
-static_assert(count(op::result, gqa_with_caches::value) == 3);
+static_assert(count(op::get_tuple_element, gqa_with_caches::value) == 3);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[1].id].attr.ints[0] == 1);
 static_assert(gqa_with_caches::value[gqa_with_caches::value.outputs[2].id].attr.ints[0] == 2);
 using with_caches_back = after<gqa_with_caches, rules::run>;
-static_assert(with_caches_back::result.fired.count("gqa_to_attention") == 3);
-static_assert(count(op::kv_append, with_caches_back::value) == 2);
+static_assert(with_caches_back::result.log.count("gqa_to_attention") == 3);
+static_assert(count(op::kv_cache_update, with_caches_back::value) == 2);
 
 /// Around an f16 cache there are casts, around one in f32 there are none.
 using with_f16_cache = after<attention_graph<false, false, dtype::f16>, to_gqa>;
@@ -111,8 +111,8 @@ static_assert(fires(rules::sink_transpose, around([](builder& b) {
 struct convolution {
   static constexpr auto value = around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); });
 };
-static_assert(after<convolution, rules::run>::result.fired.count("conv1x1_to_linear") == 1);
-static_assert(after<with_gqa, rules::run>::result.fired.count("conv1x1_to_linear") == 0);
+static_assert(after<convolution, rules::run>::result.log.count("conv1x1_to_linear") == 1);
+static_assert(after<with_gqa, rules::run>::result.log.count("conv1x1_to_linear") == 0);
 
 }  // namespace
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Norms, RoPE and attention taken apart: the rules fire, not on near misses, and both sides mean the same.
-#include "qwq/rules/decompose.hpp"
+#include "qwq/rules/decompose_rules.hpp"
 
 #include <cmath>
 
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/layout_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -49,8 +49,8 @@ struct attended {
     const expr stored = leaf(b, op::weight, "k_norm.weight", {dtype::f32, {width}});
     const expr gain = Twist == twist::computed_gain ? stored + stored : stored;
     const expr k = Twist == twist::plain_key ? split("k", kv_heads) : rms_norm(split("k", kv_heads), gain, 1e-6);
-    const expr keys = kv_append(state(b, "key", cache, state_update::append), rotated(k), last);
-    const expr values = kv_append(state(b, "value", cache, state_update::append), split("v", kv_heads),
+    const expr keys = kv_cache_update(state(b, "key", cache, state_update::append), rotated(k), last);
+    const expr values = kv_cache_update(state(b, "value", cache, state_update::append), split("v", kv_heads),
                                   Twist == twist::other_position ? other : last);
     const expr out = attention(rotated(split("q", heads)), keys, values, last, Twist == twist::no_scale ? 1 : 0.4);
     b.output("y", out.id);
@@ -78,7 +78,7 @@ static_assert(fires(rules::fold_scale_into_k_norm, attended<5>::value) == 1);
 static_assert(fires(rules::fold_scale_into_k_norm, attended<5, twist::plain_key>::value) == 0);
 static_assert(fires(rules::fold_scale_into_k_norm, attended<5, twist::computed_gain>::value) == 0);
 static_assert(fires(rules::fold_scale_into_k_norm, attended<5, twist::no_scale>::value) == 0);
-static_assert(count(op::kv_append, folded::value) == 2);  // the cache that is handed out is the scaled one
+static_assert(count(op::kv_cache_update, folded::value) == 2);  // the cache that is handed out is the scaled one
 
 // attention_to_matmuls
 constexpr std::array multiply{to_matmuls};
@@ -87,7 +87,7 @@ using multiplied = after<attended<Rows, Twist>, multiply>;
 static_assert(fires(to_matmuls, attended<5>::value) == 1 && fires(to_matmuls, attended<1>::value) == 1);
 static_assert(fires(to_matmuls, attended<5, twist::other_position>::value) == 0);
 static_assert(count(op::concat, multiplied<5>::value) == 0 && count(op::concat, multiplied<1>::value) == 2);
-static_assert(count(op::matmul, multiplied<5>::value) == 2 && count(op::kv_append, multiplied<5>::value) == 0);
+static_assert(count(op::matmul, multiplied<5>::value) == 2 && count(op::kv_cache_update, multiplied<5>::value) == 0);
 static_assert(count(op::mul, multiplied<5>::value) == 1 &&  // the scale
               count(op::mul, multiplied<5, twist::no_scale>::value) == 0);
 static_assert(multiplied<5>::value.outputs[1].name == "key" && multiplied<5>::value.outputs[2].name == "value");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules that give a step what is done to its result.
-#include "qwq/rules/epilogue.hpp"
+#include "qwq/rules/epilogue_rules.hpp"
 
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -38,7 +38,7 @@ struct linear_form {
 struct gated_form {
   static constexpr auto& rule = rules::fuse_gated_fake_quant;
   static constexpr expr step(builder& b) {
-    return gated_linear(input(b, "x"), matrix(b, "g", channels, channels), matrix(b, "u", channels, channels));
+    return linear_swiglu(input(b, "x"), matrix(b, "g", channels, channels), matrix(b, "u", channels, channels));
   }
 };
 
@@ -52,7 +52,7 @@ template <class Form>
 constexpr bool fires_alone() {
   constexpr auto& rule = Form::rule;
   constexpr auto fused = rewrite(unfused_form<Form>::value, std::array{rule});
-  return fused.fired.count(rule.name) == 1 && count(op::fake_quant, fused.value) == 0 &&
+  return fused.log.count(rule.name) == 1 && count(op::fake_quant, fused.value) == 0 &&
          fused.value[fused.value.size() - 2].slot == 1 &&
          fires(rule, around([](builder& b) {  // read without the grid too
                  const expr y = Form::step(b);
@@ -72,7 +72,7 @@ static_assert(fires(rules::fuse_swiglu, around([](builder& b) {
                       return rules::detail::with_slot(silu(input(b, "g")) * input(b, "u"), 1);
                     })) == 0);
 
-struct seen_values final : slot_listener {
+struct seen_values final : slot_hook {
   void observe(std::size_t slot, std::span<const float> values) override {
     REQUIRE(slot == 1);
     seen.insert(seen.end(), values.begin(), values.end());

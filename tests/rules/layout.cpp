@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules about layouts.
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/layout_rules.hpp"
 
 #include "support.hpp"
 
@@ -46,7 +46,7 @@ static_assert(fires(rules::drop_reshape,
                     around([](builder& b) { return reshape(input(b, "x"), {1, 1, rows, channels}); })) == 0);
 
 static_assert(fires(rules::reshape_fill,
-                    around([](builder& b) { return reshape(leaf(b, op::fill, "c", hidden, 2), nhwc.dims); })) == 1);
+                    around([](builder& b) { return reshape(leaf(b, op::splat, "c", hidden, 2), nhwc.dims); })) == 1);
 static_assert(fires(rules::reshape_fill, around([](builder& b) { return reshape(input(b, "x"), nhwc.dims); })) == 0);
 
 // Squeezes sink: each rule on its operator, and not on a reshape that is no squeeze.
@@ -92,7 +92,7 @@ struct block {
   static constexpr auto value = around([](builder& b) {
     const expr x = input(b, "x");
     const expr h = x + linear(x, matrix(b, "w1", channels, channels));
-    const expr one = leaf(b, op::fill, "epsilon", {dtype::f32, {1, rows, 1}}, 0.5);
+    const expr one = leaf(b, op::splat, "epsilon", {dtype::f32, {1, rows, 1}}, 0.5);
     const expr n = slice(lp_norm(concat(h, one)), 0, channels) * vector(b, "gain");
     const expr gate = linear(n, matrix(b, "w2", channels, channels));
     return h + gate * sigmoid(gate);

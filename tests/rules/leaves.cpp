@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules keep what a weight leaf says: whole rule sets on a decoder layer whose weights are all 2 * (stored + 1).
 #include "qwq/model/qwen3.hpp"
-#include "qwq/rules/fuse.hpp"
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/fusion_rules.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "qwq/targets/all_targets.hpp"
 #include "support.hpp"
 
@@ -47,14 +47,14 @@ template <class Target>
 using executed = after<after<written<Target>, rules::run>, rules::fuse>;
 static_assert(keeps_offsets(written<onnx_winml>::value) && keeps_offsets(executed<onnx_winml>::value));
 static_assert(keeps_offsets(executed<onnx_genai>::value) && keeps_offsets(executed<onnx_standard>::value));
-static_assert(written<onnx_winml>::result.fired.count("linear_to_conv1x1") == 7 &&
-              written<onnx_winml>::result.fired.count("norm_to_lp_norm") == 4);
+static_assert(written<onnx_winml>::result.log.count("linear_to_conv1x1") == 7 &&
+              written<onnx_winml>::result.log.count("norm_to_lp_norm") == 4);
 
 using static_cache = circle<circle_options{.prompt = 5, .length = length}>;
 template <std::int64_t Rows>
 using apart = after<after<shifted<Rows>, static_cache::first_rules>, static_cache::rules>;
 static_assert(keeps_offsets(apart<5>::value));
-static_assert(after<shifted<5>, static_cache::first_rules>::result.fired.count("fold_scale_into_k_norm") == 1);
+static_assert(after<shifted<5>, static_cache::first_rules>::result.log.count("fold_scale_into_k_norm") == 1);
 
 /// Tables of angles, the rows of five tokens, and the mask of a prompt.
 named_values outside() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with what follows them in one step: gates, residuals.
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -23,13 +23,13 @@ struct gated {
   });
 };
 
-enum class add_form : std::uint8_t { plain, other_way_round, broadcast, on_grid, read_twice };
+enum class add_form : std::uint8_t { plain, other_way_round, broadcast, is_fake_quantized, read_twice };
 
 template <add_form Form>
 struct added {
   static constexpr auto value = around([](builder& b) {
     const expr y = linear(input(b, "x"), matrix(b, "w", channels, channels)), r = input(b, "r");
-    if (Form == add_form::on_grid) b[y.id].slot = 0;
+    if (Form == add_form::is_fake_quantized) b[y.id].slot = 0;
     if (Form == add_form::read_twice) b.output("product", y.id);
     if (Form == add_form::broadcast) return y + vector(b, "bias");
     return Form == add_form::other_way_round ? r + y : y + r;
@@ -47,11 +47,11 @@ static_assert(fires(rules::fuse_gate_up, gated<gate_form::up_read_twice>::value)
 static_assert(fires(rules::fuse_residual, added<add_form::plain>::value) == 1);
 static_assert(fires(rules::fuse_residual, added<add_form::other_way_round>::value) == 1);
 static_assert(fires(rules::fuse_residual, added<add_form::broadcast>::value) == 0);
-static_assert(fires(rules::fuse_residual, added<add_form::on_grid>::value) == 0);
+static_assert(fires(rules::fuse_residual, added<add_form::is_fake_quantized>::value) == 0);
 static_assert(fires(rules::fuse_residual, added<add_form::read_twice>::value) == 0);
 
 using fused_gate = after<gated<gate_form::plain>, fuse_gate>;
-static_assert(count(op::gated_linear, fused_gate::value) == 1 && count(op::linear, fused_gate::value) == 0);
+static_assert(count(op::linear_swiglu, fused_gate::value) == 1 && count(op::linear, fused_gate::value) == 0);
 using fused_add = after<added<add_form::other_way_round>, fuse_add>;
 static_assert(count(op::linear_add, fused_add::value) == 1 && count(op::add, fused_add::value) == 0);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules about gated MLPs.
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 #include "support.hpp"
 
@@ -33,7 +33,7 @@ static_assert(fires(rules::fuse_silu, around([](builder& b) {
 static_assert(fires(rules::fuse_swiglu, silu_form::value) == 1);
 static_assert(fires(rules::fuse_swiglu, around([](builder& b) { return silu(input(b, "g")) * vector(b, "w"); })) == 0);
 static_assert(fires(rules::fuse_swiglu, around([](builder& b) { return silu(input(b, "g")) + input(b, "u"); })) == 0);
-static_assert(after<sigmoid_form, fuse>::result.fired.count("fuse_swiglu") == 1);
+static_assert(after<sigmoid_form, fuse>::result.log.count("fuse_swiglu") == 1);
 static_assert(after<sigmoid_form, fuse>::value.size() == 3);
 
 static_assert(fires(rules::split_silu, silu_form::value) == 1);

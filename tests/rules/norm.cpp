@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules about normalization: they fire, they do not fire on near misses, and they mean the same.
-#include "qwq/rules/norm.hpp"
+#include "qwq/rules/norm_rules.hpp"
 
 #include "support.hpp"
 

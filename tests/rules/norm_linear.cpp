@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Norms in one step with the products that read them, or with the sum that they read.
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;
@@ -53,9 +53,9 @@ template <read_by By>
 using joined = after<normed<By>, join>;
 
 static_assert(count(op::norm_linear, joined<read_by::three>::value) == 1 &&
-              count(op::result, joined<read_by::three>::value) == 3 &&
+              count(op::get_tuple_element, joined<read_by::three>::value) == 3 &&
               count(op::linear, joined<read_by::three>::value) == 0);
-static_assert(count(op::norm_gated_linear, joined<read_by::gate>::value) == 1 &&
+static_assert(count(op::norm_linear_swiglu, joined<read_by::gate>::value) == 1 &&
               count(op::norm_linear, joined<read_by::gate>::value) == 0);
 static_assert(count(op::norm_linear, joined<read_by::gate_and_one>::value) == 1 &&
               count(op::swiglu, joined<read_by::gate_and_one>::value) == 1);
@@ -97,7 +97,7 @@ static_assert(count(op::add_norm, sum_and_norm<sum_form::plain>::value) == 1 &&
 static_assert(count(op::fake_quant, sum_and_norm<sum_form::norm_on_grid>::value) == 0);
 // A result of another node is no norm.
 static_assert(fires(rules::fuse_normed_fake_quant, around([](builder& b) {
-                      const expr y = result(input(b, "x"), 0, hidden);
+                      const expr y = get_tuple_element(input(b, "x"), 0, hidden);
                       return rules::detail::with_slot(apply(op::fake_quant, {}, y), 0);
                     })) == 0);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The norm and the rotation of queries and keys in one step.
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "support.hpp"
 
 using namespace qwq;

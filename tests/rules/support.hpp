@@ -35,13 +35,13 @@ constexpr expr vector(builder& b, std::string_view name) { return leaf(b, op::we
 constexpr expr matrix(builder& b, std::string_view name, std::int64_t rows, std::int64_t cols) {
   return leaf(b, op::weight, name, {dtype::f32, {rows, cols}});
 }
-constexpr expr constant(builder& b, double value) { return leaf(b, op::fill, "constant", {dtype::f32, {1}}, value); }
+constexpr expr constant(builder& b, double value) { return leaf(b, op::splat, "constant", {dtype::f32, {1}}, value); }
 
 /// How often `r`, and nothing else, fires on the graph.
 template <std::size_t N>
 constexpr std::size_t fires(const rule& r, const graph<N>& g) {
   const auto out = rewrite(g, std::array{r});
-  return out.value.error.ok() ? out.fired.count(r.name) : ~std::size_t{0};
+  return out.value.error.ok() ? out.log.count(r.name) : ~std::size_t{0};
 }
 
 /// Number of nodes of a kind.
@@ -65,10 +65,10 @@ using named_values = std::map<std::string, std::vector<float>, std::less<>>;
 /// Runs a graph on the kernels, for `rows` tokens from position `first` on. Inputs and weights are random, and the same
 /// for the same name, or `given`: so that two graphs that mean the same give the same. States hold what is given under
 /// their names, or zeros. `slots` are the parameters of quantization slots; without them values pass, and
-/// are shown to `listener`.
+/// are shown to `hook`.
 template <class G>
 std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const named_values& given = {},
-                            const kernel::affine* slots = nullptr, slot_listener* listener = nullptr) {
+                            const kernel::affine* slots = nullptr, slot_hook* hook = nullptr) {
   constexpr auto& g = G::value;
   const auto values = [&](std::string_view name, std::int64_t n, double factor) {
     if (const auto at = given.find(name); at != given.end()) {
@@ -87,7 +87,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   std::vector<void*> inputs;
   for (node_id id : planned<G>::layout.parameters) {
     const node& n = g[id];
-    if (n.kind == op::fill) {
+    if (n.kind == op::splat) {
       kept.emplace_back(static_cast<std::size_t>(n.dims().elements()), static_cast<float>(n.attr.value));
     } else {
       kept.push_back(values(n.name, n.dims().elements(), n.kind == op::weight ? n.attr.value : 1));
@@ -116,7 +116,7 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
     extents.push_back(symbol == "sequence_length" ? rows : rows_bound);
   std::vector<std::byte> arena(planned<G>::layout.arena_bytes + arena_alignment);
   inline_executor threads;
-  frame f;
+  execution_context f;
   f.threads = &threads;
   f.arena = arena.data() + (arena_alignment - reinterpret_cast<std::uintptr_t>(arena.data()) % arena_alignment);
   f.extents = extents.data();
@@ -124,8 +124,8 @@ std::vector<float> evaluate(std::int64_t rows = 5, std::int64_t first = 0, const
   f.inputs = inputs.data();
   f.states = states.data();
   f.slots = slots;
-  f.listener = listener;
-  const float* y = run_graph<G>(f);
+  f.hook = hook;
+  const float* y = execute<G>(f);
   std::int64_t n = 1;
   for (const dim& d : g[g.outputs[0].id].dims()) n *= d.named() ? rows : d.extent;
   return {y, y + n};

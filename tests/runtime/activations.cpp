@@ -14,9 +14,9 @@ template <class Scheme>
 against_float follow_f32() {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");
   using bound = bound_model<tinyqwen, onnx_genai, Scheme>;
-  const bound as_is(weights, {.positions = 256});
+  const bound identity_epilogue(weights, {.positions = 256});
   const bound quantizing(weights, {.positions = 256, .activations = kernel::activation_mode::int8});
-  session<tinyqwen, onnx_genai, Scheme> reference(as_is), s(quantizing);
+  session<tinyqwen, onnx_genai, Scheme> reference(identity_epilogue), s(quantizing);
   const std::vector<prompt> all = prompts("tinyqwen");
   const against_float found = follow(reference, s, all);
   CHECK(found.kl > 0);

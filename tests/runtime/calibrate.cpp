@@ -21,7 +21,7 @@ const checkpoint& weights() {
   return c;
 }
 
-calibration_result tune(std::span<const token_text> rows) {
+calibration_result tune(std::span<const token_sequence> rows) {
   calibration_options o;
   o.eos = eos;
   return calibrate<tinyqwen, onnx_winml, scheme>(weights(), rows, o, [](std::size_t) {});
@@ -67,7 +67,7 @@ TEST_CASE("banks that saw different texts merge into the one that saw all") {
   const any_observer prototype = any_observer::parse("percentile:99.9");
   bank all(prototype), first(prototype), second(prototype);
   const auto read = [&](bank& b, std::size_t row) {
-    s.listen(&b);
+    s.set_hook(&b);
     s.truncate(0);
     s.prefill(rows[row].ids);
     s.truncate(static_cast<std::int64_t>(rows[row].prompt));
@@ -105,7 +105,7 @@ TEST_CASE(
   const bound_model<tinyqwen, onnx_winml, scheme> float_weights(weights(), o);
   session<tinyqwen, onnx_winml, scheme> s(float_weights);
   bank misled{any_observer{}};
-  s.listen(&misled);
+  s.set_hook(&misled);
   s.prefill(rows[0].ids);  // the prefill graph needs something; its parameters are not used
   for (int i = 0; i < 16; ++i) {
     s.truncate(0);

@@ -28,7 +28,7 @@ float worst_difference(std::span<const float> a, std::span<const float> b) {
 /// A text of `count` tokens.
 std::vector<std::int32_t> text_of(std::size_t count) {
   std::vector<std::int32_t> ids;
-  for (const token_text& t : texts("eval.jsonl", 16)) ids.insert(ids.end(), t.ids.begin(), t.ids.end());
+  for (const token_sequence& t : texts("eval.jsonl", 16)) ids.insert(ids.end(), t.ids.begin(), t.ids.end());
   ids.resize(count);
   return ids;
 }

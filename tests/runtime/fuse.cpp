@@ -13,7 +13,7 @@ using namespace qwq::test;
 namespace {
 
 /// Largest difference of the logits of a prompt and of the tokens after it, as a part of the largest logit.
-template <class Scheme, class Target, class Other = unfused<Target>>
+template <class Scheme, class Target, class Other = disable_fusions<Target>>
 float worst_difference(const calibration_result* tuned,
                        kernel::activation_mode activations = kernel::activation_mode::f32) {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");
@@ -44,25 +44,25 @@ constexpr std::size_t steps(op kind) {
   return n;
 }
 static_assert(steps<native<>>(op::norm_rope) == 2 && steps<native<>>(op::rope) == 0);
-static_assert(steps<without<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
-static_assert(steps<native<>>(op::norm_linear) == 1 && steps<native<>>(op::norm_gated_linear) == 1);
+static_assert(steps<disable_fusions<native<>, "fuse_qk_norm_rope">>(op::norm_rope) == 0);
+static_assert(steps<native<>>(op::norm_linear) == 1 && steps<native<>>(op::norm_linear_swiglu) == 1);
 static_assert(steps<native<>>(op::linear_add) == 2 && steps<native<>>(op::rms_norm) == 0);
-static_assert(steps<native<>>(op::linear) == 0 && steps<unfused<native<>>>(op::linear) == 7);
+static_assert(steps<native<>>(op::linear) == 0 && steps<disable_fusions<native<>>>(op::linear) == 7);
 
 /// Norms in front of products are steps of their own, and gates and sums behind them.
-using separate_norms = without<native<>, "fuse_norm_linear">;
-static_assert(steps<separate_norms>(op::gated_linear) == 1 && steps<separate_norms>(op::linear) == 3);
-using separate_sums = without<native<>, "fuse_norm_linear", "fuse_residual">;
+using separate_norms = disable_fusions<native<>, "fuse_norm_linear">;
+static_assert(steps<separate_norms>(op::linear_swiglu) == 1 && steps<separate_norms>(op::linear) == 3);
+using separate_sums = disable_fusions<native<>, "fuse_norm_linear", "fuse_residual">;
 static_assert(steps<separate_sums>(op::add_norm) == 1 && steps<separate_sums>(op::rms_norm) == 1);
 
 /// A sum that a product with a grid of its own leaves to its norm.
-using plain_sums = without<onnx_standard, "fuse_residual_norm">;
+using plain_sums = disable_fusions<onnx_standard, "fuse_residual_norm">;
 static_assert(steps<onnx_standard, w8a16::types>(op::add_norm) == 1);
 static_assert(steps<plain_sums, w8a16::types>(op::add_norm) == 0);
 
 /// What puts values on grids is a step of its own.
 using separate_grids =
-    without<onnx_winml, "fuse_norm_fake_quant", "fuse_swiglu_fake_quant", "fuse_add_fake_quant", "fuse_mul_fake_quant">;
+    disable_fusions<onnx_winml, "fuse_norm_fake_quant", "fuse_swiglu_fake_quant", "fuse_add_fake_quant", "fuse_mul_fake_quant">;
 static_assert(steps<onnx_winml, w8a16::types>(op::fake_quant) < steps<separate_grids, w8a16::types>(op::fake_quant));
 
 }  // namespace
@@ -71,8 +71,8 @@ TEST_CASE("fusions change nothing but the order of sums") { CHECK(worst_differen
 
 TEST_CASE("norms in one step with products, or with the sum in front of them, give the same bits") {
   CHECK(worst_difference<f32, native<>, separate_norms>(nullptr) == 0);
-  CHECK(worst_difference<f32, separate_sums, without<separate_sums, "fuse_residual_norm">>(nullptr) == 0);
-  CHECK(worst_difference<w8_g32, onnx_genai, without<onnx_genai, "fuse_norm_linear">>(
+  CHECK(worst_difference<f32, separate_sums, disable_fusions<separate_sums, "fuse_residual_norm">>(nullptr) == 0);
+  CHECK(worst_difference<w8_g32, onnx_genai, disable_fusions<onnx_genai, "fuse_norm_linear">>(
             nullptr, kernel::activation_mode::int8) == 0);
 }
 

@@ -19,7 +19,7 @@ struct scaled : tinyqwen {
       graph<> g;
       builder b{g};
       const expr h = leaf(b, op::input, "hidden_states", hidden_type(Rows));
-      b.output("hidden_states", (h * leaf(b, op::fill, "factor", {dtype::f32, {1}}, Percent / 100.0)).id);
+      b.output("hidden_states", (h * leaf(b, op::splat, "factor", {dtype::f32, {1}}, Percent / 100.0)).id);
       return g;
     }();
   };

@@ -40,7 +40,7 @@ const checkpoint& weights() {
 /// A text of 150 tokens: two whole chunks and a part of a third.
 std::vector<std::int32_t> long_text() {
   std::vector<std::int32_t> ids;
-  for (const token_text& t : texts("eval.jsonl", 8)) ids.insert(ids.end(), t.ids.begin(), t.ids.end());
+  for (const token_sequence& t : texts("eval.jsonl", 8)) ids.insert(ids.end(), t.ids.begin(), t.ids.end());
   ids.resize(150);
   return ids;
 }

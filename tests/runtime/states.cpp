@@ -19,7 +19,7 @@ const checkpoint& weights() {
 const std::vector<std::int32_t>& ids() {
   static const std::vector<std::int32_t> all_ids = [] {
     std::vector<std::int32_t> all;
-    for (const token_text& t : texts("eval.jsonl", 8)) all.insert(all.end(), t.ids.begin(), t.ids.end());
+    for (const token_sequence& t : texts("eval.jsonl", 8)) all.insert(all.end(), t.ids.begin(), t.ids.end());
     all.resize(100);
     return all;
   }();

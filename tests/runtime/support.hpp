@@ -23,7 +23,7 @@ using tinyqwen = qwen3<qwen3_config{1280, 128, 384, 6, 4, 2, 64, 1024, 1e-6, 1e6
 inline const std::vector<std::int32_t> eos{1216, 1214};
 
 /// Question/answer rows as token ids; `count` of them.
-inline std::vector<token_text> texts(const std::string& file, std::size_t count) {
+inline std::vector<token_sequence> texts(const std::string& file, std::size_t count) {
   const tokenizer t = tokenizer::open(data / "tinyqwen");
   auto all = read_texts(data / "text" / file, &t, qa_style::plain, 1024);
   all.resize(std::min(count, all.size()));

@@ -53,7 +53,7 @@ template <class Format>
 std::pair<std::vector<std::byte>, std::vector<float>> codes_of(const checkpoint& from, const weight_source& w,
                                                                granularity shared) {
   inline_executor here;
-  weight_codes<Format> made(from, w, shared, here);
+  quantized_matrix_reader<Format> made(from, w, shared, here);
   std::vector<std::byte> bytes;
   made.codes([&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
   return {bytes, made.scales()};

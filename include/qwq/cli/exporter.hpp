@@ -24,7 +24,7 @@
 #include "qwq/io/special_tokens.hpp"
 #include "qwq/text/stream_decoder.hpp"
 #include "qwq/report/compare.hpp"
-#include "qwq/report/json.hpp"
+#include "qwq/report/json_report.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
 #include "qwq/text/data_set.hpp"
@@ -72,7 +72,7 @@ class exporter {
     report.target = part_.target;
     if (a_.dry_run) return dry_run(report);
     try_to_write();
-    const auto eval = a_.eval.empty() ? std::vector<token_text>{} : texts(a_.eval);
+    const auto eval = a_.eval.empty() ? std::vector<token_sequence>{} : texts(a_.eval);
     tune();
     if (tuned_) report.observer = a_.observer;
     if (part_.weights != nullptr) report.weights = part_.weights(shared());
@@ -103,7 +103,7 @@ class exporter {
 
   static constexpr const char* nothing_written = "interrupted: nothing was written";
   static constexpr const char* all_written = "interrupted after the files were written";
-  /// What an export takes beside what a dry run does: a slab of codes, and the buffers of files and threads.
+  /// What an export takes beside what a dry run does: a row_block of codes, and the buffers of files and threads.
   static constexpr std::uint64_t writing_memory = std::uint64_t{24} << 20;
 
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
@@ -177,7 +177,7 @@ class exporter {
 
   /// Notices before the work what cannot be written, or for what there is no room. Leaves nothing behind.
   void try_to_write() {
-    const interruption guard;
+    const signal_guard guard;
     for (const std::string& file : {a_.json, a_.scatter_svg})
       if (!file.empty() && !in_out(file)) atomic_file{file};
     if (a_.command == "export") {
@@ -190,23 +190,23 @@ class exporter {
         throw error(a_.out + ": expected " + std::to_string(needed) + " bytes of free space for the files, found " +
                     std::to_string(free));
     }
-    interruption::check(nothing_written);
+    signal_guard::check(nothing_written);
   }
 
   std::vector<written_file> write_files() {
-    const interruption guard;
+    const signal_guard guard;
     const std::uint64_t bytes = total(planned_files());
     const auto go_through = [&](const char* label, const char* if_ended, file_use use, std::ostream* notes) {
       progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
       const auto watcher = [&](std::uint64_t count) {
-        interruption::check(if_ended);
+        signal_guard::check(if_ended);
         if (count == 0) weights_.check_unchanged();  // as before the files get their names
         bar.tick(count);
       };
       return emit(tuned(), {use, watcher}, notes);
     };
     auto files = go_through("writing", nothing_written, file_use::write, &std::cout);
-    interruption::check(all_written);
+    signal_guard::check(all_written);
     if (a_.verify) go_through("verifying", all_written, file_use::compare, nullptr);
     return files;
   }
@@ -230,7 +230,7 @@ class exporter {
     return a_.command == "export" && folder(file) == folder(std::filesystem::path(a_.out) / "report");
   }
 
-  std::vector<token_text> texts(const std::string& file) const {
+  std::vector<token_sequence> texts(const std::string& file) const {
     auto rows = read_texts(file, tokenizer_ ? &*tokenizer_ : nullptr, a_.chat ? qa_style::chat : qa_style::plain,
                            static_cast<std::size_t>(part_.longest));
     for (std::size_t i = 0; i < rows.size(); ++i)
@@ -257,15 +257,15 @@ class exporter {
 
   const calibration_result* tuned() const { return tuned_ ? &*tuned_ : nullptr; }
 
-  std::unique_ptr<any_session> open(std::int64_t positions) {
+  std::unique_ptr<session_interface> open(std::int64_t positions) {
     const session_opener open = part_.open != nullptr ? part_.open : open_float_;
     return open(weights_, positions, shared(), tuned(), &threads_);
   }
 
-  void measure(fidelity_report& report, const std::vector<token_text>& eval) {
+  void measure(fidelity_report& report, const std::vector<token_sequence>& eval) {
     constexpr std::int64_t new_tokens = 32;
     std::int64_t longest = 0;
-    for (const token_text& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
+    for (const token_sequence& t : eval) longest = std::max(longest, static_cast<std::int64_t>(t.ids.size()));
     const std::int64_t positions = std::min(part_.longest, longest + new_tokens);
     const auto reference = open_float_(weights_, positions, granularity::tensor, nullptr, &threads_);
     const auto quantized = open(positions);
@@ -280,7 +280,7 @@ class exporter {
 
   /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach. Refuses a
   /// prompt that is too long; `option` names it.
-  std::unique_ptr<any_session> open_for(const char* option, std::size_t prompt, std::int64_t more) {
+  std::unique_ptr<session_interface> open_for(const char* option, std::size_t prompt, std::int64_t more) {
     const std::int64_t most = part_.longest;
     if (prompt > static_cast<std::size_t>(most))
       throw error(std::string(option) + ": expected at most " + std::to_string(most) + " tokens (" + limit_name() +
@@ -318,7 +318,7 @@ class exporter {
   }
 
   /// Hidden states of every chunk, one after the other.
-  struct hidden_recorder final : layer_listener {
+  struct hidden_recorder final : layer_hook {
     std::vector<std::vector<float>> rows;
     explicit hidden_recorder(std::int64_t layers) : rows(static_cast<std::size_t>(layers) + 2) {}
     void hidden_states(std::int64_t layer, matrix_view<const float> x) override {
@@ -342,8 +342,8 @@ class exporter {
     return {std::move(name), qwq::dtype_of<T>, std::move(shape), {bytes.begin(), bytes.end()}};
   }
 
-  void add_cache(std::vector<named_tensor>& out, const std::string& when, const any_session& s) const {
-    for (const any_session::state_copy& state : s.states())
+  void add_cache(std::vector<named_tensor>& out, const std::string& when, const session_interface& s) const {
+    for (const session_interface::state_copy& state : s.states())
       out.push_back(tensor("kv." + when + "." + std::to_string(state.layer) + "." + state.name,
                            {1, state.outer, state.rows, state.inner}, state.data));
   }
@@ -359,12 +359,12 @@ class exporter {
     std::vector<named_tensor> out;
     const auto s = open_for("--ids", ids.size(), a_.decode);
     hidden_recorder hidden(model_.num_hidden_layers);
-    s->listen(&hidden);
+    s->set_hook(&hidden);
     std::vector<float> logits;
     s->prefill(ids, [&](std::int64_t, matrix_view<const float> x) {
       logits.insert(logits.end(), x.data, x.data + x.rows * x.cols);
     });
-    s->listen(nullptr);
+    s->set_hook(nullptr);
     out.push_back(tensor("logits", {1, rows, vocab}, logits));
     for (std::size_t i = 0; i + 1 < hidden.rows.size(); ++i)
       out.push_back(tensor("hidden." + std::to_string(i), {1, rows, model_.hidden_size}, hidden.rows[i]));

@@ -29,7 +29,7 @@ struct program_summary {
 };
 
 /// Binds a checkpoint for texts of at most `positions` tokens and opens a session on it.
-using session_opener = std::unique_ptr<any_session> (*)(const checkpoint&, std::int64_t positions, granularity,
+using session_opener = std::unique_ptr<session_interface> (*)(const checkpoint&, std::int64_t positions, granularity,
                                                         const calibration_result*, executor*);
 
 /// The model that an exporter was built for, in float.
@@ -55,7 +55,7 @@ struct exporter_part {
   /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32";
   /// of a mixed scheme several.
   std::string (*weights)(granularity chosen) = nullptr;
-  calibration_result (*calibrate)(const checkpoint&, std::span<const token_text>, const calibration_options&,
+  calibration_result (*calibrate)(const checkpoint&, std::span<const token_sequence>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
   /// As if every activation had the same range: with it, files have the sizes that they will have.
   calibration_result (*uncalibrated)() = nullptr;
@@ -91,7 +91,7 @@ program_summary summarize_program() {
   };
   program<Model, Target, Scheme, prompt_rows<Target>()>::for_each_part(
       [&]<class Part>(std::type_identity<Part> part, std::size_t) { add(part); });
-  if (is_one_graph<Target>) return out;
+  if (is_single_graph<Target>) return out;
   program<Model, Target, Scheme, 1>::for_each_part([&]<class Part>(std::type_identity<Part> part, std::size_t) {
     if (Part::of != stage::embedding && Part::of != stage::head) add(part);
   });
@@ -132,7 +132,7 @@ exporter_part make_exporter_part(file_writer files) {
   part.files = files;
   if constexpr (quantizes_activations<Scheme>()) {
     part.uncalibrated = &detail::uncalibrated<Model, Target, Scheme>;
-    part.calibrate = [](const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+    part.calibrate = [](const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                         const std::function<void(std::size_t)>& done) {
       return calibrate<Model, Target, Scheme>(from, texts, o, done);
     };

@@ -24,9 +24,9 @@ class interrupted : public std::runtime_error {
 
 /// While one lives, signals that end a program are remembered, and `check` throws. A second one ends it at once. Those
 /// that the caller ignores stay ignored.
-class interruption {
+class signal_guard {
  public:
-  interruption() {
+  signal_guard() {
     seen() = 0;
     for (std::size_t i = 0; i < signals.size(); ++i) {
       struct sigaction action{};
@@ -36,11 +36,11 @@ class interruption {
       if (before_[i].sa_handler != SIG_IGN) ::sigaction(signals[i], &action, nullptr);
     }
   }
-  ~interruption() {
+  ~signal_guard() {
     for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
   }
-  interruption(const interruption&) = delete;
-  interruption& operator=(const interruption&) = delete;
+  signal_guard(const signal_guard&) = delete;
+  signal_guard& operator=(const signal_guard&) = delete;
 
   /// Throws `interrupted` when a signal has come.
   static void check(const char* what) {

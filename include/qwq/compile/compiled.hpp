@@ -8,7 +8,7 @@
 #include "qwq/exec/kernel_table.hpp"
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
-#include "qwq/rules/run.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "qwq/targets/all_targets.hpp"
 #include "qwq/targets/disable_fusions.hpp"
 
@@ -33,7 +33,7 @@ struct retargeted {
     if constexpr (requires { Target::first_rules; }) {
       const auto first = rewrite(Part::value, Target::first_rules);
       auto second = rewrite(first.value, Target::rules);
-      for (const firing& f : first.fired.firings) second.fired.firings.push_back(f);
+      for (const applied_rewrite& f : first.log.applied) second.log.applied.push_back(f);
       return second;
     } else {
       return rewrite(Part::value, Target::rules);
@@ -44,7 +44,7 @@ struct retargeted {
 /// What a scheme quantizes on a target.
 template <class Target, placement Types>
 struct covers {
-  constexpr bool operator()(const node& n) const { return Types.covers(row(n)) && target_quantizes(n); }
+  constexpr bool operator()(const node& n) const { return Types.covers(schema(n)) && target_quantizes(n); }
 
  private:
   static constexpr bool target_quantizes(const node& n) {
@@ -119,7 +119,7 @@ struct takes_types {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <class Target, op Op, text Where, class SupportedBy>
+template <class Target, op Op, fixed_string Where, class SupportedBy>
 struct op_is_not_supported_by_target;
 template <class Target, dtype Weight, std::int32_t Block, dtype Activation, extent Edges, class SupportedBy>
 struct scheme_is_not_supported_by_target;
@@ -146,8 +146,8 @@ constexpr bool require_supported() {
   constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
   if constexpr (id < G::value.size()) {
     constexpr op kind = G::value[id].kind;
-    constexpr text<47> place = where(G::value[id]);
-    constexpr text<place.size()> at{place.view()};
+    constexpr fixed_string<47> place = where(G::value[id]);
+    constexpr fixed_string<place.size()> at{place.view()};
     using others = detail::targets_that<detail::supports_op<kind>>;
     static_assert(sizeof(op_is_not_supported_by_target<Target, kind, at, others>) > 0);
   }
@@ -172,7 +172,7 @@ struct compiled {
         detail::runnable<Part, Target, Types>::result.value);
   };
   static constexpr auto slots = detail::placed<Part, Target, Types>::result.slots;
-  static constexpr trace fired = detail::retargeted<Part, Target>::result.fired;
+  static constexpr rewrite_log log = detail::retargeted<Part, Target>::result.log;
   static constexpr coverage covered = count_coverage(emitted::value, Types, detail::covers<Target, Types>{});
 
   static_assert(require_taken<Target, Types>());

@@ -14,7 +14,7 @@
 
 #include "qwq/core/type_list.hpp"
 #include "qwq/lower/compiled.hpp"
-#include "qwq/model/parts.hpp"
+#include "qwq/model/model_parts.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/runtime/static_cache.hpp"
 #include "qwq/weights/layout.hpp"
@@ -23,9 +23,9 @@ namespace qwq {
 
 /// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
 /// model has them.
-template <class Target> inline constexpr bool is_whole_model = requires { requires Target::whole_model; };
+template <class Target> inline constexpr bool has_embedding_and_head = requires { requires Target::includes_embedding_and_head; };
 /// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_one_graph = requires { requires Target::one_graph; };
+template <class Target> inline constexpr bool is_single_graph = requires { requires Target::single_graph; };
 
 /// Tokens that a prefill graph takes at a time, unless its target says another number.
 inline constexpr std::int64_t prefill_rows = 64;
@@ -48,14 +48,14 @@ constexpr std::int64_t longest_text() {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <text Name>
+template <fixed_string Name>
 struct no_weight_of_the_model_ends_in;
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
-template <text Name>
+template <fixed_string Name>
 struct no_part_makes_the_input;
-template <text Pattern>
+template <fixed_string Pattern>
 struct no_leaf_is_named_so;
 
 namespace detail {
@@ -70,10 +70,10 @@ constexpr bool has_weight(Fits fits) {
   return found;
 }
 
-template <class Model, text Name>
+template <class Model, fixed_string Name>
 constexpr bool require_weight() {
   if constexpr (!has_weight<Model>([](std::string_view name) { return name.ends_with(Name.view()); })) {
-    constexpr text<Name.size()> name{Name.view()};
+    constexpr fixed_string<Name.size()> name{Name.view()};
     static_assert(sizeof(no_weight_of_the_model_ends_in<name>) > 0);
   }
   return true;
@@ -103,7 +103,7 @@ constexpr bool require_stored_leaves() {
       return i;
     }();
     if constexpr (unknown < std::size(Model::stored)) {
-      constexpr text<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
+      constexpr fixed_string<Model::stored[unknown].leaf.size()> pattern{Model::stored[unknown].leaf};
       static_assert(sizeof(no_leaf_is_named_so<pattern>) > 0);
     }
   }
@@ -148,9 +148,9 @@ struct program {
   static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
   static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
   /// What embedding and head are compiled for.
-  using outer = std::conditional_t<is_whole_model<Target>, Target, native<>>;
+  using outer = std::conditional_t<has_embedding_and_head<Target>, Target, native<>>;
   /// How they are quantized.
-  static constexpr placement outer_types = is_whole_model<Target> ? Scheme::types : placement{};
+  static constexpr placement outer_types = has_embedding_and_head<Target> ? Scheme::types : placement{};
 
  private:
   static constexpr auto& all = detail::kinds_of<Model, Scheme>;
@@ -275,7 +275,7 @@ constexpr std::size_t value_index(std::string_view name) {
 
 /// A state that the parts of one kind have.
 struct state_entry {
-  text<47> name{};
+  fixed_string<47> name{};
   tensor_type type{};
   state_update update = state_update::append;
 };

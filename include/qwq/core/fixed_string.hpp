@@ -11,18 +11,18 @@ namespace qwq {
 /// A string of at most `N` characters that can live in a constexpr value or be a template argument.
 /// Appending past the capacity truncates.
 template <std::size_t N>
-struct text {
+struct fixed_string {
   char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
 
-  constexpr text() = default;
+  constexpr fixed_string() = default;
   /// The first N characters of a string.
-  constexpr text(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
-  /// The same of a text of another capacity.
+  constexpr fixed_string(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  /// The same of a fixed_string of another capacity.
   template <std::size_t M>
-  constexpr text(const text<M>& s) : text(s.view()) {}                 // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}                 // NOLINT(google-explicit-constructor)
   /// The same of a literal.
   template <std::size_t M>
-  constexpr text(const char (&s)[M]) : text(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const char (&s)[M]) : fixed_string(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
 
   static constexpr std::size_t capacity() { return N; }
   constexpr std::size_t size() const { return view().size(); }
@@ -36,7 +36,7 @@ struct text {
   /// The characters.
   constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
 
-  constexpr text& append(std::string_view s) {
+  constexpr fixed_string& append(std::string_view s) {
     std::size_t at = size();
     for (char c : s) {
       if (at == N) break;
@@ -47,7 +47,7 @@ struct text {
   }
 
   /// Appends a number in decimals.
-  constexpr text& append(long long value) {
+  constexpr fixed_string& append(long long value) {
     char digits[24]{};
     std::size_t n = 0;
     const bool negative = value < 0;
@@ -61,15 +61,15 @@ struct text {
     return *this;
   }
 
-  friend constexpr bool operator==(const text& a, std::string_view b) { return a.view() == b; }
+  friend constexpr bool operator==(const fixed_string& a, std::string_view b) { return a.view() == b; }
 };
 
 template <std::size_t A, std::size_t B>
-constexpr bool operator==(const text<A>& a, const text<B>& b) {
+constexpr bool operator==(const fixed_string<A>& a, const fixed_string<B>& b) {
   return a.view() == b.view();
 }
 
 template <std::size_t M>
-text(const char (&)[M]) -> text<M - 1>;
+fixed_string(const char (&)[M]) -> fixed_string<M - 1>;
 
 }  // namespace qwq

@@ -21,9 +21,9 @@ namespace qwq {
 
 /// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
 struct json_problem {
-  text<191> where{};     ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
-  text<191> expected{};  ///< What should be there; empty when nothing is wrong.
-  text<191> found{};     ///< What is there.
+  fixed_string<191> where{};     ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
+  fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
+  fixed_string<191> found{};     ///< What is there.
 
   /// True when nothing is wrong.
   constexpr bool ok() const { return expected.empty(); }
@@ -247,8 +247,8 @@ class json_string {
 
 /// `bytes` in quotes and printable ASCII, for a message.
 template <class Bytes>
-constexpr text<191> quoted(const Bytes& bytes) {
-  text<191> out("\"");
+constexpr fixed_string<191> quoted(const Bytes& bytes) {
+  fixed_string<191> out("\"");
   append_printable(out, bytes);
   return out.append("\"");
 }
@@ -302,7 +302,7 @@ class json_tree {
   }
 
   constexpr bool fail(std::string_view expected) {
-    return fail(expected, at_ == text_.size() ? text<191>("the end") : detail::quoted(text_.substr(at_, 1)));
+    return fail(expected, at_ == text_.size() ? fixed_string<191>("the end") : detail::quoted(text_.substr(at_, 1)));
   }
   constexpr bool fail(std::string_view expected, std::string_view found) {
     long long line = 1, column = 1;
@@ -313,7 +313,7 @@ class json_tree {
         column = 1;
       }
     }
-    text<63> where("invalid JSON at line ");
+    fixed_string<63> where("invalid JSON at line ");
     where.append(line).append(", column ").append(column);
     refuse(where, expected, found);
     return false;
@@ -404,7 +404,7 @@ class json_tree {
     for (int i = object + 1; i >= 0; i = node_at(i).next) keys.push_back(key(i));
     std::sort(keys.begin(), keys.end());
     const auto same = std::adjacent_find(keys.begin(), keys.end());
-    if (same != keys.end()) refuse(text<191>("key ").append(detail::quoted(*same)), "once", "twice");
+    if (same != keys.end()) refuse(fixed_string<191>("key ").append(detail::quoted(*same)), "once", "twice");
     return same == keys.end();
   }
 
@@ -539,10 +539,10 @@ class json_value {
   }
 
   /// Its place in the file, such as layer_types[3] or rope_parameters.rope_theta; empty for the whole file.
-  constexpr text<191> path() const {
+  constexpr fixed_string<191> path() const {
     const int parent = node_ < 0 ? parent_ : self().parent;
     if (parent < 0) return {};
-    text<191> path = json_value{tree_, parent, -1, {}}.path();
+    fixed_string<191> path = json_value{tree_, parent, -1, {}}.path();
     if (tree_->node_at(parent).kind == json_kind::list) {
       long long index = 0;
       for (int i = parent + 1; i != node_; i = tree_->node_at(i).next) ++index;
@@ -557,8 +557,8 @@ class json_value {
   }
 
   /// What it is, for "found ..." in a message.
-  constexpr text<191> found() const {
-    text<191> words;
+  constexpr fixed_string<191> found() const {
+    fixed_string<191> words;
     if (kind() == json_kind::object) return words.append("an object");
     if (kind() == json_kind::string) return detail::quoted(string());
     if (kind() == json_kind::list) return words.append("a list of ").append(static_cast<long long>(size()));

@@ -59,7 +59,7 @@ template <class Model, target Target, quantization_scheme Scheme>
 std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
                                const std::filesystem::path& out) {
   static_assert(to_file::require_writable<program<Model, Target, Scheme, prompt_rows<Target>()>, Target>());
-  if constexpr (!is_one_graph<Target>)
+  if constexpr (!is_single_graph<Target>)
     static_assert(to_file::require_writable<program<Model, Target, Scheme, 1>, Target>());
   return to_file::write_files<Target>(to_file::program_data::of<Model, Target, Scheme>(), from, tuned, options, out);
 }

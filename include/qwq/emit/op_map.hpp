@@ -20,7 +20,7 @@ struct op_map {
 
   /// Rows of operators from outside of the library.
   struct custom_row {
-    const op_row* which = nullptr;  ///< The operator's row.
+    const op_schema* which = nullptr;  ///< The operator's row.
     write_op write = nullptr;
   };
   fixed_vector<custom_row, 8> custom{};  ///< Those that were added.
@@ -45,7 +45,7 @@ struct op_map {
     return out;
   }
   /// The same for an operator from outside of the library.
-  constexpr op_map with(const op_row& which, write_op row) const {
+  constexpr op_map with(const op_schema& which, write_op row) const {
     op_map out = *this;
     out.custom.push_back({&which, row});
     return out;
@@ -53,7 +53,7 @@ struct op_map {
 };
 
 /// Declared and never defined: the operator that has no row, and the module that it comes from, are its arguments.
-template <op Kind, text Where>
+template <op Kind, fixed_string Where>
 struct op_map_has_no_row_for;
 
 namespace detail {
@@ -73,8 +73,8 @@ template <class G, const auto& Map>
 constexpr bool require_rows() {
   constexpr std::size_t id = detail::find_unwritable(G::value, Map);
   if constexpr (id < G::value.size()) {
-    constexpr text<47> place = where(G::value[id]);
-    constexpr text<place.size()> at{place.view()};
+    constexpr fixed_string<47> place = where(G::value[id]);
+    constexpr fixed_string<place.size()> at{place.view()};
     static_assert(sizeof(op_map_has_no_row_for<G::value[id].kind, at>) > 0);
   }
   return true;

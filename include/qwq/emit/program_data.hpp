@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "qwq/core/dtype.hpp"
-#include "qwq/emit/constants.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/constant_source.hpp"
+#include "qwq/emit/program_parts.hpp"
 #include "qwq/compile/program.hpp"
 #include "qwq/weights/layout.hpp"
 
@@ -49,7 +49,7 @@ struct program_data {
                      Scheme::types.weight,
                      program_parts::of<program<Model, Target, Scheme, prompt_rows<Target>()>>(),
                      {}};
-    if constexpr (!is_one_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();
+    if constexpr (!is_single_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();
     return all;
   }
 };

@@ -13,7 +13,7 @@ namespace detail {
 
 /// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
 template <class S, std::size_t K>
-auto cache_view(const frame& f) {
+auto cache_view(const execution_context& f) {
   constexpr std::size_t id = S::template arg_id<K>;
   constexpr shape dims = S::g[id].dims();
   using element = storage_t<S::g[id].type.type>;
@@ -29,7 +29,7 @@ struct rotation {
   matrix_view<float> y;
   matrix_view<const float> x, cos, sin;
 
-  explicit rotation(const frame& f)
+  explicit rotation(const execution_context& f)
       : y{S::out(f).data(), S::tokens(f), heads * head_dim},
         x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
         cos{S::template in_matrix<Table>(f)},
@@ -41,7 +41,7 @@ struct rotation {
 template <>
 struct kernel_of<op::rope> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const detail::rotation<S, 1> of(f);
     detail::for_each_row(f, of.x, [&](std::int64_t i) {
       kernel::rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1),
@@ -52,7 +52,7 @@ struct kernel_of<op::rope> {
 template <>
 struct kernel_of<op::norm_rope> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const detail::rotation<S, 2> of(f);
     detail::for_each_row(f, of.x, [&](std::int64_t i) {
       kernel::norm_rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), S::template in<1>(f),
@@ -61,9 +61,9 @@ struct kernel_of<op::norm_rope> {
   }
 };
 template <>
-struct kernel_of<op::kv_append> {
+struct kernel_of<op::kv_cache_update> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto cache = detail::cache_view<S, 0>(f);
     const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
     const std::int64_t first = S::template number<2>(f) + 1 - tokens;
@@ -75,7 +75,7 @@ struct kernel_of<op::kv_append> {
 template <>
 struct kernel_of<op::attention> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
                   "qwq: attention takes heads of at most 512 channels");
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;

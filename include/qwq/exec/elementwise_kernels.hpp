@@ -17,12 +17,12 @@ namespace detail {
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
-  return n.kind == op::fill || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::fill);
+  return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
 }
 
 /// How the two arguments of a step fill its result.
 template <class S>
-kernel::broadcast_axes broadcast_operands(const frame& f) {
+kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
     return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
   };
@@ -41,77 +41,77 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
 template <>
 struct kernel_of<op::add> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                  detail::broadcast_operands<S>(f), finish);
+                  detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::mul> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                       detail::broadcast_operands<S>(f), finish);
+                       detail::broadcast_operands<S>(f), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::neg> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::scale(S::out(f), S::template in<0>(f), -1);
   }
 };
 template <>
 struct kernel_of<op::rsqrt> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::rsqrt(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::sigmoid> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::sigmoid(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::silu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::silu(S::out(f), S::template in<0>(f));
   }
 };
 template <>
 struct kernel_of<op::swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_epilogue<S>(
-        f, [&](auto finish) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), finish); });
+        f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
   }
 };
 template <>
 struct kernel_of<op::mean> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::mean(S::out(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::softmax> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::transpose> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto extents = S::template extents<S::template arg_id<0>>(f);
     const auto& perm = S::self().attr.ints;
     kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
@@ -121,7 +121,7 @@ struct kernel_of<op::transpose> {
 template <>
 struct kernel_of<op::concat> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
     std::int64_t first = 0;
     detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
@@ -140,7 +140,7 @@ struct kernel_of<op::concat> {
 template <>
 struct kernel_of<op::slice> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
     const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
     const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
@@ -150,7 +150,7 @@ struct kernel_of<op::slice> {
 template <>
 struct kernel_of<op::cast> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     using from = storage_t<S::g[S::template arg_id<0>].type.type>;
     using to = storage_t<S::self().type.type>;
     kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
@@ -160,7 +160,7 @@ template <>
 struct kernel_of<op::fake_quant> {
   /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);
     const std::span<float> y = S::out(f);
     const std::span<const float> x = S::template in<0>(f);
@@ -170,7 +170,7 @@ struct kernel_of<op::fake_quant> {
       for (std::size_t i = 0; i < experts.size(); ++i) {
         const std::size_t at = index + static_cast<std::size_t>(experts[i]);
         const auto from = x.subspan(i * width, width);
-        if (f.slots == nullptr && f.listener != nullptr) f.listener->observe(at, from);
+        if (f.slots == nullptr && f.hook != nullptr) f.hook->observe(at, from);
         if (f.slots != nullptr)
           kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
         else
@@ -179,7 +179,7 @@ struct kernel_of<op::fake_quant> {
       return;
     }
     if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
-    if (f.listener != nullptr) f.listener->observe(index, x);
+    if (f.hook != nullptr) f.hook->observe(index, x);
     if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
   }
 };

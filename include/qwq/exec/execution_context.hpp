@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `frame`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+// Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
 #pragma once
 
 #include <cstddef>
@@ -28,14 +28,14 @@ struct state_view {
 };
 
 /// Told of every value that reaches an activation slot during calibration.
-class slot_listener {
+class slot_hook {
  public:
-  virtual ~slot_listener() = default;
+  virtual ~slot_hook() = default;
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
 /// One run of one graph. The arrays are in the order of the graph's plan.
-struct frame {
+struct execution_context {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
   const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
@@ -47,7 +47,7 @@ struct frame {
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.
   const kernel::affine* slots = nullptr;
   /// Set while calibrating.
-  slot_listener* listener = nullptr;
+  slot_hook* hook = nullptr;
 };
 
 }  // namespace qwq

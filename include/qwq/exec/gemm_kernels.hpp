@@ -12,18 +12,18 @@ namespace qwq {
 namespace detail {
 
 /// y = rms_norm(x, weight, eps).
-template <class Epilogue = kernel::as_is>
-void norm_rows(const frame& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
-               float eps, Epilogue finish = {}) {
+template <class Epilogue = kernel::identity_epilogue>
+void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
+               float eps, Epilogue epilogue = {}) {
   for_each_row(f, x, [&](std::int64_t i) {
-    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, finish);
+    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue);
   });
 }
 
 /// Activations of a product: the first argument of a step.
 template <class S>
 struct plain_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
 
   matrix_view<const float> floats() const { return x; }
@@ -34,7 +34,7 @@ struct plain_rows {
 /// bytes that are the step's own.
 template <class S>
 struct normed_rows {
-  const frame& f;
+  const execution_context& f;
   matrix_view<const float> x = S::template in_matrix<0>(f);
   std::span<const float> gain = S::template in<1>(f);
   float eps = static_cast<float>(S::self().attr.value);
@@ -51,10 +51,10 @@ struct normed_rows {
   }
 };
 
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `finish` after each product, on activations in
+/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
 /// the form that the run asks for.
 template <class S, std::size_t... W, class Rows, class... Finish>
-void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
+void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
   std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
@@ -68,7 +68,7 @@ void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
       kernel::product(*f.threads, rows.floats(), w, to);
     });
   };
-  (one(std::integral_constant<std::size_t, W>{}, finish), ...);
+  (one(std::integral_constant<std::size_t, W>{}, epilogue), ...);
 }
 
 }  // namespace detail
@@ -76,30 +76,30 @@ void multiply(const frame& f, Rows&& rows, Finish&&... finish) {
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
-  static void run(frame& f) {
-    detail::with_epilogue<S>(f, [&](auto finish) {
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                        static_cast<float>(S::self().attr.value), finish);
+                        static_cast<float>(S::self().attr.value), epilogue);
     });
   }
 };
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
 template <>
 struct kernel_of<op::add_norm> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
     const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
-    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto finish) {
+    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto epilogue) {
       detail::for_each_row(f, a, [&](std::int64_t i) {
         kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
-                         S::template in<2>(f), static_cast<float>(S::self().attr.value), finish);
+                         S::template in<2>(f), static_cast<float>(S::self().attr.value), epilogue);
       });
     });
   }
@@ -107,16 +107,16 @@ struct kernel_of<op::add_norm> {
 template <>
 struct kernel_of<op::linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     if constexpr (S::arity == 3) {
       static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
       const matrix_view<float> y = S::out_matrix(f);
       const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
       detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
     } else {
-      detail::with_epilogue<S>(f, [&](auto finish) {
+      detail::with_epilogue<S>(f, [&](auto epilogue) {
         detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                               kernel::store_sums<xsimd::default_arch, decltype(finish)>{S::out_matrix(f), finish});
+                               kernel::store_sums<xsimd::default_arch, decltype(epilogue)>{S::out_matrix(f), epilogue});
       });
     }
   }
@@ -124,26 +124,26 @@ struct kernel_of<op::linear> {
 template <>
 struct kernel_of<op::linear_add> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
                            kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
 };
 template <>
-struct kernel_of<op::gated_linear> {
+struct kernel_of<op::linear_swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::out_matrix(f);
-    detail::with_epilogue<S>(f, [&](auto finish) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
       detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
-                                kernel::gate_sums<xsimd::default_arch, decltype(finish)>{y, finish});
+                                kernel::gate_sums<xsimd::default_arch, decltype(epilogue)>{y, epilogue});
     });
   }
 };
 template <>
 struct kernel_of<op::norm_linear> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     [&]<std::size_t... K>(std::index_sequence<K...>) {
       detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
                                      kernel::store_sums<>{S::template result_matrix<K>(f)}...);
@@ -151,9 +151,9 @@ struct kernel_of<op::norm_linear> {
   }
 };
 template <>
-struct kernel_of<op::norm_gated_linear> {
+struct kernel_of<op::norm_linear_swiglu> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     const matrix_view<float> y = S::template result_matrix<0>(f);
     detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
   }
@@ -161,7 +161,7 @@ struct kernel_of<op::norm_gated_linear> {
 template <>
 struct kernel_of<op::matmul> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     constexpr std::size_t rank = S::self().dims().size();
     const matrix_view<float> out = S::out_matrix(f);
     kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
@@ -171,7 +171,7 @@ struct kernel_of<op::matmul> {
 template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 1>(f, [&](const auto& view) {
       kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
     });
@@ -180,7 +180,7 @@ struct kernel_of<op::conv1x1> {
 template <>
 struct kernel_of<op::embedding> {
   template <class S>
-  static void run(frame& f) {
+  static void run(execution_context& f) {
     detail::with_weight<S, 0>(
         f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
   }

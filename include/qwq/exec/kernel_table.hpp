@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `run_graph`, which calls the kernel of each node of a graph that has one.
+// Defines `execute`, which calls the kernel of each node of a graph that has one.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ namespace detail {
 /// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
 /// node that it is a result of).
 constexpr bool has_step(const node& n) {
-  return !row(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::result;
+  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
 }
 
 template <class G>
@@ -29,11 +29,11 @@ constexpr std::size_t step_count() {
   return n;
 }
 
-using step_function = void (*)(frame&);
+using step_function = void (*)(execution_context&);
 
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<step<G, Id>::kind>::template run<step<G, Id>>;
+  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
 }
 
 template <class G>
@@ -54,7 +54,7 @@ constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
   std::size_t most = 0;
   for (const node& n : G::value.nodes)
-    if (row(n).is(trait::product)) {
+    if (schema(n).is(trait::product)) {
       const shape x = G::value[n.args[0]].dims();
       const std::int64_t cols = x.last().extent;
       most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
@@ -72,13 +72,13 @@ constexpr std::size_t output_index(std::string_view name) {
 
 /// Where the graph's k-th output is after a run.
 template <class G, std::size_t K>
-const float* output_address(const frame& f) {
-  return static_cast<const float*>(step<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
+const float* output_address(const execution_context& f) {
+  return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
 /// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
 template <class G>
-const float* run_graph(frame& f) {
+const float* execute(execution_context& f) {
   static_assert(require_none<G::value.error>());
   static constexpr auto steps = detail::make_steps<G>();
   for (detail::step_function run : steps) run(f);

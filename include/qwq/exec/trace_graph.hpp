@@ -7,16 +7,16 @@
 namespace qwq {
 
 /// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
-/// may reuse its bytes. For tests and debugging; `run_graph` does the same without stopping.
+/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
 template <class G, class F>
-void trace_graph(frame& f, F&& after) {
+void trace_graph(execution_context& f, F&& after) {
   static_assert(require_none<G::value.error>());
   [&]<std::size_t... Id>(std::index_sequence<Id...>) {
     const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
-      using this_step = step<G, I>;
+      using this_step = kernel_call<G, I>;
       if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::result) {
-        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == place::arena;
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
+        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }
     };

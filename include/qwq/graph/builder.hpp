@@ -16,15 +16,15 @@ class builder {
 
   /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
   /// most 47 characters of it, and a longer one is a problem of theirs.
-  text<95> module{};
+  fixed_string<95> module{};
   /// Rule that new nodes are made by.
-  text<31> rule{};
+  fixed_string<31> rule{};
 
   /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
-    return add(row(kind), args, attr, name);
+    return add(schema(kind), args, attr, name);
   }
-  constexpr node_id add(const op_row& r, const arguments& args, const attributes& attr = {},
+  constexpr node_id add(const op_schema& r, const arguments& args, const attributes& attr = {},
                         std::string_view name = {}) {
     node n;
     n.kind = r.kind;
@@ -34,14 +34,14 @@ class builder {
     if (name.empty()) name = module;
     n.name = name;
     if (n.name.size() != name.size())
-      return fail(n, why::name_is_too_long, "at most 47 characters", text<31>{name.substr(47 - 20)});
+      return fail(n, error_code::name_is_too_long, "at most 47 characters", fixed_string<31>{name.substr(47 - 20)});
     if (args.size() < static_cast<std::size_t>(r.min_args) || args.size() > static_cast<std::size_t>(r.max_args))
-      return fail(n, why::wrong_number_of_arguments, text<31>{}.append(r.min_args),
-                  text<31>{}.append(static_cast<long long>(args.size())));
+      return fail(n, error_code::wrong_number_of_arguments, fixed_string<31>{}.append(r.min_args),
+                  fixed_string<31>{}.append(static_cast<long long>(args.size())));
     if (attr.type.dims.too_long)
-      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(attr.type.dims));
-    inference in{attr};
+    type_inference in{attr};
     n.args = args;
     for (node_id a : args) {
       if (a == no_node) return no_node;  // follows from an earlier problem
@@ -50,11 +50,11 @@ class builder {
     r.infer(in);
     if (!in.error.ok()) return fail(n, in.error.what, in.error.expected, in.error.found);
     if (in.out.dims.too_long)
-      return fail(n, why::too_many_dimensions, text<31>{}.append(static_cast<long long>(max_rank)),
+      return fail(n, error_code::too_many_dimensions, fixed_string<31>{}.append(static_cast<long long>(max_rank)),
                   to_text<31>(in.out.dims));
     if (r.state_arg >= 0)
       if (const node& state = graph_[args[static_cast<std::size_t>(r.state_arg)]]; state.kind != op::state)
-        return fail(n, why::state_must_be_a_leaf, "state", qwq::name(state));
+        return fail(n, error_code::state_must_be_a_leaf, "state", qwq::name(state));
     n.type = in.out;
     return append(n);
   }
@@ -62,7 +62,7 @@ class builder {
   /// Appends a node that has its type already.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
-      return fail(n, why::graph_is_full, text<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
     graph_[(*graph_.count)++] = n;
     return static_cast<node_id>(graph_.size() - 1);
   }
@@ -71,13 +71,13 @@ class builder {
   constexpr void output(std::string_view name, node_id id) {
     if (id == no_node) return;
     if (name.size() > graph_output{}.name.capacity())
-      fail(graph_[id], why::name_is_too_long, "at most 31 characters", text<31>{name.substr(20)});
+      fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", fixed_string<31>{name.substr(20)});
     else if (!graph_.outputs->try_push_back({name, id}))
-      fail(graph_[id], why::too_many_outputs, text<31>{}.append(static_cast<long long>(max_outputs)), text<31>{name});
+      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)), fixed_string<31>{name});
   }
 
   /// Records a problem of a node.
-  constexpr node_id fail(const node& n, why what, text<31> expected, text<31> found) {
+  constexpr node_id fail(const node& n, error_code what, fixed_string<31> expected, fixed_string<31> found) {
     graph_.fail({what, n.kind, where(n).view(), expected, found});
     return no_node;
   }
@@ -105,7 +105,7 @@ struct expr {
 /// kind.
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(const op_row& operation, const attributes& attr, expr first, Rest... rest) {
+constexpr expr apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
   arguments args{{first.id}, 1};
   const bool fits = (args.try_push_back(rest.id) && ...);
   if (!fits) {
@@ -113,15 +113,15 @@ constexpr expr apply(const op_row& operation, const attributes& attr, expr first
     n.kind = operation.kind;
     if (n.kind == op::custom) n.custom = &operation;
     n.name = first.b->module;
-    const auto count = [](std::size_t i) { return text<31>{}.append(static_cast<long long>(i)); };
-    return {first.b, first.b->fail(n, why::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+    const auto count = [](std::size_t i) { return fixed_string<31>{}.append(static_cast<long long>(i)); };
+    return {first.b, first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
   }
   return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
   requires(std::derived_from<Rest, expr> && ...)
 constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
-  return apply(row(kind), attr, first, rest...);
+  return apply(schema(kind), attr, first, rest...);
 }
 
 /// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
@@ -240,8 +240,8 @@ constexpr auto linear_add(const V&... v) {
   return apply(op::linear_add, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto gated_linear(const V&... v) {
-  return apply(op::gated_linear, {}, v...);
+constexpr auto linear_swiglu(const V&... v) {
+  return apply(op::linear_swiglu, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto expert_linear(const V&... v) {
@@ -260,8 +260,8 @@ constexpr auto rope(const V&... v) {
   return apply(op::rope, {}, v...);
 }
 template <graph_operand... V>
-constexpr auto kv_append(const V&... v) {
-  return apply(op::kv_append, {}, v...);
+constexpr auto kv_cache_update(const V&... v) {
+  return apply(op::kv_cache_update, {}, v...);
 }
 template <graph_operand... V>
 constexpr auto causal_conv1d(const V&... v) {
@@ -321,13 +321,13 @@ template <graph_pattern... P>
 constexpr auto norm_linear(const P&... p) {
   return apply(op::norm_linear, {}, p...);
 }
-/// norm_gated_linear(x, gain, gate, up, eps): the norm; result 0 is gated_linear of it.
-constexpr expr norm_gated_linear(expr x, expr gain, expr gate, expr up, double eps) {
-  return apply(op::norm_gated_linear, detail::number(eps), x, gain, gate, up);
+/// norm_linear_swiglu(x, gain, gate, up, eps): the norm; result 0 is linear_swiglu of it.
+constexpr expr norm_linear_swiglu(expr x, expr gain, expr gate, expr up, double eps) {
+  return apply(op::norm_linear_swiglu, detail::number(eps), x, gain, gate, up);
 }
 template <graph_pattern... P>
-constexpr auto norm_gated_linear(const P&... p) {
-  return apply(op::norm_gated_linear, {}, p...);
+constexpr auto norm_linear_swiglu(const P&... p) {
+  return apply(op::norm_linear_swiglu, {}, p...);
 }
 /// norm_rope(x, w, cos, sin, eps): rope(rms_norm(x, w, eps), cos, sin).
 constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, double eps) {
@@ -411,13 +411,13 @@ template <graph_pattern... P>
 constexpr auto table_rows(const P&... p) {
   return apply(op::table_rows, {}, p...);
 }
-/// result(producer, index, type): one result of a node that has several.
-constexpr expr result(expr producer, std::int32_t index, const tensor_type& type) {
-  return apply(op::result, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
+/// get_tuple_element(producer, index, type): one result of a node that has several.
+constexpr expr get_tuple_element(expr producer, std::int32_t index, const tensor_type& type) {
+  return apply(op::get_tuple_element, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
 }
 template <graph_pattern... P>
-constexpr auto result(const P&... p) {
-  return apply(op::result, {}, p...);
+constexpr auto get_tuple_element(const P&... p) {
+  return apply(op::get_tuple_element, {}, p...);
 }
 
 }  // namespace qwq

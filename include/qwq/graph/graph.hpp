@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "qwq/graph/op_table.hpp"
+#include "qwq/graph/op_schema.hpp"
 
 namespace qwq {
 
@@ -42,35 +42,35 @@ struct node {
   arguments args{};
   attributes attr{};
   /// Leaves: the name of the input or tensor. Others: the module that they come from ("self_attn.q_proj").
-  text<47> name{};
+  fixed_string<47> name{};
   /// Rule that made the node; empty for nodes of the model itself.
-  text<31> made_by{};
+  fixed_string<31> made_by{};
   /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
-  /// fake-quantization fused into the node as an epilogue (`has_epilogue`); -1: none.
+  /// fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
   std::int16_t slot = -1;
   role weight_role = role::none;  ///< Of weight leaves.
   /// op::custom: the row of the operator.
-  const op_row* custom = nullptr;
+  const op_schema* custom = nullptr;
 
   constexpr const shape& dims() const { return type.dims; }
 };
 
-constexpr const op_row& row(const node& n) { return n.kind == op::custom ? *n.custom : row(n.kind); }
-constexpr std::string_view name(const node& n) { return row(n).name; }
+constexpr const op_schema& schema(const node& n) { return n.kind == op::custom ? *n.custom : schema(n.kind); }
+constexpr std::string_view name(const node& n) { return schema(n).name; }
 
 /// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
-constexpr text<47> where(const node& n) {
-  text<47> out = n.name;
+constexpr fixed_string<47> where(const node& n) {
+  fixed_string<47> out = n.name;
   if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
   return out;
 }
 
 /// Whether a fake-quantization is fused into a node.
-constexpr bool has_epilogue(const node& n) { return n.slot >= 0 && !row(n).is(trait::quantization); }
+constexpr bool has_fused_fake_quant(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
 
 /// A value that the graph hands out, under a name.
 struct graph_output {
-  text<31> name{};
+  fixed_string<31> name{};
   node_id id = no_node;
 };
 
@@ -85,7 +85,7 @@ template <std::size_t Capacity = 320>
 struct graph {
   fixed_vector<node, Capacity> nodes{};
   graph_outputs outputs{};
-  problem error{};
+  diagnostic error{};
 
   constexpr std::size_t size() const { return nodes.size(); }
   constexpr const node& operator[](std::size_t id) const { return nodes[id]; }
@@ -97,7 +97,7 @@ struct graph_ref {
   std::size_t* count;
   std::size_t capacity;
   graph_outputs* outputs;
-  problem* error;
+  diagnostic* error;
 
   /// Any graph.
   template <std::size_t N>
@@ -107,7 +107,7 @@ struct graph_ref {
   constexpr std::size_t size() const { return *count; }
   constexpr node& operator[](std::size_t id) const { return nodes[id]; }
   /// Records a problem, unless there was one before.
-  constexpr void fail(const problem& p) const {
+  constexpr void fail(const diagnostic& p) const {
     if (error->ok()) *error = p;
   }
 };

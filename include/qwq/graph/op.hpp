@@ -14,7 +14,7 @@ enum class op : std::uint8_t {
   input,       // a value from outside; its type is given
   state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
   weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
-  fill,        // a constant tensor: every element is attributes.value
+  splat,        // a constant tensor: every element is attributes.value
   rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
   rope_sin,
   // elementwise, with broadcasting
@@ -43,9 +43,9 @@ enum class op : std::uint8_t {
   conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
   swiglu,      // (gate, up): silu(gate) * up
   linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
-  gated_linear,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
+  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
   norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
-  norm_gated_linear,  // (x, gain, gate, up): the same n; result 0: gated_linear(n, gate, up)
+  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
   add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
   expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
   weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
@@ -60,14 +60,14 @@ enum class op : std::uint8_t {
   table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
   rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
   norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
-  kv_append,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
+  kv_cache_update,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
   attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
   full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
   gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
   causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
   delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
                // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
-  result,      // ints = {index}: one result of a node that has several
+  get_tuple_element,      // ints = {index}: one result of a node that has several
   custom,      // an operator from outside of the library; the node points to its row
   // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
   // a value [1,S,k,N] which of the slot's parameters

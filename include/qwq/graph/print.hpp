@@ -10,7 +10,7 @@ namespace qwq {
 
 namespace detail {
 inline void print_attributes(std::ostream& out, const node& n) {
-  const op_row& r = row(n);
+  const op_schema& r = schema(n);
   if (!r.value_name.empty()) out << ' ' << r.value_name << '=' << n.attr.value;
   if (!r.ints_name.empty()) {
     out << ' ' << r.ints_name << '=';

@@ -57,8 +57,8 @@ struct shape : fixed_vector<dim, max_rank> {
 
 /// "[1,64,1024]", names in place of named extents.
 template <std::size_t N = 48>
-constexpr text<N> to_text(const shape& s) {
-  text<N> out{"["};
+constexpr fixed_string<N> to_text(const shape& s) {
+  fixed_string<N> out{"["};
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (i > 0) out.append(",");
     if (s[i].named()) {

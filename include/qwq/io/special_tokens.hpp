@@ -31,7 +31,7 @@ inline std::optional<std::int32_t> token(const json_value& at, std::int64_t voca
   const auto id = at.integer();
   if (at.is_null() || (id && *id < 0)) return std::nullopt;
   if (id && *id < vocab_size) return static_cast<std::int32_t>(*id);
-  at.refuse(text<63>("an integer from 0 to ").append(vocab_size - 1));
+  at.refuse(fixed_string<63>("an integer from 0 to ").append(vocab_size - 1));
   return std::nullopt;
 }
 

@@ -4,8 +4,8 @@
 
 #include "qwq/core/parallel.hpp"
 #include "qwq/kernel/append_kv.hpp"
-#include "qwq/kernel/attention_stream.hpp"
-#include "qwq/kernel/attention_tiles.hpp"
+#include "qwq/kernel/attention_decode.hpp"
+#include "qwq/kernel/attention_prefill.hpp"
 
 namespace qwq::kernel {
 

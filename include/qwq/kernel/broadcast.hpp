@@ -75,16 +75,16 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 
 }  // namespace detail
 
-/// y = finish(a + b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u + v); });
+/// y = epilogue(a + b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u + v); });
 }
 
-/// y = finish(a * b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue finish = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [finish](auto u, auto v) { return finish(u * v); });
+/// y = epilogue(a * b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u * v); });
 }
 
 }  // namespace qwq::kernel

@@ -55,12 +55,12 @@ void silu(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = silu(gate) * up, each result through `finish`
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
-void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue finish = {}) {
+/// y = silu(gate) * up, each result through `epilogue`
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
     const auto v = simd::load<Arch>(gate.data() + i, count);
-    return finish(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
+    return epilogue(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
   });
 }
 

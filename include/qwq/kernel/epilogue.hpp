@@ -7,7 +7,7 @@
 namespace qwq::kernel {
 
 /// The epilogue of kernels that have none.
-struct as_is {
+struct identity_epilogue {
   template <class Batch>
   Batch operator()(Batch x) const {
     return x;

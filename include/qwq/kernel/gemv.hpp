@@ -2,8 +2,8 @@
 // Products of one row of f32 activations with weights, at the speed at which memory gives them.
 #pragma once
 
-#include "qwq/kernel/simd_codes.hpp"
-#include "qwq/kernel/simd_walk.hpp"
+#include "qwq/kernel/simd_dequantize.hpp"
+#include "qwq/kernel/simd_stream.hpp"
 #include "qwq/kernel/weight_row.hpp"
 
 namespace qwq::kernel::detail {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of one row of integers with packed weights: of int8 activations, or of the digits of f32 ones.
+// Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
 #pragma once
 
 #include <bit>
@@ -19,7 +19,7 @@ simd::words<Arch> broadcast_word(const std::int8_t* x) {
   return simd::words<Arch>(word);
 }
 
-/// A row of integers: some rows of int8_rows, digits to base 256 from the lowest on, which has the scales. With one
+/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
 /// digit it is a row of int8 activations.
 struct digit_row {
   const std::int8_t* codes;
@@ -127,14 +127,14 @@ void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const 
   });
 }
 
-/// Of f32 activations: digits, and elements of a block at most.
+/// Of f32 activations: limbs, and elements of a block at most.
 inline constexpr int f32_digits = 4;
 inline constexpr std::int64_t f32_block = 64;
 
-/// The row x in digits: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
+/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
 /// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
 template <class Arch>
-bool split_digits(const int8_rows& y, const float* x) {
+bool split_limbs(const int8_rows& y, const float* x) {
   const std::int64_t blocks = y.blocks();
   simd::batch<Arch> finite(0.0f);
   for (std::int64_t b = 0; b < blocks; ++b) {
@@ -150,10 +150,10 @@ bool split_digits(const int8_rows& y, const float* x) {
     simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
       const auto value = simd::load<Arch>(x + first + i, n);
       finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
-      const simd::ints<Arch> middle(0x00808080);  // with it the lower digits become bytes from 0 on
-      const auto digits = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
+      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
+      const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
       QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
-        const auto digit = digits << (24 - 8 * d) >> 24;
+        const auto digit = limbs << (24 - 8 * d) >> 24;
         simd::store<Arch>(y.codes + d * y.row_bytes + first + i, digit, n);
         total[d] = total[d] + digit;
       }

@@ -135,7 +135,7 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
                   channel_axis along = channel_axis::row) {
   using batch = simd::batch<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  const auto finish = [&](std::span<float> most) {
+  const auto epilogue = [&](std::span<float> most) {
     simd::transform<Arch>(most.data(), most.data(), static_cast<std::int64_t>(most.size()),
                           [highest](batch v, std::int64_t) { return detail::scale_of<Arch>(v, highest); });
   };
@@ -144,7 +144,7 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
       const auto most = scales.subspan(static_cast<std::size_t>(i / size * x.cols), static_cast<std::size_t>(x.cols));
       std::fill(most.begin(), most.end(), 0.0f);
       abs_max_columns<Arch>(most, x.rows_from(i, std::min(size, x.rows - i)));
-      finish(most);
+      epilogue(most);
     }
     return;
   }
@@ -160,13 +160,13 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
     const auto rest = scales.subspan(static_cast<std::size_t>(g), static_cast<std::size_t>(all - g));
     std::fill(rest.begin(), rest.end(), 0.0f);
     abs_max_rows<Arch>(rest, {x.data + g * size, all - g, size});
-    return finish(rest);
+    return epilogue(rest);
   }
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t g = 0; g < groups; ++g)
       scales[static_cast<std::size_t>(i * groups + g)] = abs_max<Arch>(x.span(i).subspan(
           static_cast<std::size_t>(g * size), static_cast<std::size_t>(std::min(size, x.cols - g * size))));
-  finish(scales.first(static_cast<std::size_t>(x.rows * groups)));
+  epilogue(scales.first(static_cast<std::size_t>(x.rows * groups)));
 }
 
 /// Groups whose scales come from their own greatest |x|, as `group_scales` makes them with the largest code.

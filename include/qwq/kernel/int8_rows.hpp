@@ -7,7 +7,7 @@
 #include "qwq/core/parallel.hpp"
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/packed_weight.hpp"
-#include "qwq/kernel/simd_rows.hpp"
+#include "qwq/kernel/simd_reduce.hpp"
 
 namespace qwq::kernel {
 

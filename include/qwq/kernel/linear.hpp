@@ -90,7 +90,7 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
   });
 }
 
-/// Products of rows with a packed weight, as those of their digits, where the machine has instructions for it: four
+/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
 /// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
 template <class Arch, class W, class F>
 bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
@@ -102,12 +102,12 @@ bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weig
   alignas(64) std::byte memory[std::size_t{1} << 17];
   const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
   if (int8_rows::bytes(f32_digits, x.cols, block) > sizeof memory) return false;
-  const int8_rows digits(memory, f32_digits, x.cols, block);
+  const int8_rows limbs(memory, f32_digits, x.cols, block);
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    if (!split_digits<Arch>(digits, x.row(i))) return false;
+    if (!split_limbs<Arch>(limbs, x.row(i))) return false;
     for_output_blocks(ex, w.rows, w.rows * w.cols, [&](std::int64_t j0, std::int64_t j1) {
       alignas(64) float sums[block_n];
-      multiply_int8_row<Arch, f32_digits>(sums, digits, 0, w, j0, j1);
+      multiply_int8_row<Arch, f32_digits>(sums, limbs, 0, w, j0, j1);
       f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
     });
   }
@@ -140,25 +140,25 @@ class sums_sink {
 /// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
 /// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
 template <class Arch = xsimd::default_arch, class W>
-void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& finish) {
+void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
   if (x.rows < detail::few_rows) {
-    if (detail::multiply_digits<Arch>(ex, x, w, finish)) return;
+    if (detail::multiply_digits<Arch>(ex, x, w, epilogue)) return;
     detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
     });
   } else {
-    detail::for_each_sums<Arch>(ex, x, w, finish);
+    detail::for_each_sums<Arch>(ex, x, w, epilogue);
   }
 }
 
 /// Stores sums: y = sums, after an epilogue (epilogue.hpp).
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return finish(simd::load<Arch>(sums.data() + k, count));
+      return epilogue(simd::load<Arch>(sums.data() + k, count));
     });
   }
 };
@@ -175,13 +175,13 @@ struct add_sums {
   }
 };
 /// Gates sums: y = silu(y) * sums, after an epilogue.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
   matrix_view<float> y;
-  Epilogue finish = {};
+  Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const std::span<float> piece(y.row(i) + j, sums.size());
-    swiglu<Arch>(piece, piece, sums, finish);
+    swiglu<Arch>(piece, piece, sums, epilogue);
   }
 };
 

@@ -82,7 +82,7 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
       words += panel_n * 4;
       at += 4;
     } while (at < end);
-    const auto finish = [&](auto add) QWQ_INLINE {
+    const auto epilogue = [&](auto add) QWQ_INLINE {
       QWQ_UNROLL for (int v = 0; v < batches; ++v) {
         const auto scale = simd::load<Arch>(
             reinterpret_cast<const float*>(w.scales + b * w.scale_stride + place(v, w.scale_panel_stride)));
@@ -94,9 +94,9 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
       }
     };
     if (block0 + b == 0)
-      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
     else
-      finish([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
         return simd::fma<Arch>(dot, by, simd::load<Arch>(to));
       });
   }
@@ -199,12 +199,12 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 /// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
 /// scaled by the product of both scales.
 template <class Arch = xsimd::default_arch, int Bits>
-void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& finish) {
+void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
   detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
     if (x.rows < detail::few_rows || !detail::has_byte_panels<Arch>(w))
-      detail::for_each_row<Arch>(x, w, j0, j1, finish);
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
     else
-      detail::for_each_sums<Arch>(x, w, j0, j1, finish);
+      detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
   });
 }
 template <class Arch = xsimd::default_arch, int Bits>

@@ -53,23 +53,23 @@ void mean(std::span<float> y, matrix_view<const float> x) {
         static_cast<float>(x.cols);
 }
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `finish`. `weight` has x.cols elements. y may
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
 /// be x.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
-              Epilogue finish = {}) {
+              Epilogue epilogue = {}) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const detail::normed_row<Arch> in(x.row(i), weight, eps);
     float* out = y.row(i);
     simd::strips<Arch>(x.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
   }
 }
 
-/// sum = a + b, and y = rms_norm(sum, weight, eps) through `finish`, row by row. sum may be a or b.
-template <class Arch = xsimd::default_arch, class Epilogue = as_is>
+/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
-              std::span<const float> weight, float eps, Epilogue finish = {}) {
+              std::span<const float> weight, float eps, Epilogue epilogue = {}) {
   using batch = simd::batch<Arch>;
   for (std::int64_t i = 0; i < a.rows; ++i) {
     const float *first = a.row(i), *second = b.row(i);
@@ -84,7 +84,7 @@ void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const fl
         [](batch one, batch other) { return one + other; }));
     const detail::normed_row<Arch> in(to, weight, squares, eps);
     simd::strips<Arch>(a.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, finish(in(j, count)), count); });
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
   }
 }
 

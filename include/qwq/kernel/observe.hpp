@@ -11,7 +11,7 @@
 
 #include "qwq/kernel/operands.hpp"
 #include "qwq/kernel/simd.hpp"
-#include "qwq/kernel/simd_walk.hpp"
+#include "qwq/kernel/simd_stream.hpp"
 
 namespace qwq::kernel {
 

@@ -2,7 +2,7 @@
 // Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
 #pragma once
 
-#include "qwq/kernel/simd_codes.hpp"
+#include "qwq/kernel/simd_dequantize.hpp"
 #include "qwq/kernel/simd_transpose.hpp"
 #include "qwq/kernel/weight_row.hpp"
 

@@ -14,7 +14,7 @@
 #include "qwq/kernel/operands.hpp"
 #include "qwq/kernel/simd.hpp"
 #include "qwq/kernel/simd_int4.hpp"
-#include "qwq/kernel/simd_walk.hpp"
+#include "qwq/kernel/simd_stream.hpp"
 
 namespace qwq::kernel {
 

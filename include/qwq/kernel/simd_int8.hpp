@@ -2,7 +2,7 @@
 // Dot products of bytes: four to a word.
 #pragma once
 
-#include "qwq/kernel/simd_codes.hpp"
+#include "qwq/kernel/simd_dequantize.hpp"
 
 namespace qwq::kernel::simd {
 

@@ -148,8 +148,8 @@ struct attention {
     const auto q = rotate(q_norm(heads(linear<Hidden, Heads * HeadDim>{"q_proj"}(x), Heads)));
     const auto k = rotate(k_norm(heads(linear<Hidden, KvHeads * HeadDim>{"k_proj"}(x), KvHeads)));
     const auto v = heads(linear<Hidden, KvHeads * HeadDim>{"v_proj"}(x), KvHeads);
-    const value<Kv> keys{kv_append(past.keys, k, past.last_position)};
-    const value<Kv> values{kv_append(past.values, v, past.last_position)};
+    const value<Kv> keys{kv_cache_update(past.keys, k, past.last_position)};
+    const value<Kv> values{kv_cache_update(past.values, v, past.last_position)};
     const value<dtype::f32> mixed{
         reshape(qwq::attention(q, keys, values, past.last_position, scale), {1, rows, Heads * HeadDim})};
     return {linear<Heads * HeadDim, Hidden>{"o_proj"}(mixed), keys, values};

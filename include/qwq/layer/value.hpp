@@ -58,11 +58,11 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr text<95> tensor(std::string_view name) const { return text<95>{b_.module}.append(".").append(name); }
+  constexpr fixed_string<95> tensor(std::string_view name) const { return fixed_string<95>{b_.module}.append(".").append(name); }
 
  private:
   builder& b_;
-  text<95> outer_;
+  fixed_string<95> outer_;
 };
 
 }  // namespace qwq

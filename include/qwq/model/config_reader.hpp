@@ -62,8 +62,8 @@ constexpr const config_limit* limit_of(std::string_view field) {
 }
 
 /// What a number should be, in words.
-constexpr text<191> range_words(std::string_view kind, const config_limit* limit) {
-  text<191> words(kind);
+constexpr fixed_string<191> range_words(std::string_view kind, const config_limit* limit) {
+  fixed_string<191> words(kind);
   if (limit != nullptr) words.append(" from ").append(limit->min).append(" to ").append(limit->max);
   return words;
 }
@@ -102,14 +102,14 @@ constexpr void read_value(json_value from, double& to, const config_limit* limit
 }
 
 template <std::size_t N>
-constexpr void read_value(json_value from, text<N>& to, const config_limit*) {
+constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit*) {
   if (from.is_null()) return;
   if (from.kind() != json_kind::string) return from.refuse("a string");
   std::size_t n = 0;
-  text<N> read;
+  fixed_string<N> read;
   for (const char c : from.string()) {
     if (++n > N || c == '\0')
-      return from.refuse(text<63>("at most ").append(N).append(" characters, none of them NUL"));
+      return from.refuse(fixed_string<63>("at most ").append(N).append(" characters, none of them NUL"));
     read.chars[n - 1] = c;
   }
   to = read;
@@ -124,7 +124,7 @@ constexpr void read_value(json_value from, std::optional<T>& to, const config_li
 template <class T, std::size_t N>
 constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit* limit) {
   if (from.is_null()) return;
-  if (!from.is_list() || from.size() != N) return from.refuse(text<63>("a list of ").append(N));
+  if (!from.is_list() || from.size() != N) return from.refuse(fixed_string<63>("a list of ").append(N));
   std::size_t i = 0;
   for (const json_value& element : from.elements()) read_value(element, to[i++], limit);
 }
@@ -133,7 +133,7 @@ constexpr void read_value(json_value from, std::array<T, N>& to, const config_li
 template <class T, std::size_t N>
 constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit* limit) {
   if (from.is_null()) return;
-  if (!from.is_list() || from.size() > N) return from.refuse(text<63>("a list of at most ").append(N));
+  if (!from.is_list() || from.size() > N) return from.refuse(fixed_string<63>("a list of at most ").append(N));
   to.count = 0;
   for (const json_value& element : from.elements()) {
     T value{};
@@ -151,7 +151,7 @@ constexpr void read_value(json_value from, Config& to, const config_limit*) {
 /// rope_theta beside them says. Refuses frequencies other than the default ones, and two thetas.
 constexpr void read_rope(json_value config, double& theta, const config_limit* limit) {
   json_value known = config["rope_theta"];
-  text<191> name("the top-level rope_theta ");
+  fixed_string<191> name("the top-level rope_theta ");
   for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
     const json_value rope = config[key];
     if (rope.is_null()) continue;
@@ -164,7 +164,7 @@ constexpr void read_rope(json_value config, double& theta, const config_limit* l
     if (!known.is_null() && own != theta) inner.refuse(name.append(known.found()));
     theta = own;
     known = inner;
-    name = text<191>("the ").append(inner.path()).append(" ");
+    name = fixed_string<191>("the ").append(inner.path()).append(" ");
   }
 }
 
@@ -213,7 +213,7 @@ Config from_json(std::string_view json, std::string_view file) {
 }
 
 /// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
-template <text File, text Where, text Expected, text Found>
+template <text File, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct config_is_refused;
 
 /// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
@@ -223,10 +223,10 @@ constexpr bool require_readable() {
     constexpr std::size_t shown = 35;  // clang prints no longer texts; the end of a path tells more than its beginning
     constexpr std::string_view path = Source::file;
     constexpr std::string_view end = path.substr(path.size() > shown ? path.size() - shown : 0);
-    constexpr text<end.size()> file{end};
-    constexpr text<Problem.where.size()> where{Problem.where.view()};
-    constexpr text<Problem.expected.size()> expected{Problem.expected.view()};
-    constexpr text<Problem.found.size()> found{Problem.found.view()};
+    constexpr fixed_string<end.size()> file{end};
+    constexpr fixed_string<Problem.where.size()> where{Problem.where.view()};
+    constexpr fixed_string<Problem.expected.size()> expected{Problem.expected.view()};
+    constexpr fixed_string<Problem.found.size()> found{Problem.found.view()};
     static_assert(sizeof(config_is_refused<file, where, expected, found>) > 0);
   }
   return true;

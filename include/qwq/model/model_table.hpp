@@ -55,7 +55,7 @@ constexpr json_problem check_config(type_list<Family...> families, std::string_v
   json_tree tree(json);
   const json_value file = tree.root();
   if (file.kind() != json_kind::object) tree.refuse("", "a JSON object", file.found());
-  text<191> known;
+  fixed_string<191> known;
   (known.append(known.empty() ? "" : " or ").append(detail::quoted(Family::config_type::model_type)), ...);
   file["model_type"].refuse(known);
   return tree.problem();

@@ -4,7 +4,7 @@
 
 #include "qwq/core/math.hpp"
 #include "qwq/layer/layers.hpp"
-#include "qwq/model/parts.hpp"
+#include "qwq/model/model_parts.hpp"
 #include "qwq/model/qwen3_config.hpp"
 
 namespace qwq {

@@ -51,9 +51,9 @@ struct qwen3_config {
   template <class Json>
   static constexpr void check(Json file, const qwen3_config& c) {
     if (c.num_key_value_heads > c.num_attention_heads)
-      file["num_key_value_heads"].refuse(text<63>("an integer from 1 to ").append(c.num_attention_heads));
+      file["num_key_value_heads"].refuse(fixed_string<63>("an integer from 1 to ").append(c.num_attention_heads));
     else if (c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads != 0)
-      file["num_key_value_heads"].refuse(text<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
+      file["num_key_value_heads"].refuse(fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
     if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");  // RoPE rotates pairs
     for (const Json& rotated : {file, file["rope_parameters"], file["rope_scaling"]})
       if (const Json part = rotated["partial_rotary_factor"]; !part.is_null() && part.number() != 1.0) part.refuse("1");
@@ -65,7 +65,7 @@ struct qwen3_config {
     if (!sliding.is_null() && !sliding.is_boolean()) sliding.refuse("true or false");
     if (!layers.is_null()) {
       if (!layers.is_list() || layers.size() != static_cast<std::size_t>(c.num_hidden_layers))
-        layers.refuse(text<63>("a list of ").append(c.num_hidden_layers));
+        layers.refuse(fixed_string<63>("a list of ").append(c.num_hidden_layers));
       for (const Json& layer : layers.elements()) layer.must_be("full_attention");
     } else if (sliding.is_true() && (file["sliding_window"].is_absent() || !file["sliding_window"].is_null())) {
       const Json first = file["max_window_layers"];

@@ -18,7 +18,7 @@ namespace qwq {
 /// The clip range [-t, t], within the data's own, whose distribution in `QuantizedBins` levels is the closest (least
 /// Kullback-Leibler divergence) to that of the data in fine bins; the widest of several. What is clipped counts at the
 /// ends. `Bins` fine bins of equal width span the two signs. Meant for 8-bit activations.
-/// Formula: Szymon Migacz, "8-bit inference with TensorRT", GTC 2017.
+/// Formula: Szymon Migacz, "8-bit type_inference with TensorRT", GTC 2017.
 template <int Bins = 2048, int QuantizedBins = 128>
 class entropy : public detail::observer_base {
   static_assert(QuantizedBins >= 2 && Bins >= 4 * QuantizedBins);

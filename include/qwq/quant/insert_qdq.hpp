@@ -6,7 +6,7 @@
 #include <initializer_list>
 
 #include "qwq/graph/builder.hpp"
-#include "qwq/rewrite/cleanup.hpp"
+#include "qwq/rewrite/eliminate.hpp"
 
 namespace qwq {
 
@@ -43,7 +43,7 @@ inline constexpr role_set float_roles{role::router, role::gate, role::conv, role
 
 /// Weights whose names end in `name`, and the type that a scheme gives them instead of its usual one.
 struct weight_exception {
-  text<47> name{};
+  fixed_string<47> name{};
   weight_type as{};  ///< What it becomes.
 };
 using weight_exceptions = fixed_vector<weight_exception, 16>;
@@ -77,7 +77,7 @@ struct placement {
   /// What a weight without role or exception becomes.
   constexpr weight_type usual_type() const { return {weight, block}; }
   /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
-  constexpr bool covers(const op_row& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
+  constexpr bool covers(const op_schema& r) const { return quantizes() && (edges == extent::all || r.matrix_args != 0); }
 };
 
 enum class slot_kind : std::uint8_t {
@@ -91,7 +91,7 @@ enum class slot_kind : std::uint8_t {
 struct slot {
   slot_kind kind = slot_kind::activation;
   dtype type = dtype::f32;
-  text<95> name{};
+  fixed_string<95> name{};
   std::int32_t block = 0;  // of a weight, as in `weight_type`
   /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
   /// `first` on, and nodes name a slot by its first one.
@@ -144,7 +144,7 @@ constexpr bool covers_node(const graph<Capacity>& g, const node& n, placement ty
   if (!covers(n)) return false;
   if (types.edges == qwq::extent::all) return true;
   for (std::size_t i = 0; i < n.args.size(); ++i)
-    if (row(n).is_matrix(i)) {
+    if (schema(n).is_matrix(i)) {
       const node& w = stored_leaf(g, n.args[i]);
       if (w.kind == op::weight && types.excluded.contains(w.weight_role) && types.exception_of(w.name) == nullptr)
         return false;
@@ -170,12 +170,12 @@ struct placer {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
     bool read = false;
-    s = {row(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
+    s = {schema(n).is(trait::encodable) ? slot_kind::constant : slot_kind::activation, types.activation};
     for (const node& reader : from.nodes)
       for (std::size_t i = 0; i < reader.args.size(); ++i)
         if (reader.args[i] == id && covers_node(from, reader, types, covers)) {
           read = true;
-          if (s.kind == slot_kind::constant && row(reader).is_matrix(i)) s.kind = slot_kind::weight;
+          if (s.kind == slot_kind::constant && schema(reader).is_matrix(i)) s.kind = slot_kind::weight;
         }
     if (s.kind == slot_kind::weight) {
       const weight_type as = types.type_of(n);
@@ -191,10 +191,10 @@ struct placer {
     node_id experts = no_node;
     if (from[id].dims().size() != 4) return experts;
     const auto look = [&](const node& n) {
-      if (row(n).expert_arg < 0) return;
-      experts = n.args[static_cast<std::size_t>(row(n).expert_arg)];
+      if (schema(n).expert_arg < 0) return;
+      experts = n.args[static_cast<std::size_t>(schema(n).expert_arg)];
       for (std::size_t i = 0; i < n.args.size(); ++i)
-        if (row(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
+        if (schema(n).is_matrix(i)) count = static_cast<std::int32_t>(from[n.args[i]].dims()[0].extent);
     };
     look(from[id]);
     for (const node& reader : from.nodes)
@@ -203,8 +203,8 @@ struct placer {
     return count > 1 ? experts : no_node;
   }
 
-  constexpr text<95> slot_name(const node& n) const {
-    text<95> name{n.name};
+  constexpr fixed_string<95> slot_name(const node& n) const {
+    fixed_string<95> name{n.name};
     if (!n.args.empty()) name.append(name.empty() ? "" : "/").append(qwq::name(n));
     int twins = 0;
     for (const slot& s : to.slots)
@@ -221,16 +221,16 @@ struct placer {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        const bool shares = row(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
+        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
         if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
         slot_of[i] = shares ? slot_of[n.args[0]] : s.first;
         if (!shares && !to.slots.try_push_back(s))
-          return to.value.error = {why::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
+          return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
       // A result is of the node itself, not of what its own value is rounded to.
-      for (node_id& a : n.args) a = n.kind == op::result ? plain[a] : moved[a];
+      for (node_id& a : n.args) a = n.kind == op::get_tuple_element ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.type;
         moved[i] = pair_with(b.append(n), slot_of[i], false, n);
@@ -267,9 +267,9 @@ struct placer {
 /// problem. This looks at a finished graph and knows nothing of how it was made.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Covers covers,
-                                  problem* first_gap = nullptr) {
+                                  diagnostic* first_gap = nullptr) {
   coverage c;
-  const auto gap = [&](why what, const node& n, std::string_view expected, std::string_view found) {
+  const auto gap = [&](error_code what, const node& n, std::string_view expected, std::string_view found) {
     if (first_gap != nullptr && first_gap->ok()) *first_gap = {what, n.kind, n.name, expected, found};
   };
   const auto edge = [&](bool has_slot, const node& n) {
@@ -277,14 +277,14 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
     if (has_slot)
       ++c.covered;
     else
-      gap(why::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
+      gap(error_code::edge_has_no_quantization_slot, n, "quantize/dequantize", "a float edge");
   };
   const auto covered = [&](const node& n) { return detail::covers_node(g, n, types, covers); };
   for (const node& reader : g.nodes)
     for (std::size_t i = 0; i < reader.args.size(); ++i) {
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
-      if (row(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
+      if (schema(reader).is_matrix(i) ? made.kind == op::weight && types.type_of(made).type == dtype::f32
                                    : !types.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
@@ -300,7 +300,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, placement types, Cov
       ++c.float_weights;
     } else {
       ++c.total;
-      gap(why::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
+      gap(error_code::weight_is_not_quantized, leaf, "codes, or a role that stays float", name(leaf.weight_role));
     }
   }
   return c;

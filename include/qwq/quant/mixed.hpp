@@ -88,7 +88,7 @@ struct in_layers {};
 
 /// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
 /// scheme around makes of them.
-template <quantization_scheme Scheme, text... Names>
+template <quantization_scheme Scheme, fixed_string... Names>
 struct in_tensors {
   static_assert(Scheme::types.others == nullptr && weight_formats<Scheme>::size <= 1,
                 "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
@@ -115,13 +115,13 @@ struct exception_to_scheme<in_layers<Scheme, Layers...>> {
   }
 };
 
-template <class Scheme, text... Names>
+template <class Scheme, fixed_string... Names>
 struct exception_to_scheme<in_tensors<Scheme, Names...>> {
   using scheme = Scheme;
   using schemes = type_list<>;
   using formats = weight_formats<Scheme>;
   static constexpr void add(weight_exceptions& to) {
-    (to.push_back({text<47>{Names.view()}, {Scheme::types.weight, Scheme::types.block}}), ...);
+    (to.push_back({fixed_string<47>{Names.view()}, {Scheme::types.weight, Scheme::types.block}}), ...);
   }
   static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
   static constexpr bool is_inside(std::int64_t) { return true; }

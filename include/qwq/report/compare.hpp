@@ -11,7 +11,7 @@
 #include "qwq/report/report.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/text/token_text.hpp"
+#include "qwq/text/token_sequence.hpp"
 
 namespace qwq {
 
@@ -22,7 +22,7 @@ class layer_comparison {
  public:
   explicit layer_comparison(std::size_t layers) : kept_(layers + 2), error_(layers + 2) {}
 
-  struct recorder final : layer_listener {
+  struct recorder final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
       keep(static_cast<std::size_t>(layer), rows);
@@ -32,7 +32,7 @@ class layer_comparison {
       all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols);
     }
   };
-  struct checker final : layer_listener {
+  struct checker final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
       check(static_cast<std::size_t>(layer), rows);
@@ -72,7 +72,7 @@ inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std
 /// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
 /// differs.
 template <class Reference, class Other, class F>
-void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_text> texts,
+void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_sequence> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
   const auto vocab = reference.vocab_size();
   detail::layer_comparison layers(static_cast<std::size_t>(reference.layer_count()));
@@ -89,8 +89,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
     other.reset();
     reference.mark_at(prompt - 1);
     other.mark_at(prompt - 1);
-    reference.listen(&record);
-    other.listen(&check);
+    reference.set_hook(&record);
+    other.set_hook(&check);
     for (std::size_t first = 0, size = 0; first < ids.size(); first += size) {
       size = std::min(ids.size() - first, static_cast<std::size_t>(std::min(reference.chunk(), other.chunk())));
       const auto chunk = ids.subspan(first, size);
@@ -108,8 +108,8 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
         }
       });
     }
-    reference.listen(static_cast<layer_listener*>(nullptr));
-    other.listen(static_cast<layer_listener*>(nullptr));
+    reference.set_hook(static_cast<layer_hook*>(nullptr));
+    other.set_hook(static_cast<layer_hook*>(nullptr));
 
     reference.rewind();
     other.rewind();

@@ -52,7 +52,7 @@ class progress {
 
  private:
   using clock = std::chrono::steady_clock;
-  using line = text<160>;
+  using line = fixed_string<160>;
   static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 
   /// The first count that is at least `k` tenths of the total.
@@ -114,7 +114,7 @@ class progress {
     if (finished) std::fputc('\n', out_);
   }
 
-  text<40> label_;
+  fixed_string<40> label_;
   std::size_t total_, done_ = 0, next_ = never, last_done_ = 0, drawn_ = 0;
   progress_unit unit_;
   std::FILE* out_;

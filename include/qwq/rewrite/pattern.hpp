@@ -16,7 +16,7 @@ struct pattern_node {
   bool anything = false;  ///< Matches any value.
   bool shared = false;
   fixed_vector<std::uint8_t, max_arguments> args{};
-  const op_row* operation = nullptr;  // null where the pattern matches anything
+  const op_schema* operation = nullptr;  // null where the pattern matches anything
 };
 
 /// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
@@ -53,7 +53,7 @@ constexpr pattern var(char name) {
 
 /// Matches `operation(args...)`; the operator is given by its row or its kind.
 template <class... Patterns>
-constexpr pattern match_op(const op_row& operation, const Patterns&... args) {
+constexpr pattern match_op(const op_schema& operation, const Patterns&... args) {
   pattern p;
   pattern_node root{
       .kind = operation.kind, .variable = 0, .anything = false, .shared = false, .args = {}, .operation = &operation};
@@ -71,7 +71,7 @@ constexpr pattern match_op(const op_row& operation, const Patterns&... args) {
 }
 template <class... Patterns>
 constexpr pattern match_op(op kind, const Patterns&... args) {
-  return match_op(row(kind), args...);
+  return match_op(schema(kind), args...);
 }
 
 /// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
@@ -128,7 +128,7 @@ struct attempt {
     const pattern_node& want = p.nodes[at];
     const node& n = g[id];
     if (!want.anything) {
-      if (&row(n) != want.operation || n.args.size() != want.args.size() || has_epilogue(n)) return false;
+      if (&schema(n) != want.operation || n.args.size() != want.args.size() || has_fused_fake_quant(n)) return false;
       if (!is_root && !want.shared && g.uses[id] > 1) return false;
       bool flipped = false;
       if (want.operation->is(trait::commutative)) flipped = (flips >> commutative_seen++ & 1u) != 0;

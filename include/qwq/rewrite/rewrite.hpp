@@ -5,26 +5,26 @@
 #include <cstddef>
 #include <string_view>
 
-#include "qwq/rewrite/cleanup.hpp"
+#include "qwq/rewrite/eliminate.hpp"
 #include "qwq/rewrite/rule.hpp"
 
 namespace qwq {
 
 /// One firing of a rule.
-struct firing {
+struct applied_rewrite {
   std::string_view rule{};  ///< Name of the rule.
-  text<47> where{};  // module of the node that was replaced
+  fixed_string<47> where{};  // module of the node that was replaced
 };
 
-inline constexpr std::size_t max_firings = 320;
+inline constexpr std::size_t max_rewrites = 320;
 
 /// What a rewrite did, in order.
-struct trace {
-  fixed_vector<firing, max_firings> firings{};  ///< What fired, in order.
+struct rewrite_log {
+  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
-    for (const firing& f : firings)
+    for (const applied_rewrite& f : applied)
       if (f.rule == rule) ++n;
     return n;
   }
@@ -34,7 +34,7 @@ struct trace {
 template <std::size_t Capacity>
 struct rewritten {
   graph<Capacity> value{};
-  trace fired{};
+  rewrite_log log{};
 };
 
 namespace detail {
@@ -76,26 +76,26 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root) {
   return true;
 }
 
-inline constexpr std::size_t room_for_a_rule = 24;
+inline constexpr std::size_t max_nodes_per_rewrite = 24;
 
 /// Offers every node, new ones included, to the rules once.
 template <class Rules>
-constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, std::size_t budget) {
+constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
-    if (any && state.g.size() + room_for_a_rule > state.g.capacity) return true;  // let cleanup make room
+    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;  // let cleanup make room
     for (const rule& r : rules) {
       if (state.uses[i] == 0) break;
       const op kind = state[id].kind;
       const pattern_node& top = r.from.nodes.back();
       if (!top.anything && top.kind != kind) continue;
-      const text<47> where = state[id].name;
+      const fixed_string<47> where = state[id].name;
       if (!fire(r, state, id)) continue;
       any = true;
-      if (fired.firings.size() >= budget || !fired.firings.try_push_back({r.name, where}))
-        state.g.fail({why::rules_keep_firing, kind, where.view(),
-                      fired.firings.empty() ? std::string_view{} : fired.firings.back().rule, r.name});
+      if (log.applied.size() >= budget || !log.applied.try_push_back({r.name, where}))
+        state.g.fail({error_code::rules_keep_firing, kind, where.view(),
+                      log.applied.empty() ? std::string_view{} : log.applied.back().rule, r.name});
       if (!state.g.error->ok()) return any;
     }
   }
@@ -105,20 +105,20 @@ constexpr bool sweep(const rewriting& state, const Rules& rules, trace& fired, s
 }  // namespace detail
 
 /// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
-/// after `budget` firings is an error that names the two rules that fired last.
+/// after `budget` applied is an error that names the two rules that fired last.
 template <std::size_t Capacity, class Rules>
 constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
-                                      std::size_t budget = max_firings) {
+                                      std::size_t budget = max_rewrites) {
   rewritten<Capacity> out{source, {}};
   graph<Capacity>& g = out.value;
   for (bool again = true; again && g.error.ok();) {
-    cleanup(g);
+    eliminate_dead_and_common(g);
     std::uint16_t uses[Capacity]{};
     node_id instead[Capacity]{};
     const rewriting state{graph_ref{g}, uses, instead};
     count_uses(state.g, uses);
     for (std::size_t i = 0; i < g.size(); ++i) instead[i] = static_cast<node_id>(i);
-    again = detail::sweep(state, rules, out.fired, budget);
+    again = detail::apply_once(state, rules, out.log, budget);
     for (node& n : g.nodes)
       for (node_id& a : n.args) a = state.resolve(a);
     for (graph_output& o : g.outputs) o.id = state.resolve(o.id);
@@ -126,17 +126,17 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
   return out;
 }
 
-/// Asserts at compile time that `Rewritten::result.fired` counts `Rule` exactly `Times` times.
-template <class Rewritten, text Rule, std::size_t Times>
-constexpr bool must_fire() {
-  constexpr std::size_t found = Rewritten::result.fired.count(Rule.view());
+/// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
+template <class Rewritten, fixed_string Rule, std::size_t Times>
+constexpr bool must_apply() {
+  constexpr std::size_t found = Rewritten::result.log.count(Rule.view());
   if constexpr (found != Times) {
-    constexpr problem p{why::rule_fired_another_number_of_times, op::input, Rule.view(),
-                        text<31>{}.append(static_cast<long long>(Times)),
-                        text<31>{}.append(static_cast<long long>(found))};
-    constexpr text<p.expected.size()> expected{p.expected.view()};
-    constexpr text<p.found.size()> times{p.found.view()};
-    static_assert(sizeof(problem_at<p.what, p.kind, Rule, expected, times>) > 0);
+    constexpr diagnostic p{error_code::rule_applied_another_number_of_times, op::input, Rule.view(),
+                        fixed_string<31>{}.append(static_cast<long long>(Times)),
+                        fixed_string<31>{}.append(static_cast<long long>(found))};
+    constexpr fixed_string<p.expected.size()> expected{p.expected.view()};
+    constexpr fixed_string<p.found.size()> times{p.found.view()};
+    static_assert(sizeof(diagnostic_at<p.what, p.kind, Rule, expected, times>) > 0);
   }
   return true;
 }

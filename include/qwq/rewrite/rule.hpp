@@ -8,7 +8,7 @@
 
 namespace qwq {
 
-/// What a rule sees of the place where its pattern matched.
+/// What a rule sees of the storage_class where its pattern matched.
 class match {
  public:
   /// `found` at the node `root` of the graph that `b` appends to.
@@ -36,7 +36,7 @@ class match {
         if (state_->uses[i] != 0 && state_->resolve(a) == root_)
           fits = fits && out.try_push_back(static_cast<node_id>(i));
     for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
-    if (!fits) b_->fail(root(), why::too_many_readers, text<31>{}.append(static_cast<long long>(max_readers)), "more");
+    if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
   }
 
@@ -46,8 +46,8 @@ class match {
   /// The same for a node, such as one of `readers`.
   constexpr void replace(node_id value, expr by) {
     if (!replaced_.try_push_back({value, by.id}))
-      b_->fail(root(), why::too_many_replacements,
-               text<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
+      b_->fail(root(), error_code::too_many_replacements,
+               fixed_string<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
   }
 
   /// One value that is read in place of another.

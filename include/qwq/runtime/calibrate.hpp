@@ -11,7 +11,7 @@
 #include "qwq/quant/any_observer.hpp"
 #include "qwq/runtime/sampler.hpp"
 #include "qwq/runtime/session.hpp"
-#include "qwq/text/token_text.hpp"
+#include "qwq/text/token_sequence.hpp"
 
 namespace qwq {
 
@@ -62,8 +62,8 @@ class observer_bank final : public calibration_listener {
   /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
   /// target's own.
   static constexpr bool is_shared(stage of) {
-    if (of == stage::layers) return is_one_graph<Target>;
-    return of != stage::norm || is_one_graph<Target> || is_whole_model<Target>;
+    if (of == stage::layers) return is_single_graph<Target>;
+    return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
   }
   static constexpr bool is_shared(std::size_t part) { return is_shared(prefill::parts[part].of); }
 
@@ -152,24 +152,24 @@ struct calibration_options {
 /// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
 /// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_text> texts, const calibration_options& o,
+calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                              F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
   if (texts.empty()) throw error("calibration: expected at least one text, found none");
   std::size_t longest = 0;
-  for (const token_text& t : texts) longest = std::max(longest, t.ids.size());
+  for (const token_sequence& t : texts) longest = std::max(longest, t.ids.size());
   typename bound_model<Model, Target, Scheme>::options bind;
   bind.positions = std::min(longest_text<Model, Target>(), static_cast<std::int64_t>(longest) + o.decode_steps);
   bind.quantized = false;
   const bound_model<Model, Target, Scheme> weights(from, bind);
   session<Model, Target, Scheme> s(weights, nullptr, o.threads);
   detail::observer_bank<Model, Target, Scheme> bank(o.observer);
-  s.listen(&bank);
+  s.set_hook(&bank);
   sampler greedy({}, static_cast<std::size_t>(s.vocab_size()));
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const token_text& t = texts[i];
+    const token_sequence& t = texts[i];
     s.reset();
     s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)

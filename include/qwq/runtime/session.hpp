@@ -113,9 +113,9 @@ class bound_model {
 
 /// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
 /// the input of the final norm.
-class layer_listener {
+class layer_hook {
  public:
-  virtual ~layer_listener() = default;
+  virtual ~layer_hook() = default;
   /// Input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
   /// Result of the final norm, [tokens, H].
@@ -132,7 +132,7 @@ class calibration_listener {
 
 // Declared and never defined: the facts are their arguments, and naming one prints them.
 
-template <text Symbol>
+template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
 /// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
@@ -251,8 +251,8 @@ class session {
     moved_to(other.position_);
   }
 
-  void listen(layer_listener* l) { layer_listener_ = l; }
-  void listen(calibration_listener* l) { calibration_listener_ = l; }
+  void set_hook(layer_hook* l) { layer_listener_ = l; }
+  void set_hook(calibration_listener* l) { calibration_listener_ = l; }
 
   /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
   /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
@@ -394,7 +394,7 @@ class session {
   }
 
   /// Passes slot values of one graph on, with the part that they belong to.
-  struct slot_forwarder final : slot_listener {
+  struct slot_forwarder final : slot_hook {
     calibration_listener* to = nullptr;
     bool decoding = false;
     std::size_t part = 0;
@@ -410,7 +410,7 @@ class session {
     } else if constexpr (name == "max_seq_len") {
       return capacity();
     } else {
-      constexpr text<name.size()> symbol{name};
+      constexpr fixed_string<name.size()> symbol{name};
       static_assert(sizeof(no_run_time_extent_of<symbol>) > 0);
       return 0;
     }
@@ -431,7 +431,7 @@ class session {
     } else if constexpr (value < values.size()) {
       return values_[value].data();
     } else {
-      constexpr text<name.size()> input{name};
+      constexpr fixed_string<name.size()> input{name};
       static_assert(sizeof(no_part_makes_the_input<input>) > 0);
       return nullptr;
     }
@@ -457,7 +457,7 @@ class session {
       ((states[K] = state_memory<Part, K>(i)), ...);
     }(std::make_index_sequence<layout.states.size()>{});
 
-    frame f;
+    execution_context f;
     f.threads = threads_;
     f.arena = arena_.get();
     f.extents = extents.data();
@@ -472,9 +472,9 @@ class session {
       forward.to = calibration_listener_;
       forward.decoding = decoding;
       forward.part = i;
-      f.listener = &forward;
+      f.hook = &forward;
     }
-    run_graph<G>(f);
+    execute<G>(f);
     return [&]<std::size_t... K>(std::index_sequence<K...>) {
       const float* result = nullptr;
       (hand_on<Part, K>(f, i, result), ...);
@@ -497,7 +497,7 @@ class session {
 
   /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
   template <class Part, std::size_t K>
-  void hand_on(const frame& f, std::size_t i, const float*& result) {
+  void hand_on(const execution_context& f, std::size_t i, const float*& result) {
     using G = typename Part::executed;
     constexpr graph_output o = G::value.outputs[K];
     constexpr std::size_t value = detail::value_index<prefill_program>(o.name.view());
@@ -513,7 +513,7 @@ class session {
       return;  // the graph has updated it in place
     } else if constexpr (value < values.size()) {
       const auto bytes = byte_size(G::value[o.id].type.type,
-                                   static_cast<std::size_t>(step<G, o.id>::template elements<o.id>(f)));
+                                   static_cast<std::size_t>(kernel_call<G, o.id>::template elements<o.id>(f)));
       std::copy_n(reinterpret_cast<const std::byte*>(output_address<G, K>(f)), bytes, values_[value].data());
     } else if (result == nullptr) {
       result = output_address<G, K>(f);
@@ -599,7 +599,7 @@ class session {
   const calibration_result* activations_;
   inline_executor inline_;
   executor* threads_;
-  layer_listener* layer_listener_ = nullptr;
+  layer_hook* layer_listener_ = nullptr;
   calibration_listener* calibration_listener_ = nullptr;
   std::unique_ptr<std::byte[], free_aligned> arena_;
   std::vector<std::byte> scratch_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `any_session`, a session whose model, target and scheme are chosen when the program runs.
+// Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@
 namespace qwq {
 
 /// What `session` does, behind one type; see there.
-class any_session {
+class session_interface {
  public:
-  virtual ~any_session() = default;
+  virtual ~session_interface() = default;
   virtual std::int64_t vocab_size() const = 0;
   virtual std::int64_t layer_count() const = 0;
   virtual std::int64_t position() const = 0;
@@ -25,7 +25,7 @@ class any_session {
   virtual void reset() = 0;  ///< Forgets the text.
   virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
   virtual void rewind() = 0;                        ///< Goes back to the mark.
-  virtual void listen(layer_listener* l) = 0;
+  virtual void set_hook(layer_hook* l) = 0;
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
@@ -46,7 +46,7 @@ class any_session {
 namespace detail {
 
 template <class Model, target Target, quantization_scheme Scheme>
-class opened_session final : public any_session {
+class opened_session final : public session_interface {
  public:
   opened_session(const checkpoint& from, std::int64_t positions, granularity weights, const calibration_result* tuned,
                  executor* threads)
@@ -60,7 +60,7 @@ class opened_session final : public any_session {
   void reset() override { session_.reset(); }
   void mark_at(std::int64_t position) override { session_.mark_at(position); }
   void rewind() override { session_.rewind(); }
-  void listen(layer_listener* l) override { session_.listen(l); }
+  void set_hook(layer_hook* l) override { session_.set_hook(l); }
   void prefill(std::span<const std::int32_t> ids,
                const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
     session_.prefill(ids, rows);
@@ -85,7 +85,7 @@ class opened_session final : public any_session {
 
 /// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
-std::unique_ptr<any_session> open_session(const checkpoint& from, std::int64_t positions,
+std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
                                           granularity weights = granularity::tensor,
                                           const calibration_result* tuned = nullptr, executor* threads = nullptr) {
   return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);

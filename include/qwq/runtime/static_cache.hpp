@@ -33,7 +33,7 @@ constexpr auto state_slots(std::string_view name) {
   for (std::size_t i = 0; i < g.size(); ++i) {
     const node& n = g[i];
     holds[i] = holds[i] || (n.kind == op::state && n.name.view() == name);
-    if (row(n).is(trait::moves) && !row(n).is(trait::layout))
+    if (schema(n).is(trait::moves) && !schema(n).is(trait::layout))
       for (node_id a : n.args) holds[i] = holds[i] || holds[a];
     if (holds[i] && n.slot >= 0 && std::find(slots.begin(), slots.end(), n.slot) == slots.end())
       slots.push_back(n.slot);

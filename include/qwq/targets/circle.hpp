@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "qwq/quant/placement.hpp"
-#include "qwq/rules/decompose.hpp"
-#include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/decompose_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq {
 
@@ -43,7 +43,7 @@ struct circle_graphs {
   static constexpr std::array first_rules{rules::fold_scale_into_k_norm};
   static constexpr auto rules = circle_rules<O.fused_norm>(rules::attention_to_matmuls<O.length>);
   /// Embedding and head are the target's own, quantized like the rest.
-  static constexpr bool whole_model = true;
+  static constexpr bool includes_embedding_and_head = true;
   /// What a host needs to know: `runtime/static_cache.hpp` is one.
   static constexpr circle_options options = O;
 
@@ -83,7 +83,7 @@ struct circle_graphs {
       case op::input:
       case op::state:
       case op::weight:
-      case op::fill:
+      case op::splat:
       case op::quantize:
       case op::dequantize:
         return true;

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "qwq/core/fixed_string.hpp"
-#include "qwq/rules/fuse.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "qwq/targets/target.hpp"
 
 namespace qwq {
@@ -30,9 +30,9 @@ constexpr bool fuses(std::string_view rule) {
 }  // namespace detail
 
 /// `Target`, in whose sessions the named rules of `rules::fuse` are not applied.
-template <target Target, text... Fusions>
-struct without : Target {
-  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: without<Target, Fusions...> takes names of rules::fuse");
+template <target Target, fixed_string... Fusions>
+struct disable_fusions : Target {
+  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
   static constexpr bool fuses(std::string_view rule) {
     return ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
   }

@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "qwq/quant/placement.hpp"
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq {
 
@@ -17,7 +17,7 @@ namespace qwq {
 struct onnx_genai {
   static constexpr std::string_view name = "onnx_genai";
   static constexpr dtype cache = dtype::f32;
-  static constexpr bool whole_model = true, one_graph = true;
+  static constexpr bool includes_embedding_and_head = true, single_graph = true;
 
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
                                     rules::drop_reshape};
@@ -44,7 +44,7 @@ struct onnx_genai {
       case op::reshape:
       case op::embedding:
       case op::gqa:
-      case op::result:
+      case op::get_tuple_element:
       case op::dequantize:
         return true;
       default:

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "qwq/quant/placement.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq {
 
@@ -16,7 +16,7 @@ namespace qwq {
 struct onnx_standard {
   static constexpr std::string_view name = "onnx_standard";
   static constexpr dtype cache = dtype::f32;
-  static constexpr bool one_graph = true;
+  static constexpr bool single_graph = true;
 
   static constexpr std::array rules{rules::split_silu};
 
@@ -47,7 +47,7 @@ struct onnx_standard {
       case op::embedding:
       case op::table_rows:
       case op::rope:
-      case op::kv_append:
+      case op::kv_cache_update:
       case op::attention:
       case op::quantize:
       case op::dequantize:

@@ -6,10 +6,10 @@
 #include <string_view>
 
 #include "qwq/quant/placement.hpp"
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/layout.hpp"
-#include "qwq/rules/mlp.hpp"
-#include "qwq/rules/norm.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
+#include "qwq/rules/norm_rules.hpp"
 
 namespace qwq {
 
@@ -54,12 +54,12 @@ struct onnx_winml {
       case op::input:
       case op::state:
       case op::weight:
-      case op::fill:
+      case op::splat:
       case op::rope_cos:
       case op::rope_sin:
       case op::cast:
       case op::gqa:
-      case op::result:
+      case op::get_tuple_element:
       case op::quantize:
       case op::dequantize:
         return true;

@@ -14,8 +14,8 @@ namespace qwq {
 /// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
 /// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
 /// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
-/// it is a `whole_model`, that it has `one_graph`, what a host must know that keeps its cache (`options`), and which
-/// operators from outside of the library it supports (`supports` of an `op_row`).
+/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
+/// operators from outside of the library it supports (`supports` of an `op_schema`).
 template <class T>
 concept target = requires(op kind, placement types) {
   { T::name } -> std::convertible_to<std::string_view>;
@@ -34,7 +34,7 @@ struct native {
   static constexpr std::array<rule, 0> rules{};
   static constexpr bool quantizes(op) { return false; }
   static constexpr bool supports(op) { return true; }
-  static constexpr bool supports(const op_row&) { return true; }
+  static constexpr bool supports(const op_schema&) { return true; }
   static constexpr bool takes(placement types) { return !types.quantizes(); }
 };
 

@@ -13,7 +13,7 @@
 #include "qwq/text/chat_template.hpp"
 #include "qwq/text/sample.hpp"
 #include "qwq/text/tokenizer.hpp"
-#include "qwq/text/token_text.hpp"
+#include "qwq/text/token_sequence.hpp"
 
 namespace qwq {
 
@@ -26,15 +26,15 @@ enum class qa_style : std::uint8_t {
 namespace detail {
 
 /// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
-inline token_text encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
-  token_text text{t.encode(whole), 0};
+inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
+  token_sequence text{t.encode(whole), 0};
   const auto head = t.encode(prompt);
   text.prompt = static_cast<std::size_t>(
       std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
   return text;
 }
 
-inline token_text encode_chat(const tokenizer& t, std::vector<message> messages) {
+inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messages) {
   const std::string whole = apply_chat_template(messages, false, std::nullopt);
   if (!messages.empty() && messages.back().role == "assistant") messages.pop_back();
   return encode_with_prompt(t, apply_chat_template(messages, true, std::nullopt), whole);
@@ -45,11 +45,11 @@ inline token_text encode_chat(const tokenizer& t, std::vector<message> messages)
 /// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
 /// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
 /// shorter than two tokens; `where` names the row.
-inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
+inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
                                 const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)
     throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
-  token_text text;
+  token_sequence text;
   switch (s.type) {
     case sample::kind::ids:
       text = {s.ids, s.answer_start.value_or(s.ids.size() / 2)};
@@ -78,9 +78,9 @@ inline token_text encode_sample(const sample& s, const tokenizer* t, qa_style st
 }
 
 /// All rows of a JSONL file as token ids.
-inline std::vector<token_text> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
+inline std::vector<token_sequence> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
                                           std::size_t capacity) {
-  std::vector<token_text> texts;
+  std::vector<token_sequence> texts;
   for (const sample& s : read_jsonl(file))
     texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));
   return texts;

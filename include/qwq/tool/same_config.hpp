@@ -31,7 +31,7 @@ std::string value_text(T value) {
 }
 inline std::string value_text(bool value) { return value ? "true" : "false"; }
 template <std::size_t N>
-std::string value_text(const text<N>& value) {
+std::string value_text(const fixed_string<N>& value) {
   return quote(value.view());
 }
 

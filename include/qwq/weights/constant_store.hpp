@@ -109,7 +109,7 @@ class constant_store {
   /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
   template <quantization_scheme Scheme>
   operand bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
-    if (n.kind == op::fill) return fill<Scheme>(n, s);
+    if (n.kind == op::splat) return fill<Scheme>(n, s);
     if (n.kind == op::rope_cos || n.kind == op::rope_sin) return table(n, positions);
     const weight_source w = weights_.find(n, name);
     if (quantized_ && s != nullptr && s->kind == slot_kind::weight) {
@@ -119,10 +119,10 @@ class constant_store {
       return bound;
     }
     if (n.dims().size() >= 2 && w.is_stored() && is_aligned(w)) return {w.type(), w.data()};
-    const bool on_grid = s != nullptr && s->kind == slot_kind::constant;
-    return floats(w.key() + (on_grid ? "#" : ""), [&] {
+    const bool is_fake_quantized = s != nullptr && s->kind == slot_kind::constant;
+    return floats(w.key() + (is_fake_quantized ? "#" : ""), [&] {
       std::vector<float> x = read_constant(w);
-      if (on_grid) fake_quantize<Scheme>(x);
+      if (is_fake_quantized) fake_quantize<Scheme>(x);
       return x;
     });
   }
@@ -187,7 +187,7 @@ class constant_store {
   operand codes(const weight_source& w) {
     const std::int64_t rows = w.rows(), cols = w.cols();
     inline_executor here;
-    weight_codes<Format> made(from_, w, shared_, here);
+    quantized_matrix_reader<Format> made(from_, w, shared_, here);
     if constexpr (blockwise_format<Format>) {
       const kernel::packed_weight<bits(Format::type)> shape{nullptr, rows, cols, Format::block};
       packed_bytes& bytes = packed_[code_key<Format>(w)];
@@ -195,7 +195,7 @@ class constant_store {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
         std::vector<std::uint8_t> flipped;
-        made.slabs([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::uint8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(scales.size()) / shape.blocks();
           const std::uint8_t* from = codes.data();
           if (is_signed(Format::type)) {  // packed weights have codes around 8
@@ -214,7 +214,7 @@ class constant_store {
       if (bytes == nullptr) {
         bytes = allocate(shape.bytes());
         std::byte* to = bytes.get();
-        made.slabs([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
+        made.row_blocks([&](std::span<const std::int8_t> codes, std::span<const float> scales) {
           const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols;
           kernel::pack(to, kernel::int8_weight{codes.data(), count, cols, scales});
           to += count / kernel::panel_n * shape.panel_bytes();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoint matrices by round-to-nearest: read a slab of rows at a time, by all threads, and let go of again.
+// Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
 #pragma once
 
 #include <algorithm>
@@ -47,38 +47,38 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
 
 }  // namespace detail
 
-/// Reads the matrix `w` of tensors in `from` as f32, a slab of some millions of elements at a time. Of the slab that
-/// begins at row `slab`, `begin(count)` hears the number of rows, `task(slab, first_row, block)` gets parts that fit a
-/// core's cache, on all threads, and `done()` follows. Then the slab's pages leave memory.
+/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
+/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
+/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
 template <class Begin, class Task, class Done>
-void for_each_slab(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
+void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
                    Done&& done) {
   const std::int64_t rows = w.rows(), cols = w.cols();
-  constexpr std::int64_t task_elements = 1 << 16, slab_elements = 1 << 22;
+  constexpr std::int64_t task_elements = 1 << 16, block_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
-  const std::int64_t slab_rows = std::max<std::int64_t>(1, slab_elements / cols / kernel::panel_n) * kernel::panel_n;
+  const std::int64_t block_rows = std::max<std::int64_t>(1, block_elements / cols / kernel::panel_n) * kernel::panel_n;
   w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
-  for (std::int64_t slab = 0; slab < rows; slab += slab_rows) {
-    const std::int64_t count = std::min(slab_rows, rows - slab);
+  for (std::int64_t row_block = 0; row_block < rows; row_block += block_rows) {
+    const std::int64_t count = std::min(block_rows, rows - row_block);
     begin(count);
     const auto tasks = static_cast<std::size_t>((count + task_rows - 1) / task_rows);
     detail::run_tasks(threads, tasks, count * cols, [&](std::size_t i) {
       thread_local std::vector<float> buffer;
-      const std::int64_t first = slab + static_cast<std::int64_t>(i) * task_rows;
-      const std::int64_t n = std::min(task_rows, slab + count - first);
+      const std::int64_t first = row_block + static_cast<std::int64_t>(i) * task_rows;
+      const std::int64_t n = std::min(task_rows, row_block + count - first);
       buffer.resize(static_cast<std::size_t>(task_rows * cols));
       const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
       w.read(first, n, x);
-      task(slab, first, matrix_view<const float>{x.data(), n, cols});
+      task(row_block, first, matrix_view<const float>{x.data(), n, cols});
     });
     done();
-    w.for_each_range(slab, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
+    w.for_each_range(row_block, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
   }
 }
 
 /// The codes of one matrix. What is not known yet is read when somebody asks for it.
 template <class Format>
-class weight_codes {
+class quantized_matrix_reader {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
@@ -90,7 +90,7 @@ class weight_codes {
 
   /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
   /// tensors of `w`, and `threads` must outlive the object.
-  weight_codes(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
+  quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
       : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
     // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
@@ -116,27 +116,27 @@ class weight_codes {
   /// Lets go of scales and zero points.
   void forget() { params_ = {}; }
 
-  /// Calls sink(bytes) with the codes of one slab of rows after the other: one to a byte, or in blocks as
+  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
   /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
   void codes(const byte_sink& sink) {
-    slabs([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
+    row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
   }
-  /// Calls f(codes, scales) with those of one slab after the other: whole panels of rows, but for the last ones.
+  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
   template <class F>
-  void slabs(F&& f) {
+  void row_blocks(F&& f) {
     if (shared_ == granularity::tensor) measure();
-    const slab_sink sink = std::ref(f);
+    const block_sink sink = std::ref(f);
     read(&sink);
   }
 
-  /// Calls f(floats) with what the codes of one slab of rows after the other stand for.
+  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
   template <class F>
     requires(!in_blocks)
   void values(F&& f) {
     measure();
     std::vector<float> x;
     std::int64_t first = 0;
-    slabs([&](std::span<const code> codes, std::span<const float>) {
+    row_blocks([&](std::span<const code> codes, std::span<const float>) {
       const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols();
       x.resize(codes.size());
       dequantize_rows<Format>({x.data(), count, cols()}, {codes.data(), count, cols()}, params_, first);
@@ -146,7 +146,7 @@ class weight_codes {
   }
 
  private:
-  using slab_sink = std::function<void(std::span<const code>, std::span<const float>)>;
+  using block_sink = std::function<void(std::span<const code>, std::span<const float>)>;
 
   std::int64_t rows() const { return source_.rows(); }
   std::int64_t cols() const { return source_.cols(); }
@@ -165,7 +165,7 @@ class weight_codes {
   }
 
   /// One pass: finds the scales unless they are known, and makes codes for a sink.
-  void read(const slab_sink* sink) {
+  void read(const block_sink* sink) {
     const bool unknown = params_.scales.empty();
     weight_params<Format> found;
     found.shared = shared_;
@@ -177,9 +177,9 @@ class weight_codes {
     kernel::extrema whole;
     std::mutex lock;
     std::vector<code> codes;
-    const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
+    const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
       if constexpr (in_blocks) {
-        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - slab) * row_codes()), first, block,
+        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first, block,
                         p.scales);
       } else {
         if (unknown) {
@@ -188,12 +188,12 @@ class weight_codes {
           whole = {std::min(whole.min, seen.min), std::max(whole.max, seen.max)};
         }
         if (sink != nullptr)
-          quantize_rows<Format>({codes.data() + (first - slab) * cols(), block.rows, cols()}, block, p, first);
+          quantize_rows<Format>({codes.data() + (first - row_block) * cols(), block.rows, cols()}, block, p, first);
       }
     };
     const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
     std::size_t done = 0;
-    for_each_slab(from_, source_, threads_, begin, task, [&] {
+    for_each_row_block(from_, source_, threads_, begin, task, [&] {
       const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
       if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
       if (shared_ != granularity::tensor) done += count;

@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
-#include <qwq/emit/circle/circle.hpp>
+#include <qwq/emit/circle/circle_files.hpp>
 #include <qwq/io/safetensors.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/calibrate.hpp>
 
 using namespace qwq;
 namespace schema = to_circle::schema;
-using to_circle::form;
+using to_circle::qdq_mode;
 
 namespace {
 
@@ -25,7 +25,7 @@ constexpr circle_options options{.length = 256};
 
 template <quantization_scheme Scheme>
 void write(to_circle::model_builder& m, to_file::tensor_source& constants, const calibration_result* tuned,
-           form quantized, bool per_head = false) {
+           qdq_mode quantized, bool per_head = false) {
   using namespace to_circle;
   const auto add = [&]<class Program>(const char* name, const activation_params* params, Program*) {
     m.begin(name);
@@ -120,13 +120,13 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   const checkpoint from = checkpoint::open(from_folder);
   {
     to_file::tensor_source constants(from, to_file::quantizer::of<f32>(), emit_options{.weights = granularity::row});
-    to_circle::model_builder m(to_circle::flavour::tflite);
-    write<f32>(m, constants, nullptr, form::qdq);
+    to_circle::model_builder m(to_circle::file_format::tflite);
+    write<f32>(m, constants, nullptr, qdq_mode::qdq);
     folder(out / "external", "model.f32.tflite", from, [&](output_file& file) { m.write(file, true); });
   }
   const safetensors_file golden(std::filesystem::path(from_folder) / "golden.safetensors");
   const tensor_info& ids = golden.at("base.input_ids");
-  token_text text;
+  token_sequence text;
   for (std::size_t i = 0; i < ids.size(); ++i)
     text.ids.push_back(static_cast<std::int32_t>(reinterpret_cast<const std::int64_t*>(ids.data)[i]));
   text.prompt = text.ids.size() / 2;
@@ -138,12 +138,12 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   emit<model, tflite<options>, qdq_w8a16>(from, &tuned, {}, out / "qdq");
   to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), emit_options{.weights = granularity::row});
   {
-    to_circle::model_builder m(to_circle::flavour::tflite);
-    write<qdq_w8a16>(m, constants, &tuned, form::qdq, true);
+    to_circle::model_builder m(to_circle::file_format::tflite);
+    write<qdq_w8a16>(m, constants, &tuned, qdq_mode::qdq, true);
     folder(out / "heads", "model.q.tflite", from, [&](output_file& file) { m.write(file); });
   }
-  to_circle::model_builder m(to_circle::flavour::tflite);
-  write<qdq_w8a16>(m, constants, &tuned, form::integer);
+  to_circle::model_builder m(to_circle::file_format::tflite);
+  write<qdq_w8a16>(m, constants, &tuned, qdq_mode::integer);
   folder(out / "integer", "model.q.tflite", from, [&](output_file& file) {
     {
       atomic_file plain(out / "plain");
@@ -156,7 +156,7 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
     flatbuffers::FlatBufferBuilder bytes;
     bytes.Finish(schema::Model::Pack(bytes, whole.get()), "TFL3");
     const auto all = std::as_bytes(std::span(bytes.GetBufferPointer(), bytes.GetSize()));
-    to_circle::check_file(all, to_circle::flavour::tflite, "integer");
+    to_circle::check_file(all, to_circle::file_format::tflite, "integer");
     file.write(all);
   });
 }

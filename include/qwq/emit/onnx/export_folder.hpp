@@ -8,8 +8,8 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "qwq/emit/companions.hpp"
-#include "qwq/emit/onnx/check.hpp"
+#include "qwq/emit/sidecar_files.hpp"
+#include "qwq/emit/onnx/onnx_check.hpp"
 #include "qwq/emit/onnx/external_data.hpp"
 #include "qwq/io/file_set.hpp"
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "qwq/core/error.hpp"
-#include "qwq/emit/constants.hpp"
+#include "qwq/emit/constant_source.hpp"
 #include "qwq/io/output_file.hpp"
 
 namespace qwq::to_onnx {

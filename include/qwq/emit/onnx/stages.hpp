@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "qwq/emit/onnx/graph_writer.hpp"
+#include "qwq/emit/onnx/onnx_graph_writer.hpp"
 #include "qwq/compile/program.hpp"
 
 namespace qwq::to_onnx {

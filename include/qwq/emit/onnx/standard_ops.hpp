@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "qwq/emit/onnx/ops.hpp"
+#include "qwq/emit/onnx/contrib_ops.hpp"
 
 namespace qwq::to_onnx {
 
@@ -67,7 +67,7 @@ inline void write_rotary_embedding(graph_writer& w) {
   w.set_reshaped(n.output(0), flat);
 }
 
-/// Attention appends to the caches that it reads, so it is written for all three: `kv_append` is its further result.
+/// Attention appends to the caches that it reads, so it is written for all three: `kv_cache_update` is its further result.
 inline void write_attention(graph_writer& w) {
   const node &g = w.self(), &keys = w.arg_node(1), &values = w.arg_node(2);
   const auto flat = [&](std::size_t id) {
@@ -176,12 +176,12 @@ inline void write_decomposed_attention(graph_writer& w) {
 inline constexpr op_map opset23_ops = common_ops.with(op::rms_norm, write_rms_normalization)
                                           .with(op::rope, write_rotary_embedding)
                                           .with(op::table_rows, write_with_reader)
-                                          .with(op::kv_append, write_with_reader)
+                                          .with(op::kv_cache_update, write_with_reader)
                                           .with(op::attention, write_attention);
 inline constexpr op_map opset21_ops = common_ops.with(op::rms_norm, write_decomposed_rms_norm)
                                           .with(op::table_rows, write_with_reader)
                                           .with(op::rope, write_decomposed_rope)
-                                          .with(op::kv_append, write_decomposed_kv_append)
+                                          .with(op::kv_cache_update, write_decomposed_kv_append)
                                           .with(op::attention, write_decomposed_attention);
 
 }  // namespace qwq::to_onnx

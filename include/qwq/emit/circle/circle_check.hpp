@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/circle/model_builder.hpp"
+#include "qwq/emit/circle/circle_model_builder.hpp"
 
 namespace qwq::to_circle {
 
@@ -17,7 +17,7 @@ namespace detail {
 
 /// Bits of one element; 0 for a type that we do not write.
 constexpr std::uint64_t element_bits(schema::TensorType t) {
-  for (const flavour f : {flavour::circle, flavour::tflite})
+  for (const file_format f : {file_format::circle, file_format::tflite})
     for (int i = 0; i <= static_cast<int>(dtype::i64); ++i)
       if (element_type(static_cast<dtype>(i), f) == t) return static_cast<std::uint64_t>(bits(static_cast<dtype>(i)));
   return 0;
@@ -34,7 +34,7 @@ std::int64_t size(const Vector* v) {
   return v != nullptr ? static_cast<std::int64_t>(v->size()) : 0;
 }
 
-/// One look at one file. Every problem throws `error` with the place where it is.
+/// One look at one file. Every problem throws `error` with the storage_class where it is.
 class file_check {
  public:
   file_check(std::span<const std::byte> file, const std::string& name)
@@ -153,7 +153,7 @@ class file_check {
 }  // namespace detail
 
 /// Throws `error`, which begins with `name`, unless `file` is one that readers of `f` accept.
-inline void check_file(std::span<const std::byte> file, flavour f, const std::string& name) {
+inline void check_file(std::span<const std::byte> file, file_format f, const std::string& name) {
   constexpr std::size_t most = FLATBUFFERS_MAX_BUFFER_SIZE - 1;  // tables stand in front, what is beyond has no offsets
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(file.data()), std::min(file.size(), most));
   if (!verifier.VerifyBuffer<schema::Model>(identifier(f)))

@@ -8,9 +8,9 @@
 #include "qwq/kernel/append_kv.hpp"
 #include "qwq/kernel/simd_exp.hpp"
 #include "qwq/kernel/simd_int8.hpp"
-#include "qwq/kernel/simd_rows.hpp"
-#include "qwq/kernel/simd_walk.hpp"
-#include "qwq/kernel/simd_words.hpp"
+#include "qwq/kernel/simd_reduce.hpp"
+#include "qwq/kernel/simd_stream.hpp"
+#include "qwq/kernel/simd_dot_int16.hpp"
 #include "qwq/kernel/softmax.hpp"
 
 namespace qwq::kernel::detail {

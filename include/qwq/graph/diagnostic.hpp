@@ -10,7 +10,7 @@
 namespace qwq {
 
 /// Kinds of problem. The names are read by people, inside a compiler's message.
-enum class why : unsigned char {
+enum class error_code : unsigned char {
   fine,
   wrong_number_of_arguments,
   x_and_weight_differ_in_columns,
@@ -33,35 +33,35 @@ enum class why : unsigned char {
   name_is_too_long,
   state_must_be_a_leaf,
   rules_keep_firing,
-  rule_fired_another_number_of_times,
+  rule_applied_another_number_of_times,
   edge_has_no_quantization_slot,
   weight_is_not_quantized,
 };
 
 /// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
 /// for every compiler to print them whole.
-struct problem {
-  why what = why::fine;
+struct diagnostic {
+  error_code what = error_code::fine;
   op kind = op::input;
-  text<47> where{};
-  text<31> expected{};
-  text<31> found{};
+  fixed_string<47> where{};
+  fixed_string<31> expected{};
+  fixed_string<31> found{};
 
-  constexpr bool ok() const { return what == why::fine; }
+  constexpr bool ok() const { return what == error_code::fine; }
 };
 
 /// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
-template <why What, op Op, text Where, text Expected, text Found>
-struct problem_at;
+template <error_code What, op Op, fixed_string Where, fixed_string Expected, fixed_string Found>
+struct diagnostic_at;
 
-/// Refuses to compile unless `P` is clear; the message is the name of `problem_at` with the facts.
-template <const problem& P>
+/// Refuses to compile unless `P` is clear; the message is the name of `diagnostic_at` with the facts.
+template <const diagnostic& P>
 constexpr bool require_none() {
   if constexpr (!P.ok()) {
-    constexpr text<P.where.size()> where{P.where.view()};
-    constexpr text<P.expected.size()> expected{P.expected.view()};
-    constexpr text<P.found.size()> found{P.found.view()};
-    static_assert(sizeof(problem_at<P.what, P.kind, where, expected, found>) > 0);
+    constexpr fixed_string<P.where.size()> where{P.where.view()};
+    constexpr fixed_string<P.expected.size()> expected{P.expected.view()};
+    constexpr fixed_string<P.found.size()> found{P.found.view()};
+    static_assert(sizeof(diagnostic_at<P.what, P.kind, where, expected, found>) > 0);
   }
   return true;
 }

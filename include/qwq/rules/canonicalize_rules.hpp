@@ -2,8 +2,8 @@
 // Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
 #pragma once
 
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/layout.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/layout_rules.hpp"
 
 namespace qwq::rules {
 
@@ -45,7 +45,7 @@ inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant
                                       [](match& m) { return m[var('x')]; },
                                       [](const match& m) {
                                         const node* x = &m(var('x'));
-                                        while (row(*x).is(trait::layout)) x = &m.argument(*x, 0);
+                                        while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
                                         return x->kind == op::fake_quant && x->slot == m.root().slot;
                                       }};
 
@@ -97,7 +97,7 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::result, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
+    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
                                   detail::position, var('t'), detail::cos, detail::sin)
                              .as('g')
                              .shared()),
@@ -106,8 +106,8 @@ inline constexpr rule gqa_to_attention{
       const node g = m(var('g'));
       const std::int32_t heads = g.attr.ints[0], kv_heads = g.attr.ints[1];
       const dtype narrow = g.type.type;
-      const expr keys = kv_append(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
-      const expr values = kv_append(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
+      const expr keys = kv_cache_update(m[key_cache], rotated(m, m[k], kv_heads), m[position]);
+      const expr values = kv_cache_update(m[value_cache], split_heads(m, m[v], kv_heads), m[position]);
       if (m.root().attr.ints[0] > 0) return m.root().attr.ints[0] == 1 ? keys : values;
       const expr rounded = as_type(as_type(rotated(m, m[q], heads), narrow), dtype::f32);
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);

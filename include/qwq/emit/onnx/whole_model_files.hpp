@@ -18,22 +18,22 @@ namespace qwq::to_onnx {
 
 /// How files of a target are written; a specialisation is all that a target adds to this layout.
 template <class Target>
-struct flavour;
+struct format_variant;
 
 /// The same, behind pointers: the layout compiles once.
-struct writing {
-  dialect versions;  ///< What the files declare.
+struct whole_model_writer {
+  opset_versions versions;  ///< What the files declare.
   const op_map<graph_writer>& ops;  ///< One row per operator.
   bool cache_in_place;  ///< The runtime may hand over one buffer as past and present.
   /// Writes what all layers read beside their states, and names it by the inputs of a layer. `cache`: the first state
   /// that grows with the text, as an input of the model; empty when there is none.
-  value_names (*prelude)(model_builder&, const std::string& cache);
+  value_names (*shared_inputs)(model_builder&, const std::string& cache);
 
   /// That of a target.
   template <class Target>
-  static constexpr writing of() {
-    using f = flavour<Target>;
-    return {f::versions, f::ops, f::cache_in_place, f::prelude};
+  static constexpr whole_model_writer of() {
+    using f = format_variant<Target>;
+    return {f::versions, f::ops, f::cache_in_place, f::shared_inputs};
   }
 };
 
@@ -78,7 +78,7 @@ inline tensor_type outside_type(const node& state, std::string_view length) {
 }
 
 /// All parts in one graph.
-inline void write_whole(model_builder& model, tensor_source& constants, const writing& how, const program_parts& parts,
+inline void write_whole(model_builder& model, tensor_source& constants, const whole_model_writer& how, const program_parts& parts,
                         const activation_params* params, const emit_options& options) {
   using namespace whole_names;
   graph_writer writer(model, constants, how.ops, options);
@@ -97,7 +97,7 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
   for_each_state([&](std::int64_t layer, const node& n) {
     if (first_cache.empty() && update_of(n) == state_update::append) first_cache = states.past(layer, n.name);
   });
-  values.merge(how.prelude(model, first_cache));
+  values.merge(how.shared_inputs(model, first_cache));
   write_stages(writer, parts, stage::layers, stage::norm, values, {}, states, params);
   const written_stages head =
       write_stages(writer, parts, stage::head, stage::head, values, {{"logits", logits}}, states, params);
@@ -108,7 +108,7 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wr
 }
 
 /// Writes the folder.
-inline std::vector<written_file> write_whole_folder(const writing& how, const to_file::program_data& data,
+inline std::vector<written_file> write_whole_folder(const whole_model_writer& how, const to_file::program_data& data,
                                                     const checkpoint& from, const activation_params* tuned,
                                                     const emit_options& options, const std::filesystem::path& out) {
   using namespace whole_names;
@@ -148,13 +148,13 @@ inline std::vector<written_file> write_whole_folder(const writing& how, const to
 /// configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of several schemes may be written
 /// to one folder; the configs name the last one.
 template <class Target>
-  requires requires { qwq::to_onnx::flavour<Target>::versions; }
+  requires requires { qwq::to_onnx::format_variant<Target>::versions; }
 struct qwq::to_file::writer<Target> {
-  static constexpr auto& ops = to_onnx::flavour<Target>::ops;
+  static constexpr auto& ops = to_onnx::format_variant<Target>::ops;
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out) {
-    return to_onnx::write_whole_folder(to_onnx::writing::of<Target>(), data, from,
+    return to_onnx::write_whole_folder(to_onnx::whole_model_writer::of<Target>(), data, from,
                                        tuned != nullptr ? &tuned->prefill : nullptr, options, out);
   }
 };

@@ -94,7 +94,7 @@ class quantized_matrix final : public quantized_source {
   }
 
  private:
-  weight_codes<Format> codes_;
+  quantized_matrix_reader<Format> codes_;
   bool only_sizes_;
   std::vector<float> ones_;
   std::vector<std::int32_t> zeros_;
@@ -185,7 +185,7 @@ inline void write_floats(std::span<const float> x, dtype type, const byte_sink& 
   });
 }
 
-/// Constants of one export. A matrix is read when its bytes are asked for, in slabs.
+/// Constants of one export. A matrix is read when its bytes are asked for, in row_blocks.
 class tensor_source {
  public:
   /// `keep_scales`: of all matrices, because the file has them in its tables; else only those of the matrix that was
@@ -213,15 +213,15 @@ class tensor_source {
     return [this, w = std::move(w), type](const byte_sink& sink) {
       const std::int64_t cols = w.cols();
       with_float_type(type, [&]<class T>(T) {
-        std::vector<T> slab_values;
-        const auto begin = [&](std::int64_t count) { slab_values.resize(static_cast<std::size_t>(count * cols)); };
-        const auto task = [&](std::int64_t slab, std::int64_t first, matrix_view<const float> block) {
-          T* to = slab_values.data() + (first - slab) * cols;
+        std::vector<T> block_values;
+        const auto begin = [&](std::int64_t count) { block_values.resize(static_cast<std::size_t>(count * cols)); };
+        const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
+          T* to = block_values.data() + (first - row_block) * cols;
           for (std::int64_t i = 0; i < block.rows * cols; ++i)
             to[i] = static_cast<T>(block.data[i]);
         };
-        for_each_slab(from_, w, reading_.threads, begin, task,
-                      [&] { sink(std::as_bytes(std::span(slab_values))); });
+        for_each_row_block(from_, w, reading_.threads, begin, task,
+                      [&] { sink(std::as_bytes(std::span(block_values))); });
       });
     };
   }

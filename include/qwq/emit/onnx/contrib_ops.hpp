@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/onnx/graph_writer.hpp"
+#include "qwq/emit/onnx/onnx_graph_writer.hpp"
 
 namespace qwq::to_onnx {
 
 /// An operator of ai.onnx with the same arguments and no attributes.
-template <text Type>
+template <fixed_string Type>
 void write_plain(graph_writer& w) {
   w.emit(Type.view());
 }
@@ -154,7 +154,7 @@ inline constexpr op_map common_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
                                          .with(op::state, write_input)
                                          .with(op::weight, write_weight)
-                                         .with(op::fill, write_fill)
+                                         .with(op::splat, write_fill)
                                          .with(op::rope_cos, write_rope_table)
                                          .with(op::rope_sin, write_rope_table)
                                          .with(op::add, write_plain<"Add">)
@@ -173,6 +173,6 @@ inline constexpr op_map common_ops = op_map<graph_writer>{}
                                          .with(op::dequantize, write_dequantize);
 
 /// The same and com.microsoft 1.
-inline constexpr op_map contrib_ops = common_ops.with(op::gqa, write_gqa).with(op::result, write_result);
+inline constexpr op_map contrib_ops = common_ops.with(op::gqa, write_gqa).with(op::get_tuple_element, write_result);
 
 }  // namespace qwq::to_onnx

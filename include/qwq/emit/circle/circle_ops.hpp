@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/circle/graph_writer.hpp"
+#include "qwq/emit/circle/circle_graph_writer.hpp"
 
 namespace qwq::to_circle {
 
@@ -131,7 +131,7 @@ inline constexpr op_map shared_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
                                          .with(op::state, write_input)
                                          .with(op::weight, write_weight)
-                                         .with(op::fill, write_fill)
+                                         .with(op::splat, write_fill)
                                          .with(op::add, write_add)
                                          .with(op::mul, write_plain<code::MUL, schema::MulOptionsT>)
                                          .with(op::neg, write_plain<code::NEG, schema::NegOptionsT>)

@@ -49,7 +49,7 @@ inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
                                      const node& f = m(var('x'));
                                      return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
                                    },
-                                   [](const match& m) { return m(var('x')).kind == op::fill; }};
+                                   [](const match& m) { return m(var('x')).kind == op::splat; }};
 
 // Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
 

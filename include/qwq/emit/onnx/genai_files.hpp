@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/onnx/whole_model.hpp"
+#include "qwq/emit/onnx/whole_model_files.hpp"
 #include "qwq/targets/onnx_genai.hpp"
 
 namespace qwq::to_onnx {
@@ -112,11 +112,11 @@ inline constexpr op_map genai_ops = contrib_ops.with(op::rms_norm, write_simplif
 
 /// Opset 21 and contrib operators.
 template <>
-struct flavour<onnx_genai> {
-  static constexpr dialect versions{21, 1, 10};
+struct format_variant<onnx_genai> {
+  static constexpr opset_versions versions{21, 1, 10};
   static constexpr auto& ops = genai_ops;
   static constexpr bool cache_in_place = true;
-  static constexpr auto prelude = write_lengths;
+  static constexpr auto shared_inputs = write_lengths;
 };
 
 }  // namespace qwq::to_onnx

@@ -2,9 +2,9 @@
 // Attention of many tokens: tiles of queries against blocks of keys.
 #pragma once
 
-#include "qwq/kernel/attention_stream.hpp"
+#include "qwq/kernel/attention_decode.hpp"
 #include "qwq/kernel/simd_exp.hpp"
-#include "qwq/kernel/simd_rows.hpp"
+#include "qwq/kernel/simd_reduce.hpp"
 #include "qwq/kernel/softmax.hpp"
 
 namespace qwq::kernel::detail {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "qwq/emit/onnx/whole_model.hpp"
+#include "qwq/emit/onnx/whole_model_files.hpp"
 #include "qwq/targets/onnx_standard.hpp"
 
 namespace qwq::to_onnx {
@@ -50,20 +50,20 @@ inline value_names write_positions_and_mask(model_builder& m, const std::string&
 
 /// Opset 23: operators for norm, rotation and attention.
 template <>
-struct flavour<onnx_standard> {
-  static constexpr dialect versions{23, 1, 11};
+struct format_variant<onnx_standard> {
+  static constexpr opset_versions versions{23, 1, 11};
   static constexpr auto& ops = opset23_ops;
   static constexpr bool cache_in_place = false;
-  static constexpr auto prelude = write_positions;
+  static constexpr auto shared_inputs = write_positions;
 };
 
 /// Opset 21: the same in smaller operators.
 template <>
-struct flavour<onnx_standard_21> {
-  static constexpr dialect versions{21, 1, 10};
+struct format_variant<onnx_standard_21> {
+  static constexpr opset_versions versions{21, 1, 10};
   static constexpr auto& ops = opset21_ops;
   static constexpr bool cache_in_place = false;
-  static constexpr auto prelude = write_positions_and_mask;
+  static constexpr auto shared_inputs = write_positions_and_mask;
 };
 
 }  // namespace qwq::to_onnx

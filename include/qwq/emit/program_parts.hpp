@@ -14,7 +14,7 @@
 #include "qwq/core/type_list.hpp"
 #include "qwq/graph/graph.hpp"
 #include "qwq/kernel/operands.hpp"
-#include "qwq/model/parts.hpp"
+#include "qwq/model/model_parts.hpp"
 #include "qwq/quant/placement.hpp"
 
 namespace qwq::to_file {

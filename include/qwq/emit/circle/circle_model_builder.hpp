@@ -15,7 +15,7 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/emit/circle/circle_schema.hpp"
-#include "qwq/emit/constants.hpp"
+#include "qwq/emit/constant_source.hpp"
 #include "qwq/graph/tensor_type.hpp"
 
 namespace qwq::to_circle {
@@ -23,17 +23,17 @@ namespace qwq::to_circle {
 using namespace to_file;
 
 /// The two readers of the format, and what they do not agree about.
-enum class flavour : std::uint8_t { circle, tflite };
+enum class file_format : std::uint8_t { circle, tflite };
 
 /// Bytes 4..7 of a file.
-constexpr const char* identifier(flavour f) { return f == flavour::circle ? "CIR0" : "TFL3"; }
+constexpr const char* identifier(file_format f) { return f == file_format::circle ? "CIR0" : "TFL3"; }
 /// Model.version. Circle's 0 is the default, hence not stored.
-constexpr std::uint32_t format_version(flavour f) { return f == flavour::circle ? 0 : 3; }
+constexpr std::uint32_t format_version(file_format f) { return f == file_format::circle ? 0 : 3; }
 
 /// Element type as the format numbers it.
-constexpr schema::TensorType element_type(dtype t, flavour f) {
+constexpr schema::TensorType element_type(dtype t, file_format f) {
   using enum schema::TensorType;
-  const schema::TensorType u4 = f == flavour::circle ? UINT4_CIRCLE : UINT4_TFLITE;
+  const schema::TensorType u4 = f == file_format::circle ? UINT4_CIRCLE : UINT4_TFLITE;
   const schema::TensorType numbers[] = {FLOAT32, FLOAT16, BFLOAT16, INT4, u4, INT8, UINT8, INT16, UINT16, INT32, INT64};
   return numbers[static_cast<std::size_t>(t)];
 }
@@ -58,7 +58,7 @@ using named_tensors = std::vector<std::pair<std::string, tensor_id>>;
 class model_builder {
  public:
   /// `dynamic`: named dimensions may have any extent; else they have their bound.
-  explicit model_builder(flavour f, bool dynamic = false) : flavour_(f), dynamic_(dynamic) {
+  explicit model_builder(file_format f, bool dynamic = false) : flavour_(f), dynamic_(dynamic) {
     model_.version = format_version(f);
     model_.description = "qwq";
     buffer();  // the one of whatever holds no constant
@@ -127,7 +127,7 @@ class model_builder {
 
   schema::TensorT& at(tensor_id t) { return *graph_->tensors[static_cast<std::size_t>(t)]; }
   const schema::ModelT& model() const { return model_; }
-  flavour reader() const { return flavour_; }  ///< What the file is written for.
+  file_format reader() const { return flavour_; }  ///< What the file is written for.
   /// Whether the file leaves the extent open.
   bool is_dynamic(const dim& d) const { return dynamic_ && d.named(); }
 
@@ -254,7 +254,7 @@ class model_builder {
     return true;
   }
 
-  flavour flavour_;
+  file_format flavour_;
   bool dynamic_;
   schema::ModelT model_;
   flatbuffers::FlatBufferBuilder head_;

@@ -59,14 +59,14 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 /// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
 /// come first and in the order that they had; one that nothing reads any more is dropped.
 template <std::size_t Capacity>
-constexpr void cleanup(graph<Capacity>& g) {
+constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
   graph<Capacity> clean{};
   clean.error = g.error;
   detail::rebuild<Capacity> r{g, clean};
   bool needed[Capacity]{};
   for (const graph_output& o : g.outputs) detail::mark(g, o.id, needed);
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (row(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
+    if (schema(g[i]).is(trait::outside) && needed[i]) r.visit(static_cast<node_id>(i));
   for (const graph_output& o : g.outputs) clean.outputs.push_back({o.name, r.visit(o.id)});
   g = clean;
 }

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "qwq/graph/op.hpp"
-#include "qwq/graph/problem.hpp"
+#include "qwq/graph/diagnostic.hpp"
 #include "qwq/graph/tensor_type.hpp"
 
 namespace qwq {
@@ -31,16 +31,16 @@ inline constexpr std::size_t max_arguments = 10;
 
 /// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
 /// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
-struct inference {
+struct type_inference {
   const attributes& attr;
   fixed_vector<tensor_type, max_arguments> args{};
   tensor_type out{};
-  problem error{};
+  diagnostic error{};
 
   constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
 
   /// Says what is wrong; the graph then is an error.
-  constexpr void fail(why what, text<31> expected, text<31> found) {
+  constexpr void fail(error_code what, fixed_string<31> expected, fixed_string<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
@@ -48,7 +48,7 @@ struct inference {
   /// Argument i holds floats.
   constexpr bool want_float(std::size_t i) {
     if (is_float(args[i].type)) return true;
-    fail(why::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
+    fail(error_code::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
   /// Keys or values: floats, or codes with a scale for each head and position.
@@ -56,29 +56,29 @@ struct inference {
   /// Argument i has this element type.
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
-    fail(why::element_types_differ, name(t), name(args[i].type));
+    fail(error_code::element_types_differ, name(t), name(args[i].type));
     return false;
   }
   /// Argument i has so many axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
-    fail(why::rank_is_wrong, text<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
+    fail(error_code::rank_is_wrong, fixed_string<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
   /// The axis that an operator works along must be there.
   constexpr bool want_axes(std::size_t i) {
     if (!dims(i).empty()) return true;
-    fail(why::rank_is_wrong, "at least 1", "0");
+    fail(error_code::rank_is_wrong, "at least 1", "0");
     return false;
   }
   /// `ints` has `count` elements, and the last of them is an axis of the first argument.
   constexpr bool want_axis(std::size_t count) {
     if (attr.ints.size() == count && static_cast<std::size_t>(attr.ints.back()) < dims(0).size()) return true;
-    fail(why::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
+    fail(error_code::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
     return false;
   }
   /// Two shapes are equal.
-  constexpr bool want_shape(const shape& expected, const shape& found, why what) {
+  constexpr bool want_shape(const shape& expected, const shape& found, error_code what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
     return false;
@@ -87,13 +87,13 @@ struct inference {
 
 namespace detail {
 
-constexpr void infer_declared(inference& in) { in.out = in.attr.type; }
+constexpr void infer_declared(type_inference& in) { in.out = in.attr.type; }
 
-constexpr void infer_unary(inference& in) {
+constexpr void infer_unary(type_inference& in) {
   if (in.want_float(0)) in.out = in.args[0];
 }
 
-constexpr void infer_binary(inference& in) {
+constexpr void infer_binary(type_inference& in) {
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type)) return;
   const bool first_is_longer = in.dims(0).size() >= in.dims(1).size();
   const shape& longer = first_is_longer ? in.dims(0) : in.dims(1);
@@ -103,106 +103,106 @@ constexpr void infer_binary(inference& in) {
   for (std::size_t i = 0; i < shorter.size(); ++i) {
     dim& d = in.out.dims[lead + i];
     if (d == shorter[i] || shorter[i] == dim{1}) continue;
-    if (d != dim{1}) return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    if (d != dim{1}) return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
     d = shorter[i];
   }
 }
 
-constexpr void infer_softmax(inference& in) {
+constexpr void infer_softmax(type_inference& in) {
   if (in.want_float(0) && in.want_axes(0)) in.out = in.args[0];
 }
 
-constexpr void infer_mean(inference& in) {
+constexpr void infer_mean(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
   in.out.dims[in.out.dims.size() - 1] = dim{1};
 }
 
-constexpr void infer_rms_norm(inference& in) {
+constexpr void infer_rms_norm(type_inference& in) {
   if (in.want_float(0) && in.want_axes(0) && in.want_type(1, in.args[0].type) &&
-      in.want_shape({in.dims(0).last()}, in.dims(1), why::last_dimension_must_match))
+      in.want_shape({in.dims(0).last()}, in.dims(1), error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
 // (x, w, ...)
-constexpr void infer_product(inference& in) {
+constexpr void infer_product(type_inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_axes(0) || !in.want_rank(1, 2)) return;
   if (in.dims(0).last() != in.dims(1)[1])
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {dtype::f32, in.dims(0)};
   in.out.dims[in.out.dims.size() - 1] = in.dims(1)[0];
 }
 
 // (x, w) or (x, w, bias)
-constexpr void infer_linear(inference& in) {
+constexpr void infer_linear(type_inference& in) {
   infer_product(in);
   if (in.error.ok() && in.args.size() == 3 && in.want_float(2))
-    in.want_shape({in.dims(1)[0]}, in.dims(2), why::last_dimension_must_match);
+    in.want_shape({in.dims(1)[0]}, in.dims(2), error_code::last_dimension_must_match);
 }
 
-constexpr void infer_linear_add(inference& in) {
+constexpr void infer_linear_add(type_inference& in) {
   infer_product(in);
-  if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), why::shapes_do_not_broadcast);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_gated_linear(inference& in) {
+constexpr void infer_gated_linear(type_inference& in) {
   infer_product(in);
-  if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast);
+  if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
 // (x, gain, weights...)
-constexpr void infer_norm_linear(inference& in) {
+constexpr void infer_norm_linear(type_inference& in) {
   infer_rms_norm(in);
   for (std::size_t i = 2; i < in.args.size(); ++i) {
     if (!in.error.ok() || !in.want_float(i) || !in.want_rank(i, 2)) return;
     if (in.dims(0).last() != in.dims(i)[1])
-      return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(i)));
+      return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(i)));
   }
 }
 
-constexpr void infer_norm_gated_linear(inference& in) {
+constexpr void infer_norm_gated_linear(type_inference& in) {
   infer_norm_linear(in);
-  if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), why::shapes_do_not_broadcast);
+  if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_add_norm(inference& in) {
+constexpr void infer_add_norm(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) ||
-      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast) ||
-      !in.want_shape({in.dims(0).last()}, in.dims(2), why::last_dimension_must_match))
+      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
+      !in.want_shape({in.dims(0).last()}, in.dims(2), error_code::last_dimension_must_match))
     return;
   in.out = in.args[0];
 }
 
-constexpr void infer_matmul(inference& in) {
+constexpr void infer_matmul(type_inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
-  if (rank < 2) return in.fail(why::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
+  if (rank < 2) return in.fail(error_code::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
   shape y = in.dims(0);  // what y should be
   y[rank - 2] = in.dims(0).last();
   y[rank - 1] = in.dims(1).last();
-  if (!in.want_shape(y, in.dims(1), why::x_and_y_do_not_multiply)) return;
+  if (!in.want_shape(y, in.dims(1), error_code::x_and_y_do_not_multiply)) return;
   in.out = in.args[0];
   in.out.dims[rank - 1] = y.last();
 }
 
-constexpr void infer_conv1x1(inference& in) {
+constexpr void infer_conv1x1(type_inference& in) {
   if (!in.want_float(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4)) return;
   if (in.dims(0)[1] != in.dims(1)[1])
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = {in.args[0].type, {in.dims(0)[0], in.dims(1)[0], in.dims(0)[2], in.dims(0)[3]}};
 }
 
-constexpr void infer_swiglu(inference& in) {
-  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), why::shapes_do_not_broadcast)) in.out = in.args[0];
+constexpr void infer_swiglu(type_inference& in) {
+  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast)) in.out = in.args[0];
 }
 
-constexpr void infer_reshape(inference& in) {
+constexpr void infer_reshape(type_inference& in) {
   if (in.dims(0).elements() != in.attr.type.dims.elements())
-    return in.fail(why::element_count_changes, to_text<31>(in.dims(0)), to_text<31>(in.attr.type.dims));
+    return in.fail(error_code::element_count_changes, to_text<31>(in.dims(0)), to_text<31>(in.attr.type.dims));
   in.out = {in.args[0].type, in.attr.type.dims};
 }
 
-constexpr void infer_transpose(inference& in) {
+constexpr void infer_transpose(type_inference& in) {
   in.out = in.args[0];
   bool used[max_rank]{};
   bool is_permutation = in.attr.ints.size() == in.dims(0).size();
@@ -211,12 +211,12 @@ constexpr void infer_transpose(inference& in) {
     is_permutation = is_permutation && a < in.dims(0).size() && !used[a];
     if (is_permutation) used[a] = true;
   }
-  if (!is_permutation) return in.fail(why::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
+  if (!is_permutation) return in.fail(error_code::bad_attribute, "a permutation of the axes", to_text<31>(in.dims(0)));
   for (std::size_t i = 0; i < in.attr.ints.size(); ++i)
     in.out.dims[i] = in.dims(0)[static_cast<std::size_t>(in.attr.ints[i])];
 }
 
-constexpr void infer_concat(inference& in) {
+constexpr void infer_concat(type_inference& in) {
   if (!in.want_axis(1)) return;
   const auto axis = static_cast<std::size_t>(in.attr.ints[0]);
   in.out = in.args[0];
@@ -225,203 +225,203 @@ constexpr void infer_concat(inference& in) {
     if (!in.want_type(i, in.args[0].type) || !in.want_rank(i, in.dims(0).size())) return;
     const dim more = other[axis];
     other[axis] = in.dims(0)[axis];
-    if (!in.want_shape(in.dims(0), other, why::shapes_do_not_broadcast)) return;
+    if (!in.want_shape(in.dims(0), other, error_code::shapes_do_not_broadcast)) return;
     dim& whole = in.out.dims[axis];
     if (whole.named() && more.named())
-      return in.fail(why::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
+      return in.fail(error_code::bad_attribute, "one named extent along the axis", to_text<31>(in.dims(i)));
     const dim fixed = whole.named() ? more : whole, named = whole.named() ? whole : more;
     const std::int64_t extent = fixed.extent + named.extent;
     whole = named.named() ? dim{extent, named.symbol, named.plus + fixed.extent} : dim{extent};
   }
 }
 
-constexpr void infer_slice(inference& in) {
+constexpr void infer_slice(type_inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
   // What a named extent counts is at least 1 at run time.
   const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
   if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
-    return in.fail(why::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
+    return in.fail(error_code::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
   along = dim{in.attr.ints[1] - in.attr.ints[0]};
 }
 
-constexpr void infer_cast(inference& in) { in.out = {in.attr.type.type, in.dims(0)}; }
+constexpr void infer_cast(type_inference& in) { in.out = {in.attr.type.type, in.dims(0)}; }
 
-constexpr void infer_embedding(inference& in) {
+constexpr void infer_embedding(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i64) || !in.want_rank(1, 2)) return;
   in.out = {dtype::f32, {in.dims(1)[0], in.dims(1)[1], in.dims(0)[1]}};
 }
 
 // (table [T,C], last_position [1,1])
-constexpr void infer_table_rows(inference& in) {
+constexpr void infer_table_rows(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 2) || !in.want_type(1, dtype::i32)) return;
   const shape& rows = in.attr.type.dims;
-  if (rows.size() != 3) return in.fail(why::bad_attribute, "[1,S,columns]", to_text<31>(rows));
-  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, why::last_dimension_must_match))
+  if (rows.size() != 3) return in.fail(error_code::bad_attribute, "[1,S,columns]", to_text<31>(rows));
+  if (in.want_shape({dim{1}, rows[1], in.dims(0)[1]}, rows, error_code::last_dimension_must_match))
     in.out = {in.args[0].type, rows};
 }
 
 // (x [1,S,heads,D], rows of cos and sin [1,S,R/2] from argument `first` on), R <= D
-constexpr void infer_rotated(inference& in, std::size_t first) {
+constexpr void infer_rotated(type_inference& in, std::size_t first) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_rank(first, 3)) return;
   const shape &x = in.dims(0), &cos = in.dims(first);
   if (cos[1] != x[1] || 2 * cos[2].extent > x.last().extent)
-    return in.fail(why::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
-  if (in.want_shape(cos, in.dims(first + 1), why::last_dimension_must_match)) in.out = in.args[0];
+    return in.fail(error_code::last_dimension_must_match, "[1,S,R/2] with R <= head_dim", to_text<31>(cos));
+  if (in.want_shape(cos, in.dims(first + 1), error_code::last_dimension_must_match)) in.out = in.args[0];
 }
 
-constexpr void infer_rope(inference& in) { infer_rotated(in, 1); }
+constexpr void infer_rope(type_inference& in) { infer_rotated(in, 1); }
 
-constexpr void infer_norm_rope(inference& in) {
+constexpr void infer_norm_rope(type_inference& in) {
   infer_rms_norm(in);
   if (in.error.ok()) infer_rotated(in, 2);
 }
 
-constexpr void infer_kv_append(inference& in) {
+constexpr void infer_kv_append(type_inference& in) {
   if (!in.want_cache(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
       !in.want_type(2, dtype::i32))
     return;
   const shape& past = in.dims(0);
   const shape& x = in.dims(1);
-  if (in.want_shape({past[0], x[1], past[1], past[3]}, x, why::last_dimension_must_match)) in.out = in.args[0];
+  if (in.want_shape({past[0], x[1], past[1], past[3]}, x, error_code::last_dimension_must_match)) in.out = in.args[0];
 }
 
-constexpr void infer_attention(inference& in) {
+constexpr void infer_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_cache(1) || !in.want_cache(2)) return;
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_rank(i, 4)) return;
-  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match)) return;
+  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match)) return;
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;
   if (kv_heads < 1 || heads % kv_heads != 0)
-    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(kv_heads), text<31>{}.append(heads));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads), fixed_string<31>{}.append(heads));
   if (in.dims(0).last() != in.dims(1).last())
-    return in.fail(why::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[0];
 }
 
 // (q [1,S,Hq*D], k [1,S,Hk*D], v, key cache [1,Hk,max,D], value cache, last_position, total, cos, sin)
-constexpr void infer_gqa(inference& in) {
-  if (in.attr.ints.size() != 2) return in.fail(why::bad_attribute, "{heads, kv_heads}", "");
+constexpr void infer_gqa(type_inference& in) {
+  if (in.attr.ints.size() != 2) return in.fail(error_code::bad_attribute, "{heads, kv_heads}", "");
   if (!in.want_rank(0, 3) || !in.want_rank(3, 4)) return;
   const std::int64_t head_dim = in.dims(3).last().extent;
   if (in.dims(0).last().extent != in.attr.ints[0] * head_dim || in.dims(1).last().extent != in.attr.ints[1] * head_dim)
-    return in.fail(why::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(3)));
+    return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(3)));
   for (std::size_t i = 1; i < 5; ++i)
     if (!in.want_type(i, in.args[0].type)) return;
   in.out = in.args[0];
 }
 
 // (q, k, v [1,S,heads,D], segments [1,S])
-constexpr void infer_full_attention(inference& in) {
+constexpr void infer_full_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(3, dtype::i32)) return;
   const shape& q = in.dims(0);
-  if (in.want_shape(q, in.dims(1), why::shapes_do_not_broadcast) &&
-      in.want_shape(q, in.dims(2), why::shapes_do_not_broadcast) &&
-      in.want_shape({dim{1}, q[1]}, in.dims(3), why::shapes_do_not_broadcast))
+  if (in.want_shape(q, in.dims(1), error_code::shapes_do_not_broadcast) &&
+      in.want_shape(q, in.dims(2), error_code::shapes_do_not_broadcast) &&
+      in.want_shape({dim{1}, q[1]}, in.dims(3), error_code::shapes_do_not_broadcast))
     in.out = in.args[0];
 }
 
 // (mask [1,S], a [1,S,...], b)
-constexpr void infer_select(inference& in) {
+constexpr void infer_select(type_inference& in) {
   if (!in.want_type(0, dtype::i32) || !in.want_rank(0, 2) || !in.want_float(1) || !in.want_type(2, in.args[1].type) ||
-      !in.want_shape(in.dims(1), in.dims(2), why::shapes_do_not_broadcast))
+      !in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast))
     return;
   if (in.dims(1).size() < 2 || in.dims(1)[1] != in.dims(0)[1])
-    return in.fail(why::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[1];
 }
 
 // (x, w, b)
-constexpr void infer_layer_norm(inference& in) {
+constexpr void infer_layer_norm(type_inference& in) {
   infer_rms_norm(in);
-  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), why::last_dimension_must_match);
+  if (in.error.ok()) in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match);
 }
 
-constexpr void infer_top_k(inference& in) {
+constexpr void infer_top_k(type_inference& in) {
   if (!in.want_float(0) || !in.want_axes(0)) return;
   in.out = in.args[0];
   if (in.attr.ints.size() != 1 || in.attr.ints[0] < 1 || in.attr.ints[0] > in.dims(0).last().extent)
-    return in.fail(why::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
+    return in.fail(error_code::bad_attribute, "1 <= k <= last extent", to_text<31>(in.dims(0)));
   in.out.dims[in.out.dims.size() - 1] = dim{in.attr.ints[0]};
 }
 
 // (x [1,S,K] or [1,S,k,K], experts [1,S,k], w [E,N,K])
-constexpr void infer_expert_linear(inference& in) {
+constexpr void infer_expert_linear(type_inference& in) {
   if (!in.want_float(0) || !in.want_type(1, dtype::i32) || !in.want_rank(1, 3) || !in.want_float(2) ||
       !in.want_rank(2, 3))
     return;
   const shape &x = in.dims(0), &experts = in.dims(1), &w = in.dims(2);
   const bool by_token = x.size() == 3, by_expert = x.size() == 4 && x[2] == experts[2];
   if ((!by_token && !by_expert) || x[1] != experts[1])
-    return in.fail(why::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
-  if (x.last() != w[2]) return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
+    return in.fail(error_code::rank_is_wrong, "[1,S,K] or [1,S,k,K]", to_text<31>(x));
+  if (x.last() != w[2]) return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(x), to_text<31>(w));
   in.out = {dtype::f32, {experts[0], experts[1], experts[2], w[1]}};
 }
 
 // (x [1,S,k,H], weights [1,S,k])
-constexpr void infer_weighted_sum(inference& in) {
+constexpr void infer_weighted_sum(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 4) || !in.want_type(1, in.args[0].type)) return;
   const shape& x = in.dims(0);
-  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast))
+  if (in.want_shape({x[0], x[1], x[2]}, in.dims(1), error_code::shapes_do_not_broadcast))
     in.out = {in.args[0].type, {x[0], x[1], x[3]}};
 }
 
 // (u [1,S,C], w [C,K], state [1,C,K-1])
-constexpr void infer_causal_conv1d(inference& in) {
+constexpr void infer_causal_conv1d(type_inference& in) {
   if (!in.want_float(0) || !in.want_rank(0, 3) || !in.want_float(1) || !in.want_rank(1, 2) || !in.want_float(2)) return;
   const dim channels = in.dims(0)[2];
   if (in.dims(1)[0] != channels)
-    return in.fail(why::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
-  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), why::last_dimension_must_match))
+    return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
 // (q [1,S,Hk,Dk], k, v [1,S,Hv,Dv], decay [1,S,Hv], beta, state [1,Hv,Dk,Dv])
-constexpr void infer_delta_rule(inference& in) {
+constexpr void infer_delta_rule(type_inference& in) {
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_float(i) || !in.want_rank(i, 4)) return;
   const shape &k = in.dims(1), &v = in.dims(2);
-  if (!in.want_shape(in.dims(0), k, why::shapes_do_not_broadcast)) return;
+  if (!in.want_shape(in.dims(0), k, error_code::shapes_do_not_broadcast)) return;
   if (k[2].extent < 1 || v[2].extent % k[2].extent != 0)
-    return in.fail(why::heads_do_not_divide, text<31>{"a multiple of "}.append(k[2].extent),
-                   text<31>{}.append(v[2].extent));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(k[2].extent),
+                   fixed_string<31>{}.append(v[2].extent));
   for (std::size_t i = 3; i < 5; ++i)
-    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), why::shapes_do_not_broadcast)) return;
+    if (!in.want_shape({v[0], v[1], v[2]}, in.dims(i), error_code::shapes_do_not_broadcast)) return;
   if (in.want_type(5, dtype::f32) &&
-      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), why::last_dimension_must_match))
+      in.want_shape({dim{1}, v[2], k[3], v[3]}, in.dims(5), error_code::last_dimension_must_match))
     in.out = in.args[2];
 }
 
 // Codes of a slot: attr.type.type is their integer type.
 // (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
-constexpr bool want_experts(inference& in) {
+constexpr bool want_experts(type_inference& in) {
   if (in.args.size() < 2) return true;
   const shape& x = in.dims(0);
   return in.want_type(1, dtype::i32) && in.want_rank(0, 4) &&
-         in.want_shape({x[0], x[1], x[2]}, in.dims(1), why::shapes_do_not_broadcast);
+         in.want_shape({x[0], x[1], x[2]}, in.dims(1), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_quantize(inference& in) {
+constexpr void infer_quantize(type_inference& in) {
   if (in.want_type(0, dtype::f32) && want_experts(in)) in.out = {in.attr.type.type, in.dims(0)};
 }
 
-constexpr void infer_fake_quant(inference& in) {
+constexpr void infer_fake_quant(type_inference& in) {
   if (in.want_float(0) && want_experts(in)) in.out = in.args[0];
 }
 
-constexpr void infer_dequantize(inference& in) {
-  if (is_float(in.args[0].type)) return in.fail(why::element_types_differ, "integer codes", name(in.args[0].type));
+constexpr void infer_dequantize(type_inference& in) {
+  if (is_float(in.args[0].type)) return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
 // A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
 // the past ones.
-constexpr void infer_result(inference& in) { in.out = in.attr.type; }
+constexpr void infer_result(type_inference& in) { in.out = in.attr.type; }
 
-constexpr void infer_custom(inference& in) {
-  in.fail(why::bad_attribute, "apply(row, ...)", "op::custom without a row");
+constexpr void infer_custom(type_inference& in) {
+  in.fail(error_code::bad_attribute, "apply(row, ...)", "op::custom without a row");
 }
 
 }  // namespace detail
@@ -458,7 +458,7 @@ constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
 
 /// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
 /// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
-struct op_row {
+struct op_schema {
   op kind;
   std::string_view name;
   std::int8_t min_args;  ///< Fewest arguments.
@@ -468,7 +468,7 @@ struct op_row {
   std::string_view ints_name;  ///< The same for `attributes::ints`.
   trait traits;  ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
-  void (*infer)(inference&);
+  void (*infer)(type_inference&);
   /// Arguments that are matrices of weights: schemes store them as codes.
   std::uint16_t matrix_args = 0;
   std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
@@ -483,27 +483,27 @@ struct op_row {
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
 
   /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
-  constexpr op_row with(trait more) const {
-    op_row r = *this;
+  constexpr op_schema with(trait more) const {
+    op_schema r = *this;
     r.traits = r.traits | more;
     return r;
   }
   /// Its arguments with these numbers are matrices of weights.
-  constexpr op_row with_matrices(std::initializer_list<int> arguments) const {
-    op_row r = *this;
+  constexpr op_schema with_matrices(std::initializer_list<int> arguments) const {
+    op_schema r = *this;
     r.matrix_args = argument_set(arguments);
     return r;
   }
   /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
-  constexpr op_row with_state(std::int8_t argument, std::int8_t index) const {
-    op_row r = *this;
+  constexpr op_schema with_state(std::int8_t argument, std::int8_t index) const {
+    op_schema r = *this;
     r.state_arg = argument;
     r.state_result = index;
     return r;
   }
   /// Its argument `argument` says which expert each row belongs to.
-  constexpr op_row with_experts(std::int8_t argument) const {
-    op_row r = *this;
+  constexpr op_schema with_experts(std::int8_t argument) const {
+    op_schema r = *this;
     r.expert_arg = argument;
     return r;
   }
@@ -514,11 +514,11 @@ inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant 
                        moves_values = trait::layout | trait::moves;
 }
 
-inline constexpr op_row op_table[] = {
+inline constexpr op_schema op_table[] = {
     {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
     {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
     {op::weight, "weight", 0, 0, "multiplier", "", detail::leaf_constant, detail::infer_declared},
-    {op::fill, "fill", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
+    {op::splat, "splat", 0, 0, "value", "", detail::leaf_constant, detail::infer_declared},
     {op::rope_cos, "rope_cos", 0, 0, "theta", "", trait::constant, detail::infer_declared},
     {op::rope_sin, "rope_sin", 0, 0, "theta", "", trait::constant, detail::infer_declared},
     {op::add, "add", 2, 2, "", "", trait::commutative | trait::elementwise, detail::infer_binary},
@@ -544,10 +544,10 @@ inline constexpr op_row op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::gated_linear, "gated_linear", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
-    {op::norm_gated_linear, "norm_gated_linear", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
      argument_set({2, 3})},
     {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
     {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
@@ -562,13 +562,13 @@ inline constexpr op_row op_table[] = {
     {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
     {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
     {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
-    {op::kv_append, "kv_append", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
     {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
     {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
     {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
     {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
-    {op::result, "result", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_result},
     {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
     {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
     {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,
@@ -585,12 +585,12 @@ static_assert(
     }(),
     "the rows stand in the order of the enumeration");
 
-constexpr const op_row& row(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
-constexpr std::string_view name(op kind) { return row(kind).name; }
+constexpr const op_schema& schema(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
+constexpr std::string_view name(op kind) { return schema(kind).name; }
 
 /// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
-constexpr op_row custom_op(std::string_view name, std::int8_t args, void (*infer)(inference&),
+constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
                            std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }

@@ -10,14 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/circle/model_builder.hpp"
+#include "qwq/emit/circle/circle_model_builder.hpp"
 #include "qwq/emit/op_map.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/program_parts.hpp"
 
 namespace qwq::to_circle {
 
 /// What becomes of quantize/dequantize pairs.
-enum class form : std::uint8_t {
+enum class qdq_mode : std::uint8_t {
   qdq,      // operators of the file, around operators on floats: engines execute it as it stands
   integer,  // types of tensors: what an operator makes has the codes of its slot, QUANTIZE stands where they change
 };
@@ -47,7 +47,7 @@ inline std::string new_name(std::string_view state) { return std::string("new_")
 class graph_writer {
  public:
   /// `per_head`: products of attention are written head by head, for machines without batches of them.
-  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, form f,
+  graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, qdq_mode f,
                bool per_head = false)
       : model_(model), constants_(constants), ops_(ops), form_(f), per_head_(per_head) {}
 
@@ -169,7 +169,7 @@ class graph_writer {
   void emit_quantize() {
     const written_value& x = values_[self().args[0]];
     const encoding how = encoding_of_slot(self().slot, self().type.type);
-    if (form_ == form::integer) {
+    if (form_ == qdq_mode::integer) {
       if (x.how == how) return void(values_[id_] = x);
     } else if (const auto at = codes_.find(key_of(x)); at != codes_.end() && at->second.how == how) {
       return void(values_[id_] = at->second);
@@ -180,7 +180,7 @@ class graph_writer {
   /// In the integer form readers take the codes; else DEQUANTIZE, once for each tensor.
   void emit_dequantize() {
     const written_value& x = values_[self().args[0]];
-    if (form_ == form::integer) return void(values_[id_] = x);
+    if (form_ == qdq_mode::integer) return void(values_[id_] = x);
     if (const auto known = floats_.find(key_of(x)); known != floats_.end()) return void(values_[id_] = known->second);
     emit_each_as({}, schema::BuiltinOperator::DEQUANTIZE, schema::DequantizeOptionsT{});
     floats_[key_of(x)] = values_[id_];
@@ -212,7 +212,7 @@ class graph_writer {
   /// Full name of the module that the current node is of; codes of a state are named like the state in files.
   std::string tensor_of_module() const {
     const qwq::node* n = &self();
-    while (row(*n).is(trait::quantization)) n = &at(n->args[0]);
+    while (qwq::schema(*n).is(trait::quantization)) n = &at(n->args[0]);
     return n->kind == op::state ? tensor_name(part_->prefix, layer_, past_name(n->name)) : tensor_of_leaf();
   }
 
@@ -270,7 +270,7 @@ class graph_writer {
 
   /// How the current node's result is encoded: in the integer form as the quantize node says that reads it.
   encoding encoding_of_result() const {
-    if (form_ == form::integer)
+    if (form_ == qdq_mode::integer)
       for (const qwq::node& n : part_->nodes)
         if (n.kind == op::quantize && n.args[0] == id_) return encoding_of_slot(n.slot, n.type.type);
     return {self().type.type, {}};
@@ -279,7 +279,7 @@ class graph_writer {
   model_builder& model_;
   tensor_source& constants_;
   const op_map<graph_writer>& ops_;
-  form form_;
+  qdq_mode form_;
   bool per_head_;
 
   // of the part that is being written

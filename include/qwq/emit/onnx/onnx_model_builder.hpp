@@ -24,7 +24,7 @@
 namespace qwq::to_onnx {
 
 /// Versions that a file declares. ir 10 is the lowest that opset 21 allows.
-struct dialect {
+struct opset_versions {
   /// Versions of the operator sets and of the file format.
   std::int64_t ai_onnx = 21, com_microsoft = 1, ir = 10;
 };
@@ -63,7 +63,7 @@ class model_builder {
  public:
   /// `data`: where constants go that are too big for the file itself. `fixed`: names of dimensions that this model has
   /// at their bound; the others stay symbolic.
-  model_builder(std::string_view graph_name, external_data& data, const dialect& versions = {},
+  model_builder(std::string_view graph_name, external_data& data, const opset_versions& versions = {},
                 std::vector<std::string_view> fixed = {})
       : data_(data), versions_(versions), fixed_(std::move(fixed)) {
     model_.set_ir_version(versions.ir);
@@ -248,7 +248,7 @@ class model_builder {
   }
 
   external_data& data_;
-  dialect versions_;
+  opset_versions versions_;
   std::vector<std::string_view> fixed_;
   ::onnx::ModelProto model_;
   std::set<std::string> names_, values_;

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/circle/check.hpp"
-#include "qwq/emit/circle/ops.hpp"
-#include "qwq/emit/companions.hpp"
+#include "qwq/emit/circle/circle_check.hpp"
+#include "qwq/emit/circle/circle_ops.hpp"
+#include "qwq/emit/sidecar_files.hpp"
 #include "qwq/emit/emit.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/quant/tico_scheme.hpp"
@@ -24,15 +24,15 @@ namespace to_circle {
 
 /// Who reads a target's files, and what quantization is in them.
 struct file_kind {
-  flavour reader;  ///< Circle or TFLite.
-  form quantized;  ///< How quantized values are written.
+  file_format reader;  ///< Circle or TFLite.
+  qdq_mode quantized;  ///< How quantized values are written.
   bool per_head;  ///< Attention is written head by head.
 };
 
 template <class Target> inline constexpr bool kind_of = false;  // no target of ours
-template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{flavour::circle, form::integer, O.per_head};
-template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{flavour::circle, form::qdq, O.per_head};
-template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{flavour::tflite, form::qdq, O.per_head};
+template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{file_format::circle, qdq_mode::integer, O.per_head};
+template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{file_format::circle, qdq_mode::qdq, O.per_head};
+template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{file_format::tflite, qdq_mode::qdq, O.per_head};
 
 template <class Target>
 concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>;
@@ -145,10 +145,10 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
 inline std::vector<written_file> write_folder(file_kind kind, const to_file::program_data& data, const checkpoint& from,
                                               const calibration_result* tuned, const emit_options& options,
                                               const std::filesystem::path& out) {
-  const bool is_circle = kind.reader == flavour::circle;
+  const bool is_circle = kind.reader == file_format::circle;
   tensor_source constants(from, data.codes, options, true, data.layout);
   const std::string type = data.quantizes() ? ".q" : ".f32";
-  const bool only_integers = data.quantizes() && kind.quantized == form::integer;
+  const bool only_integers = data.quantizes() && kind.quantized == qdq_mode::integer;
   std::int64_t missing = 0;
   auto written = write_stages(from, constants,
                               {"prefill", data.prefill, tuned != nullptr ? &tuned->prefill : nullptr},
@@ -168,7 +168,7 @@ inline std::vector<written_file> write_folder(file_kind kind, const to_file::pro
 template <to_circle::circle_target Target>
 struct to_file::writer<Target> {
   static constexpr auto& ops =
-      to_circle::kind_of<Target>.reader == to_circle::flavour::circle ? to_circle::circle_ops : to_circle::shared_ops;
+      to_circle::kind_of<Target>.reader == to_circle::file_format::circle ? to_circle::circle_ops : to_circle::shared_ops;
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out) {

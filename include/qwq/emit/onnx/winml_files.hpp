@@ -11,7 +11,7 @@
 #include "qwq/emit/emit.hpp"
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
-#include "qwq/emit/onnx/ops.hpp"
+#include "qwq/emit/onnx/contrib_ops.hpp"
 #include "qwq/emit/onnx/stages.hpp"
 #include "qwq/targets/onnx_winml.hpp"
 

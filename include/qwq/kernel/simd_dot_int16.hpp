@@ -2,7 +2,7 @@
 // Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
 #pragma once
 
-#include "qwq/kernel/simd_codes.hpp"
+#include "qwq/kernel/simd_dequantize.hpp"
 
 namespace qwq::kernel::simd {
 

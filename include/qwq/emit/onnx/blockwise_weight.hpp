@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "qwq/emit/constants.hpp"
+#include "qwq/emit/constant_source.hpp"
 
 namespace qwq::to_onnx {
 

@@ -2,8 +2,8 @@
 // Fusions: rules that a session applies last, for the same values in fewer passes over memory.
 #pragma once
 
-#include "qwq/rules/epilogue.hpp"
-#include "qwq/rules/mlp.hpp"
+#include "qwq/rules/epilogue_rules.hpp"
+#include "qwq/rules/mlp_rules.hpp"
 
 namespace qwq::rules {
 
@@ -16,7 +16,7 @@ inline constexpr rule fuse_qk_norm_rope{
 /// Gate and up in one step: their products are put together while they are in cache.
 inline constexpr rule fuse_gate_up{
     "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
-    [](match& m) { return gated_linear(m[var('x')], m[var('g')], m[var('u')]); }};
+    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
 /// A product that is added to what went around it.
 inline constexpr rule fuse_residual{
@@ -50,7 +50,7 @@ inline constexpr rule fuse_norm_linear{
       const expr made = norm_linear(m[var('x')], m[var('w')], weights, m.root().attr.value);
       for (std::size_t i = 0; i < readers.size() && made.ok(); ++i) {
         b.module = b[readers[i]].name;
-        m.replace(readers[i], result(made, static_cast<std::int32_t>(i), b[readers[i]].type));
+        m.replace(readers[i], get_tuple_element(made, static_cast<std::int32_t>(i), b[readers[i]].type));
       }
       return m[var('n')];
     },
@@ -58,12 +58,12 @@ inline constexpr rule fuse_norm_linear{
 
 /// fuse_gate_up where the norm is in the step already.
 inline constexpr rule fuse_norm_gate_up{
-    "fuse_gate_up", swiglu(match_op(op::result, var('n')).as('g'), match_op(op::result, var('n')).as('u')),
+    "fuse_gate_up", swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
     [](match& m) {
       const node n = m(var('n'));
       const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
       const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
-      return result(norm_gated_linear(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
+      return get_tuple_element(norm_linear_swiglu(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
                     m.root().type);
     },
     [](const match& m) { return m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4; }};
@@ -78,7 +78,7 @@ inline constexpr rule fuse_residual_norm{
       const expr sum = add_norm(m[var('a')], m[var('b')], m[var('w')], norm.attr.value);
       m.replace(var('s'), sum);
       b.module = norm.name;
-      return result(sum, 0, norm.type);
+      return get_tuple_element(sum, 0, norm.type);
     },
     [](const match& m) { return m(var('a')).type == m(var('b')).type; }};
 

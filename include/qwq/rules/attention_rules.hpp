@@ -35,10 +35,10 @@ constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
-              kv_append(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
+              kv_cache_update(detail::key_cache, rope(detail::k, detail::cos_rows, detail::sin_rows), detail::position)
                   .as('1')
                   .shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
@@ -55,9 +55,9 @@ inline constexpr rule attention_to_gqa{
       const expr out =
           apply(op::gqa, {.value = attention.attr.value, .ints = {{heads, kv_heads}, 2}, .type = {}}, narrow(q),
                 narrow(k), narrow(v), m[key_cache], m[value_cache], m[position], total, table(cos), table(sin));
-      m.replace(new_key_cache, result(out, 1, cache));
-      m.replace(new_value_cache, result(out, 2, cache));
-      return reshape(as_type(result(out, 0, out.definition().type), dtype::f32), attention.dims());
+      m.replace(new_key_cache, get_tuple_element(out, 1, cache));
+      m.replace(new_value_cache, get_tuple_element(out, 2, cache));
+      return reshape(as_type(get_tuple_element(out, 0, out.definition().type), dtype::f32), attention.dims());
     }};
 
 }  // namespace qwq::rules

@@ -20,7 +20,7 @@ constexpr expr scaled_weight(builder& b, const node& of, double factor) {
 inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
                                     [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
                                     [](const match& m) {
-                                      return m(var('e')).kind == op::fill &&
+                                      return m(var('e')).kind == op::splat &&
                                              m(var('w')).dims() == shape{m(var('x')).dims().last()};
                                     }};
 
@@ -34,7 +34,7 @@ inline constexpr rule norm_to_lp_norm{
       const double n = static_cast<double>(x.dims().last().extent);
       tensor_type one_channel{dtype::f32, x.dims()};
       one_channel.dims[one_channel.dims.size() - 1] = dim{1};
-      const expr epsilon = leaf(m.graph(), op::fill, "epsilon", one_channel, square_root(n * m.root().attr.value));
+      const expr epsilon = leaf(m.graph(), op::splat, "epsilon", one_channel, square_root(n * m.root().attr.value));
       const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },

@@ -2,15 +2,15 @@
 // Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
 #pragma once
 
-#include "qwq/rules/attention.hpp"
-#include "qwq/rules/norm.hpp"
+#include "qwq/rules/attention_rules.hpp"
+#include "qwq/rules/norm_rules.hpp"
 
 namespace qwq::rules {
 
 /// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
 inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
                                            const expr x = m[var('x')];
-                                           const expr epsilon = leaf(m.graph(), op::fill, "epsilon", {dtype::f32, {1}},
+                                           const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}},
                                                                      m.root().attr.value);
                                            return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
                                          }};
@@ -38,7 +38,7 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_append(detail::key_cache,
+              kv_cache_update(detail::key_cache,
                         rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
                         detail::position)
                   .as('1')
@@ -53,7 +53,7 @@ inline constexpr rule fold_scale_into_k_norm{
           rms_norm(m[k], scaled_weight(m.graph(), m(var('w')), m.root().attr.value), norm.attr.value);
       m.graph().module = module;
       const expr key = rope(normalized, m[cos], m[sin]);
-      const expr keys = kv_append(m[key_cache], key, m[position]);
+      const expr keys = kv_cache_update(m[key_cache], key, m[position]);
       m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
@@ -66,8 +66,8 @@ inline constexpr rule fold_scale_into_k_norm{
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
-    attention(detail::q, kv_append(detail::key_cache, detail::k, detail::position).as('1').shared(),
-              kv_append(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
+    attention(detail::q, kv_cache_update(detail::key_cache, detail::k, detail::position).as('1').shared(),
+              kv_cache_update(detail::value_cache, detail::v, detail::position).as('2').shared(), detail::position),
     [](match& m) {
       using namespace detail;
       builder& b = m.graph();
@@ -89,7 +89,7 @@ inline constexpr rule attention_to_matmuls{
       expr logits = matmul(grouped(query), transpose(keys, {{0, 1, 3, 2}, 4}));
       logits = reshape(logits, {1, per_head[1], per_head[2], seen});
       if (const double scale = m.root().attr.value; scale != 1)
-        logits = logits * leaf(b, op::fill, "scale", {dtype::f32, {1}}, scale);
+        logits = logits * leaf(b, op::splat, "scale", {dtype::f32, {1}}, scale);
       const expr mask = leaf(b, op::input, "attention_mask", {dtype::f32, {1, 1, per_head[2], seen}});
       const expr mixed = matmul(grouped(softmax(logits + mask)), values);
       m.replace(new_key_cache, new_key);

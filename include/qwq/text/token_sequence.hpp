@@ -9,7 +9,7 @@
 namespace qwq {
 
 /// A text as token ids, and how many of them are the prompt: what follows is what the model says.
-struct token_text {
+struct token_sequence {
   std::vector<std::int32_t> ids;
   std::size_t prompt = 0;
 };

@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/emit/onnx/block_codes.hpp"
-#include "qwq/emit/onnx/model_builder.hpp"
+#include "qwq/emit/onnx/blockwise_weight.hpp"
+#include "qwq/emit/onnx/onnx_model_builder.hpp"
 #include "qwq/emit/op_map.hpp"
 #include "qwq/emit/options.hpp"
-#include "qwq/emit/part.hpp"
+#include "qwq/emit/program_parts.hpp"
 
 namespace qwq::to_onnx {
 
@@ -255,7 +255,7 @@ class graph_writer {
   /// The node that reads result `k` of the current node.
   std::optional<std::size_t> result_node(std::int32_t k) const {
     for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i)
-      if (at(i).kind == op::result && at(i).args[0] == id_ && at(i).attr.ints[0] == k) return i;
+      if (at(i).kind == op::get_tuple_element && at(i).args[0] == id_ && at(i).attr.ints[0] == k) return i;
     return std::nullopt;
   }
 

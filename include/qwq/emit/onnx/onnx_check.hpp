@@ -14,7 +14,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "qwq/core/error.hpp"
-#include "qwq/emit/onnx/model_builder.hpp"
+#include "qwq/emit/onnx/onnx_model_builder.hpp"
 
 namespace qwq::to_onnx {
 
@@ -27,7 +27,7 @@ constexpr std::uint64_t element_bits(std::int32_t type) {
   return 0;
 }
 
-/// One look at one file. Every problem throws `error` with the place where it is.
+/// One look at one file. Every problem throws `error` with the storage_class where it is.
 class file_check {
  public:
   file_check(const ::onnx::ModelProto& model, const std::string& name, const std::string& data,
