@@ -15,7 +15,7 @@ namespace qwq::bench {
 
 namespace {
 
-using model = qwen3<config>;
+using exported::config, exported::model;
 using scheme = QWQ_BENCH_SCHEME;
 
 /// Larger models show how it goes on: fewer cases, whose calls take seconds.

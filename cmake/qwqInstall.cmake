@@ -21,9 +21,9 @@ configure_package_config_file(cmake/qwqConfig.cmake.in qwqConfig.cmake INSTALL_D
                               NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(qwqConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qwqConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/qwqConfigVersion.cmake
-              cmake/qwqDependencies.cmake cmake/qwqAddExporter.cmake cmake/exporter.cpp.in
-              cmake/exporter_circle.cpp cmake/exporter_config.hpp.in cmake/exporter_main.cpp
-              cmake/exporter_onnx.cpp cmake/exporter_part.cpp.in
+              cmake/qwqDependencies.cmake cmake/qwqAddExporter.cmake cmake/check_config.cpp
+              cmake/exporter.cpp.in cmake/exporter_circle.cpp cmake/exporter_config.hpp.in
+              cmake/exporter_files.cpp.in cmake/exporter_main.cpp cmake/exporter_onnx.cpp cmake/exporter_part.cpp.in
         DESTINATION ${qwq_package_dir})
 
 # The same for pkg-config: qwq, and qwq-<component> with what it needs.

@@ -2,18 +2,47 @@
 // A hybrid model that the library does not know: attention and a gated recurrence in turn, sparse MLPs of four experts.
 #pragma once
 
+#include <array>
+
+#include <boost/hana/adapt_struct.hpp>
+
+#include <qwq/core/math.hpp>
 #include <qwq/layer/layers.hpp>
+#include <qwq/model/model_table.hpp>
 #include <qwq/model/model_parts.hpp>
 
 namespace mine {
 
 using namespace qwq;
 
+// What config.json has. A field without a default must be there, because 0 is beyond its limits.
 struct hybrid_config {
   std::int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
   std::int64_t rotary_dim;  // channels of a head that turn
   std::int64_t num_experts, num_experts_per_tok, moe_intermediate_size, max_position_embeddings;
-  double rms_norm_eps, rope_theta;
+  double rms_norm_eps = 1e-6, rope_theta = 1e4;
+
+  static constexpr std::string_view model_type = "hybrid";
+  static constexpr std::array limits{
+      config_limit{"vocab_size", "1", "1000000"},
+      config_limit{"hidden_size", "1", "10000"},
+      config_limit{"num_hidden_layers", "1", "100"},
+      config_limit{"num_attention_heads", "1", "100"},
+      config_limit{"num_key_value_heads", "1", "100"},
+      config_limit{"head_dim", "2", "1000"},
+      config_limit{"rotary_dim", "2", "1000"},
+      config_limit{"num_experts", "1", "256"},
+      config_limit{"num_experts_per_tok", "1", "256"},
+      config_limit{"moe_intermediate_size", "1", "10000"},
+      config_limit{"rms_norm_eps", "1e-12", "0.1"},
+      config_limit{"rope_theta", "1", "1e12"},
+      config_limit{"max_position_embeddings", "1", "1000000"},
+  };
+  static constexpr void check(json_value file, const hybrid_config& c) {
+    if (c.rotary_dim > c.head_dim) file["rotary_dim"].refuse(fixed_string<63>("at most head_dim = ").append(c.head_dim));
+    if (c.num_experts_per_tok > c.num_experts)
+      file["num_experts_per_tok"].refuse(fixed_string<63>("at most num_experts = ").append(c.num_experts));
+  }
 };
 
 // h = decay * h + u, token by token: (u [1,S,C], decay [1,S,C], h [1,C]) -> every h; result 0 is the last one.
@@ -26,7 +55,7 @@ inline constexpr op_schema gated_scan =
 template <hybrid_config C>
 struct hybrid {
   static constexpr hybrid_config config = C;
-  static constexpr std::string_view model_type = "hybrid";
+  static constexpr std::string_view model_type = hybrid_config::model_type;
   static constexpr std::int64_t H = C.hidden_size, E = C.num_experts, I = C.moe_intermediate_size, D = C.head_dim;
   static constexpr std::int64_t queries = C.num_attention_heads, keys = C.num_key_value_heads;
   using floats = qwq::value<dtype::f32>;
@@ -154,4 +183,11 @@ struct hybrid {
                                            single_part(stage::norm, 3), single_part(stage::head, 4));
 };
 
+// What exporters are built from.
+using hybrid_model = model_family<hybrid_config, hybrid>;
+
 }  // namespace mine
+
+BOOST_HANA_ADAPT_STRUCT(mine::hybrid_config, vocab_size, hidden_size, num_hidden_layers, num_attention_heads,
+                        num_key_value_heads, head_dim, rotary_dim, num_experts, num_experts_per_tok,
+                        moe_intermediate_size, max_position_embeddings, rms_norm_eps, rope_theta);

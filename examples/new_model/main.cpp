@@ -12,23 +12,13 @@
 #include <qwq/io/safetensors_writer.hpp>
 #include <qwq/runtime/calibrate.hpp>
 
+#include "export_hybrid_config.hpp"
 #include "files.hpp"
 #include "kernels.hpp"
 
-constexpr mine::hybrid_config sizes{.vocab_size = 96,
-                                    .hidden_size = 64,
-                                    .num_hidden_layers = 4,
-                                    .num_attention_heads = 4,
-                                    .num_key_value_heads = 2,
-                                    .head_dim = 32,
-                                    .rotary_dim = 16,
-                                    .num_experts = 4,
-                                    .num_experts_per_tok = 2,
-                                    .moe_intermediate_size = 32,
-                                    .max_position_embeddings = 128,
-                                    .rms_norm_eps = 1e-6,
-                                    .rope_theta = 1e4};
-using model = mine::hybrid<sizes>;
+// The model of hybrid.json, as qwq_add_exporter has read it.
+using model = exported::model;
+constexpr auto& sizes = exported::config;
 
 // Weights as a checkpoint stores them: the matrices of all experts in one tensor, gate and up above each other.
 using tensors = std::map<std::string, std::pair<std::vector<std::int64_t>, std::vector<float>>>;
@@ -207,7 +197,7 @@ int main(int argc, char** argv) try {
   std::filesystem::create_directories(folder);
   const tensors stored = random_weights();
   write_tensors<float>(folder / "model.safetensors", stored);
-  std::ofstream(folder / "config.json") << R"({"model_type": "hybrid", "vocab_size": 96, "eos_token_id": 1})";
+  std::ofstream(folder / "config.json") << exported::config_json::text;
   const auto weights = qwq::checkpoint::open(folder);
   std::cout << qwq::parameter_count<model>() << " parameters\n";
 

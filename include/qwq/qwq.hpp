@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that needs nothing to link: models, rules, schemes, kernels, sessions, calibration, weight files, reports.
+// All that needs nothing to link: models, configs, rules, schemes, kernels, sessions, calibration, weight files, reports.
 #pragma once
 
 #include "qwq/core/small_float.hpp"
@@ -8,19 +8,21 @@
 #include "qwq/text/chat_template.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/safetensors_writer.hpp"
+#include "qwq/io/special_tokens.hpp"
 #include "qwq/kernel/group.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
 #include "qwq/exec/trace_graph.hpp"
-#include "qwq/model/qwen3.hpp"
+#include "qwq/model/models.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
 #include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
+#include "qwq/runtime/read_config.hpp"
 
-/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer, configs and sets of texts come too.
+/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
 #ifdef QWQ_WITH_TEXT
 #include "qwq/text.hpp"
 #endif

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, configs, sets of texts, reports as JSON.
+// What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, sets of texts, reports as JSON.
 #pragma once
 
-#include "qwq/io/hf_config.hpp"
 #include "qwq/text/stream_decoder.hpp"
 #include "qwq/report/json_report.hpp"
 #include "qwq/text/data_set.hpp"

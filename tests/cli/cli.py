@@ -579,11 +579,15 @@ class Configs(Case):
         self.refused(words, "export", checkpoint=folder, scheme="f32", out=self.scratch / "out")
 
     def test_missing_field(self):
-        for field in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                      "rms_norm_eps", "model_type"):
+        # A field that is missing is what the reference takes for it, which is another model.
+        for field, default in [("vocab_size", 151936), ("hidden_size", 4096), ("intermediate_size", 22016),
+                               ("max_position_embeddings", 32768), ("tie_word_embeddings", "false"),
+                               ("head_dim", 128), ("rope_parameters", 10000)]:
             with self.subTest(field=field):
                 folder = self.copy(**{field: None})
-                self.refuse(folder, folder / "config.json", field)
+                self.refuse(folder, f"{folder / 'config.json'}: ", "this exporter was built for", f", found {default}\n")
+        folder = self.copy(model_type=None)
+        self.refuse(folder, f"{folder / 'config.json'}: model_type: expected \"qwen3\", found null")
 
     def test_absurd_field(self):
         for field, value in [("hidden_size", -128), ("hidden_size", 1e300), ("hidden_size", "128"), ("head_dim", 63),
@@ -608,13 +612,13 @@ class Configs(Case):
                 self.refuse(folder, folder / "config.json", field, "built for")
         folder = self.copy(rope_parameters={"rope_theta": 10000.0, "rope_type": "default"})
         self.refuse(folder, folder / "config.json", "rope_theta", "built for")
-        # The reference's default.
-        folder = self.copy(head_dim=None)
-        self.refuse(folder, folder / "config.json", "head_dim: this exporter was built for 64, found 128")
 
     def test_other_spellings_of_the_same_model(self):
         # Numbers that are the same in f32, in which the model computes; and tokens that are not there.
-        for changes in {"rms_norm_eps": 9.999999974752427e-07}, {"pad_token_id": -1}, {"eos_token_id": []}:
+        # What layers look at decides layer_types; without rope_type RoPE is the default one; defaults may be left out.
+        for changes in ({"rms_norm_eps": 9.999999974752427e-07}, {"pad_token_id": -1}, {"eos_token_id": []},
+                        {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 6},
+                        {"rope_parameters": {"rope_theta": 1e6}}, {"rms_norm_eps": None, "hidden_act": None}):
             with self.subTest(changes=changes):
                 folder = self.copy(without=["generation_config.json"], **changes)
                 self.done("run", checkpoint=folder, ids="5", dump=self.scratch / "dump.safetensors")

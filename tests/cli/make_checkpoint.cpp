@@ -18,8 +18,10 @@
 
 #include "qwq/core/thread_pool.hpp"
 #include "qwq/io/atomic_file.hpp"
-#include "qwq/io/hf_config.hpp"
+#include "qwq/io/json.hpp"
 #include "qwq/io/safetensors.hpp"
+#include "qwq/model/qwen3_config.hpp"
+#include "qwq/runtime/read_config.hpp"
 
 namespace {
 
@@ -133,7 +135,7 @@ struct planned_tensor {
 using shard = std::vector<planned_tensor>;
 
 /// The tensors of a model in shards, in the order of the published files.
-std::vector<shard> plan(const qwq::hf_config& c, const options& o) {
+std::vector<shard> plan(const qwq::qwen3_config& c, const options& o) {
   std::vector<shard> shards(1);
   std::uint64_t used = 0;
   const auto add = [&](const std::string& name, std::vector<std::int64_t> shape, bool zeros = false) {
@@ -239,7 +241,7 @@ void run(const options& o) {
   const std::filesystem::path folder = o.folder;
   std::filesystem::create_directories(folder);
   qwq::write_file(folder / "config.json", json.dump(2) + "\n");
-  const qwq::hf_config c = qwq::read_config(folder / "config.json");
+  const auto c = qwq::read_config<qwq::qwen3_config>(folder);
 
   const std::vector<shard> shards = plan(c, o);
   const auto name = [&](std::size_t i) {

@@ -15,8 +15,8 @@
 #define LLVMFuzzerTestOneInput fuzz_safetensors
 #include "../fuzz/safetensors.cpp"
 #undef LLVMFuzzerTestOneInput
-#define LLVMFuzzerTestOneInput fuzz_hf_config
-#include "../fuzz/hf_config.cpp"
+#define LLVMFuzzerTestOneInput fuzz_config
+#include "../fuzz/config.cpp"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_jsonl
 #include "../fuzz/jsonl.cpp"
@@ -95,7 +95,7 @@ TEST_CASE("no parser crashes, hangs or accepts nonsense on its corpus and damage
     const char* name;
     int (*entry)(const std::uint8_t*, std::size_t);
   } const parsers[] = {{"safetensors", fuzz_safetensors},
-                       {"hf_config", fuzz_hf_config},
+                       {"config", fuzz_config},
                        {"jsonl", fuzz_jsonl},
                        {"state_file", fuzz_state_file}};
   for (const auto& parser : parsers) {

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "qwq/io/hf_config.hpp"
 #include "qwq/exec/trace_graph.hpp"
 #include "qwq/model/qwen3.hpp"
 #include "qwq/runtime/sampler.hpp"

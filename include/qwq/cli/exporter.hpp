@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -17,17 +16,13 @@
 #include <utility>
 #include <vector>
 
-#include <boost/hana/accessors.hpp>
-#include <boost/hana/core/to.hpp>
-#include <boost/hana/for_each.hpp>
-
 #include "qwq/io/atomic_file.hpp"
-#include "qwq/io/hf_config.hpp"
 #include "qwq/io/io_error.hpp"
+#include "qwq/io/mapped_file.hpp"
 #include "qwq/io/presence.hpp"
 #include "qwq/io/safetensors_writer.hpp"
+#include "qwq/io/special_tokens.hpp"
 #include "qwq/text/stream_decoder.hpp"
-#include "qwq/model/qwen3_config.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/json_report.hpp"
 #include "qwq/report/progress.hpp"
@@ -46,49 +41,17 @@ namespace detail {
 /// The message when standard output takes no more.
 inline constexpr const char* no_standard_output = "standard output: cannot write";
 
-/// Config values are equal if the model computes the same with both: it computes in f32.
-template <class T>
-bool same_value(T a, T b) {
-  return a == b;
-}
-inline bool same_value(double a, double b) { return static_cast<float>(a) == static_cast<float>(b); }
-
-/// A config value in as many digits as tell it from every other one.
-template <class T>
-std::string value_text(T value) {
-  return std::to_string(value);
-}
-inline std::string value_text(bool value) { return value ? "true" : "false"; }
-inline std::string value_text(double value) {
-  char digits[32];
-  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
-}
-
-/// Refuses a checkpoint whose config differs from the compiled one, and names the field.
-inline void check_config(const qwen3_config& built, const hf_config& found, const std::string& file) {
-  const qwen3_config in_file{
-      found.vocab_size,          found.hidden_size,         found.intermediate_size,  found.num_hidden_layers,
-      found.num_attention_heads, found.num_key_value_heads, found.head_dim,           found.max_position_embeddings,
-      found.rms_norm_eps,        found.rope_theta,          found.tie_word_embeddings};
-  boost::hana::for_each(boost::hana::accessors<qwen3_config>(), [&](auto field) {
-    const auto get = boost::hana::second(field);
-    if (same_value(get(built), get(in_file))) return;
-    throw error(file + ": " + boost::hana::to<const char*>(boost::hana::first(field)) +
-                ": this exporter was built for " + value_text(get(built)) + ", found " + value_text(get(in_file)));
-  });
-}
-
 /// One run of an exporter that was built for `model`, with one of its parts.
 class exporter {
  public:
   exporter(const exporter_model& model, const exporter_part& part, const exporter_arguments& a)
-      : model_(model.config),
+      : model_(model.sizes),
         open_float_(model.open),
         part_(part),
         a_(a),
         folder_(a.checkpoint),
-        config_(read_config(folder_ / "config.json")),
-        weights_((check_config(model.config, config_, (folder_ / "config.json").string()), checkpoint::open(folder_))),
+        tokens_(checked_tokens(model)),
+        weights_(checkpoint::open(folder_)),
         threads_(a.threads) {
     if (!is_present(folder_ / "tokenizer.json")) return;
     tokenizer_ = tokenizer::open(folder_);
@@ -104,7 +67,7 @@ class exporter {
     if (a_.command == "generate") return generate_text();
     if (a_.command == "run") return dump();
     fidelity_report report;
-    report.model = "qwen3 " + folder_.string();
+    report.model = std::string(model_.model_type) + " " + folder_.string();
     report.scheme = part_.scheme;
     report.target = part_.target;
     if (a_.dry_run) return dry_run(report);
@@ -131,6 +94,13 @@ class exporter {
   }
 
  private:
+  /// The special tokens of the checkpoint, once its config is that of the model.
+  special_tokens checked_tokens(const exporter_model& model) const {
+    const auto file = folder_ / "config.json";
+    model.check(mapped_file(file).text(), file.string());
+    return read_special_tokens(folder_, model.sizes.vocab_size);
+  }
+
   static constexpr const char* nothing_written = "interrupted: nothing was written";
   static constexpr const char* all_written = "interrupted after the files were written";
   /// What an export takes beside what a dry run does: a row_block of codes, and the buffers of files and threads.
@@ -280,7 +250,7 @@ class exporter {
     calibration_options o;
     o.observer = any_observer::parse(a_.observer, bits(part_.spec.activation.element));
     o.decode_steps = a_.decode_steps;
-    o.eos = config_.eos_token_ids;
+    o.eos = tokens_.eos_token_ids;
     o.threads = &threads_;
     tuned_ = part_.calibrate(weights_, rows, o, [&](std::size_t) { bar.tick(); });
   }
@@ -300,7 +270,7 @@ class exporter {
     const auto reference = open_float_(weights_, positions, granularity::tensor, nullptr, &threads_);
     const auto quantized = open(positions);
     progress bar("comparing", eval.size(), a_.quiet);
-    compare(report, *reference, *quantized, eval, new_tokens, config_.eos_token_ids, [&](std::size_t) { bar.tick(); });
+    compare(report, *reference, *quantized, eval, new_tokens, tokens_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
   /// What limits the tokens of a text, in words.
@@ -334,9 +304,9 @@ class exporter {
     };
     std::int64_t said = 0;
     bool ended = false;
-    generate(*s, s->prefill(ids), a_.max_new, choose, config_.eos_token_ids, [&](std::int32_t id) {
+    generate(*s, s->prefill(ids), a_.max_new, choose, tokens_.eos_token_ids, [&](std::int32_t id) {
       ++said;
-      ended = std::ranges::find(config_.eos_token_ids, id) != config_.eos_token_ids.end();
+      ended = std::ranges::find(tokens_.eos_token_ids, id) != tokens_.eos_token_ids.end();
       show(text.push(id));
       return true;
     });
@@ -418,12 +388,12 @@ class exporter {
     file.commit();
   }
 
-  const qwen3_config& model_;
+  const to_file::model_sizes& model_;
   session_opener open_float_;
   const exporter_part& part_;
   const exporter_arguments& a_;
   std::filesystem::path folder_;
-  hf_config config_;
+  special_tokens tokens_;
   checkpoint weights_;
   std::optional<tokenizer> tokenizer_;
   thread_pool threads_;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an exporter does for one scheme and target. Each is compiled apart, so that no translation unit grows with their
-// number; all that is the same for every pair is in exporter.hpp.
+// Defines `exporter_model` and `exporter_part`, what an exporter does for its model, and for one scheme and target. Each part
+// is compiled apart, so that no translation unit grows with their number; all that is the same is in exporter.hpp.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -15,10 +16,10 @@
 #include "qwq/core/written_file.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/emit/program_data.hpp"
-#include "qwq/model/qwen3.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
+#include "qwq/tool/same_config.hpp"
 
 namespace qwq {
 
@@ -34,7 +35,9 @@ using session_opener = std::unique_ptr<session_interface> (*)(const checkpoint&,
 
 /// The model that an exporter was built for, in float.
 struct exporter_model {
-  qwen3_config config;
+  to_file::model_sizes sizes;  ///< Those that the command line and files need.
+  /// Throws `error` unless `json`, the text of a checkpoint's config.json, is the config that was compiled. `file` names it.
+  void (*check)(std::string_view json, const std::string& file) = nullptr;
   session_opener open = nullptr;
 };
 
@@ -63,6 +66,12 @@ struct exporter_part {
   file_writer files = nullptr;
   program_summary (*summarize)() = nullptr;
 };
+
+/// Tokens that a text can have in files without dynamic extents: `wanted`, or fewer if the model has fewer positions.
+template <class Model>
+constexpr std::int64_t static_length(std::int64_t wanted) {
+  return std::min<std::int64_t>(wanted, Model::config.max_position_embeddings);
+}
 
 namespace detail {
 
@@ -106,27 +115,31 @@ calibration_result uncalibrated() {
 
 }  // namespace detail
 
-template <qwen3_config C>
+template <class Model>
 exporter_model make_exporter_model() {
-  return {C, &open_session<qwen3<C>>};
+  return {to_file::model_sizes::of<Model>(),
+          [](std::string_view json, const std::string& file) {
+            using config = std::remove_const_t<decltype(Model::config)>;
+            detail::require_same_fields(Model::config, from_json<config>(json, file), file + ": ");
+          },
+          &open_session<Model>};
 }
 
 /// The part of `Scheme` and `Target`, whose files `files` writes.
-template <qwen3_config C, target Target, quantization_scheme Scheme>
+template <class Model, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part(file_writer files) {
-  using model = qwen3<C>;
-  exporter_part part{Scheme::name, Target::name, Scheme::spec, longest_text<model, Target>()};
-  part.data = &to_file::program_data::of<model, Target, Scheme>;
+  exporter_part part{Scheme::name, Target::name, Scheme::spec, longest_text<Model, Target>()};
+  part.data = &to_file::program_data::of<Model, Target, Scheme>;
   part.files = files;
   if constexpr (quantizes_activations<Scheme>()) {
-    part.uncalibrated = &detail::uncalibrated<model, Target, Scheme>;
+    part.uncalibrated = &detail::uncalibrated<Model, Target, Scheme>;
     part.calibrate = [](const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
                         const std::function<void(std::size_t)>& done) {
-      return calibrate<model, Target, Scheme>(from, texts, o, done);
+      return calibrate<Model, Target, Scheme>(from, texts, o, done);
     };
   }
   if constexpr (quantizes<Scheme>()) {
-    part.open = &open_session<model, Target, Scheme>;
+    part.open = &open_session<Model, Target, Scheme>;
     part.weights = [](granularity chosen) -> std::string {
       std::string words;
       detail::for_each_type(all_weight_formats<Scheme>{}, [&]<class Format>(std::type_identity<Format>) {
@@ -139,7 +152,7 @@ exporter_part make_exporter_part(file_writer files) {
       return words;
     };
   }
-  part.summarize = &detail::summarize_program<model, Target, Scheme>;
+  part.summarize = &detail::summarize_program<Model, Target, Scheme>;
   return part;
 }
 

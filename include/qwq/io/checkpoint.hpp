@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/quote.hpp"
 #include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
 #include "qwq/io/presence.hpp"
-#include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
 
 namespace qwq {

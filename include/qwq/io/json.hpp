@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "qwq/core/error.hpp"
-#include "qwq/io/quote.hpp"
+#include "qwq/core/quote.hpp"
 
 namespace qwq::detail {
 

@@ -19,9 +19,9 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
+#include "qwq/core/quote.hpp"
 #include "qwq/io/json_reader.hpp"
 #include "qwq/io/mapped_file.hpp"
-#include "qwq/io/quote.hpp"
 
 namespace qwq {
 

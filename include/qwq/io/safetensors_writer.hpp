@@ -16,10 +16,10 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
+#include "qwq/core/quote.hpp"
+#include "qwq/core/utf8.hpp"
 #include "qwq/io/atomic_file.hpp"
-#include "qwq/io/quote.hpp"
 #include "qwq/io/safetensors.hpp"
-#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 

@@ -17,7 +17,7 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
-#include "qwq/io/quote.hpp"
+#include "qwq/core/quote.hpp"
 
 namespace qwq {
 

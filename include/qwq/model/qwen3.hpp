@@ -31,7 +31,7 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
 template <qwen3_config C>
 struct qwen3 {
   static constexpr qwen3_config config = C;
-  static constexpr std::string_view model_type = "qwen3";
+  static constexpr std::string_view model_type = qwen3_config::model_type;
 
   static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
   /// Hidden states of n tokens, f32 [1,n,H].

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "qwq/io/utf8.hpp"
+#include "qwq/core/utf8.hpp"
 
 namespace qwq::detail {
 

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/quote.hpp"
 #include "qwq/text/message.hpp"
-#include "qwq/io/quote.hpp"
 
 namespace qwq {
 

@@ -13,8 +13,8 @@
 #include <unicode/uregex.h>
 
 #include "qwq/core/error.hpp"
-#include "qwq/io/quote.hpp"
-#include "qwq/io/utf8.hpp"
+#include "qwq/core/quote.hpp"
+#include "qwq/core/utf8.hpp"
 
 namespace qwq::detail {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "qwq/core/utf8.hpp"
 #include "qwq/text/tokenizer.hpp"
-#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/utf8.hpp"
 #include "qwq/text/added_tokens.hpp"
 #include "qwq/text/bpe.hpp"
 #include "qwq/text/byte_level.hpp"
@@ -24,7 +25,6 @@
 #include "qwq/io/mapped_file.hpp"
 #include "qwq/text/pre_tokenizer.hpp"
 #include "qwq/io/presence.hpp"
-#include "qwq/io/utf8.hpp"
 
 namespace qwq {
 

@@ -15,7 +15,7 @@
 
 #include "qwq/core/dtype.hpp"
 #include "qwq/core/error.hpp"
-#include "qwq/io/quote.hpp"
+#include "qwq/core/quote.hpp"
 #include "qwq/io/safetensors.hpp"
 
 namespace qwq {

@@ -11,7 +11,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "qwq/emit/program_data.hpp"
-#include "qwq/io/hf_config.hpp"
+#include "qwq/io/special_tokens.hpp"
 #include "qwq/io/json.hpp"
 
 namespace qwq::to_onnx {

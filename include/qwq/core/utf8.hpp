@@ -43,8 +43,10 @@ constexpr bool is_well_formed(utf8_step step, std::string_view s) {
   return step.code_point != replacement_character || s.starts_with("\xEF\xBF\xBD");
 }
 
-inline void append_utf8(std::string& out, char32_t c) {
-  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
+/// Gives the bytes of a code point to `put`, one by one.
+template <class Put>
+constexpr void write_utf8(char32_t c, Put&& put_char) {
+  const auto put = [&](char32_t byte) { put_char(static_cast<char>(byte)); };
   if (c < 0x80) return put(c);
   if (c < 0x800) {
     put(0xC0 | c >> 6);
@@ -58,6 +60,10 @@ inline void append_utf8(std::string& out, char32_t c) {
     put(0x80 | (c >> 6 & 0x3F));
   }
   put(0x80 | (c & 0x3F));
+}
+
+inline void append_utf8(std::string& out, char32_t c) {
+  write_utf8(c, [&](char byte) { out += byte; });
 }
 
 /// Appends well-formed UTF-16.

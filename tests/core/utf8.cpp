@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // UTF-8: every code point there and back, and where U+FFFD goes.
-#include <qwq/io/utf8.hpp>
+#include <qwq/core/utf8.hpp>
 
 #include <doctest/doctest.h>
 

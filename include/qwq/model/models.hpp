@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// All models of `model_families`, with their definitions.
+#pragma once
+
+#include "qwq/model/model_table.hpp"
+#include "qwq/model/qwen3.hpp"
