@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The config of a checkpoint against the one that an exporter was built for, field by field.
-#include <qwq/tool/same_config.hpp>
+#include <qwq/cli/same_config.hpp>
 
 #include <doctest/doctest.h>
 

@@ -19,7 +19,7 @@
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
-#include "qwq/tool/same_config.hpp"
+#include "qwq/cli/same_config.hpp"
 
 namespace qwq {
 
