@@ -1465,6 +1465,38 @@ class error : public std::runtime_error {
 
 }  // namespace qwq
 
+// qwq/core/quote.hpp: Defines `printable` and `quote`: what a file holds, in the words of a message.
+
+namespace qwq::detail {
+
+/// Appends bytes in printable ASCII to a string or a `text`, so that a message stays one line whatever a file holds; cut
+/// after 160 characters.
+template <class Text, class Bytes>
+constexpr void append_printable(Text& out, const Bytes& bytes) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  const auto begin = out.size();
+  for (const char c : bytes) {
+    if (out.size() - begin > 160) {
+      out.append(std::string_view("..."));
+      return;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    const char escape[] = {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
+    out.append(byte >= 0x20 && byte < 0x7f ? std::string_view(&c, 1) : std::string_view(escape, 4));
+  }
+}
+
+/// `s` in printable ASCII; cut after 160 characters.
+inline std::string printable(std::string_view s) {
+  std::string out;
+  append_printable(out, s);
+  return out;
+}
+
+inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
+
+}  // namespace qwq::detail
+
 // qwq/text/message.hpp: One turn of a conversation.
 
 namespace qwq {
@@ -1478,32 +1510,6 @@ struct message {
 };
 
 }  // namespace qwq
-
-// qwq/io/quote.hpp: What a file holds, in the words of a message.
-
-namespace qwq::detail {
-
-/// `s` in printable ASCII, so that a message stays one line whatever a file holds; cut after 160 characters.
-inline std::string printable(std::string_view s) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  std::string out;
-  for (const char c : s) {
-    if (out.size() > 160) return out + "...";
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f) {
-      out += c;
-    } else {
-      out += "\\x";
-      out += hex[byte >> 4];
-      out += hex[byte & 15];
-    }
-  }
-  return out;
-}
-
-inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
-
-}  // namespace qwq::detail
 
 // qwq/text/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
 
@@ -2198,7 +2204,7 @@ class file_set {
 
 }  // namespace qwq
 
-// qwq/io/utf8.hpp: UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
+// qwq/core/utf8.hpp: UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
 
 namespace qwq::detail {
 
@@ -2237,8 +2243,10 @@ constexpr bool is_well_formed(utf8_step step, std::string_view s) {
   return step.code_point != replacement_character || s.starts_with("\xEF\xBF\xBD");
 }
 
-inline void append_utf8(std::string& out, char32_t c) {
-  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
+/// Gives the bytes of a code point to `put`, one by one.
+template <class Put>
+constexpr void write_utf8(char32_t c, Put&& put_char) {
+  const auto put = [&](char32_t byte) { put_char(static_cast<char>(byte)); };
   if (c < 0x80) return put(c);
   if (c < 0x800) {
     put(0xC0 | c >> 6);
@@ -2252,6 +2260,10 @@ inline void append_utf8(std::string& out, char32_t c) {
     put(0x80 | (c >> 6 & 0x3F));
   }
   put(0x80 | (c & 0x3F));
+}
+
+inline void append_utf8(std::string& out, char32_t c) {
+  write_utf8(c, [&](char byte) { out += byte; });
 }
 
 /// Appends well-formed UTF-16.
@@ -2900,6 +2912,668 @@ inline void write_safetensors(const std::filesystem::path& target, std::span<con
   for (const auto& tensor : tensors) writer.declare(tensor.name, tensor.type, tensor.shape);
   for (const auto& tensor : tensors) writer.write(tensor.name, tensor.span());
   writer.commit();
+}
+
+}  // namespace qwq
+
+// qwq/core/json_tree.hpp: Defines `json_tree`, the values of a JSON text, for constant expressions as well as for run time.
+
+namespace qwq {
+
+/// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
+struct json_problem {
+  fixed_string<191> where{};     ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
+  fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
+  fixed_string<191> found{};     ///< What is there.
+
+  /// True when nothing is wrong.
+  constexpr bool ok() const { return expected.empty(); }
+
+  /// The problem in one line that begins with the name of the file.
+  std::string message(std::string_view file) const {
+    std::string line(file);
+    if (!where.empty()) line.append(": ").append(where.view());
+    return line.append(": expected ").append(expected.view()).append(", found ").append(found.view());
+  }
+};
+
+/// What a JSON value is.
+enum class json_kind : std::uint8_t { null, boolean, number, string, list, object };
+
+namespace detail {
+
+/// The double nearest to a JSON number, ties to even; none when it is beyond all doubles or has more than 400 digits.
+/// std::from_chars would be the same, but not in a constant expression.
+constexpr std::optional<double> nearest_double(std::string_view number) {
+  const bool negative = number.starts_with('-');
+  if (negative) number.remove_prefix(1);
+  const std::size_t mark = std::min(number.find('e'), number.find('E'));
+  std::int64_t exponent = 0;
+  if (mark != number.npos) {
+    std::string_view digits = number.substr(mark + 1);
+    const bool down = digits.starts_with('-');
+    if (down || digits.starts_with('+')) digits.remove_prefix(1);
+    for (const char c : digits) exponent = std::min<std::int64_t>(exponent * 10 + (c - '0'), 1'000'000);
+    if (down) exponent = -exponent;
+    number = number.substr(0, mark);
+  }
+  std::uint64_t small = 0;
+  std::int64_t digits = 0;  // without zeros before the first other one
+  bool fraction = false;
+  for (const char c : number) {
+    if (c == '.') {
+      fraction = true;
+      continue;
+    }
+    if (fraction) --exponent;
+    if (digits == 0 && c == '0') continue;
+    if (++digits <= 19) small = small * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  if (digits == 0) return negative ? -0.0 : 0.0;
+  constexpr std::int64_t exact = 22;  // 10^22 is a double
+  if (digits <= 19 && small < std::uint64_t{1} << 53 && exponent >= -exact && exponent <= exact) {
+    double power = 1;
+    for (std::int64_t i = 0; i < (exponent < 0 ? -exponent : exponent); ++i) power *= 10;
+    const double value = exponent < 0 ? static_cast<double>(small) / power : static_cast<double>(small) * power;
+    return negative ? -value : value;
+  }
+  if (digits > 400 || digits + exponent > 310) return std::nullopt;
+  if (digits + exponent < -330) return negative ? -0.0 : 0.0;
+
+  // The integer `limbs` * 2^-shift is the number, but for a remainder.
+  std::array<std::uint32_t, 96> limbs{};
+  std::size_t used = 0;
+  const auto multiply = [&](std::uint32_t factor, std::uint64_t carry) {
+    for (std::size_t i = 0; i < used; ++i) {
+      carry += std::uint64_t{limbs[i]} * factor;
+      limbs[i] = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+    if (carry != 0) limbs[used++] = static_cast<std::uint32_t>(carry);
+  };
+  const auto power_of_ten = [](std::int64_t n) {
+    std::uint32_t power = 1;
+    while (n-- > 0) power *= 10;
+    return power;
+  };
+  const auto bit = [&](std::int64_t i) { return (limbs[static_cast<std::size_t>(i / 32)] >> (i % 32) & 1) != 0; };
+  constexpr std::int64_t step = 9;  // digits that fit in a limb
+  for (const char c : number)
+    if (c != '.') multiply(10, static_cast<std::uint64_t>(c - '0'));
+  for (std::int64_t left = exponent; left > 0; left -= step) multiply(power_of_ten(std::min(left, step)), 0);
+  bool remainder = false;
+  std::int64_t shift = 0;
+  if (exponent < 0) {
+    const auto wanted = static_cast<std::size_t>(-exponent * 10 / 96 + 4);  // so that 64 bits are left
+    const std::size_t moved = wanted > used ? wanted - used : 0;
+    for (std::size_t i = used; i-- > 0;) limbs[i + moved] = limbs[i];
+    for (std::size_t i = 0; i < moved; ++i) limbs[i] = 0;
+    used += moved;
+    shift = 32 * static_cast<std::int64_t>(moved);
+    for (std::int64_t left = -exponent; left > 0; left -= step) {
+      const std::uint32_t divisor = power_of_ten(std::min(left, step));
+      std::uint64_t rest = 0;
+      for (std::size_t i = used; i-- > 0;) {
+        rest = rest << 32 | limbs[i];
+        limbs[i] = static_cast<std::uint32_t>(rest / divisor);
+        rest %= divisor;
+      }
+      remainder = remainder || rest != 0;
+      while (limbs[used - 1] == 0) --used;
+    }
+  }
+  std::int64_t bits = 32 * static_cast<std::int64_t>(used);
+  while (!bit(bits - 1)) --bits;
+  std::int64_t power = bits - 1 - shift;  // of the leading bit
+  const std::int64_t precision = power >= -1022 ? 53 : 53 - (-1022 - power);
+  if (precision < 0) return negative ? -0.0 : 0.0;
+  std::uint64_t significand = 0;
+  for (std::int64_t i = bits - 1; i >= bits - precision; --i) significand = significand << 1 | (bit(i) ? 1 : 0);
+  for (std::int64_t i = 0; i < bits - precision - 1; ++i) remainder = remainder || bit(i);
+  if (bit(bits - precision - 1) && (remainder || (significand & 1) != 0)) ++significand;
+  if (precision == 53) {
+    if (significand == std::uint64_t{1} << 53) {
+      significand >>= 1;
+      ++power;
+    }
+    if (power > 1023) return std::nullopt;
+    significand = (significand & ((std::uint64_t{1} << 52) - 1)) | static_cast<std::uint64_t>(power + 1023) << 52;
+  }
+  const double value = std::bit_cast<double>(significand);
+  return negative ? -value : value;
+}
+
+/// The value of a JSON number without fraction and exponent, if it fits.
+constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
+  const bool negative = number.starts_with('-');
+  std::int64_t value = 0;
+  for (const char c : number.substr(negative ? 1 : 0)) {
+    if (c < '0' || c > '9') return std::nullopt;
+    const std::int64_t digit = c - '0';
+    constexpr auto least = std::numeric_limits<std::int64_t>::min();
+    if (value < (least + digit) / 10) return std::nullopt;
+    value = value * 10 - digit;  // negative, because there is one more of them
+  }
+  if (negative) return value;
+  if (value == std::numeric_limits<std::int64_t>::min()) return std::nullopt;
+  return -value;
+}
+
+inline constexpr std::string_view json_escapes = "\"\\/bfnrt", json_escaped = "\"\\/\b\f\n\r\t";
+
+/// The value of a hexadecimal digit; negative for other characters.
+constexpr int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+constexpr char32_t hex_number(std::string_view digits) {
+  char32_t value = 0;
+  for (const char c : digits) value = value * 16 + static_cast<char32_t>(hex_digit(c));
+  return value;
+}
+
+/// The bytes that the text between the quotes of a valid JSON string stands for. No std::string, which constant
+/// expressions of g++ 12 and clang 19 cannot move.
+class json_string {
+ public:
+  constexpr explicit json_string(std::string_view source) : source_(source) {}
+
+  /// Goes through the bytes, decoding one escape at a time.
+  class iterator {
+   public:
+    constexpr explicit iterator(std::string_view rest) : rest_(rest) { decode(); }
+    constexpr char operator*() const { return bytes_[at_]; }
+    constexpr iterator& operator++() {
+      if (++at_ == count_) decode();
+      return *this;
+    }
+    /// True while there is a byte.
+    constexpr explicit operator bool() const { return count_ > 0; }
+    constexpr bool operator!=(std::nullptr_t) const { return count_ > 0; }
+
+   private:
+    constexpr void put(char byte) { bytes_[count_++] = byte; }
+    constexpr void decode() {
+      at_ = count_ = 0;
+      if (rest_.empty()) return;
+      if (rest_[0] != '\\') {
+        put(rest_[0]);
+        return rest_.remove_prefix(1);
+      }
+      if (rest_[1] != 'u') {
+        put(json_escaped[json_escapes.find(rest_[1])]);
+        return rest_.remove_prefix(2);
+      }
+      char32_t unit = hex_number(rest_.substr(2, 4));
+      rest_.remove_prefix(6);
+      if (unit >= 0xD800 && unit < 0xDC00) {
+        unit = 0x10000 + ((unit & 0x3FF) << 10 | (hex_number(rest_.substr(2, 4)) & 0x3FF));
+        rest_.remove_prefix(6);
+      }
+      write_utf8(unit, [&](char byte) { put(byte); });
+    }
+
+    std::string_view rest_;
+    char bytes_[4]{};
+    std::size_t at_ = 0, count_ = 0;
+  };
+  constexpr iterator begin() const { return iterator(source_); }
+  constexpr std::nullptr_t end() const { return nullptr; }
+
+  friend constexpr bool operator==(const json_string& a, const json_string& b) { return compare(a, b) == 0; }
+  friend constexpr bool operator<(const json_string& a, const json_string& b) { return compare(a, b) < 0; }
+  constexpr bool operator==(std::string_view s) const {
+    if (is_plain()) return source_ == s;
+    for (const char c : *this) {
+      if (s.empty() || s[0] != c) return false;
+      s.remove_prefix(1);
+    }
+    return s.empty();
+  }
+
+ private:
+  constexpr bool is_plain() const { return source_.find('\\') == source_.npos; }
+  static constexpr int compare(const json_string& a, const json_string& b) {
+    if (a.is_plain() && b.is_plain()) return a.source_.compare(b.source_);
+    auto x = a.begin(), y = b.begin();
+    for (; x && y; ++x, ++y)
+      if (*x != *y) return *x < *y ? -1 : 1;
+    return x ? 1 : y ? -1 : 0;
+  }
+
+  std::string_view source_;
+};
+
+/// `bytes` in quotes and printable ASCII, for a message.
+template <class Bytes>
+constexpr fixed_string<191> quoted(const Bytes& bytes) {
+  fixed_string<191> out("\"");
+  append_printable(out, bytes);
+  return out.append("\"");
+}
+
+}  // namespace detail
+
+class json_value;
+
+/// Parses a JSON text, which must outlive it, and keeps the first problem of the text and of its values. Strict as
+/// RFC 8259: ill-formed UTF-8, surrogates without their other half and text after the value are refused. So are
+/// duplicate keys, of which a reader would silently keep one, and nesting deeper than 64.
+class json_tree {
+ public:
+  /// Parses `text`.
+  constexpr explicit json_tree(std::string_view text) : text_(text) {
+    nodes_.reserve(64);
+    if (!value(-1)) return;
+    skip_space();
+    if (at_ != text_.size()) fail("nothing more");
+  }
+  json_tree(const json_tree&) = delete;  // values point to it
+  json_tree& operator=(const json_tree&) = delete;
+
+  /// The whole text. Null when the text is no JSON.
+  constexpr json_value root();
+
+  /// The first problem.
+  constexpr const json_problem& problem() const { return problem_; }
+
+  /// Records a problem unless there is one already.
+  constexpr void refuse(std::string_view where, std::string_view expected, std::string_view found) {
+    if (problem_.ok()) problem_ = {where, expected, found};
+  }
+
+ private:
+  friend class json_value;
+
+  struct node {
+    json_kind kind = json_kind::null;
+    std::size_t begin = 0, end = 0;  // of the value; a string without its quotes
+    std::size_t key_begin = 0, key_end = 0;
+    std::size_t count = 0;       // of elements
+    int parent = -1, next = -1;  // the first child follows its parent
+  };
+
+  static constexpr int max_depth = 64;
+  static constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+  constexpr std::string_view source(std::size_t begin, std::size_t end) const {
+    return text_.substr(begin, end - begin);
+  }
+
+  constexpr bool fail(std::string_view expected) {
+    return fail(expected, at_ == text_.size() ? fixed_string<191>("the end") : detail::quoted(text_.substr(at_, 1)));
+  }
+  constexpr bool fail(std::string_view expected, std::string_view found) {
+    long long line = 1, column = 1;
+    for (const char c : text_.substr(0, at_)) {
+      ++column;
+      if (c == '\n') {
+        ++line;
+        column = 1;
+      }
+    }
+    fixed_string<63> where("invalid JSON at line ");
+    where.append(line).append(", column ").append(column);
+    refuse(where, expected, found);
+    return false;
+  }
+
+  constexpr char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  constexpr void skip_space() {
+    while (next() == ' ' || next() == '\t' || next() == '\r' || next() == '\n') ++at_;
+  }
+  constexpr bool take(char c) {
+    if (next() != c || at_ == text_.size()) return false;
+    ++at_;
+    return true;
+  }
+
+  /// Parses a value, which becomes the last node.
+  constexpr bool value(int parent) {
+    skip_space();
+    const char c = next();
+    if (c == '{' || c == '[') return elements(parent, c == '{' ? json_kind::object : json_kind::list);
+    const auto self = nodes_.size();
+    nodes_.push_back({.begin = at_, .parent = parent});
+    if (c == '"') {
+      if (!string()) return false;
+      nodes_[self].kind = json_kind::string;
+      ++nodes_[self].begin;
+      nodes_[self].end = at_ - 1;
+      return true;
+    }
+    if (c == '-' || is_digit(c)) {
+      nodes_[self].kind = json_kind::number;
+      if (!number()) return false;
+    } else if (word("true") || word("false")) {
+      nodes_[self].kind = json_kind::boolean;
+    } else if (!word("null")) {
+      return fail("a value");
+    }
+    nodes_[self].end = at_;
+    return true;
+  }
+
+  constexpr bool elements(int parent, json_kind kind) {
+    const char close = kind == json_kind::object ? '}' : ']';
+    if (++depth_ > max_depth) return fail("at most 64 levels of nesting", "more");
+    const int self = static_cast<int>(nodes_.size());
+    nodes_.push_back({.kind = kind, .begin = at_++, .parent = parent});
+    std::size_t count = 0;
+    skip_space();
+    for (int before = -1; next() != close || at_ == text_.size() || count > 0; ++count) {
+      if (count > 0) {
+        if (take(close)) break;
+        if (!take(',')) return fail(kind == json_kind::object ? "',' or '}'" : "',' or ']'");
+        skip_space();
+      }
+      std::size_t key_begin = 0, key_end = 0;
+      if (kind == json_kind::object) {
+        if (next() != '"') return fail("a key");
+        key_begin = at_ + 1;
+        if (!string()) return false;
+        key_end = at_ - 1;
+        skip_space();
+        if (!take(':')) return fail("':'");
+      }
+      const int child = static_cast<int>(nodes_.size());
+      if (!value(self)) return false;
+      node_at(child).key_begin = key_begin;
+      node_at(child).key_end = key_end;
+      if (before >= 0) node_at(before).next = child;
+      before = child;
+      skip_space();
+    }
+    if (count == 0) ++at_;
+    node_at(self).end = at_;
+    node_at(self).count = count;
+    --depth_;
+    return kind == json_kind::list || count < 2 || keys_differ(self);
+  }
+
+  constexpr node& node_at(int i) { return nodes_[static_cast<std::size_t>(i)]; }
+  constexpr const node& node_at(int i) const { return nodes_[static_cast<std::size_t>(i)]; }
+  constexpr detail::json_string key(int i) const {
+    return detail::json_string(source(node_at(i).key_begin, node_at(i).key_end));
+  }
+
+  constexpr bool keys_differ(int object) {
+    std::vector<detail::json_string> keys;
+    keys.reserve(node_at(object).count);
+    for (int i = object + 1; i >= 0; i = node_at(i).next) keys.push_back(key(i));
+    std::sort(keys.begin(), keys.end());
+    const auto same = std::adjacent_find(keys.begin(), keys.end());
+    if (same != keys.end()) refuse(fixed_string<191>("key ").append(detail::quoted(*same)), "once", "twice");
+    return same == keys.end();
+  }
+
+  constexpr bool word(std::string_view w) {
+    if (!text_.substr(at_).starts_with(w)) return false;
+    at_ += w.size();
+    return true;
+  }
+
+  constexpr bool digits() {
+    if (!is_digit(next())) return fail("a digit");
+    while (is_digit(next())) ++at_;
+    return true;
+  }
+  constexpr bool number() {
+    take('-');
+    if (!take('0') && !digits()) return false;  // after 0 no digit may follow
+    if (take('.') && !digits()) return false;
+    if (!take('e') && !take('E')) return true;
+    if (!take('+')) take('-');
+    return digits();
+  }
+
+  constexpr bool string() {
+    ++at_;
+    for (;;) {
+      if (at_ == text_.size()) return fail("'\"'");
+      const char c = text_[at_];
+      if (c == '"') return ++at_, true;
+      if (c == '\\') {
+        if (!escape()) return false;
+      } else if (static_cast<unsigned char>(c) < 0x20) {
+        return fail("an escape for a control character");
+      } else if (static_cast<unsigned char>(c) < 0x80) {
+        ++at_;
+      } else {
+        const std::string_view rest = text_.substr(at_);
+        const detail::utf8_step step = detail::read_utf8(rest);
+        if (!detail::is_well_formed(step, rest)) return fail("UTF-8");
+        at_ += step.length;
+      }
+    }
+  }
+
+  constexpr bool escape() {
+    ++at_;
+    if (take('u')) {
+      if (!four_digits()) return false;
+      const char32_t unit = detail::hex_number(text_.substr(at_ - 4, 4));
+      if (unit < 0xD800 || unit > 0xDFFF) return true;
+      if (unit > 0xDBFF || !word("\\u")) return fail("both halves of a surrogate pair");
+      if (!four_digits()) return false;
+      const char32_t low = detail::hex_number(text_.substr(at_ - 4, 4));
+      return (low >= 0xDC00 && low <= 0xDFFF) || fail("both halves of a surrogate pair");
+    }
+    if (at_ == text_.size() || detail::json_escapes.find(text_[at_]) == std::string_view::npos)
+      return fail("an escape");
+    ++at_;
+    return true;
+  }
+  constexpr bool four_digits() {
+    for (int i = 0; i < 4; ++i, ++at_)
+      if (at_ == text_.size() || detail::hex_digit(text_[at_]) < 0) return fail("four hexadecimal digits");
+    return true;
+  }
+
+  std::string_view text_;
+  std::vector<node> nodes_;
+  json_problem problem_;
+  std::size_t at_ = 0;
+  int depth_ = 0;
+};
+
+/// A value of a `json_tree`, which must outlive it, or a member that its object does not have, which counts as null.
+class json_value {
+ public:
+  /// What it is.
+  constexpr json_kind kind() const { return node_ < 0 ? json_kind::null : self().kind; }
+  /// True for null and for what is absent.
+  constexpr bool is_null() const { return kind() == json_kind::null; }
+  /// True for true and false.
+  constexpr bool is_boolean() const { return kind() == json_kind::boolean; }
+  /// True for a list.
+  constexpr bool is_list() const { return kind() == json_kind::list; }
+  /// True when the file does not have it, not even as null.
+  constexpr bool is_absent() const { return node_ < 0; }
+
+  /// Number of elements of a list or object; 0 for other values.
+  constexpr std::size_t size() const { return node_ < 0 ? 0 : self().count; }
+
+  /// The member of an object; null when it is absent, or when this is null itself. Refuses other values.
+  constexpr json_value operator[](std::string_view key) const {
+    if (node_ < 0) return *this;
+    if (kind() == json_kind::object) {
+      for (int i = size() == 0 ? -1 : node_ + 1; i >= 0; i = tree_->node_at(i).next)
+        if (tree_->key(i) == key) return {tree_, i, node_, key};
+    } else if (!is_null()) {
+      refuse("an object");
+    }
+    return {tree_, -1, node_, key};
+  }
+
+  /// The elements of a list; none of other values.
+  constexpr std::vector<json_value> elements() const {
+    std::vector<json_value> all;
+    if (kind() != json_kind::list || size() == 0) return all;
+    for (int i = node_ + 1; i >= 0; i = tree_->node_at(i).next) all.push_back({tree_, i, node_, {}});
+    return all;
+  }
+
+  /// Its text as it is in the file; a string without its quotes.
+  constexpr std::string_view source() const {
+    return node_ < 0 ? std::string_view("null") : tree_->source(self().begin, self().end);
+  }
+  /// True for the value true.
+  constexpr bool is_true() const { return kind() == json_kind::boolean && source() == "true"; }
+  /// The bytes of a string; none of other values.
+  constexpr detail::json_string string() const {
+    return detail::json_string(kind() == json_kind::string ? source() : std::string_view());
+  }
+  /// True for this string.
+  constexpr bool is(std::string_view string_value) const {
+    return kind() == json_kind::string && string() == string_value;
+  }
+  /// The value of a number that is written without fraction and exponent.
+  constexpr std::optional<std::int64_t> integer() const {
+    return kind() == json_kind::number ? detail::exact_integer(source()) : std::nullopt;
+  }
+  /// The double nearest to a number.
+  constexpr std::optional<double> number() const {
+    return kind() == json_kind::number ? detail::nearest_double(source()) : std::nullopt;
+  }
+
+  /// Its place in the file, such as layer_types[3] or rope_parameters.rope_theta; empty for the whole file.
+  constexpr fixed_string<191> path() const {
+    const int parent = node_ < 0 ? parent_ : self().parent;
+    if (parent < 0) return {};
+    fixed_string<191> path = json_value{tree_, parent, -1, {}}.path();
+    if (tree_->node_at(parent).kind == json_kind::list) {
+      long long index = 0;
+      for (int i = parent + 1; i != node_; i = tree_->node_at(i).next) ++index;
+      return path.append("[").append(index).append("]");
+    }
+    if (!path.empty()) path.append(".");
+    if (node_ < 0)
+      detail::append_printable(path, key_);
+    else
+      detail::append_printable(path, tree_->key(node_));
+    return path;
+  }
+
+  /// What it is, for "found ..." in a message.
+  constexpr fixed_string<191> found() const {
+    fixed_string<191> words;
+    if (kind() == json_kind::object) return words.append("an object");
+    if (kind() == json_kind::string) return detail::quoted(string());
+    if (kind() == json_kind::list) return words.append("a list of ").append(static_cast<long long>(size()));
+    detail::append_printable(words, source());
+    return words;
+  }
+
+  /// Records that it is not what was expected.
+  constexpr void refuse(std::string_view expected) const { tree_->refuse(path(), expected, found()); }
+
+  /// Refuses anything but one string.
+  constexpr void must_be(std::string_view only) const {
+    if (!is(only)) refuse(detail::quoted(only));
+  }
+  /// Refuses anything but false and null.
+  constexpr void must_be_false() const {
+    if (kind() != json_kind::boolean && !is_null()) return refuse("true or false");
+    if (is_true()) refuse("false");
+  }
+
+ private:
+  friend class json_tree;
+  constexpr json_value(json_tree* tree, int node, int parent, std::string_view key)
+      : tree_(tree), node_(node), parent_(parent), key_(key) {}
+  constexpr const json_tree::node& self() const { return tree_->node_at(node_); }
+
+  json_tree* tree_;
+  int node_;  // negative: absent from the object `parent_`, where it would be called `key_`
+  int parent_;
+  std::string_view key_;
+};
+
+constexpr json_value json_tree::root() { return {this, problem_.ok() ? 0 : -1, -1, {}}; }
+
+}  // namespace qwq
+
+// qwq/io/presence.hpp: Defines `is_present`, which tells a file that is absent from one that cannot be read.
+
+#include <sys/stat.h>
+
+namespace qwq::detail {
+
+/// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
+/// as present: opening the file then says what is wrong.
+inline bool is_present(const std::filesystem::path& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+}  // namespace qwq::detail
+
+// qwq/io/special_tokens.hpp: Defines `special_tokens`, the token ids with a meaning of their own, which two files of a checkpoint name.
+
+namespace qwq {
+
+/// Token ids of config.json and generation_config.json; those of the latter win.
+struct special_tokens {
+  std::optional<std::int32_t> bos_token_id, pad_token_id;
+  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
+
+  bool operator==(const special_tokens&) const = default;
+};
+
+namespace detail {
+
+/// A token id; none when it is absent, or negative, which older tools write for "none".
+inline std::optional<std::int32_t> token(const json_value& at, std::int64_t vocab_size) {
+  const auto id = at.integer();
+  if (at.is_null() || (id && *id < 0)) return std::nullopt;
+  if (id && *id < vocab_size) return static_cast<std::int32_t>(*id);
+  at.refuse(fixed_string<63>("an integer from 0 to ").append(vocab_size - 1));
+  return std::nullopt;
+}
+
+/// A token id or a list of them; may be empty.
+inline std::vector<std::int32_t> tokens(const json_value& at, std::int64_t vocab_size) {
+  std::vector<std::int32_t> ids;
+  if (!at.is_list()) {
+    if (const auto id = token(at, vocab_size)) ids.push_back(*id);
+    return ids;
+  }
+  for (const json_value& element : at.elements()) {
+    if (element.is_null()) element.refuse("a token id");
+    if (const auto id = token(element, vocab_size)) ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace detail
+
+/// Takes the token ids of the text of one file over those in `known`; ids are below `vocab_size`. `file` names it in
+/// messages.
+inline void read_special_tokens(special_tokens& known, std::string_view json, const std::string& file,
+                                std::int64_t vocab_size) {
+  json_tree tree(json);
+  const json_value fields = tree.root();
+  if (fields.kind() != json_kind::object) tree.refuse("", "a JSON object", fields.found());
+  if (tree.problem().ok()) {
+    if (const auto id = detail::token(fields["bos_token_id"], vocab_size)) known.bos_token_id = id;
+    if (const auto id = detail::token(fields["pad_token_id"], vocab_size)) known.pad_token_id = id;
+    if (const auto ids = detail::tokens(fields["eos_token_id"], vocab_size); !ids.empty()) known.eos_token_ids = ids;
+  }
+  if (!tree.problem().ok()) throw error(tree.problem().message(file));
+}
+
+/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
+inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
+  special_tokens known;
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    const auto file = folder / name;
+    if (!detail::is_present(file)) continue;
+    read_special_tokens(known, mapped_file(file).text(), file.string(), vocab_size);
+  }
+  return known;
 }
 
 }  // namespace qwq
@@ -8908,6 +9582,476 @@ void trace_graph(execution_context& f, F&& after) {
 
 }  // namespace qwq
 
+// qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
+
+namespace qwq {
+
+/// Several types, as one.
+template <class... T>
+struct type_list {
+  static constexpr std::size_t size = sizeof...(T);
+};
+
+namespace detail {
+
+template <class... Lists>
+struct joined {
+  using type = type_list<>;
+};
+template <class... A>
+struct joined<type_list<A...>> {
+  using type = type_list<A...>;
+};
+template <class... A, class... B, class... More>
+struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
+
+/// All types of some lists, in order.
+template <class... Lists> using join = typename joined<Lists...>::type;
+
+template <template <class> class F, class List>
+struct mapped;
+template <template <class> class F, class... T>
+struct mapped<F, type_list<T...>> {
+  using type = type_list<F<T>...>;
+  using joined = join<F<T>...>;
+};
+
+/// F of every type of a list, and, where those are lists, all of their types.
+template <template <class> class F, class List> using map = typename mapped<F, List>::type;
+template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
+
+template <std::size_t I, class List>
+struct listed;
+template <class First, class... Rest>
+struct listed<0, type_list<First, Rest...>> {
+  using type = First;
+};
+template <std::size_t I, class First, class... Rest>
+struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
+
+/// The I-th type of a list.
+template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
+
+/// Calls f with the i-th type of a list, as a `std::type_identity`.
+template <class First, class... Rest, class F>
+constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
+  if constexpr (sizeof...(Rest) > 0)
+    if (i > 0) return with_type(type_list<Rest...>{}, i - 1, f);
+  return f(std::type_identity<First>{});
+}
+
+/// Calls f with every type of a list, as a `std::type_identity`.
+template <class... T, class F>
+constexpr void for_each_type(type_list<T...>, F&& f) {
+  (f(std::type_identity<T>{}), ...);
+}
+
+}  // namespace detail
+
+}  // namespace qwq
+
+// qwq/model/config_limit.hpp: Defines `config_limit`, the bounds of a number in config.json.
+
+namespace qwq {
+
+/// The bounds of a number in config.json, in decimals, as messages print them. A config struct that has an array `limits`
+/// of them is refused with values beyond (`model/config_reader.hpp`).
+struct config_limit {
+  std::string_view field;     ///< As config.json calls it.
+  std::string_view min, max;  ///< Both are allowed.
+};
+
+}  // namespace qwq
+
+// qwq/model/config_reader.hpp: Defines `from_json`, which fills a config struct from config.json, and `require_config`, the same while compiling.
+
+#include <boost/hana/accessors.hpp>
+#include <boost/hana/concept/struct.hpp>
+#include <boost/hana/core/to.hpp>
+#include <boost/hana/first.hpp>
+#include <boost/hana/for_each.hpp>
+#include <boost/hana/second.hpp>
+#include <boost/hana/string.hpp>
+#include <boost/hana/tuple.hpp>
+
+namespace qwq {
+
+/// A config, and why its text was refused if it was.
+template <class Config>
+struct config_reading {
+  Config config{};
+  json_problem problem;  ///< The first one; clear when the config is sound.
+};
+
+namespace detail {
+
+/// A struct whose fields Boost.Hana knows by name.
+template <class T>
+concept reflected = boost::hana::Struct<T>::value;
+
+/// Calls f(name, member) for each field of a struct, or f(name, member, member of other) with another one.
+template <class Struct, class F, class... Other>
+constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
+  boost::hana::for_each(boost::hana::accessors<std::remove_const_t<Struct>>(), [&](auto field) {
+    const auto get = boost::hana::second(field);
+    f(std::string_view(boost::hana::to<const char*>(boost::hana::first(field))), get(value), get(other)...);
+  });
+}
+
+/// The limit of a field; null when the struct has none.
+template <class Config>
+constexpr const config_limit* limit_of(std::string_view field) {
+  if constexpr (requires { Config::limits; })
+    for (const config_limit& limit : Config::limits)
+      if (limit.field == field) return &limit;
+  return nullptr;
+}
+
+/// What a number should be, in words.
+constexpr fixed_string<191> range_words(std::string_view kind, const config_limit* limit) {
+  fixed_string<191> words(kind);
+  if (limit != nullptr) words.append(" from ").append(limit->min).append(" to ").append(limit->max);
+  return words;
+}
+
+template <class Config>
+constexpr void read_fields(json_value from, Config& to);
+
+// read_value(from, to, limit) reads a value of each type that a field can have; null leaves the default.
+
+constexpr void read_value(json_value from, bool& to, const config_limit*) {
+  if (from.is_null()) return;
+  if (!from.is_boolean()) from.refuse("true or false");
+  to = from.is_true();
+}
+
+template <std::integral T>
+constexpr void read_value(json_value from, T& to, const config_limit* limit) {
+  constexpr auto most = std::numeric_limits<T>::max();
+  std::int64_t min = static_cast<std::int64_t>(std::numeric_limits<T>::min());
+  std::int64_t max = std::cmp_greater(most, INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(most);
+  if (limit != nullptr) {
+    min = exact_integer(limit->min).value();
+    max = exact_integer(limit->max).value();
+  }
+  const auto value = from.is_null() ? static_cast<std::int64_t>(to) : from.integer();
+  if (!value || *value < min || *value > max) return from.refuse(range_words("an integer", limit));
+  to = static_cast<T>(*value);
+}
+
+constexpr void read_value(json_value from, double& to, const config_limit* limit) {
+  const auto value = from.is_null() ? to : from.number();
+  const bool within = value && (limit == nullptr || (*value >= nearest_double(limit->min).value() &&
+                                                     *value <= nearest_double(limit->max).value()));
+  if (!within) return from.refuse(range_words("a number", limit));
+  to = *value;
+}
+
+template <std::size_t N>
+constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit*) {
+  if (from.is_null()) return;
+  if (from.kind() != json_kind::string) return from.refuse("a string");
+  std::size_t n = 0;
+  fixed_string<N> read;
+  for (const char c : from.string()) {
+    if (++n > N || c == '\0')
+      return from.refuse(fixed_string<63>("at most ").append(N).append(" characters, none of them NUL"));
+    read.chars[n - 1] = c;
+  }
+  to = read;
+}
+
+template <class T>
+constexpr void read_value(json_value from, std::optional<T>& to, const config_limit* limit) {
+  if (!from.is_null()) read_value(from, to.emplace(), limit);
+}
+
+/// A list as long as it must be.
+template <class T, std::size_t N>
+constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit* limit) {
+  if (from.is_null()) return;
+  if (!from.is_list() || from.size() != N) return from.refuse(fixed_string<63>("a list of ").append(N));
+  std::size_t i = 0;
+  for (const json_value& element : from.elements()) read_value(element, to[i++], limit);
+}
+
+/// A list of any length up to its capacity.
+template <class T, std::size_t N>
+constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit* limit) {
+  if (from.is_null()) return;
+  if (!from.is_list() || from.size() > N) return from.refuse(fixed_string<63>("a list of at most ").append(N));
+  to.count = 0;
+  for (const json_value& element : from.elements()) {
+    T value{};
+    read_value(element, value, limit);
+    to.push_back(value);
+  }
+}
+
+template <reflected Config>
+constexpr void read_value(json_value from, Config& to, const config_limit*) {
+  read_fields(from, to);
+}
+
+/// RoPE of transformers 4 (rope_theta beside rope_scaling) and 5 (rope_theta in rope_parameters). `theta` is what
+/// rope_theta beside them says. Refuses frequencies other than the default ones, and two thetas.
+constexpr void read_rope(json_value config, double& theta, const config_limit* limit) {
+  json_value known = config["rope_theta"];
+  fixed_string<191> name("the top-level rope_theta ");
+  for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
+    const json_value rope = config[key];
+    if (rope.is_null()) continue;
+    const json_value kind = rope["rope_type"].is_null() ? rope["type"] : rope["rope_type"];
+    if (!kind.is_null()) kind.must_be("default");
+    const json_value inner = rope["rope_theta"];
+    if (inner.is_null()) continue;
+    double own = theta;
+    read_value(inner, own, limit);
+    if (!known.is_null() && own != theta) inner.refuse(name.append(known.found()));
+    theta = own;
+    known = inner;
+    name = fixed_string<191>("the ").append(inner.path()).append(" ");
+  }
+}
+
+template <class Config>
+constexpr void read_fields(json_value from, Config& to) {
+  for_each_field([&](std::string_view name, auto& member) { read_value(from[name], member, limit_of<Config>(name)); },
+                 to);
+  if constexpr (requires { to.rope_theta; }) read_rope(from, to.rope_theta, limit_of<Config>("rope_theta"));
+  if constexpr (requires { Config::check(from, to); }) Config::check(from, to);
+}
+
+}  // namespace detail
+
+/// Reads the text of a config.json into a struct that Boost.Hana reflects (BOOST_HANA_DEFINE_STRUCT or
+/// BOOST_HANA_ADAPT_STRUCT), field by field; works in constant expressions. Fields can be numbers, bool, `text`,
+/// std::optional, lists (std::array, `fixed_vector`) and structs of these. A field that the file does not have, or that is
+/// null, keeps the default of the struct; fields of the file that the struct does not have are ignored. Beside its fields a
+/// struct can have
+/// - `model_type`, which the file's model_type must be,
+/// - `limits`, an array of `config_limit`,
+/// - `check(json_value file, const Config&)`, which refuses by `json_value::refuse` what limits do not say.
+/// A field `rope_theta` is also read from rope_parameters and rope_scaling. Quantized checkpoints are refused.
+template <detail::reflected Config>
+constexpr config_reading<Config> read_json(std::string_view json) {
+  config_reading<Config> result;
+  json_tree tree(json);
+  const json_value file = tree.root();
+  if (file.kind() != json_kind::object) tree.refuse("", "a JSON object", file.found());
+  if (tree.problem().ok()) {
+    if constexpr (requires { Config::model_type; }) file["model_type"].must_be(Config::model_type);
+    if (const json_value q = file["quantization_config"]; !q.is_null())
+      q["quant_method"].refuse("a checkpoint in floats");
+    detail::read_fields(file, result.config);
+  }
+  result.problem = tree.problem();
+  return result;
+}
+
+/// The config that `read_json` makes of a text. Throws `error` with one line that names the file, the field, what was
+/// expected and what was found.
+template <detail::reflected Config>
+Config from_json(std::string_view json, std::string_view file) {
+  const config_reading<Config> result = read_json<Config>(json);
+  if (!result.problem.ok()) throw error(result.problem.message(file));
+  return result.config;
+}
+
+/// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
+template <text File, fixed_string Where, fixed_string Expected, fixed_string Found>
+struct config_is_refused;
+
+/// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
+template <const json_problem& Problem, class Source>
+constexpr bool require_readable() {
+  if constexpr (!Problem.ok()) {
+    constexpr std::size_t shown = 35;  // clang prints no longer texts; the end of a path tells more than its beginning
+    constexpr std::string_view path = Source::file;
+    constexpr std::string_view end = path.substr(path.size() > shown ? path.size() - shown : 0);
+    constexpr fixed_string<end.size()> file{end};
+    constexpr fixed_string<Problem.where.size()> where{Problem.where.view()};
+    constexpr fixed_string<Problem.expected.size()> expected{Problem.expected.view()};
+    constexpr fixed_string<Problem.found.size()> found{Problem.found.view()};
+    static_assert(sizeof(config_is_refused<file, where, expected, found>) > 0);
+  }
+  return true;
+}
+
+namespace detail {
+
+template <class Config, class Source>
+struct embedded_config {
+  static constexpr config_reading<Config> reading = read_json<Config>(Source::text);
+};
+
+}  // namespace detail
+
+/// The config in the text of a file, `Source::text`, as a constant. Does not compile when `from_json` would throw: the
+/// message is the name of `config_is_refused` with what was wrong.
+template <detail::reflected Config, class Source>
+consteval Config require_config() {
+  static_assert(require_readable<detail::embedded_config<Config, Source>::reading.problem, Source>());
+  return detail::embedded_config<Config, Source>::reading.config;
+}
+
+}  // namespace qwq
+
+// qwq/model/qwen3_config.hpp: Defines `qwen3_config`, the sizes of Qwen3 dense models, and the published ones by name.
+
+#include <boost/hana/adapt_struct.hpp>
+
+namespace qwq {
+
+/// What config.json says about a Qwen3 dense model, as far as it changes the computation. A field that the file does not
+/// have is what the reference takes for it (Qwen3Config of transformers 5.12.1).
+struct qwen3_config {
+  std::int64_t vocab_size = 151936;
+  std::int64_t hidden_size = 4096;
+  std::int64_t intermediate_size = 22016;
+  std::int64_t num_hidden_layers = 32;
+  std::int64_t num_attention_heads = 32;
+  std::int64_t num_key_value_heads = 32;  ///< Divides `num_attention_heads`.
+  std::int64_t head_dim = 128;            ///< Even. Not always hidden_size / num_attention_heads.
+  std::int64_t max_position_embeddings = 32768;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000;  ///< Also in rope_parameters or rope_scaling.
+  bool tie_word_embeddings = false;
+
+  friend constexpr bool operator==(const qwen3_config&, const qwen3_config&) = default;
+
+  static constexpr std::string_view model_type = "qwen3";
+
+  /// Bounds of the numbers, when they are read from a file.
+  static constexpr std::array limits{
+      config_limit{"vocab_size", "1", "16777216"},
+      config_limit{"hidden_size", "1", "131072"},
+      config_limit{"intermediate_size", "1", "1048576"},
+      config_limit{"num_hidden_layers", "1", "1024"},
+      config_limit{"num_attention_heads", "1", "1024"},
+      config_limit{"num_key_value_heads", "1", "1024"},
+      config_limit{"head_dim", "2", "1024"},
+      config_limit{"max_position_embeddings", "1", "16777216"},
+      config_limit{"rms_norm_eps", "1e-12", "0.1"},
+      config_limit{"rope_theta", "1", "1e12"},
+  };
+
+  /// Refuses what contradicts itself or is another computation than `qwen3`'s. `file` has the fields: a `json_value`.
+  template <class Json>
+  static constexpr void check(Json file, const qwen3_config& c) {
+    if (c.num_key_value_heads > c.num_attention_heads)
+      file["num_key_value_heads"].refuse(fixed_string<63>("an integer from 1 to ").append(c.num_attention_heads));
+    else if (c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads != 0)
+      file["num_key_value_heads"].refuse(fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
+    if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");  // RoPE rotates pairs
+    for (const Json& rotated : {file, file["rope_parameters"], file["rope_scaling"]})
+      if (const Json part = rotated["partial_rotary_factor"]; !part.is_null() && part.number() != 1.0) part.refuse("1");
+    file["attention_bias"].must_be_false();
+    if (!file["hidden_act"].is_null()) file["hidden_act"].must_be("silu");
+
+    // The types of the layers decide where attention looks; the other fields, when there are none.
+    const Json layers = file["layer_types"], sliding = file["use_sliding_window"];
+    if (!sliding.is_null() && !sliding.is_boolean()) sliding.refuse("true or false");
+    if (!layers.is_null()) {
+      if (!layers.is_list() || layers.size() != static_cast<std::size_t>(c.num_hidden_layers))
+        layers.refuse(fixed_string<63>("a list of ").append(c.num_hidden_layers));
+      for (const Json& layer : layers.elements()) layer.must_be("full_attention");
+    } else if (sliding.is_true() && (file["sliding_window"].is_absent() || !file["sliding_window"].is_null())) {
+      const Json first = file["max_window_layers"];
+      if (!first.is_null() && !first.integer()) first.refuse("an integer");
+      if (first.integer().value_or(28) < c.num_hidden_layers) sliding.refuse("false");
+    }
+  }
+};
+
+namespace configs {
+
+inline constexpr qwen3_config qwen3_0_6b{151936, 1024, 3072, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
+inline constexpr qwen3_config qwen3_1_7b{151936, 2048, 6144, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
+inline constexpr qwen3_config qwen3_4b{151936, 2560, 9728, 36, 32, 8, 128, 40960, 1e-6, 1e6, true};
+inline constexpr qwen3_config qwen3_8b{151936, 4096, 12288, 36, 32, 8, 128, 40960, 1e-6, 1e6, false};
+inline constexpr qwen3_config qwen3_14b{151936, 5120, 17408, 40, 40, 8, 128, 40960, 1e-6, 1e6, false};
+inline constexpr qwen3_config qwen3_32b{151936, 5120, 25600, 64, 64, 8, 128, 40960, 1e-6, 1e6, false};
+
+}  // namespace configs
+
+}  // namespace qwq
+
+// Reflection by name: config.json is read into it, and compared with a compiled one, field by field.
+BOOST_HANA_ADAPT_STRUCT(qwq::qwen3_config, vocab_size, hidden_size, intermediate_size, num_hidden_layers,
+                        num_attention_heads, num_key_value_heads, head_dim, max_position_embeddings, rms_norm_eps,
+                        rope_theta, tie_word_embeddings);
+
+// qwq/model/model_table.hpp: Defines `model_families`, the table of the models that config.json can name.
+
+namespace qwq {
+
+/// The models of a template: `Config` is what `read_json` fills, `Model` a class template of its values.
+template <class Config, template <Config> class Model>
+struct model_family {
+  using config_type = Config;  ///< What `read_json` fills.
+  /// The model of the sizes `C`.
+  template <Config C>
+  using model = Model<C>;
+};
+
+template <qwen3_config C>
+struct qwen3;
+
+/// The models of the library, of which `model_type` of config.json selects one. A model is defined by its own header.
+using model_families = type_list<model_family<qwen3_config, qwen3>>;
+
+namespace detail {
+
+/// The place of the family in `Families` that a config.json names; their number if it names none.
+template <class... Family>
+constexpr std::size_t family_index(type_list<Family...>, std::string_view json) {
+  json_tree tree(json);
+  const json_value type = tree.root()["model_type"];
+  std::size_t index = 0;
+  (void)(... || (type.is(Family::config_type::model_type) || (++index, false)));
+  return index;
+}
+
+}  // namespace detail
+
+/// What is wrong with a config.json for the models in `Families`.
+template <class... Family>
+constexpr json_problem check_config(type_list<Family...> families, std::string_view json) {
+  const std::size_t index = detail::family_index(families, json);
+  if (index < sizeof...(Family))
+    return detail::with_type(families, index, [&]<class Chosen>(std::type_identity<Chosen>) {
+      return read_json<typename Chosen::config_type>(json).problem;
+    });
+  json_tree tree(json);
+  const json_value file = tree.root();
+  if (file.kind() != json_kind::object) tree.refuse("", "a JSON object", file.found());
+  fixed_string<191> known;
+  (known.append(known.empty() ? "" : " or ").append(detail::quoted(Family::config_type::model_type)), ...);
+  file["model_type"].refuse(known);
+  return tree.problem();
+}
+
+namespace detail {
+
+template <class Families, class Source>
+struct embedded_family {
+  static constexpr std::size_t index = family_index(Families{}, Source::text);
+  static constexpr json_problem problem =
+      index < Families::size ? json_problem{} : check_config(Families{}, Source::text);
+  static_assert(require_readable<problem, Source>());
+  using type = type_at<std::min(index, Families::size - 1), Families>;  // one message is enough
+};
+
+}  // namespace detail
+
+/// The family in a table whose model_type the text of a config.json, `Source::text`, has. Does not compile when there is
+/// none.
+template <class Source, class Families = model_families>
+using family_of = typename detail::embedded_family<Families, Source>::type;
+
+}  // namespace qwq
+
 // qwq/core/math.hpp: The little mathematics that constants of a graph need at compile time.
 
 namespace qwq {
@@ -9573,74 +10717,6 @@ struct mlp {
 
 }  // namespace qwq::layer
 
-// qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
-
-namespace qwq {
-
-/// Several types, as one.
-template <class... T>
-struct type_list {
-  static constexpr std::size_t size = sizeof...(T);
-};
-
-namespace detail {
-
-template <class... Lists>
-struct joined {
-  using type = type_list<>;
-};
-template <class... A>
-struct joined<type_list<A...>> {
-  using type = type_list<A...>;
-};
-template <class... A, class... B, class... More>
-struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
-
-/// All types of some lists, in order.
-template <class... Lists> using join = typename joined<Lists...>::type;
-
-template <template <class> class F, class List>
-struct mapped;
-template <template <class> class F, class... T>
-struct mapped<F, type_list<T...>> {
-  using type = type_list<F<T>...>;
-  using joined = join<F<T>...>;
-};
-
-/// F of every type of a list, and, where those are lists, all of their types.
-template <template <class> class F, class List> using map = typename mapped<F, List>::type;
-template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
-
-template <std::size_t I, class List>
-struct listed;
-template <class First, class... Rest>
-struct listed<0, type_list<First, Rest...>> {
-  using type = First;
-};
-template <std::size_t I, class First, class... Rest>
-struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
-
-/// The I-th type of a list.
-template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
-
-/// Calls f with the i-th type of a list, as a `std::type_identity`.
-template <class First, class... Rest, class F>
-constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
-  if constexpr (sizeof...(Rest) > 0)
-    if (i > 0) return with_type(type_list<Rest...>{}, i - 1, f);
-  return f(std::type_identity<First>{});
-}
-
-/// Calls f with every type of a list, as a `std::type_identity`.
-template <class... T, class F>
-constexpr void for_each_type(type_list<T...>, F&& f) {
-  (f(std::type_identity<T>{}), ...);
-}
-
-}  // namespace detail
-
-}  // namespace qwq
-
 // qwq/model/model_parts.hpp: Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
 
 namespace qwq {
@@ -9736,47 +10812,6 @@ constexpr std::int64_t parameter_count() {
 
 }  // namespace qwq
 
-// qwq/model/qwen3_config.hpp: Sizes of Qwen3 dense models, and the published ones by name.
-
-#include <boost/hana/adapt_struct.hpp>
-
-namespace qwq {
-
-/// What config.json says about a Qwen3 dense model (model_type "qwen3"), as far as it changes the computation.
-struct qwen3_config {
-  std::int64_t vocab_size;
-  std::int64_t hidden_size;
-  std::int64_t intermediate_size;
-  std::int64_t num_hidden_layers;
-  std::int64_t num_attention_heads;
-  std::int64_t num_key_value_heads;
-  std::int64_t head_dim;
-  std::int64_t max_position_embeddings;
-  double rms_norm_eps;
-  double rope_theta;
-  bool tie_word_embeddings;
-
-  friend constexpr bool operator==(const qwen3_config&, const qwen3_config&) = default;
-};
-
-namespace configs {
-
-inline constexpr qwen3_config qwen3_0_6b{151936, 1024, 3072, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
-inline constexpr qwen3_config qwen3_1_7b{151936, 2048, 6144, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
-inline constexpr qwen3_config qwen3_4b{151936, 2560, 9728, 36, 32, 8, 128, 40960, 1e-6, 1e6, true};
-inline constexpr qwen3_config qwen3_8b{151936, 4096, 12288, 36, 32, 8, 128, 40960, 1e-6, 1e6, false};
-inline constexpr qwen3_config qwen3_14b{151936, 5120, 17408, 40, 40, 8, 128, 40960, 1e-6, 1e6, false};
-inline constexpr qwen3_config qwen3_32b{151936, 5120, 25600, 64, 64, 8, 128, 40960, 1e-6, 1e6, false};
-
-}  // namespace configs
-
-}  // namespace qwq
-
-// Reflection by name, so that a checkpoint's config.json is compared with the compiled one field by field.
-BOOST_HANA_ADAPT_STRUCT(qwq::qwen3_config, vocab_size, hidden_size, intermediate_size, num_hidden_layers,
-                        num_attention_heads, num_key_value_heads, head_dim, max_position_embeddings, rms_norm_eps,
-                        rope_theta, tie_word_embeddings);
-
 // qwq/model/qwen3.hpp: Defines `qwen3`, the dense Qwen3 models, as a list of parts.
 
 namespace qwq {
@@ -9803,7 +10838,7 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
 template <qwen3_config C>
 struct qwen3 {
   static constexpr qwen3_config config = C;
-  static constexpr std::string_view model_type = "qwen3";
+  static constexpr std::string_view model_type = qwen3_config::model_type;
 
   static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
   /// Hidden states of n tokens, f32 [1,n,H].
@@ -9886,6 +10921,8 @@ struct qwen3 {
 };
 
 }  // namespace qwq
+
+// qwq/model/models.hpp: All models of `model_families`, with their definitions.
 
 // qwq/quant/finite.hpp: Whether values are finite: asked of everything that a scale comes from.
 
@@ -11602,7 +12639,8 @@ struct qdq_inserter {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0;
+        // Moved values keep their parameters, unless each row has those of its expert: then rows may be torn apart.
+        const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0 && experts[n.args[0]] == no_node;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
         if (s.kind == slot_kind::activation) experts[i] = experts_of(i, s.count);
@@ -11890,20 +12928,29 @@ class match {
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
+  /// How often a matched value is read: by nodes, and as an output of the graph.
+  constexpr std::size_t uses(const pattern& variable) const { return state_->uses[found_.find(variable.variable())]; }
+  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< The same of the root.
+
   static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
   /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
   /// `max_readers` are a problem of the graph.
   constexpr fixed_vector<node_id, max_readers> readers() const {
-    const graph_ref& g = b_->target();
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == root_)
-          fits = fits && out.try_push_back(static_cast<node_id>(i));
-    for (std::size_t i = out.size(); i < state_->uses[root_]; ++i) fits = fits && out.try_push_back(no_node);
+    for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
     if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
     return out;
+  }
+  /// Whether a matched value is read by the root alone, but for being an output of the graph.
+  constexpr bool only_root_reads(const pattern& variable) const {
+    bool only = true;
+    for_each_reader(found_.find(variable.variable()), [&](node_id id) { only = only && (id == root_ || id == no_node); });
+    return only;
+  }
+  /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
+  constexpr bool is_constant(const node& n) const {
+    return n.args.empty() || (n.kind == op::dequantize && n.args.size() == 1 && argument(n, 0).args.empty());
   }
 
   /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
@@ -11925,6 +12972,20 @@ class match {
   constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
+  /// Calls f with each reader of a value that is itself read, as often as it reads it, and with `no_node` for outputs.
+  template <class F>
+  constexpr void for_each_reader(node_id value, F&& f) const {
+    const graph_ref& g = b_->target();
+    std::size_t nodes = 0;
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (state_->uses[i] != 0 && state_->resolve(a) == value) {
+          f(static_cast<node_id>(i));
+          ++nodes;
+        }
+    for (; nodes < state_->uses[value]; ++nodes) f(no_node);
+  }
+
   builder* b_;
   const rewriting* state_;
   bindings found_;
@@ -12154,6 +13215,13 @@ constexpr expr merge_heads(expr x) {
   return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
 }
 
+/// Whether a state after the run is read by the matched attention alone: no other reader sees it replaced.
+constexpr bool only_attention_reads_states(const match& m) {
+  return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
+}
+/// Whether the tables of cos and sin are those of positions, not computed ones.
+constexpr bool reads_tables(const match& m) { return m(cos).kind == op::rope_cos && m(sin).kind == op::rope_sin; }
+
 /// x in another element type, where it has another one.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
 }  // namespace detail
@@ -12186,6 +13254,14 @@ inline constexpr rule attention_to_gqa{
       m.replace(new_key_cache, get_tuple_element(out, 1, cache));
       m.replace(new_value_cache, get_tuple_element(out, 2, cache));
       return reshape(as_type(get_tuple_element(out, 0, out.definition().type), dtype::f32), attention.dims());
+    },
+    [](const match& m) {
+      using namespace detail;
+      return require(only_attention_reads_states(m), "another operator reads the states after the run", reads_tables(m),
+                     "cos and sin are not read from tables of positions", m(q).dims()[1] == m(k).dims()[1],
+                     "queries and keys have different numbers of tokens",
+                     m(key_cache).type.type == m(value_cache).type.type,
+                     "keys and values have caches of different types");
     }};
 
 }  // namespace qwq::rules
@@ -12223,8 +13299,10 @@ inline constexpr rule linear_to_conv1x1{
       const expr x = transpose(detail::unsqueeze(m[var('x')]), {{0, 3, 1, 2}, 4});
       return detail::squeeze(transpose(conv1x1(x, kernel), {{0, 2, 3, 1}, 4}));
     },
-    [](const match& m) { return require(m(var('w')).kind == op::weight, "the matrix is no weight", m(var('x')).dims().size() == 3,
-                     "the activations are not of rank 3");
+    [](const match& m) {
+      return require(m(var('w')).kind == op::weight, "the matrix is no weight", m(var('x')).dims().size() == 3,
+                     "the activations are not of rank 3", m(var('x')).dims()[0] == dim{1}, "there is a batch",
+                     m.root().type.type == m(var('x')).type.type, "the result has another type than the activations");
     }};
 
 /// A reshape of a reshape is one reshape.
@@ -12232,16 +13310,18 @@ inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x'))
                                      [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
 
 /// A reshape to the same shape is nothing.
-inline constexpr rule drop_reshape{"drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
-                                   [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
+inline constexpr rule drop_reshape{
+    "drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
+    [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
 
 /// A reshaped constant is a constant of that shape.
-inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
-                                   [](match& m) {
-                                     const node& f = m(var('x'));
-                                     return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
-                                   },
-                                   [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
+inline constexpr rule reshape_fill{
+    "reshape_fill", reshape(var('x')),
+    [](match& m) {
+      const node& f = m(var('x'));
+      return leaf_like(m.graph(), f, {f.type.type, m.root().dims()});
+    },
+    [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
 
 // Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
 
@@ -12249,8 +13329,9 @@ inline constexpr rule reshape_fill{"reshape_fill", reshape(var('x')),
 inline constexpr rule sink_squeeze_add{
     "sink_squeeze_add", detail::squeezed + var('y'),
     [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
-    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m(var('y')).dims() == m(var('s')).dims(),
-                     "the other operand has another shape");
+    [](const match& m) {
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
+                     m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
     }};
 
 /// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
@@ -12262,8 +13343,8 @@ inline constexpr rule sink_squeeze_mul{
     },
     [](const match& m) {
       const shape& y = m(var('y')).dims();
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), y.size() == 1 || y == m(var('s')).dims(),
-                     "the other operand has another shape and is no vector");
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
+                     y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
     }};
 
 inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
@@ -12287,7 +13368,8 @@ inline constexpr rule sink_squeeze_concat{
     [](match& m) {
       return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
     },
-    [](const match& m) { return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
+    [](const match& m) {
+      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
                      "the concatenation is along the first axis");
     }};
 
@@ -12322,23 +13404,27 @@ constexpr expr as_matrix(expr kernel) {
 inline constexpr rule fuse_fake_quant{
     "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
-    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+    [](const match& m) {
+      return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
+    }};
 
 /// The same with parameters for each expert.
 inline constexpr rule fuse_expert_fake_quant{
     "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
-    [](const match& m) { return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots"); }};
+    [](const match& m) {
+      return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
+    }};
 
 /// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
-inline constexpr rule drop_requantize{"drop_requantize", match_op(op::fake_quant, var('x')),
-                                      [](match& m) { return m[var('x')]; },
-                                      [](const match& m) {
-                                        const node* x = &m(var('x'));
-                                        while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
-                                        return require(x->kind == op::fake_quant && x->slot == m.root().slot,
-                                                       "the value is not on the grid of this slot");
-                                      }};
+inline constexpr rule drop_requantize{
+    "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
+    [](const match& m) {
+      const node* x = &m(var('x'));
+      while (schema(*x).is(trait::layout)) x = &m.argument(*x, 0);
+      return require(x->kind == op::fake_quant && x->slot == m.root().slot && x->args.size() == 1,
+                     "the value is not on the grid of this slot");
+    }};
 
 /// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
 inline constexpr rule hoist_transpose{
@@ -12346,7 +13432,8 @@ inline constexpr rule hoist_transpose{
     [](match& m) {
       const expr moved = transpose(m[var('c')], m.root().attr.ints);
       return detail::with_slot(apply(op::fake_quant, {}, moved), m(var('q')).slot);
-    }};
+    },
+    [](const match& m) { return require(detail::is_perm(m.root(), 0, 2, 3, 1), "the transpose is not back to rows"); }};
 
 /// The same in front of a convolution.
 inline constexpr rule sink_transpose{
@@ -12355,7 +13442,9 @@ inline constexpr rule sink_transpose{
       const fixed_vector<std::int32_t, 5> perm = m(var('t')).attr.ints;
       return transpose(detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot), perm);
     },
-    [](const match& m) { return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]"); }};
+    [](const match& m) {
+      return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]");
+    }};
 
 /// Transpose - 1x1 convolution - transpose is the product that it came from.
 inline constexpr rule conv1x1_to_linear{
@@ -12368,7 +13457,8 @@ inline constexpr rule conv1x1_to_linear{
     [](const match& m) {
       return require(detail::is_perm(m.root(), 0, 2, 3, 1) && detail::is_perm(m(var('t')), 0, 3, 1, 2),
                      "the transposes are not to [1,K,1,S] and back",
-                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row");
+                     m(var('x')).dims()[0] == dim{1} && m(var('x')).dims()[1] == dim{1}, "the image is no row",
+                     m.is_constant(m(var('w'))), "the kernel is computed");
     }};
 
 namespace detail {
@@ -12389,10 +13479,10 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 /// softmax are done in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
-    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache, detail::value_cache,
-                                  detail::position, var('t'), detail::cos, detail::sin)
-                             .as('g')
-                             .shared()),
+    match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache,
+                                             detail::value_cache, detail::position, var('t'), detail::cos, detail::sin)
+                                        .as('g')
+                                        .shared()),
     [](match& m) {
       using namespace detail;
       const node g = m(var('g'));
@@ -12461,7 +13551,8 @@ namespace qwq::rules {
 namespace detail {
 
 /// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
-constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made, refusal (*when)(const match&) = always) {
+constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made,
+                                    refusal (*when)(const match&) = always) {
   return {name, match_op(op::fake_quant, made.as('n')),
           [](match& m) {
             node n = m(var('n'));
@@ -12475,19 +13566,22 @@ constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made, 
 }  // namespace detail
 
 /// fake_quant(rms_norm(x, w)) in one step.
-inline constexpr rule fuse_norm_fake_quant = detail::fuse_fake_quant_into("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
+inline constexpr rule fuse_norm_fake_quant =
+    detail::fuse_fake_quant_into("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
 /// The same for a norm that is a result of add_norm.
-inline constexpr rule fuse_normed_fake_quant =
-    detail::fuse_fake_quant_into("fuse_norm_fake_quant", match_op(op::get_tuple_element, var('s')),
-                    [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
+inline constexpr rule fuse_normed_fake_quant = detail::fuse_fake_quant_into(
+    "fuse_norm_fake_quant", match_op(op::get_tuple_element, var('s')),
+    [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
 /// fake_quant(swiglu(gate, up)) in one step.
-inline constexpr rule fuse_swiglu_fake_quant = detail::fuse_fake_quant_into("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
+inline constexpr rule fuse_swiglu_fake_quant =
+    detail::fuse_fake_quant_into("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
 /// fake_quant(a + b) in one step.
 inline constexpr rule fuse_add_fake_quant = detail::fuse_fake_quant_into("fuse_add_fake_quant", var('a') + var('b'));
 /// fake_quant(a * b) in one step.
 inline constexpr rule fuse_mul_fake_quant = detail::fuse_fake_quant_into("fuse_mul_fake_quant", var('a') * var('b'));
 /// fake_quant(linear(x, w)) in one step.
-inline constexpr rule fuse_linear_fake_quant = detail::fuse_fake_quant_into("fuse_linear_fake_quant", linear(var('x'), var('w')));
+inline constexpr rule fuse_linear_fake_quant =
+    detail::fuse_fake_quant_into("fuse_linear_fake_quant", linear(var('x'), var('w')));
 /// fake_quant(linear_swiglu(x, gate, up)) in one step.
 inline constexpr rule fuse_gated_fake_quant =
     detail::fuse_fake_quant_into("fuse_gated_fake_quant", match_op(op::linear_swiglu, var('x'), var('g'), var('u')));
@@ -12502,12 +13596,9 @@ namespace qwq::rules {
 inline constexpr rule fuse_silu{"fuse_silu", var('x') * sigmoid(var('x')), [](match& m) { return silu(m[var('x')]); }};
 
 /// silu(gate) * up = swiglu(gate, up)
-inline constexpr rule fuse_swiglu{"fuse_swiglu", silu(var('g')) * var('u'),
-                                  [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
-                                  [](const match& m) {
-                                    return require(m(var('g')).dims() == m(var('u')).dims(),
-                                                   "gate and up differ in shape");
-                                  }};
+inline constexpr rule fuse_swiglu{
+    "fuse_swiglu", silu(var('g')) * var('u'), [](match& m) { return swiglu(m[var('g')], m[var('u')]); },
+    [](const match& m) { return require(m(var('g')).dims() == m(var('u')).dims(), "gate and up differ in shape"); }};
 
 /// silu(x) = x * sigmoid(x), for targets without SiLU.
 inline constexpr rule split_silu{"split_silu", silu(var('x')), [](match& m) {
@@ -12525,13 +13616,13 @@ namespace qwq::rules {
 inline constexpr rule fuse_qk_norm_rope{
     "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
     [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
-    [](const match& m) { return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
+    [](const match& m) {
+      return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
     }};
 
 /// Gate and up in one step: their products are put together while they are in cache.
-inline constexpr rule fuse_gate_up{
-    "fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
-    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
+inline constexpr rule fuse_gate_up{"fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
+                                   [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
 /// A product that is added to what went around it.
 inline constexpr rule fuse_residual{
@@ -12543,14 +13634,15 @@ namespace detail {
 
 /// A norm is fused with its readers when they are up to four linears without bias or epilogue.
 constexpr refusal is_read_by_products(const match& m) {
-  const auto readers = m.readers();
-  for (const node_id id : readers) {
+  if (m.uses() > 4) return "the norm has more than four readers";
+  for (const node_id id : m.readers()) {
     if (id == no_node) return "the norm is an output of the graph";
     const node& n = m.graph()[id];
-    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0 || &m.argument(n, 1) == &m.root())
+    if (n.kind != op::linear || n.args.size() != 2 || n.slot >= 0)
       return "a reader of the norm is no linear without bias and epilogue";
+    if (!m.is_constant(m.argument(n, 1))) return "the matrix of a reader is computed";
   }
-  return require(readers.size() <= 4, "the norm has more than four readers");
+  return {};
 }
 
 }  // namespace detail
@@ -12574,15 +13666,17 @@ inline constexpr rule fuse_norm_linear{
 
 /// fuse_gate_up where the norm is in the step already.
 inline constexpr rule fuse_norm_gate_up{
-    "fuse_gate_up", swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
+    "fuse_gate_up",
+    swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
     [](match& m) {
       const node n = m(var('n'));
       const auto argument = [&](std::int32_t i) { return expr{&m.graph(), n.args[static_cast<std::size_t>(i)]}; };
       const auto weight = [&](char of) { return argument(2 + m(var(of)).attr.ints[0]); };
       return get_tuple_element(norm_linear_swiglu(argument(0), argument(1), weight('g'), weight('u'), n.attr.value), 0,
-                    m.root().type);
+                               m.root().type);
     },
-    [](const match& m) { return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
+    [](const match& m) {
+      return require(m(var('n')).kind == op::norm_linear && m(var('n')).args.size() == 4,
                      "gate and up are not the two products of one norm_linear");
     }};
 
@@ -12598,14 +13692,27 @@ inline constexpr rule fuse_residual_norm{
       b.module = norm.name;
       return get_tuple_element(sum, 0, norm.type);
     },
-    [](const match& m) { return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type"); }};
+    [](const match& m) {
+      return require(m(var('a')).type == m(var('b')).type, "the two summands differ in type",
+                     m.is_constant(m(var('w'))), "the gain is computed");
+    }};
 
-/// Every fusion, each on unless a target is taken `left out by `disable_fusions`.
-inline constexpr rule fuse[] = {
-    fuse_silu,            fuse_swiglu,            fuse_gate_up,           fuse_residual,
-    fuse_qk_norm_rope,    fuse_norm_linear,       fuse_norm_gate_up,      fuse_residual_norm,
-    fuse_norm_fake_quant, fuse_normed_fake_quant, fuse_swiglu_fake_quant, fuse_add_fake_quant,
-    fuse_mul_fake_quant,  fuse_linear_fake_quant, fuse_gated_fake_quant};
+/// Every fusion; `disable_fusions` leaves some out.
+inline constexpr rule fuse[] = {fuse_silu,
+                                fuse_swiglu,
+                                fuse_gate_up,
+                                fuse_residual,
+                                fuse_qk_norm_rope,
+                                fuse_norm_linear,
+                                fuse_norm_gate_up,
+                                fuse_residual_norm,
+                                fuse_norm_fake_quant,
+                                fuse_normed_fake_quant,
+                                fuse_swiglu_fake_quant,
+                                fuse_add_fake_quant,
+                                fuse_mul_fake_quant,
+                                fuse_linear_fake_quant,
+                                fuse_gated_fake_quant};
 
 }  // namespace qwq::rules
 
@@ -12730,6 +13837,10 @@ constexpr auto compile_part() {
 namespace qwq::rules {
 
 namespace detail {
+/// Constants that rules make are f32, and so must be what they meet.
+constexpr refusal is_f32(const match& m, const pattern& x) {
+  return require(m(x).type.type == dtype::f32, "the operand is not f32");
+}
 /// A weight leaf like `of`, read `factor` times as large.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
   const expr scaled = leaf_like(b, of, of.type);
@@ -12739,13 +13850,13 @@ constexpr expr scaled_weight(builder& b, const node& of, double factor) {
 }  // namespace detail
 
 /// x * rsqrt(mean(x * x) + eps) * w  =  rms_norm(x, w, eps)
-inline constexpr rule fuse_rms_norm{"fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
-                                    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
-                                    [](const match& m) {
-                                      return require(m(var('e')).kind == op::splat, "epsilon is no constant",
-                                                     m(var('w')).dims() == shape{m(var('x')).dims().last()},
-                                                     "the gain is no vector of the last axis");
-                                    }};
+inline constexpr rule fuse_rms_norm{
+    "fuse_rms_norm", var('x') * rsqrt(mean(var('x') * var('x')) + var('e')) * var('w'),
+    [](match& m) { return rms_norm(m[var('x')], m[var('w')], m(var('e')).attr.value); },
+    [](const match& m) {
+      return require(m(var('e')).kind == op::splat && m(var('e')).dims().elements() == 1, "epsilon is no number",
+                     m(var('w')).dims() == shape{m(var('x')).dims().last()}, "the gain is no vector of the last axis");
+    }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
 /// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
@@ -12761,7 +13872,10 @@ inline constexpr rule norm_to_lp_norm{
       const expr unit = slice(lp_norm(concat(x, epsilon)), 0, static_cast<std::int32_t>(n));
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
-    [](const match& m) { return require(m(var('w')).kind == op::weight, "the gain is no weight"); }};
+    [](const match& m) {
+      return require(m(var('w')).kind == op::weight, "the gain is no weight", detail::is_f32(m, var('x')).empty(),
+                     detail::is_f32(m, var('x')));
+    }};
 
 }  // namespace qwq::rules
 
@@ -12770,18 +13884,34 @@ inline constexpr rule norm_to_lp_norm{
 namespace qwq::rules {
 
 /// rms_norm(x, w, eps) = x * rsqrt(mean(x * x) + eps) * w
-inline constexpr rule decompose_rms_norm{"decompose_rms_norm", rms_norm(var('x'), var('w')), [](match& m) {
-                                           const expr x = m[var('x')];
-                                           const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}},
-                                                                     m.root().attr.value);
-                                           return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
-                                         }};
+inline constexpr rule decompose_rms_norm{
+    "decompose_rms_norm", rms_norm(var('x'), var('w')),
+    [](match& m) {
+      const expr x = m[var('x')];
+      const expr epsilon = leaf(m.graph(), op::splat, "epsilon", {dtype::f32, {1}}, m.root().attr.value);
+      return x * rsqrt(mean(x * x) + epsilon) * m[var('w')];
+    },
+    [](const match& m) { return detail::is_f32(m, var('x')); }};
+
+namespace detail {
+/// Whether the matched tables are the only ones of the graph.
+constexpr bool has_one_table(const match& m) {
+  const auto same = [](const node& a, const node& b) {
+    return a.kind != b.kind || (a.attr.value == b.attr.value && a.dims().last() == b.dims().last());
+  };
+  const graph_ref& g = m.graph().target();
+  for (std::size_t i = 0; i < g.size(); ++i)
+    if (!same(m(cos), g[i]) || !same(m(sin), g[i])) return false;
+  return true;
+}
+}  // namespace detail
 
 /// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
 /// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
 /// [1,S,R], which the host looks up.
 inline constexpr rule rope_to_products{
-    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows), [](match& m) {
+    "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows),
+    [](match& m) {
       const expr whole = m[var('x')];
       const shape d = whole.dims();
       const std::int32_t half = static_cast<std::int32_t>(m(detail::cos).dims().last().extent), width = 2 * half;
@@ -12793,6 +13923,10 @@ inline constexpr rule rope_to_products{
       const expr turned = concat(neg(slice(x, half, width)), slice(x, 0, half));
       const expr rotated = x * row_of_each_token("cos") + turned * row_of_each_token("sin");
       return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
+    },
+    [](const match& m) {
+      return require(detail::reads_tables(m), "cos and sin are not read from tables of positions",
+                     detail::has_one_table(m), "the graph has tables of different angles, and the host makes one");
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
@@ -12800,9 +13934,8 @@ inline constexpr rule rope_to_products{
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
-              kv_cache_update(detail::key_cache,
-                        rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
-                        detail::position)
+              kv_cache_update(detail::key_cache, rope(rms_norm(detail::k, var('w')).as('n'), var('c'), var('s')),
+                              detail::position)
                   .as('1')
                   .shared(),
               detail::v, detail::position),
@@ -12819,8 +13952,10 @@ inline constexpr rule fold_scale_into_k_norm{
       m.replace(new_key_cache, keys);
       return attention(m[q], keys, m[v], m[position], 1);
     },
-    [](const match& m) { return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
-                     "the gain of the norm is no weight");
+    [](const match& m) {
+      return require(m.root().attr.value != 1, "the scale is 1 already", m(var('w')).kind == op::weight,
+                     "the gain of the norm is no weight", m.only_root_reads(detail::new_key_cache),
+                     "another operator reads the keys");
     }};
 
 /// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
@@ -12859,6 +13994,9 @@ inline constexpr rule attention_to_matmuls{
       m.replace(new_key_cache, new_key);
       m.replace(new_value_cache, new_value);
       return heads_first(reshape(mixed, per_head));
+    },
+    [](const match& m) {
+      return require(detail::only_attention_reads_states(m), "another operator reads the states after the run");
     }};
 
 }  // namespace qwq::rules
@@ -14279,21 +15417,6 @@ class cache_host<Target, Rotary> {
 };
 
 }  // namespace qwq
-
-// qwq/io/presence.hpp: Defines `is_present`, which tells a file that is absent from one that cannot be read.
-
-#include <sys/stat.h>
-
-namespace qwq::detail {
-
-/// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
-/// as present: opening the file then says what is wrong.
-inline bool is_present(const std::filesystem::path& path) {
-  struct stat info{};
-  return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
-}
-
-}  // namespace qwq::detail
 
 // qwq/io/checkpoint.hpp: A checkpoint folder: one safetensors file, or shards and their index.
 
@@ -17318,292 +18441,22 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_seque
 
 }  // namespace qwq
 
-/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer, configs and sets of texts come too.
-#ifdef QWQ_WITH_TEXT
-
-// qwq/io/json.hpp: JSON from untrusted files: parsing with one-line errors, and words for what was found.
-
-#include <nlohmann/json.hpp>
-
-namespace qwq::detail {
-
-using json = nlohmann::json;
-
-/// What a value is, for "found ..." in a message.
-inline std::string describe(const json& value) {
-  if (value.is_object()) return "an object";
-  if (value.is_array()) return "a list of " + std::to_string(value.size());
-  if (value.is_string()) return quote(value.get_ref<const std::string&>());
-  return value.dump();  // a scalar
-}
-
-/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
-/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
-inline json parse_object(std::string_view text, const std::string& where) {
-  // The parser would take a NUL for the end, and never see what follows.
-  if (const auto nul = text.find('\0'); nul != text.npos)
-    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) throw error(where + ": key " + quote(key) + ": expected once, found twice");
-    }
-    return true;
-  };
-  try {
-    json parsed = json::parse(text.begin(), text.end(), check);
-    if (!parsed.is_object()) throw error(where + ": expected a JSON object, found " + describe(parsed));
-    return parsed;
-  } catch (const json::parse_error& e) {
-    std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
-    if (const auto at = what.find("column "); at != what.npos)
-      if (const auto colon = what.find(": ", at); colon != what.npos) what.remove_prefix(colon + 2);
-    throw error(where + ": invalid JSON at byte " + std::to_string(e.byte) + ": " + printable(what));
-  } catch (const json::exception& e) {
-    throw error(where + ": invalid JSON: " + printable(e.what()));
-  }
-}
-
-}  // namespace qwq::detail
-
-// qwq/io/json_place.hpp: A JSON value that knows its place in the file, for the message when it is not what was expected.
-
-namespace qwq::detail {
-
-/// Refers to `value`, which must outlive it. `where` starts the messages: "tokenizer.json: model.vocab".
-class json_place {
- public:
-  json_place(const json& value, std::string where) : value_(&value), where_(std::move(where)) {}
-  /// The root of a file.
-  static json_place root(const json& value, std::string_view source) { return {value, std::string(source) + ": "}; }
-
-  const json& operator*() const { return *value_; }
-  const json* operator->() const { return value_; }
-  const std::string& where() const { return where_; }
-
-  /// A member of an object; null when it is absent.
-  json_place operator[](std::string_view key) const {
-    static const json absent;
-    const auto at = object().find(key);
-    return {at == value_->end() ? absent : *at, where_ + (where_.ends_with(": ") ? "" : ".") + printable(key)};
-  }
-  json_place operator[](std::size_t i) const { return {list()[i], where_ + '[' + std::to_string(i) + ']'}; }
-
-  const json& object() const { return value_->is_object() ? *value_ : refuse("an object"); }
-  const json& list() const { return value_->is_array() ? *value_ : refuse("a list"); }
-  const std::string& string() const {
-    return (value_->is_string() ? *value_ : refuse("a string")).get_ref<const std::string&>();
-  }
-  bool flag(bool absent) const {
-    if (value_->is_null()) return absent;
-    return (value_->is_boolean() ? *value_ : refuse("true or false")).get<bool>();
-  }
-
-  /// Refuses anything but the one value that is supported.
-  void must_be(std::string_view supported) const {
-    if (string() != supported) refuse(quote(supported));
-  }
-  void must_be(bool supported, bool absent) const {
-    if (flag(absent) != supported) refuse(supported ? "true" : "false");
-  }
-
-  [[noreturn]] const json& refuse(const std::string& expected) const {
-    throw error(where_ + ": expected " + expected + ", found " + describe(*value_));
-  }
-
- private:
-  const json* value_;
-  std::string where_;
-};
-
-}  // namespace qwq::detail
-
-// qwq/io/hf_config.hpp: config.json of a Hugging Face Qwen3 checkpoint, in the spelling of transformers 4 or 5.
+// qwq/runtime/read_config.hpp: Defines `read_config`, which fills a config struct from a file.
 
 namespace qwq {
 
-/// Token ids with a meaning of their own, of config.json and generation_config.json; those of the latter win.
-struct special_tokens {
-  std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
-
-  bool operator==(const special_tokens&) const = default;
-};
-
-/// The dense Qwen3 model that a checkpoint holds. `read_config` returns only what qwq can compute: `attention_bias` and
-/// `use_sliding_window` are false, `hidden_act` is "silu", RoPE is the default one.
-struct hf_config : special_tokens {
-  std::string model_type;
-  std::int64_t vocab_size = 0;  ///< Rows of the embedding; may exceed the number of tokens of the tokenizer.
-  std::int64_t hidden_size = 0;
-  std::int64_t intermediate_size = 0;
-  std::int64_t num_hidden_layers = 0;
-  std::int64_t num_attention_heads = 0;
-  std::int64_t num_key_value_heads = 0;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 0;  ///< Even; 128 where the file does not say. Not always hidden_size / num_attention_heads.
-  std::int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 0;
-  double rope_theta = 0;
-  bool tie_word_embeddings = false;
-  bool attention_bias = false;
-  bool use_sliding_window = false;
-  std::string hidden_act;
-  std::optional<dtype> type;  ///< f32, f16 or bf16: what the checkpoint mostly holds.
-
-  bool operator==(const hf_config&) const = default;
-};
-
-namespace detail {
-
-inline bool is_between(const json& value, std::int64_t min, std::int64_t max) {
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(max)) return false;
-  return value.is_number_integer() && value.get<std::int64_t>() >= min && value.get<std::int64_t>() <= max;
-}
-
-inline std::int64_t integer(const json_place& at, std::int64_t min, std::int64_t max) {
-  if (!is_between(*at, min, max)) at.refuse("an integer from " + std::to_string(min) + " to " + std::to_string(max));
-  return at->get<std::int64_t>();
-}
-
-inline double number(const json_place& at, double min, double max) {
-  if (!at->is_number() || !(at->get<double>() >= min && at->get<double>() <= max))
-    at.refuse("a number from " + json(min).dump() + " to " + json(max).dump());
-  return at->get<double>();
-}
-
-/// A token id; none when it is absent, or negative, which older tools write for "none".
-inline std::optional<std::int32_t> token(const json_place& at, std::int64_t vocab_size) {
-  if (at->is_null() || (at->is_number_integer() && !at->is_number_unsigned())) return std::nullopt;
-  return static_cast<std::int32_t>(integer(at, 0, vocab_size - 1));
-}
-
-/// A token id or a list of them; may be empty.
-inline std::vector<std::int32_t> tokens(const json_place& at, std::int64_t vocab_size) {
-  std::vector<std::int32_t> ids;
-  if (!at->is_array()) {
-    if (const auto id = token(at, vocab_size)) ids.push_back(*id);
-    return ids;
-  }
-  for (std::size_t i = 0; i < at->size(); ++i) {
-    if (at[i]->is_null()) at[i].refuse("a token id");
-    if (const auto id = token(at[i], vocab_size)) ids.push_back(*id);
-  }
-  return ids;
-}
-
-/// transformers 5 writes rope_parameters; 4 writes rope_theta and rope_scaling (null, or what changes the frequencies).
-inline double rope_theta(const json_place& config) {
-  const auto theta = [](const json_place& at) { return number(at, 1.0, 1e12); };
-  const json_place top = config["rope_theta"];
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const json_place rope = config[key];
-    if (rope->is_null()) continue;
-    const json_place kind = rope["rope_type"]->is_null() ? rope["type"] : rope["rope_type"];
-    kind.must_be("default");
-    const json_place part = rope["partial_rotary_factor"];
-    if (!part->is_null() && *part != 1.0) part.refuse("1");
-    if (rope["rope_theta"]->is_null()) continue;
-    if (!top->is_null() && theta(top) != theta(rope["rope_theta"]))
-      rope["rope_theta"].refuse("the top-level rope_theta " + describe(*top));
-    return theta(rope["rope_theta"]);
-  }
-  return theta(top);
-}
-
-/// Takes the token ids of one file over those that are known.
-inline void read_special_tokens(special_tokens& known, const json_place& from, std::int64_t vocab_size) {
-  if (const auto id = token(from["bos_token_id"], vocab_size)) known.bos_token_id = id;
-  if (const auto id = token(from["pad_token_id"], vocab_size)) known.pad_token_id = id;
-  if (const auto ids = tokens(from["eos_token_id"], vocab_size); !ids.empty()) known.eos_token_ids = ids;
-}
-
-}  // namespace detail
-
-/// Parses the text of config.json and, where there is one, of generation_config.json, whose token ids win. `file` and
-/// `generation_file` name them in messages. Throws `error` naming the field that is missing, of the wrong type, absurd
-/// or outside of what qwq computes.
-inline hf_config parse_config(std::string_view text, const std::string& file,
-                              std::optional<std::string_view> generation = {},
-                              const std::string& generation_file = {}) {
-  const detail::json parsed = detail::parse_object(text, file);
-  const auto fields = detail::json_place::root(parsed, file);
-  hf_config config;
-  fields["model_type"].must_be("qwen3");
-  config.model_type = "qwen3";
-  if (const auto quantization = fields["quantization_config"]; !quantization->is_null())
-    quantization["quant_method"].refuse("a checkpoint in floats");
-  config.vocab_size = detail::integer(fields["vocab_size"], 1, 1 << 24);
-  config.hidden_size = detail::integer(fields["hidden_size"], 1, 1 << 17);
-  config.intermediate_size = detail::integer(fields["intermediate_size"], 1, 1 << 20);
-  config.num_hidden_layers = detail::integer(fields["num_hidden_layers"], 1, 1024);
-  config.num_attention_heads = detail::integer(fields["num_attention_heads"], 1, 1024);
-  config.num_key_value_heads = detail::integer(fields["num_key_value_heads"], 1, config.num_attention_heads);
-  if (config.num_attention_heads % config.num_key_value_heads != 0)
-    fields["num_key_value_heads"].refuse("a divisor of num_attention_heads = " +
-                                         std::to_string(config.num_attention_heads));
-  const auto head_dim = fields["head_dim"];
-  config.head_dim = head_dim->is_null() ? 128 : detail::integer(head_dim, 2, 1024);  // the reference's default
-  if (config.head_dim % 2 != 0) head_dim.refuse("an even number from 2 to 1024");    // RoPE rotates pairs
-  config.max_position_embeddings = detail::integer(fields["max_position_embeddings"], 1, 1 << 24);
-  config.rms_norm_eps = detail::number(fields["rms_norm_eps"], 1e-12, 1e-1);
-  config.rope_theta = detail::rope_theta(fields);
-  if (fields["tie_word_embeddings"]->is_null()) fields["tie_word_embeddings"].refuse("true or false");
-  config.tie_word_embeddings = fields["tie_word_embeddings"].flag(false);
-
-  fields["attention_bias"].must_be(false, false);
-  fields["use_sliding_window"].must_be(false, false);
-  if (!fields["hidden_act"]->is_null()) fields["hidden_act"].must_be("silu");
-  config.hidden_act = "silu";
-  if (const auto layers = fields["layer_types"]; !layers->is_null()) {
-    if (layers.list().size() != static_cast<std::size_t>(config.num_hidden_layers))
-      layers.refuse("a list of " + std::to_string(config.num_hidden_layers));
-    for (std::size_t i = 0; i < layers->size(); ++i) layers[i].must_be("full_attention");
-  }
-
-  const auto type = fields["dtype"]->is_null() ? fields["torch_dtype"] : fields["dtype"];
-  if (*type == "float32") config.type = dtype::f32;
-  if (*type == "float16") config.type = dtype::f16;
-  if (*type == "bfloat16") config.type = dtype::bf16;
-  if (!config.type && !type->is_null()) type.refuse("\"float32\", \"float16\" or \"bfloat16\"");
-
-  detail::read_special_tokens(config, fields, config.vocab_size);
-  if (generation) {
-    const detail::json parsed_generation = detail::parse_object(*generation, generation_file);
-    detail::read_special_tokens(config, detail::json_place::root(parsed_generation, generation_file), config.vocab_size);
-  }
-  return config;
-}
-
-/// Reads a config file, or config.json of a checkpoint folder, and the generation_config.json beside it if there is
-/// one.
-inline hf_config read_config(const std::filesystem::path& path) {
+/// Reads a config file, or config.json of a checkpoint folder: see `from_json`.
+template <detail::reflected Config>
+Config read_config(const std::filesystem::path& path) {
   std::error_code ignored;
   const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
-  const auto generation_file = file.parent_path() / "generation_config.json";
-  const mapped_file text(file);
-  if (!detail::is_present(generation_file)) return parse_config(text.text(), file.string());
-  const mapped_file generation(generation_file);
-  return parse_config(text.text(), file.string(), generation.text(), generation_file.string());
-}
-
-/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
-inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
-  special_tokens known;
-  for (const char* name : {"config.json", "generation_config.json"}) {
-    const auto file = folder / name;
-    if (!detail::is_present(file)) continue;
-    const mapped_file text(file);
-    const detail::json parsed = detail::parse_object(text.text(), file.string());
-    detail::read_special_tokens(known, detail::json_place::root(parsed, file.string()), vocab_size);
-  }
-  return known;
+  return from_json<Config>(mapped_file(file).text(), file.string());
 }
 
 }  // namespace qwq
+
+/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
+#ifdef QWQ_WITH_TEXT
 
 // qwq/text/added_tokens.hpp: Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
 
@@ -17789,6 +18642,107 @@ inline std::string unspell(std::string_view token) {
   }
   return out;
 }
+
+}  // namespace qwq::detail
+
+// qwq/io/json.hpp: JSON from untrusted files: parsing with one-line errors, and words for what was found.
+
+#include <nlohmann/json.hpp>
+
+namespace qwq::detail {
+
+using json = nlohmann::json;
+
+/// What a value is, for "found ..." in a message.
+inline std::string describe(const json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list of " + std::to_string(value.size());
+  if (value.is_string()) return quote(value.get_ref<const std::string&>());
+  return value.dump();  // a scalar
+}
+
+/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
+/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+inline json parse_object(std::string_view text, const std::string& where) {
+  // The parser would take a NUL for the end, and never see what follows.
+  if (const auto nul = text.find('\0'); nul != text.npos)
+    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
+  std::vector<std::set<std::string>> keys;
+  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second) throw error(where + ": key " + quote(key) + ": expected once, found twice");
+    }
+    return true;
+  };
+  try {
+    json parsed = json::parse(text.begin(), text.end(), check);
+    if (!parsed.is_object()) throw error(where + ": expected a JSON object, found " + describe(parsed));
+    return parsed;
+  } catch (const json::parse_error& e) {
+    std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
+    if (const auto at = what.find("column "); at != what.npos)
+      if (const auto colon = what.find(": ", at); colon != what.npos) what.remove_prefix(colon + 2);
+    throw error(where + ": invalid JSON at byte " + std::to_string(e.byte) + ": " + printable(what));
+  } catch (const json::exception& e) {
+    throw error(where + ": invalid JSON: " + printable(e.what()));
+  }
+}
+
+}  // namespace qwq::detail
+
+// qwq/io/json_place.hpp: A JSON value that knows its place in the file, for the message when it is not what was expected.
+
+namespace qwq::detail {
+
+/// Refers to `value`, which must outlive it. `where` starts the messages: "tokenizer.json: model.vocab".
+class json_place {
+ public:
+  json_place(const json& value, std::string where) : value_(&value), where_(std::move(where)) {}
+  /// The root of a file.
+  static json_place root(const json& value, std::string_view source) { return {value, std::string(source) + ": "}; }
+
+  const json& operator*() const { return *value_; }
+  const json* operator->() const { return value_; }
+  const std::string& where() const { return where_; }
+
+  /// A member of an object; null when it is absent.
+  json_place operator[](std::string_view key) const {
+    static const json absent;
+    const auto at = object().find(key);
+    return {at == value_->end() ? absent : *at, where_ + (where_.ends_with(": ") ? "" : ".") + printable(key)};
+  }
+  json_place operator[](std::size_t i) const { return {list()[i], where_ + '[' + std::to_string(i) + ']'}; }
+
+  const json& object() const { return value_->is_object() ? *value_ : refuse("an object"); }
+  const json& list() const { return value_->is_array() ? *value_ : refuse("a list"); }
+  const std::string& string() const {
+    return (value_->is_string() ? *value_ : refuse("a string")).get_ref<const std::string&>();
+  }
+  bool flag(bool absent) const {
+    if (value_->is_null()) return absent;
+    return (value_->is_boolean() ? *value_ : refuse("true or false")).get<bool>();
+  }
+
+  /// Refuses anything but the one value that is supported.
+  void must_be(std::string_view supported) const {
+    if (string() != supported) refuse(quote(supported));
+  }
+  void must_be(bool supported, bool absent) const {
+    if (flag(absent) != supported) refuse(supported ? "true" : "false");
+  }
+
+  [[noreturn]] const json& refuse(const std::string& expected) const {
+    throw error(where_ + ": expected " + expected + ", found " + describe(*value_));
+  }
+
+ private:
+  const json* value_;
+  std::string where_;
+};
 
 }  // namespace qwq::detail
 
@@ -18449,6 +19403,6 @@ inline std::vector<token_sequence> read_texts(const std::filesystem::path& file,
 
 }  // namespace qwq
 
-// qwq/text.hpp: What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, configs, sets of texts, reports as JSON.
+// qwq/text.hpp: What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, sets of texts, reports as JSON.
 
 #endif

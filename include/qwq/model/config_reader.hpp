@@ -213,7 +213,7 @@ Config from_json(std::string_view json, std::string_view file) {
 }
 
 /// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
-template <text File, fixed_string Where, fixed_string Expected, fixed_string Found>
+template <fixed_string File, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct config_is_refused;
 
 /// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
