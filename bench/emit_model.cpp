@@ -44,7 +44,7 @@ void take_last_token(onnx::GraphProto& graph) {
 int main(int argc, char** argv) try {
   if (argc != 2) return std::cerr << "usage: " << argv[0] << " FOLDER\n", 2;
   qwq::emit<exported::model, qwq::onnx_genai, qwq::QWQ_BENCH_SCHEME>(qwq::checkpoint::open(QWQ_BENCH_CHECKPOINT),
-                                                                        nullptr, {}, argv[1]);
+                                                                     nullptr, {}, argv[1]);
   for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(argv[1]) / "onnx")) {
     if (file.path().extension() != ".onnx") continue;
     onnx::ModelProto model;

@@ -144,9 +144,11 @@ void groups_by_hand(const work& w) {
   _mm_sfence();
 }
 
-#define QWQ_BY_HAND(plain, streaming) {plain, streaming}
+#define QWQ_BY_HAND(plain, streaming) \
+  { plain, streaming }
 #else
-#define QWQ_BY_HAND(plain, streaming) {nullptr, nullptr}
+#define QWQ_BY_HAND(plain, streaming) \
+  { nullptr, nullptr }
 #endif
 
 /// A loop by hand, and the same with stores that bypass the caches.

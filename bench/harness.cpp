@@ -68,8 +68,8 @@ class runner {
   std::string name;
   double amount;
   call f;
-  std::int64_t calls;      // of one sample
-  double best = 0;         // amount per second
+  std::int64_t calls;  // of one sample
+  double best = 0;     // amount per second
 
   double sample() {
     const auto from = std::chrono::steady_clock::now();

@@ -63,7 +63,7 @@ struct bench_case {
   maker ours = {};
   std::vector<contender> limits = {}, also_limits = {}, peers = {};
   std::int64_t turns = 1;  ///< calls after which data comes again: a sample has no fewer
-  int rounds = 15;  ///< samples of each; fewer for calls of a second
+  int rounds = 15;         ///< samples of each; fewer for calls of a second
 };
 
 /// Registers a case.

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "qwq/kernel/simd_int8.hpp"
 #include "qwq/kernel/simd_dot_int16.hpp"
+#include "qwq/kernel/simd_int8.hpp"
 
 namespace qwq::bench {
 

@@ -88,7 +88,8 @@ void add_cases() {
 #else
     histogram = min_max;
 #endif
-    add_pass("observer_minmax", [](std::span<const float> x) { keep(kernel::min_max(x)); }, min_max);
+    add_pass(
+        "observer_minmax", [](std::span<const float> x) { keep(kernel::min_max(x)); }, min_max);
     add_pass(
         "observer_abs_max", [](std::span<const float> x) { keep(kernel::abs_max(x)); },
         read_bandwidth(size.bytes, static_cast<double>(size.bytes)));

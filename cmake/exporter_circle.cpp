@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The writers of the targets that are Circle or TFLite files: compiled once for all exporters of a build. Shapes are in
 // the graphs, so the options of the targets do not matter here.
-#include <qwq/emit/circle/circle_files.hpp>
 #include <qwq/cli/exporter_part.hpp>
+#include <qwq/emit/circle/circle_files.hpp>
 
 using qwq::file_writer, qwq::to_file::write_files;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The writers of the targets that are ONNX files: compiled once for all exporters of a build.
+#include <qwq/cli/exporter_part.hpp>
 #include <qwq/emit/onnx/genai_files.hpp>
 #include <qwq/emit/onnx/standard_files.hpp>
 #include <qwq/emit/onnx/winml_files.hpp>
-#include <qwq/cli/exporter_part.hpp>
 
 using qwq::file_writer, qwq::to_file::write_files;
 

@@ -99,14 +99,14 @@ struct float16 {
   static constexpr std::uint16_t round(std::uint32_t f) {
     const auto sign = static_cast<std::uint16_t>(f >> 16 & 0x8000u);
     f &= 0x7fffffffu;
-    if (f > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);           // NaN
-    if (f >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);          // rounds to infinity
-    if (f >= 0x38800000u) {                                                           // normal
+    if (f > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);   // NaN
+    if (f >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to infinity
+    if (f >= 0x38800000u) {                                                   // normal
       const std::uint32_t even = f >> 13 & 1u;
       return static_cast<std::uint16_t>(sign | ((f - 0x38000000u + 0xfffu + even) >> 13));
     }
-    if (f < 0x33000000u) return sign;                                                 // rounds to zero
-    const std::uint32_t shift = 126u - (f >> 23);                                     // subnormal
+    if (f < 0x33000000u) return sign;              // rounds to zero
+    const std::uint32_t shift = 126u - (f >> 23);  // subnormal
     const std::uint32_t mantissa = (f & 0x7fffffu) | 0x800000u;
     const std::uint32_t kept = mantissa >> shift;
     const std::uint32_t rest = mantissa & ((1u << shift) - 1u);
@@ -131,51 +131,73 @@ struct bfloat16 {
 };
 
 namespace detail {
-template <dtype> struct storage;
-template <> struct storage<dtype::f32> {
+template <dtype>
+struct storage;
+template <>
+struct storage<dtype::f32> {
   using type = float;
 };
-template <> struct storage<dtype::f16> {
+template <>
+struct storage<dtype::f16> {
   using type = float16;
 };
-template <> struct storage<dtype::bf16> {
+template <>
+struct storage<dtype::bf16> {
   using type = bfloat16;
 };
-template <> struct storage<dtype::i8> {
+template <>
+struct storage<dtype::i8> {
   using type = std::int8_t;
 };
-template <> struct storage<dtype::u8> {
+template <>
+struct storage<dtype::u8> {
   using type = std::uint8_t;
 };
-template <> struct storage<dtype::i16> {
+template <>
+struct storage<dtype::i16> {
   using type = std::int16_t;
 };
-template <> struct storage<dtype::u16> {
+template <>
+struct storage<dtype::u16> {
   using type = std::uint16_t;
 };
-template <> struct storage<dtype::i32> {
+template <>
+struct storage<dtype::i32> {
   using type = std::int32_t;
 };
-template <> struct storage<dtype::i64> {
+template <>
+struct storage<dtype::i64> {
   using type = std::int64_t;
 };
 
-template <class T> struct dtype_of;
-template <> struct dtype_of<float> : std::integral_constant<dtype, dtype::f32> {};
-template <> struct dtype_of<float16> : std::integral_constant<dtype, dtype::f16> {};
-template <> struct dtype_of<bfloat16> : std::integral_constant<dtype, dtype::bf16> {};
-template <> struct dtype_of<std::int8_t> : std::integral_constant<dtype, dtype::i8> {};
-template <> struct dtype_of<std::uint8_t> : std::integral_constant<dtype, dtype::u8> {};
-template <> struct dtype_of<std::int16_t> : std::integral_constant<dtype, dtype::i16> {};
-template <> struct dtype_of<std::uint16_t> : std::integral_constant<dtype, dtype::u16> {};
-template <> struct dtype_of<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
-template <> struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
+template <class T>
+struct dtype_of;
+template <>
+struct dtype_of<float> : std::integral_constant<dtype, dtype::f32> {};
+template <>
+struct dtype_of<float16> : std::integral_constant<dtype, dtype::f16> {};
+template <>
+struct dtype_of<bfloat16> : std::integral_constant<dtype, dtype::bf16> {};
+template <>
+struct dtype_of<std::int8_t> : std::integral_constant<dtype, dtype::i8> {};
+template <>
+struct dtype_of<std::uint8_t> : std::integral_constant<dtype, dtype::u8> {};
+template <>
+struct dtype_of<std::int16_t> : std::integral_constant<dtype, dtype::i16> {};
+template <>
+struct dtype_of<std::uint16_t> : std::integral_constant<dtype, dtype::u16> {};
+template <>
+struct dtype_of<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
+template <>
+struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
 }  // namespace detail
 
 /// C++ type that stores one element of `T` (byte-wide types and wider; 4-bit elements are packed in bytes).
-template <dtype T> using storage_t = typename detail::storage<T>::type;
+template <dtype T>
+using storage_t = typename detail::storage<T>::type;
 /// The dtype of a C++ element type.
-template <class T> inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
+template <class T>
+inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
 
 }  // namespace qwq
 
@@ -197,7 +219,8 @@ struct small_float {
     const unsigned mantissa = magnitude & ((1u << MantissaBits) - 1);
     const int exponent = static_cast<int>(magnitude >> MantissaBits);
     const unsigned significand = exponent > 0 ? mantissa | 1u << MantissaBits : mantissa;
-    const float value = static_cast<float>(significand) * power_of_two((exponent > 0 ? exponent : 1) - bias - MantissaBits);
+    const float value =
+        static_cast<float>(significand) * power_of_two((exponent > 0 ? exponent : 1) - bias - MantissaBits);
     return (code & sign_bit) != 0 ? -value : value;
   }
 
@@ -294,18 +317,24 @@ struct float8_e8m0 {
 };
 
 namespace detail {
-template <> struct storage<dtype::f8e4m3> {
+template <>
+struct storage<dtype::f8e4m3> {
   using type = float8_e4m3;
 };
-template <> struct storage<dtype::f8e5m2> {
+template <>
+struct storage<dtype::f8e5m2> {
   using type = float8_e5m2;
 };
-template <> struct storage<dtype::f8e8m0> {
+template <>
+struct storage<dtype::f8e8m0> {
   using type = float8_e8m0;
 };
-template <> struct dtype_of<float8_e4m3> : std::integral_constant<dtype, dtype::f8e4m3> {};
-template <> struct dtype_of<float8_e5m2> : std::integral_constant<dtype, dtype::f8e5m2> {};
-template <> struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
+template <>
+struct dtype_of<float8_e4m3> : std::integral_constant<dtype, dtype::f8e4m3> {};
+template <>
+struct dtype_of<float8_e5m2> : std::integral_constant<dtype, dtype::f8e5m2> {};
+template <>
+struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
 }  // namespace detail
 
 }  // namespace qwq
@@ -335,87 +364,287 @@ inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QW
 
 }  // namespace qwq
 
-// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
+// qwq/core/parallel.hpp: The executor that kernels split their work over.
 
 namespace qwq {
 
-/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
-/// by a `result` node; an operator with several results computes its first value as the node itself.
-enum class op : std::uint8_t {
-  // leaves
-  input,       // a value from outside; its type is given
-  state,       // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
-  weight,      // a checkpoint tensor; the graph reads value * (stored + offset)
-  splat,        // a constant tensor: every element is attributes.value
-  rope_cos,    // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
-  rope_sin,
-  // elementwise, with broadcasting
-  add,
-  mul,
-  neg,
-  exp,
-  tanh,
-  rsqrt,
-  sigmoid,
-  softplus,    // log(1 + e^x)
-  silu,        // x * sigmoid(x)
-  gelu,        // x * (1 + erf(x / sqrt(2))) / 2
-  gelu_tanh,   // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
-  select,      // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
-  // over the last axis
-  mean,        // keeps the axis with extent 1
-  softmax,
-  rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
-  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
-  lp_norm,     // x / ||x||_2
-  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
-  // products
-  linear,      // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
-  matmul,      // (x [...,M,K], y [...,K,N]) -> [...,M,N]
-  conv1x1,     // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
-  swiglu,      // (gate, up): silu(gate) * up
-  linear_add,  // (x, w, residual [...,N]): linear(x, w) + residual
-  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
-  norm_linear,   // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
-  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
-  add_norm,      // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
-  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
-  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
-  // layout: the values stay, their places change
-  reshape,
-  transpose,   // ints = permutation
-  concat,      // ints = {axis}
-  slice,       // ints = {begin, end, axis}
-  cast,
-  // language model
-  embedding,   // (table [V,H], ids [1,S]) -> [1,S,H]
-  table_rows,  // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
-  rope,        // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
-  norm_rope,   // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
-  kv_cache_update,   // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
-  attention,   // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
-  full_attention,  // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
-  gqa,         // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
-  causal_conv1d,  // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
-  delta_rule,  // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
-               // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
-  get_tuple_element,      // ints = {index}: one result of a node that has several
-  custom,      // an operator from outside of the library; the node points to its row
-  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
-  // a value [1,S,k,N] which of the slot's parameters
-  quantize,    // f32 -> integer codes
-  dequantize,  // integer codes -> f32
-  fake_quant,  // dequantize(quantize(x)) in one step
+/// Runs `count` independent tasks. A runtime author may derive from it to use threads of his own;
+/// `run` returns when every task is done. Tasks must not throw.
+class executor {
+ public:
+  /// What is run for each index; `context` is what the caller of run gave.
+  using task = void (*)(void* context, std::size_t index);
+  virtual ~executor() = default;
+  /// Threads that work at the same time, the caller included.
+  virtual std::size_t threads() const = 0;
+  virtual void run(std::size_t count, task f, void* context) = 0;
 };
 
-inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
-
-/// How a run changes a state.
-enum class state_update : std::uint8_t {
-  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
-  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
-  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
+/// Everything on the calling thread.
+class inline_executor final : public executor {
+ public:
+  std::size_t threads() const override { return 1; }
+  void run(std::size_t count, task f, void* context) override {
+    for (std::size_t i = 0; i < count; ++i) f(context, i);
+  }
 };
+
+/// Multiply-adds below which meeting another thread (half a microsecond) costs more than it saves: two microseconds of one
+/// core in registers, more where they wait for memory.
+inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 17;
+
+/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing.
+/// `work`: multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.
+template <class F>
+void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
+  if (count < 2 || work < work_worth_sharing) {
+    for (std::size_t i = 0; i < count; ++i) f(i);
+    return;
+  }
+  ex.run(
+      count, [](void* context, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); },
+      const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+}  // namespace qwq
+
+// qwq/core/view.hpp: A view of a row-major matrix.
+
+namespace qwq {
+
+/// `rows` x `cols` elements that somebody else owns; row i starts at `data + i * row_stride` (a stride in elements).
+template <class T>
+struct matrix_view {
+  T* data = nullptr;
+  std::int64_t rows = 0, cols = 0, row_stride = 0;
+
+  constexpr matrix_view() = default;
+  /// Rows that follow each other without a gap.
+  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
+      : matrix_view(first, row_count, col_count, col_count) {}
+  /// Rows that begin `stride` elements apart.
+  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
+      : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
+
+  /// First element of a row.
+  constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
+  constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
+  /// Element j of row i.
+  constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
+  /// Rows [first, first + count).
+  constexpr matrix_view rows_from(std::int64_t first, std::int64_t count) const {
+    return {row(first), count, cols, row_stride};
+  }
+  /// Columns [first, first + count).
+  constexpr matrix_view cols_from(std::int64_t first, std::int64_t count) const {
+    return {data + first, rows, count, row_stride};
+  }
+
+  /// The same elements, to read.
+  constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
+    return {data, rows, cols, row_stride};
+  }
+};
+
+}  // namespace qwq
+
+// qwq/kernel/views.hpp: What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
+
+namespace qwq {
+
+/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
+/// elements each.
+struct bound_constant {
+  dtype type = dtype::f32;
+  const void* data = nullptr;
+  std::int64_t block = 0;
+};
+
+}  // namespace qwq
+
+namespace qwq::kernel {
+
+/// Weight [rows, cols] as symmetric int8 codes, dense. An element is exactly the f32 product code * scale, so a product
+/// with it is that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
+struct int8_weight {
+  const std::int8_t* codes = nullptr;
+  std::int64_t rows = 0, cols = 0;
+  std::span<const float> scales;
+
+  constexpr float scale(std::int64_t row) const {
+    return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)];
+  }
+};
+
+/// Weight [rows, cols] as symmetric codes of `Bits` bits in blocks along each row: an element is the f32 product
+/// (code - 2^(Bits-1)) * scale of its block. The layout is that of com.microsoft.MatMulNBits: rows are padded to whole
+/// blocks, the even element of two is in the low half of a byte.
+template <int Bits>
+struct block_weight {
+  static_assert(Bits == 4 || Bits == 8);
+  const std::uint8_t* codes = nullptr;
+  std::int64_t rows = 0, cols = 0, block = 32;
+  std::span<const float> scales;  // [rows, blocks of a row]
+
+  /// Blocks of a row.
+  constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
+};
+
+/// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
+template <class T>
+inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
+
+/// In what products with packed weights take their activations: as they are, or quantized to int8 by rows and blocks
+/// while the model runs, which is faster and changes results.
+enum class activation_mode : std::uint8_t { f32, int8 };
+
+/// Keys or values [kv_heads, capacity, head_dim], dense. `T` is float, float16, bfloat16, or int8_t: then an element is
+/// its code times the scale of its head and position.
+template <class T>
+struct kv_view {
+  /// Scales are as writable as the elements.
+  using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
+
+  T* data = nullptr;
+  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;
+  scale_type* scales = nullptr;  // [kv_heads, capacity]; null where elements are no codes
+
+  constexpr T* at(std::int64_t head, std::int64_t position) const {
+    return data + (head * capacity + position) * head_dim;
+  }
+  /// Scales of a head from a position on.
+  constexpr scale_type* scale_at(std::int64_t head, std::int64_t position) const {
+    return scales + (head * capacity + position);
+  }
+  /// Element `d` of a head and position, as the float that it stands for.
+  constexpr float value(std::int64_t head, std::int64_t position, std::int64_t d) const {
+    const auto x = static_cast<float>(at(head, position)[d]);
+    if constexpr (is_kv_code<T>)
+      return x * *scale_at(head, position);
+    else
+      return x;
+  }
+  /// The same elements, to read.
+  constexpr operator kv_view<const T>() const requires(!std::is_const_v<T>) {
+    return {data, kv_heads, capacity, head_dim, scales};
+  }
+};
+
+/// Smallest and largest integer code.
+struct code_range {
+  std::int32_t min = 0, max = 0;
+};
+
+/// The full range of an integer type of at most 16 bits.
+constexpr code_range full_range(dtype t) {
+  const std::int32_t values = std::int32_t{1} << bits(t);
+  return is_signed(t) ? code_range{-values / 2, values / 2 - 1} : code_range{0, values - 1};
+}
+
+/// How x / scale is computed before it is rounded: as the quotient, as ONNX Runtime does, or as the product of x and
+/// 1 / scale, as torch does. Both are rounded to f32, and differ where they are near the middle between two codes.
+enum class scaling : std::uint8_t { divide, multiply };
+
+/// One scale and zero point: code = clip(round(x / scale) + zero_point), value = (code - zero_point) * scale.
+struct affine {
+  float scale = 1;
+  std::int32_t zero_point = 0;
+  code_range range;
+  scaling by = scaling::divide;
+};
+
+/// Which dimension of a matrix the channels are.
+enum class channel_axis : std::uint8_t { row, column };
+
+/// One scale per channel; `zero_points` is as long as `scales`, or empty when all are 0.
+struct channel_affine {
+  std::span<const float> scales;
+  std::span<const std::int32_t> zero_points;
+  code_range range;
+  channel_axis axis = channel_axis::row;
+  scaling by = scaling::divide;
+
+  /// Parameters of channel i.
+  constexpr affine channel(std::int64_t i) const {
+    const auto c = static_cast<std::size_t>(i);
+    return {scales[c], zero_points.empty() ? 0 : zero_points[c], range, by};
+  }
+};
+
+/// Smallest and largest value seen; `min > max` when there was none.
+struct extrema {
+  float min = std::numeric_limits<float>::infinity();
+  float max = -std::numeric_limits<float>::infinity();
+};
+
+/// Sum of values and of their squares.
+struct moments {
+  double sum = 0, squares = 0;
+};
+
+}  // namespace qwq::kernel
+
+// qwq/exec/execution_context.hpp: Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+
+namespace qwq {
+
+/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
+/// `kernel::kv_view`.
+struct state_view {
+  void* data = nullptr;
+  float* scales = nullptr;
+};
+
+/// Told of every value that reaches an activation slot during calibration.
+class slot_hook {
+ public:
+  virtual ~slot_hook() = default;
+  virtual void observe(std::size_t slot, std::span<const float> values) = 0;
+};
+
+/// One run of one graph. The arrays are in the order of the graph's plan.
+struct execution_context {
+  executor* threads = nullptr;
+  std::byte* arena = nullptr;
+  const std::int64_t* extents = nullptr;       ///< What each named dimension counts in this run: `plan::symbols`.
+  const bound_constant* parameters = nullptr;  ///< `plan::parameters`
+  void* const* inputs = nullptr;               ///< `plan::inputs`
+  const state_view* states = nullptr;          ///< `plan::states`
+  /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
+  std::byte* scratch = nullptr;
+  /// Parameters by slot. Null in float runs: then values pass slots unchanged.
+  const kernel::affine* slots = nullptr;
+  /// Set while calibrating.
+  slot_hook* hook = nullptr;
+};
+
+}  // namespace qwq
+
+// qwq/core/aligned_bytes.hpp: Defines `aligned_bytes`, memory that kernels read and write a vector at a time.
+
+namespace qwq {
+
+/// Alignment of buffers: a cache line, and the widest vector.
+inline constexpr std::size_t buffer_alignment = 64;
+
+/// `bytes`, rounded up to a multiple of `buffer_alignment`.
+constexpr std::size_t align_up(std::size_t bytes) {
+  return (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+}
+
+namespace detail {
+struct free_aligned {
+  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{buffer_alignment}); }
+};
+}  // namespace detail
+
+/// Memory that begins at a multiple of `buffer_alignment`.
+using aligned_bytes = std::unique_ptr<std::byte[], detail::free_aligned>;
+
+/// At least `bytes` bytes, uninitialized; never null. Throws `std::bad_alloc`.
+inline aligned_bytes allocate_aligned(std::size_t bytes) {
+  return aligned_bytes(new (std::align_val_t{buffer_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
+}
 
 }  // namespace qwq
 
@@ -431,13 +660,14 @@ struct fixed_string {
 
   constexpr fixed_string() = default;
   /// The first N characters of a string.
-  constexpr fixed_string(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(std::string_view s) { append(s); }  // NOLINT(google-explicit-constructor)
   /// The same of a fixed_string of another capacity.
   template <std::size_t M>
-  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}                 // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}  // NOLINT(google-explicit-constructor)
   /// The same of a literal.
   template <std::size_t M>
-  constexpr fixed_string(const char (&s)[M]) : fixed_string(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const char (&s)[M])
+      : fixed_string(std::string_view{s}) {}  // NOLINT(google-explicit-constructor)
 
   static constexpr std::size_t capacity() { return N; }
   constexpr std::size_t size() const { return view().size(); }
@@ -449,7 +679,7 @@ struct fixed_string {
     return {chars, n};
   }
   /// The characters.
-  constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
+  constexpr operator std::string_view() const { return view(); }  // NOLINT(google-explicit-constructor)
 
   constexpr fixed_string& append(std::string_view s) {
     std::size_t at = size();
@@ -486,6 +716,90 @@ constexpr bool operator==(const fixed_string<A>& a, const fixed_string<B>& b) {
 
 template <std::size_t M>
 fixed_string(const char (&)[M]) -> fixed_string<M - 1>;
+
+}  // namespace qwq
+
+// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
+
+namespace qwq {
+
+/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
+/// by a `result` node; an operator with several results computes its first value as the node itself.
+enum class op : std::uint8_t {
+  // leaves
+  input,     // a value from outside; its type is given
+  state,     // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
+  weight,    // a checkpoint tensor; the graph reads value * (stored + offset)
+  splat,     // a constant tensor: every element is attributes.value
+  rope_cos,  // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
+  rope_sin,
+  // elementwise, with broadcasting
+  add,
+  mul,
+  neg,
+  exp,
+  tanh,
+  rsqrt,
+  sigmoid,
+  softplus,   // log(1 + e^x)
+  silu,       // x * sigmoid(x)
+  gelu,       // x * (1 + erf(x / sqrt(2))) / 2
+  gelu_tanh,  // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
+  select,     // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
+  // over the last axis
+  mean,  // keeps the axis with extent 1
+  softmax,
+  rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
+  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
+  lp_norm,     // x / ||x||_2
+  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
+  // products
+  linear,         // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
+  matmul,         // (x [...,M,K], y [...,K,N]) -> [...,M,N]
+  conv1x1,        // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
+  swiglu,         // (gate, up): silu(gate) * up
+  linear_add,     // (x, w, residual [...,N]): linear(x, w) + residual
+  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
+  norm_linear,  // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
+  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
+  add_norm,            // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
+  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
+  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
+  // layout: the values stay, their places change
+  reshape,
+  transpose,  // ints = permutation
+  concat,     // ints = {axis}
+  slice,      // ints = {begin, end, axis}
+  cast,
+  // language model
+  embedding,        // (table [V,H], ids [1,S]) -> [1,S,H]
+  table_rows,       // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
+  rope,             // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
+  norm_rope,        // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
+  kv_cache_update,  // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
+  attention,        // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
+  full_attention,   // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
+  gqa,              // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
+  causal_conv1d,    // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
+  delta_rule,       // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
+  // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
+  get_tuple_element,  // ints = {index}: one result of a node that has several
+  custom,             // an operator from outside of the library; the node points to its row
+  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
+  // a value [1,S,k,N] which of the slot's parameters
+  quantize,    // f32 -> integer codes
+  dequantize,  // integer codes -> f32
+  fake_quant,  // dequantize(quantize(x)) in one step
+};
+
+inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
+
+/// How a run changes a state.
+enum class state_update : std::uint8_t {
+  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
+  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
+  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
+};
 
 }  // namespace qwq
 
@@ -600,9 +914,9 @@ namespace qwq {
 /// One extent of a shape. A named dimension keeps its name to the emitted file; its extent is then the
 /// largest value that it may take at run time, and buffers are planned for it.
 struct dim {
-  std::int64_t extent = 1;  ///< Its length, or the largest that it can have.
+  std::int64_t extent = 1;    ///< Its length, or the largest that it can have.
   std::string_view symbol{};  ///< Its name; empty where the extent is fixed.
-  std::int64_t plus = 0;  ///< Elements beside those that `symbol` counts: "sequence_length+3".
+  std::int64_t plus = 0;      ///< Elements beside those that `symbol` counts: "sequence_length+3".
 
   constexpr dim() = default;
   /// A fixed extent.
@@ -760,7 +1074,8 @@ constexpr void infer_binary(type_inference& in) {
   for (std::size_t i = 0; i < shorter.size(); ++i) {
     dim& d = in.out.dims[lead + i];
     if (d == shorter[i] || shorter[i] == dim{1}) continue;
-    if (d != dim{1}) return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    if (d != dim{1})
+      return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
     d = shorter[i];
   }
 }
@@ -823,8 +1138,8 @@ constexpr void infer_norm_gated_linear(type_inference& in) {
 }
 
 constexpr void infer_add_norm(type_inference& in) {
-  if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) ||
-      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
+  if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) || !in.want_type(2, in.args[0].type) ||
+      !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
       !in.want_shape({in.dims(0).last()}, in.dims(2), error_code::last_dimension_must_match))
     return;
   in.out = in.args[0];
@@ -850,7 +1165,8 @@ constexpr void infer_conv1x1(type_inference& in) {
 }
 
 constexpr void infer_swiglu(type_inference& in) {
-  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast)) in.out = in.args[0];
+  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
+    in.out = in.args[0];
 }
 
 constexpr void infer_reshape(type_inference& in) {
@@ -948,11 +1264,13 @@ constexpr void infer_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_cache(1) || !in.want_cache(2)) return;
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_rank(i, 4)) return;
-  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match)) return;
+  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match))
+    return;
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;
   if (kv_heads < 1 || heads % kv_heads != 0)
-    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads), fixed_string<31>{}.append(heads));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads),
+                   fixed_string<31>{}.append(heads));
   if (in.dims(0).last() != in.dims(1).last())
     return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[0];
@@ -1031,7 +1349,8 @@ constexpr void infer_causal_conv1d(type_inference& in) {
   const dim channels = in.dims(0)[2];
   if (in.dims(1)[0] != channels)
     return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
-  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), error_code::last_dimension_must_match))
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2),
+                    error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
@@ -1069,7 +1388,8 @@ constexpr void infer_fake_quant(type_inference& in) {
 }
 
 constexpr void infer_dequantize(type_inference& in) {
-  if (is_plain_float(in.args[0].type)) return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
+  if (is_plain_float(in.args[0].type))
+    return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
@@ -1123,7 +1443,7 @@ struct op_schema {
   /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
   std::string_view value_name;
   std::string_view ints_name;  ///< The same for `attributes::ints`.
-  trait traits;  ///< What is true of it.
+  trait traits;                ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
   void (*infer)(type_inference&);
   /// Arguments that are matrices of weights: schemes store them as codes.
@@ -1201,7 +1521,8 @@ inline constexpr op_schema op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear,
+     argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
     {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
@@ -1248,7 +1569,7 @@ constexpr std::string_view name(op kind) { return schema(kind).name; }
 /// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
 constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
-                           std::string_view value_name = {}, std::string_view ints_name = {}) {
+                              std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }
 
@@ -1271,11 +1592,11 @@ enum class role : std::uint8_t {
   head,       ///< The matrix that makes logits.
   norm,       ///< The gain of a norm.
   bias,
-  router,     ///< Chooses experts.
-  expert,     ///< Matrices of routed experts.
-  gate,       ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
-  conv,       ///< A depthwise convolution.
-  position,   ///< A table of positions.
+  router,    ///< Chooses experts.
+  expert,    ///< Matrices of routed experts.
+  gate,      ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
+  conv,      ///< A depthwise convolution.
+  position,  ///< A table of positions.
 };
 constexpr std::string_view name(role r) {
   constexpr std::string_view names[] = {"none",   "embedding", "head", "norm", "bias",
@@ -1377,6 +1698,4904 @@ constexpr void count_uses(graph_ref g, std::uint16_t* uses) {
 
 }  // namespace qwq
 
+// qwq/exec/memory_plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
+
+namespace qwq {
+
+enum class storage_class : std::uint8_t {
+  nowhere,    ///< A value that no kernel call reads or writes.
+  arena,      ///< At a byte offset of the session's arena.
+  input,      ///< The caller's buffer of the n-th input.
+  parameter,  ///< The n-th constant, resolved when weights are bound.
+  state,      ///< The n-th state, which lasts from run to run.
+};
+
+/// Where a value is.
+struct buffer_slice {
+  storage_class where = storage_class::nowhere;
+  std::uint32_t at = 0;
+};
+
+/// Most named dimensions of a graph.
+inline constexpr std::size_t max_symbols = 8;
+
+/// Locations of all values, for shapes at their bounds.
+template <std::size_t Capacity>
+struct plan {
+  buffer_slice of[Capacity]{};  ///< Where each node's value is.
+  std::size_t arena_bytes = 0;  ///< Size of the arena.
+  /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
+  fixed_vector<node_id, Capacity> parameters{};
+  fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
+  fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
+  /// Names of dimensions, in the order in which they are met.
+  fixed_vector<std::string_view, max_symbols> symbols{};
+  diagnostic error{};  ///< The first thing that cannot be planned.
+
+  /// Index of a named dimension.
+  constexpr std::size_t symbol(std::string_view name) const {
+    std::size_t i = 0;
+    while (i < symbols.size() && symbols[i] != name) ++i;
+    return i;
+  }
+};
+
+namespace detail {
+
+template <std::size_t Capacity>
+struct planner {
+  const graph<Capacity>& g;
+  plan<Capacity>& out;
+  std::size_t last_use[Capacity]{};
+  node_id owner[Capacity]{};     // the value whose bytes node i is in
+  std::size_t size[Capacity]{};  // bytes that the value owns in the arena
+
+  constexpr void run() {
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      note_symbols(i);
+      last_use[i] = i;
+      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
+        for (node_id a : g[i].args) last_use[a] = i;
+    }
+    for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
+    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
+      if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
+    for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
+  }
+
+  constexpr void note_symbols(std::size_t i) {
+    for (const dim& d : g[i].dims())
+      if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
+          out.error.ok())
+        out.error = {error_code::too_many_symbols, g[i].kind, where(g[i]),
+                     fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
+  }
+
+  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
+  constexpr node_id state_of(std::size_t i) const {
+    const node& n = g[i];
+    if (schema(n).state_arg >= 0 && schema(n).state_result < 0)
+      return n.args[static_cast<std::size_t>(schema(n).state_arg)];
+    if (n.kind != op::get_tuple_element) return no_node;
+    const node& producer = g[n.args[0]];
+    const op_schema& r = schema(producer);
+    if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
+    return producer.args[static_cast<std::size_t>(r.state_arg)];
+  }
+
+  constexpr void place_value(std::size_t i) {
+    const node& n = g[i];
+    const op_schema& r = schema(n);
+    owner[i] = static_cast<node_id>(i);
+    const auto next = [i](storage_class where, auto& list) {
+      list.push_back(static_cast<node_id>(i));
+      return buffer_slice{where, static_cast<std::uint32_t>(list.size() - 1)};
+    };
+    if (r.is(trait::constant)) {
+      out.of[i] = next(storage_class::parameter, out.parameters);
+    } else if (n.kind == op::input) {
+      out.of[i] = next(storage_class::input, out.inputs);
+    } else if (n.kind == op::state) {
+      out.of[i] = next(storage_class::state, out.states);
+    } else if (const node_id state = state_of(i); state != no_node) {
+      owner[i] = state;
+      out.of[i] = out.of[state];
+    } else if (r.is(trait::view) || (r.is(trait::elementwise) && n.args.size() == 1 && may_overwrite(i))) {
+      owner[i] = owner[n.args[0]];
+      out.of[i] = out.of[n.args[0]];
+      last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
+    } else {
+      size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
+      size[i] = align_up(size[i]);
+      out.of[i] = {storage_class::arena, static_cast<std::uint32_t>(lowest_gap(i))};
+      out.arena_bytes = std::max(out.arena_bytes, out.of[i].at + size[i]);
+    }
+  }
+
+  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
+  constexpr bool may_overwrite(std::size_t i) const {
+    const node_id bytes = owner[g[i].args[0]];
+    return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
+  }
+
+  /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
+  constexpr std::size_t lowest_gap(std::size_t i) const {
+    const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
+    std::size_t at = 0;
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (std::size_t j = 0; j < i; ++j) {
+        if (size[j] == 0 || last_use[j] < computed) continue;
+        if (at < out.of[j].at + size[j] && out.of[j].at < at + size[i]) {
+          at = out.of[j].at + size[j];
+          moved = true;
+        }
+      }
+    }
+    return at;
+  }
+};
+
+}  // namespace detail
+
+/// Plans the buffers of a graph. Offsets are below 4 GiB.
+template <std::size_t Capacity>
+constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
+  plan<Capacity> out;
+  detail::planner<Capacity>{g, out}.run();
+  return out;
+}
+
+}  // namespace qwq
+
+// qwq/kernel/xsimd.hpp: xsimd 8 to 14: what one version names differently from another is written here, and nowhere else.
+
+#if defined(__SSE2__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+// GCC warns about its own AVX-512 headers (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+#endif
+#include <xsimd/xsimd.hpp>
+
+namespace qwq::kernel::simd::detail {
+
+/// The same bits as lanes of another type.
+template <class Arch, class To, class From>
+xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
+#if XSIMD_VERSION_MAJOR < 11
+  return xsimd::bitwise_cast<xsimd::batch<To, Arch>>(x);
+#else
+  return xsimd::bitwise_cast<To>(x);
+#endif
+}
+
+/// The sum of all lanes.
+template <class Arch, class T>
+T sum_of_lanes(const xsimd::batch<T, Arch>& x) {
+#if XSIMD_VERSION_MAJOR < 9
+  return xsimd::hadd(x);
+#else
+  return xsimd::reduce_add(x);
+#endif
+}
+
+}  // namespace qwq::kernel::simd::detail
+
+// qwq/kernel/simd.hpp: What the kernels need and xsimd lacks. The only home of intrinsics.
+
+/// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
+/// over it is unrolled, which GCC does not do by itself at -O2.
+#define QWQ_UNROLL _Pragma("GCC unroll 8")
+/// On a function or lambda that works on such an array of its caller: called, the array would have to be in memory.
+#define QWQ_INLINE __attribute__((always_inline))
+
+namespace qwq::kernel::simd {
+
+/// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
+/// different machines then never share a function.
+template <class Arch>
+using batch = xsimd::batch<float, Arch>;
+template <class Arch>
+inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
+
+/// As many integers.
+template <class Arch>
+using integers = xsimd::batch<std::int32_t, Arch>;
+
+/// Stands for "all lanes" where a count of lanes is asked for.
+struct whole {};
+
+namespace detail {
+
+template <class Arch>
+inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
+template <class Arch>
+inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
+template <class Arch>
+inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
+
+#if defined(__AVX512F__)
+/// The mask of `count` lanes, fewer than 16.
+inline __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+#endif
+
+/// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
+template <class Arch, class To, class T>
+xsimd::batch<To, Arch> widen(const T* p) {
+  alignas(64) To wide[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) wide[i] = static_cast<To>(p[i]);
+  return xsimd::batch<To, Arch>::load_aligned(wide);
+}
+
+template <class Arch>
+xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (lanes_512<Arch>) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+#if defined(__AVX2__)
+  if constexpr (lanes_256<Arch>) return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#endif
+  return widen<Arch, std::uint32_t>(p);
+}
+
+}  // namespace detail
+
+// Loads of one batch from unaligned memory, converted to f32.
+
+template <class Arch>
+batch<Arch> load(const float* p) {
+  return batch<Arch>::load_unaligned(p);
+}
+
+template <class Arch>
+batch<Arch> load(const float16* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+#if defined(__F16C__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  if constexpr (detail::lanes_128<Arch>) return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#endif
+  // Exponent and mantissa moved into place are the value times 2^-112, subnormals too; infinity and NaN get their
+  // exponent back.
+  using word = xsimd::batch<std::uint32_t, Arch>;
+  const word bits = detail::widen_bits<Arch>(&p->bits);
+  const auto sign = detail::reinterpret<Arch, float>((bits & word(0x8000u)) << 16);
+  const auto value = detail::reinterpret<Arch, float>((bits & word(0x7fffu)) << 13) * batch<Arch>(0x1p112f);
+  const batch<Arch> infinity(std::numeric_limits<float>::infinity());
+  return xsimd::select(value >= batch<Arch>(65536.0f), value | infinity, value) | sign;
+}
+
+template <class Arch>
+batch<Arch> load(const bfloat16* p) {
+  return detail::reinterpret<Arch, float>(detail::widen_bits<Arch>(&p->bits) << 16);
+}
+
+template <class Arch>
+batch<Arch> load(const std::int8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
+template <class Arch>
+batch<Arch> load(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
+template <class Arch, class T>
+requires std::is_integral_v<T> batch<Arch> load(const T* p) {
+  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
+}
+
+/// One batch of unsigned 4-bit codes, two to a byte, the first in the low half.
+template <class Arch>
+batch<Arch> load_int4(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m128i bytes = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    const __m128i codes = _mm_or_si128(bytes, _mm_slli_epi16(bytes, 4));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(codes, _mm_set1_epi8(15))));
+  }
+#endif
+  std::uint8_t codes[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) codes[i] = p[i / 2] >> (i % 2 * 4) & 15;
+  return load<Arch>(codes);
+}
+
+template <class Arch, class T>
+batch<Arch> load(const T* p, whole) {
+  return load<Arch>(p);
+}
+
+/// The first `count` elements, fewer than a batch; the other lanes are 0.
+template <class Arch, class T>
+batch<Arch> load(const T* p, std::int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
+    return _mm512_maskz_loadu_ps(detail::first_lanes(count), p);
+#endif
+  T part[lanes<Arch>] = {};
+  std::copy_n(p, count, part);
+  return load<Arch>(part);
+}
+
+/// As `load`, with `fill` in the other lanes.
+template <class Arch>
+batch<Arch> load_or(const float* p, whole, float) {
+  return load<Arch>(p);
+}
+template <class Arch>
+batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), detail::first_lanes(count), p);
+#endif
+  float part[lanes<Arch>];
+  std::fill_n(std::copy_n(p, count, part), lanes<Arch> - count, fill);
+  return load<Arch>(part);
+}
+
+// Stores of one batch to unaligned memory. 16-bit floats round half to even (a NaN stays a NaN, its payload is not
+// specified); integers need lanes that are integral and in range.
+
+template <class Arch>
+void store(float* p, batch<Arch> x) {
+  x.store_unaligned(p);
+}
+
+template <class Arch>
+void store(float16* p, batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+#if defined(__F16C__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  if constexpr (detail::lanes_128<Arch>)
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+  float value[lanes<Arch>];
+  x.store_unaligned(value);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = float16(value[i]);
+}
+
+template <class Arch>
+void store(bfloat16* p, batch<Arch> x) {
+  float value[lanes<Arch>];
+  x.store_unaligned(value);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = bfloat16(value[i]);
+}
+
+template <class Arch, class T>
+requires std::is_integral_v<T>
+void store(T* p, integers<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 1)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 2)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
+#endif
+  alignas(64) std::int32_t wide[lanes<Arch>];
+  x.store_aligned(wide);
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
+}
+template <class Arch, class T>
+requires std::is_integral_v<T>
+void store(T* p, batch<Arch> x) {
+  simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
+}
+
+template <class Arch, class T, class Lanes>
+void store(T* p, Lanes x, whole) {
+  simd::store<Arch>(p, x);
+}
+
+/// Stores the first `count` lanes only.
+template <class Arch, class T, class Lanes>
+void store(T* p, Lanes x, std::int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
+    return _mm512_mask_storeu_ps(p, detail::first_lanes(count), x);
+#endif
+  T part[lanes<Arch>];
+  simd::store<Arch>(part, x);
+  std::copy_n(part, count, p);
+}
+
+/// Whether `fma` and `fnma` round once.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+template <class Arch>
+inline constexpr bool fused = true;
+#else
+template <class Arch>
+inline constexpr bool fused = detail::lanes_512<Arch>;
+#endif
+
+/// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
+template <class Arch>
+batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_fmadd_ps(a, b, c);
+#endif
+#if defined(__FMA__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_fmadd_ps(a, b, c);
+  if constexpr (detail::lanes_128<Arch>) return _mm_fmadd_ps(a, b, c);
+#endif
+  return xsimd::fma(a, b, c);
+}
+template <class Arch>
+batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_fnmadd_ps(a, b, c);
+#endif
+#if defined(__FMA__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_fnmadd_ps(a, b, c);
+  if constexpr (detail::lanes_128<Arch>) return _mm_fnmadd_ps(a, b, c);
+#endif
+  return xsimd::fma(-a, b, c);
+}
+
+/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts
+/// in one order or the other, by version.
+template <class Arch>
+batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_max_ps(x, bound);
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_max_ps(x, bound);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_max_ps(x, bound);
+#endif
+  return xsimd::select(x > bound, x, bound);
+}
+template <class Arch>
+batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_min_ps(x, bound);
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_min_ps(x, bound);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_min_ps(x, bound);
+#endif
+  return xsimd::select(x < bound, x, bound);
+}
+
+/// p[i] for the integers in the lanes of `i`, as floats.
+template <class Arch>
+batch<Arch> gather(const float* p, batch<Arch> i) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_i32gather_ps(_mm512_cvttps_epi32(i), p, sizeof(float));
+#endif
+#if defined(__AVX2__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_i32gather_ps(p, _mm256_cvttps_epi32(i), sizeof(float));
+#endif
+  float lane[lanes<Arch>];
+  i.store_unaligned(lane);
+  for (float& x : lane) x = p[static_cast<std::int64_t>(x)];
+  return batch<Arch>::load_unaligned(lane);
+}
+
+template <class Arch>
+float reduce_add(batch<Arch> x) {
+  return detail::sum_of_lanes(x);
+}
+
+template <class Arch>
+float reduce_max(batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_max_ps(x);
+#endif
+  float lane[lanes<Arch>];
+  x.store_unaligned(lane);
+  return *std::max_element(lane, lane + lanes<Arch>);
+}
+
+template <class Arch>
+float reduce_min(batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_min_ps(x);
+#endif
+  float lane[lanes<Arch>];
+  x.store_unaligned(lane);
+  return *std::min_element(lane, lane + lanes<Arch>);
+}
+
+/// Lane i is the greatest of all lanes of x[i].
+template <class Arch>
+batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const auto pairs = [](__m512 a, __m512 b) {
+      return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    };
+    const auto fours = [&](const batch<Arch>* v) {  // of each, the greatest of each 128 bits
+      const __m512d a = _mm512_castps_pd(pairs(v[0], v[1])), b = _mm512_castps_pd(pairs(v[2], v[3]));
+      return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    };
+    const auto halves = [](__m512 a, __m512 b) {
+      return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    };
+    return halves(halves(fours(x), fours(x + 4)), halves(fours(x + 8), fours(x + 12)));
+  }
+#endif
+  float lane[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = reduce_max<Arch>(x[i]);
+  return batch<Arch>::load_unaligned(lane);
+}
+
+/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left. (Inlined, so that what f refers to
+/// stays in registers: behind a reference it would be read again after every store.)
+template <class Arch, class F>
+QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
+  std::int64_t i = 0;
+  for (; i + lanes<Arch> <= n; i += lanes<Arch>) f(i, whole{});
+  if (i < n) f(i, n - i);
+}
+
+/// Folds [0, n) with f(accumulator, i, count), four accumulators side by side so that latencies overlap, and joins
+/// them with `join`. `start` must be neutral in `join`.
+template <class Arch, class F, class Join>
+batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
+  constexpr std::int64_t width = lanes<Arch>;
+  batch<Arch> a = start, b = start, c = start, d = start;
+  std::int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    a = f(a, i, whole{});
+    b = f(b, i + width, whole{});
+    c = f(c, i + 2 * width, whole{});
+    d = f(d, i + 3 * width, whole{});
+  }
+  for (; i + width <= n; i += width) a = f(a, i, whole{});
+  if (i < n) b = f(b, i, n - i);
+  return join(join(a, b), join(c, d));
+}
+
+/// Sum over [0, n) of the batches f(i, count); lanes past the end must be 0.
+template <class Arch, class F>
+float sum(std::int64_t n, F&& f) {
+  return reduce_add<Arch>(fold<Arch>(
+      n, batch<Arch>(0.0f), [&](batch<Arch> a, std::int64_t i, auto count) { return a + f(i, count); },
+      [](batch<Arch> a, batch<Arch> b) { return a + b; }));
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_int4.hpp: Loads and stores of 4-bit codes, two to a byte.
+
+namespace qwq::kernel::simd {
+
+/// Where codes lie two to a byte, the first in the low half: an even one of them. `Signed` codes are -8 to 7.
+template <class Byte, bool Signed>
+struct int4_at {
+  Byte* bytes;
+  /// The code `even` places further.
+  int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
+};
+
+template <class Arch, class Byte, bool Signed>
+batch<Arch> load(int4_at<Byte, Signed> p) {
+  const batch<Arch> code = load_int4<Arch>(p.bytes);
+  if constexpr (!Signed) return code;
+  return xsimd::select(code > batch<Arch>(7.0f), code - batch<Arch>(16.0f), code);
+}
+template <class Arch, class Byte, bool Signed>
+batch<Arch> load(int4_at<Byte, Signed> p, whole) {
+  return load<Arch>(p);
+}
+template <class Arch, class Byte, bool Signed>
+batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
+  std::uint8_t part[lanes<Arch> / 2] = {};
+  std::copy_n(p.bytes, (count + 1) / 2, part);
+  return load<Arch>(int4_at<const std::uint8_t, Signed>{part});
+}
+
+/// Keeps the low four bits of each lane.
+template <class Arch, bool Signed>
+void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    // In each 64 bits an even code and the odd one after it, which comes down beside it.
+    const __m512i code = _mm512_and_si512(x, _mm512_set1_epi32(15));
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p.bytes),
+                            _mm512_cvtepi64_epi8(_mm512_or_si512(code, _mm512_srli_epi64(code, 28))));
+  }
+#endif
+  alignas(64) std::int32_t code[lanes<Arch>];
+  x.store_aligned(code);
+  for (std::int64_t i = 0; i < lanes<Arch>; i += 2)
+    p.bytes[i / 2] = static_cast<std::uint8_t>((code[i] & 15) | (code[i + 1] & 15) << 4);
+}
+template <class Arch, bool Signed>
+void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
+  store<Arch>(p, xsimd::to_int(x));
+}
+template <class Arch, bool Signed, class Lanes>
+void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
+  store<Arch>(p, x);
+}
+/// The first `count` codes; after an odd count the high half of the last byte is 0.
+template <class Arch, bool Signed, class Lanes>
+void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
+  std::uint8_t part[lanes<Arch> / 2];
+  store<Arch>(int4_at<std::uint8_t, Signed>{part}, x);
+  if (count % 2 != 0) part[count / 2] &= 15;
+  std::copy_n(part, (count + 1) / 2, p.bytes);
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_stream.hpp: Loops over memory: in the order in which it comes fastest, and with stores that go past the cache.
+
+namespace qwq::kernel {
+
+/// How a kernel writes its result. Streaming stores do not read the lines that they fill, and leave the cache to
+/// others: for results that are much larger than it. `automatic` streams a result of `streaming_bytes` or more that is
+/// not one of the inputs.
+enum class writes : std::uint8_t { automatic, cached, streaming };
+inline constexpr std::size_t streaming_bytes = std::size_t{16} << 20;
+
+namespace simd {
+
+/// Whether Arch has streaming stores.
+#if defined(__SSE2__)
+template <class Arch>
+inline constexpr bool streams = true;
+#else
+template <class Arch>
+inline constexpr bool streams = false;
+#endif
+
+/// Stores one batch to memory that is aligned to it, past the cache where the machine can.
+template <class Arch>
+void stream(float* p, batch<Arch> x) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) return _mm512_stream_ps(p, x);
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) return _mm256_stream_ps(p, x);
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) return _mm_stream_ps(p, x);
+#endif
+  x.store_aligned(p);
+}
+
+/// Makes what was streamed visible to other threads before whatever they are told next.
+inline void end_of_stream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+/// How many elements from p on lie before the first that is aligned to a batch.
+template <class Arch, class T>
+std::int64_t to_aligned(const T* p) {
+  const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) % sizeof(batch<Arch>) / sizeof(T));
+  return past == 0 ? 0 : static_cast<std::int64_t>(sizeof(batch<Arch>) / sizeof(T)) - past;
+}
+
+/// Stores a batch, or the first `count` lanes of one, as a kernel that may stream does; what is streamed is whole and
+/// aligned.
+template <class Arch, bool Streaming, class To, class Lanes, class Count>
+void put(To y, Lanes x, Count count) {
+  if constexpr (Streaming && std::is_same_v<Count, whole>)
+    stream<Arch>(y, x);
+  else
+    store<Arch>(y, x, count);
+}
+
+/// Whether `n` floats are more than the caches hold.
+constexpr bool is_far(std::size_t n) { return n * sizeof(float) >= streaming_bytes; }
+
+/// Calls f(k, i) for every whole batch of [0, n), k < Lines in turn so that each can have its own accumulator (a loop that
+/// needs none has one line); returns where what is left begins. Prefetchers follow each page on its own: of memory that
+/// is `far`, in no cache, four pages in turn come up to half again as fast as one after the other.
+template <class Arch, int Lines, class F>
+[[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, bool far, F&& f) {
+  constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
+  constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
+  static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
+  std::int64_t i = 0;
+  if (far) [[unlikely]]  // so that compilers lay out the other loop well, which has the less time for each line
+    for (; i + pages * page <= n; i += pages * page)
+      for (std::int64_t first = i; first < i + page; first += per_page * width) {
+        QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
+      }
+  for (const std::int64_t end = n - (n - i) % (Lines * width); i < end; i += Lines * width) {
+    QWQ_UNROLL for (int k = 0; k < Lines; ++k) f(k, i + k * width);
+  }
+  if constexpr (Lines > 1)
+    for (const std::int64_t end = n - (n - i) % width; i < end; i += width) f(0, i);
+  return i;
+}
+
+/// y[i] = f(x[i], i) for i in [0, n), a batch at a time. With `Streaming`, y must be aligned to a batch. What f holds should
+/// be in it by value: a compiler keeps that in registers, but must read it again after every store when it is behind a
+/// reference.
+template <class Arch, bool Streaming = false, class To, class From, class F>
+[[gnu::always_inline]] inline void transform(To y, From x, std::int64_t n, F f) {
+  const auto i = walk<Arch, 1>(n, is_far(static_cast<std::size_t>(n)), [&](int, std::int64_t k) {
+    put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{});
+  });
+  if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
+}
+/// The same for a few batches, unrolled.
+template <class Arch, bool Streaming = false, class To, class From, std::int64_t N, class F>
+void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
+  constexpr std::int64_t width = lanes<Arch>;
+  static_assert(N % width == 0);
+  QWQ_UNROLL for (std::int64_t i = 0; i < N; i += width) put<Arch, Streaming>(y + i, f(load<Arch>(x + i), i), whole{});
+}
+
+}  // namespace simd
+
+namespace detail {
+
+/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
+/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
+template <class T>
+QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
+  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
+}
+
+/// Calls f with whether to stream `count` elements to y, as a constant.
+template <class Arch, class To, class F>
+void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
+  if constexpr (simd::streams<Arch> && std::is_same_v<To, float*>)
+    if (y != x && (how == writes::streaming || (how == writes::automatic && simd::is_far(count)))) {
+      f(std::true_type{});
+      return simd::end_of_stream();
+    }
+  f(std::false_type{});
+}
+
+}  // namespace detail
+}  // namespace qwq::kernel
+
+// qwq/kernel/quantize.hpp: Quantize, dequantize, and both at once, to integers of 4, 8 and 16 bits.
+
+//
+// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is
+// added, then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX
+// Runtime does on x86), infinities the ends of the range.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+/// How x / scale is computed.
+enum class quotient : std::uint8_t {
+  multiplied,  ///< x * (1 / scale), both rounded
+  divided,     ///< by the machine's division
+  corrected,   ///< the same bits in a fifth of the time: x * (1 / scale), corrected once by the remainder
+};
+
+/// Scales that may be `corrected`: neither the remainder nor the reciprocal leaves the normal numbers.
+inline constexpr float least_corrected = 0x1p-100f, largest_corrected = 0x1p100f;
+
+/// `affine` in every lane.
+template <class Arch, quotient Of>
+struct lane_affine {
+  using batch = simd::batch<Arch>;
+  static constexpr bool corrects = Of == quotient::corrected;
+  /// From here on the f32 grid is the integers; halves go to the even one.
+  static constexpr float shift = 0x1.8p23f;
+  batch scale, zero_point, inverse, low, high;
+
+  lane_affine(batch s, batch zp, batch r, batch lowest, batch highest)
+      : scale(s), zero_point(zp), inverse(r), low(lowest), high(highest) {}
+  lane_affine(batch s, batch zp, code_range range)
+      : scale(s),
+        zero_point(zp),
+        inverse(batch(1.0f) / s),
+        low(batch(static_cast<float>(range.min)) - zp),
+        high(batch(static_cast<float>(range.max)) - zp) {
+    if constexpr (corrects) {
+      low *= s;
+      high *= s;
+    }
+  }
+
+  /// round(x / scale), in the range less the zero point, plus `shift`.
+  batch shifted_steps(batch x) const {
+    // Clipping x to the values of the outermost codes leaves these codes, and is no different from clipping them. NaN
+    // becomes the smallest. (The multiplication by `inverse` and the sum with `shift` must not meet, or g++ makes one
+    // operation of both.)
+    const auto clip = [this](batch v) { return simd::at_most<Arch>(simd::at_least<Arch>(v, low), high); };
+    batch q;
+    if constexpr (corrects) {
+      // P. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990. The remainder
+      // is exact, and so is the rounding of the last sum near every point where a code ends (tests/kernel/quantize.cpp
+      // tries all quotients that are close enough to one).
+      const batch v = clip(x), guess = v * inverse;
+      q = simd::fma<Arch>(simd::fnma<Arch>(guess, scale, v), inverse, guess);
+    } else {
+      q = clip(Of == quotient::divided ? x / scale : x * inverse);
+    }
+    return q + batch(shift);
+  }
+  simd::integers<Arch> code(batch x) const {
+    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are counted from there
+    return simd::detail::reinterpret<Arch, std::int32_t>(shifted_steps(x)) + (xsimd::to_int(zero_point) - zero);
+  }
+  batch value(batch code) const { return (code - zero_point) * scale; }
+  batch fake(batch x) const { return (shifted_steps(x) - batch(shift)) * scale; }
+};
+
+inline constexpr auto to_code = [](const auto& a, auto x) { return a.code(x); };
+inline constexpr auto to_value = [](const auto& a, auto code) { return a.value(code); };
+inline constexpr auto unchanged = [](auto code, std::int64_t) { return code; };
+inline constexpr auto to_fake = [](const auto& a, auto x) { return a.fake(x); };
+
+/// Calls f with how to divide by all of `scales`, as a constant.
+template <class Arch, class F>
+void with_quotient(std::span<const float> scales, scaling by, F&& f) {
+  if (by == scaling::multiply) return f(std::integral_constant<quotient, quotient::multiplied>{});
+  if constexpr (simd::fused<Arch>) {
+    const simd::batch<Arch> least(least_corrected), largest(largest_corrected);
+    bool can = true;
+    simd::strips<Arch>(static_cast<std::int64_t>(scales.size()), [&](std::int64_t i, auto count) {
+      const auto scale = simd::load_or<Arch>(scales.data() + i, count, 1.0f);
+      can &= xsimd::all((scale >= least) & (scale <= largest));
+    });
+    if (can) return f(std::integral_constant<quotient, quotient::corrected>{});
+  }
+  f(std::integral_constant<quotient, quotient::divided>{});
+}
+
+/// `lane_affine` of N or fewer channels, made a batch at a time so that none waits for a division.
+template <class Arch, quotient Of, std::int64_t N>
+class channel_lanes {
+  using batch = simd::batch<Arch>;
+  using affine_type = lane_affine<Arch, Of>;
+  static constexpr std::int64_t width = simd::lanes<Arch>;
+
+ public:
+  channel_lanes(std::span<const float> scales, std::span<const std::int32_t> zero_points, code_range range) {
+    simd::strips<Arch>(static_cast<std::int64_t>(scales.size()), [&](std::int64_t i, auto count) {
+      const affine_type a(simd::load_or<Arch>(scales.data() + i, count, 1.0f),
+                          zero_points.empty() ? batch(0.0f) : simd::load<Arch>(zero_points.data() + i, count), range);
+      set& to = sets_[i / width];
+      a.scale.store_aligned(to.scale);
+      a.zero_point.store_aligned(to.zero_point);
+      a.inverse.store_aligned(to.inverse);
+      a.low.store_aligned(to.low);
+      a.high.store_aligned(to.high);
+    });
+  }
+  /// Channel i in every lane.
+  affine_type all(std::int64_t i) const {
+    return read(i, [lane = i % width](const float* p) { return batch(p[lane]); });
+  }
+  /// The channels from i on, a multiple of the lanes, one in each lane.
+  affine_type from(std::int64_t i) const {
+    return read(i, [](const float* p) { return batch::load_aligned(p); });
+  }
+
+ private:
+  struct set {
+    alignas(64) float scale[width], zero_point[width], inverse[width], low[width], high[width];
+  };
+  template <class Load>
+  affine_type read(std::int64_t i, Load load) const {
+    const set& s = sets_[i / width];
+    return {load(s.scale), load(s.zero_point), load(s.inverse), load(s.low), load(s.high)};
+  }
+
+  static_assert(N % width == 0);
+  set sets_[N / width];
+};
+
+/// Calls f(channels) with channels [first, first + count), at most N.
+template <class Arch, std::int64_t N, class F>
+void with_channels(const channel_affine& p, std::int64_t first, std::int64_t count, F&& f) {
+  const auto at = static_cast<std::size_t>(first), n = static_cast<std::size_t>(count);
+  const auto scales = p.scales.subspan(at, n);
+  with_quotient<Arch>(scales, p.by, [&](auto kind) {
+    f(channel_lanes<Arch, kind.value, N>(scales, p.zero_points.empty() ? p.zero_points : p.zero_points.subspan(at, n),
+                                         p.range));
+  });
+}
+
+/// Elements in rows; a row begins at `first + i * stride`.
+template <class Pointer>
+struct plane {
+  Pointer first;
+  std::int64_t stride;
+  Pointer row(std::int64_t i) const { return first + i * stride; }
+};
+
+/// Calls f(parameters) with one set in all lanes.
+template <class Arch, class F>
+void with_lanes(const affine& p, F&& f) {
+  using batch = simd::batch<Arch>;
+  with_quotient<Arch>({&p.scale, 1}, p.by, [&](auto kind) {
+    f(lane_affine<Arch, kind.value>(batch(p.scale), batch(static_cast<float>(p.zero_point)), p.range));
+  });
+}
+
+/// y = f(parameters, x) with one set of parameters.
+template <class Arch, bool Streaming, class To, class From, class F>
+void map_affine(To y, From x, std::int64_t n, const affine& p, F f) {
+  with_lanes<Arch>(p, [&](const auto& a) {
+    simd::transform<Arch, Streaming>(y, x, n, [a, f](simd::batch<Arch> v, std::int64_t) { return f(a, v); });
+  });
+}
+
+/// With one set for each row. `cols` is a number or a constant.
+template <class Arch, bool Streaming, class To, class From, class Cols, class F>
+void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const channel_affine& p, F f) {
+  constexpr std::int64_t block = 64;
+  for (std::int64_t first = 0; first < rows; first += block) {
+    const std::int64_t count = std::min(block, rows - first);
+    with_channels<Arch, block>(p, first, count, [&](const auto& channels) {
+      for (std::int64_t i = 0; i < count; ++i)
+        simd::transform<Arch, Streaming>(
+            y.row(first + i), x.row(first + i), cols,
+            [a = channels.all(i), f](simd::batch<Arch> v, std::int64_t) { return f(a, v); });
+    });
+  }
+}
+
+/// Rows of which each column has its own set. All of a batch's rows are loaded before any is stored: rows whose length
+/// is a multiple of the page size look like the same memory to the machine.
+template <class Arch, bool Streaming, int Rows, class To, class From, class Channels, class F>
+void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels& channels, F f) {
+  const auto step = [=, at = &channels](std::int64_t j, auto count) {
+    const auto a = at->from(j);
+    simd::batch<Arch> v[Rows];
+    QWQ_UNROLL for (int r = 0; r < Rows; ++r) v[r] = simd::load<Arch>(x.row(r) + j, count);
+    QWQ_UNROLL for (int r = 0; r < Rows; ++r) simd::put<Arch, Streaming>(y.row(r) + j, f(a, v[r]), count);
+  };
+  std::int64_t j = 0;
+  for (; j + simd::lanes<Arch> <= n; j += simd::lanes<Arch>) step(j, simd::whole{});
+  if (j < n) step(j, n - j);
+}
+
+/// With one set for each column. The sets of a block of columns are made once for many rows.
+template <class Arch, bool Streaming, class To, class From, class F>
+void map_columns(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols, const channel_affine& p, F f) {
+  constexpr std::int64_t many = 64, block = 1024;
+  constexpr int tile = 2;
+  for (std::int64_t i = 0; i < rows; i += many)
+    for (std::int64_t j = 0; j < cols; j += block) {
+      const std::int64_t count = std::min(block, cols - j), end = std::min(i + many, rows);
+      with_channels<Arch, block>(p, j, count, [&](const auto& channels) {
+        const auto from_row = [j](auto plane, std::int64_t r) {
+          return decltype(plane){plane.row(r) + j, plane.stride};
+        };
+        std::int64_t r = i;
+        for (; r + tile <= end; r += tile)
+          map_columns_tile<Arch, Streaming, tile>(from_row(y, r), from_row(x, r), count, channels, f);
+        for (; r < end; ++r) map_columns_tile<Arch, Streaming, 1>(from_row(y, r), from_row(x, r), count, channels, f);
+      });
+    }
+}
+
+template <class Arch, class To, class From, class F>
+void map(std::span<To> y, std::span<From> x, const affine& p, F f, writes how = writes::cached) {
+  with_writes<Arch>(how, y.data(), x.data(), x.size(), [&](auto streaming) {
+    auto n = static_cast<std::int64_t>(x.size());
+    auto* to = y.data();
+    auto* from = x.data();
+    if constexpr (streaming) {  // up to the first aligned element
+      const std::int64_t head = std::min(n, simd::to_aligned<Arch>(to));
+      map_affine<Arch, false>(to, from, head, p, f);
+      to += head, from += head, n -= head;
+    }
+    map_affine<Arch, streaming>(to, from, n, p, f);
+  });
+}
+
+/// Calls f with n, as a constant where n is a usual size of groups.
+template <class F>
+void with_group(std::int64_t n, F&& f) {
+  if (n == 32) return f(std::integral_constant<std::int64_t, 32>{});
+  if (n == 128) return f(std::integral_constant<std::int64_t, 128>{});
+  f(n);
+}
+
+template <class T>
+plane<T*> plane_of(matrix_view<T> m) {
+  return {m.data, m.row_stride};
+}
+
+/// Calls f with whether to stream into y, which needs rows that begin at aligned elements.
+template <class Arch, class To, class From, class F>
+void with_writes(writes how, matrix_view<To> y, matrix_view<From> x, F&& f) {
+  const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
+  with_writes<Arch>(aligned ? how : writes::cached, y.data, x.data, static_cast<std::size_t>(x.rows * x.cols), f);
+}
+
+template <class Arch, class To, class From, class F>
+void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, writes how = writes::cached) {
+  with_writes<Arch>(how, y, x, [&](auto streaming) {
+    if (p.axis == channel_axis::row)
+      with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(plane_of(y), plane_of(x), x.rows, cols, p, f); });
+    else
+      map_columns<Arch, streaming>(plane_of(y), plane_of(x), x.rows, x.cols, p, f);
+  });
+}
+
+}  // namespace detail
+
+/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes
+/// take a byte each (see `pack_int4`).
+template <class Arch = xsimd::default_arch, class Code>
+void quantize(std::span<Code> codes, std::span<const float> x, const affine& p) {
+  detail::map<Arch>(codes, x, p, detail::to_code);
+}
+/// With parameters per row or per column. Groups along the rows are the rows of the same memory seen as a matrix whose
+/// row is one group.
+template <class Arch = xsimd::default_arch, class Code>
+void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
+  detail::map<Arch>(codes, x, p, detail::to_code);
+}
+
+/// y = (code - zero_point) * scale
+template <class Arch = xsimd::default_arch, class Code>
+void dequantize(std::span<float> y, std::span<Code> codes, const affine& p, writes how = writes::automatic) {
+  detail::map<Arch>(y, codes, p, detail::to_value, how);
+}
+template <class Arch = xsimd::default_arch, class Code>
+void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p,
+                writes how = writes::automatic) {
+  detail::map<Arch>(y, codes, p, detail::to_value, how);
+}
+
+/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
+template <class Arch = xsimd::default_arch>
+void fake_quantize(std::span<float> y, std::span<const float> x, const affine& p, writes how = writes::automatic) {
+  detail::map<Arch>(y, x, p, detail::to_fake, how);
+}
+template <class Arch = xsimd::default_arch>
+void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p,
+                   writes how = writes::automatic) {
+  detail::map<Arch>(y, x, p, detail::to_fake, how);
+}
+
+/// Two 4-bit codes to a byte, the first in the low half; an odd last byte has 0 in its high half.
+template <class Arch = xsimd::default_arch, class Code>
+void pack_int4(std::span<std::uint8_t> bytes, std::span<Code> codes) {
+  simd::transform<Arch>(simd::int4_at<std::uint8_t, true>{bytes.data()}, codes.data(),
+                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
+}
+
+/// The inverse; the codes are signed when `Code` is.
+template <class Arch = xsimd::default_arch, class Code>
+void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
+  simd::transform<Arch>(codes.data(), simd::int4_at<const std::uint8_t, std::is_signed_v<Code>>{bytes.data()},
+                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/epilogue.hpp: What a kernel does to its result before it stores it.
+
+namespace qwq::kernel {
+
+/// The epilogue of kernels that have none.
+struct identity_epilogue {
+  template <class Batch>
+  Batch operator()(Batch x) const {
+    return x;
+  }
+};
+
+/// Calls f with the epilogue that puts results on the grid of `p`: dequantize(quantize(x)), with the bits of
+/// `fake_quantize`.
+template <class Arch = xsimd::default_arch, class F>
+void with_fake_quant(const affine& p, F&& f) {
+  detail::with_lanes<Arch>(p, [&](const auto& a) { f([a](simd::batch<Arch> x) { return a.fake(x); }); });
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/packed_weight.hpp: Quantized weights in the order in which products read them.
+
+namespace qwq::kernel {
+
+/// Outputs that stand side by side in packed weights and in tiles.
+inline constexpr std::int64_t panel_n = 32;
+
+/// Weight [rows, cols] as symmetric codes of `Bits` bits, one scale for each output and `block` elements along K:
+/// an element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve products with one row and with many,
+/// with f32 and with int8 activations.
+///
+/// Outputs are in panels of `panel_n`, the last one padded with zero weights. A panel is one piece of memory: for each
+/// block its `panel_n` scales, then its codes as words of 32 bits, one for each output, of which each holds 32 / Bits
+/// elements along K. Byte b of a word of 8-bit codes is element b; of 4-bit codes its low half is element b and its
+/// high half element 4 + b.
+template <int Bits>
+struct packed_weight {
+  static_assert(Bits == 4 || Bits == 8);
+  static constexpr int bits = Bits;
+  static constexpr std::int64_t per_word = 32 / Bits;
+  static constexpr std::int64_t scale_bytes = panel_n * static_cast<std::int64_t>(sizeof(float));
+  static constexpr int middle = 1 << (Bits - 1);
+
+  const std::byte* data = nullptr;
+  std::int64_t rows = 0, cols = 0;
+  std::int64_t block = per_word;  ///< a multiple of `per_word`; one block for each row when it is `whole_row(cols)`
+
+  static constexpr std::int64_t whole_row(std::int64_t cols) {
+    return std::max<std::int64_t>((cols + per_word - 1) / per_word, 1) * per_word;
+  }
+  constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  constexpr std::int64_t panels() const { return (rows + panel_n - 1) / panel_n; }
+  constexpr std::int64_t block_bytes() const { return scale_bytes + block * panel_n * Bits / 8; }
+  constexpr std::int64_t panel_bytes() const { return blocks() * block_bytes(); }
+  /// Size of `data`.
+  constexpr std::size_t bytes() const { return static_cast<std::size_t>(panels() * panel_bytes()); }
+
+  const std::byte* panel(std::int64_t p) const { return data + p * panel_bytes(); }
+  /// Where in a word the code of element k is: its lowest bit.
+  static constexpr int shift(std::int64_t k) {
+    const auto i = static_cast<int>(k % per_word);
+    return Bits == 8 ? 8 * i : i % 4 * 8 + i / 4 * 4;
+  }
+  /// Weight of output j for input k.
+  float at(std::int64_t j, std::int64_t k) const {
+    const std::byte* from = panel(j / panel_n) + k / block * block_bytes();
+    float scale;
+    std::uint32_t word;
+    std::memcpy(&scale, from + j % panel_n * 4, 4);
+    std::memcpy(&word, from + scale_bytes + (k % block / per_word * panel_n + j % panel_n) * 4, 4);
+    const auto code = static_cast<int>(word >> shift(k) & ((1u << Bits) - 1));
+    return static_cast<float>(code - middle) * scale;
+  }
+};
+
+namespace detail {
+
+/// The next codes of a row, `inside` of them, as a word; the others are the middle.
+template <int Bits>
+std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::int64_t inside) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, codes, static_cast<std::size_t>((inside * Bits + 7) / 8));
+  word ^= flip;
+  if (inside < packed_weight<Bits>::per_word) {
+    const std::uint32_t mask = (std::uint32_t{1} << (inside * Bits)) - 1;
+    word = (word & mask) | ((Bits == 8 ? 0x80808080u : 0x88888888u) & ~mask);
+  }
+  if constexpr (Bits == 8) return word;
+  const auto spread = [](std::uint32_t four) {
+    four = (four | four << 8) & 0x00ff00ffu;
+    return (four | four << 4) & 0x0f0f0f0fu;
+  };
+  return spread(word & 0xffffu) | spread(word >> 16) << 4;
+}
+
+/// Packs rows of codes, `row_bytes` apart, to panels. `flip`: what makes codes of them; `scale(j, b)`: of row and block.
+template <int Bits, class Scale>
+void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8_t* rows, std::int64_t row_bytes,
+               std::uint32_t flip, Scale&& scale) {
+  using packed = packed_weight<Bits>;
+  for (std::int64_t j0 = 0; j0 < shape.rows; j0 += panel_n, rows += panel_n * row_bytes) {
+    const std::int64_t count = std::min(panel_n, shape.rows - j0);
+    for (std::int64_t b = 0; b < shape.blocks(); ++b) {
+      float scales[panel_n] = {};
+      for (std::int64_t j = 0; j < count; ++j) scales[j] = scale(j0 + j, b);
+      std::memcpy(to, scales, sizeof scales);
+      to += sizeof scales;
+      for (std::int64_t k = b * shape.block; k < (b + 1) * shape.block; k += packed::per_word) {
+        const std::int64_t inside = std::clamp<std::int64_t>(shape.cols - k, 0, packed::per_word);
+        std::uint32_t words[panel_n];
+        for (std::int64_t j = 0; j < panel_n; ++j)
+          words[j] =
+              packed_word<Bits>(rows + (j < count ? j * row_bytes + k * Bits / 8 : 0), flip, j < count ? inside : 0);
+        std::memcpy(to, words, sizeof words);
+        to += sizeof words;
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+/// The shape in which `w` is packed; `data` is to be set.
+inline packed_weight<8> packed_shape(const int8_weight& w) {
+  return {nullptr, w.rows, w.cols, packed_weight<8>::whole_row(w.cols)};
+}
+template <int Bits>
+packed_weight<Bits> packed_shape(const block_weight<Bits>& w) {
+  return {nullptr, w.rows, w.cols, w.block};
+}
+
+/// Packs `w` to `to`, `packed_shape(w).bytes()` bytes. Some rows of a weight can be packed alone when the first is a
+/// multiple of `panel_n`: they go to where their panel is.
+inline void pack(std::byte* to, const int8_weight& w) {
+  detail::pack_rows(to, packed_shape(w), reinterpret_cast<const std::uint8_t*>(w.codes), w.cols, 0x80808080u,
+                    [&](std::int64_t j, std::int64_t) { return w.scale(j); });
+}
+template <int Bits>
+void pack(std::byte* to, const block_weight<Bits>& w) {
+  detail::pack_rows(
+      to, packed_shape(w), w.codes, w.row_blocks() * w.block * Bits / 8, 0,
+      [&](std::int64_t j, std::int64_t b) { return w.scales[static_cast<std::size_t>(j * w.row_blocks() + b)]; });
+}
+
+}  // namespace qwq::kernel
+
+// qwq/exec/kernel_call.hpp: One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
+
+namespace qwq {
+
+/// The kernel of an operator: a specialisation has `template <class Step> static void run(execution_context&)`. Declared and not
+/// defined, so that executing an operator without a kernel does not compile.
+template <op Kind>
+struct no_kernel_for;
+template <op Kind>
+struct kernel_of : no_kernel_for<Kind> {};
+
+/// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
+/// defined.
+template <const op_schema& Op>
+struct custom_kernel;
+template <>
+struct kernel_of<op::custom> {
+  template <class S>
+  static void run(execution_context& f) {
+    custom_kernel<*S::self().custom>::template run<S>(f);
+  }
+};
+
+/// A graph and its plan, as steps read them: `G::value` is the graph.
+template <class G>
+struct planned {
+  static constexpr auto& graph = G::value;             ///< The graph.
+  static constexpr auto layout = make_plan(G::value);  ///< Its plan.
+  static_assert(require_none<layout.error>());
+};
+
+/// Node `Id` of `G`, ready to run.
+template <class G, std::size_t Id>
+struct kernel_call {
+  static constexpr auto& g = planned<G>::graph;  ///< The graph.
+  static constexpr std::size_t id = Id;          ///< Its index in the graph.
+  static constexpr const node& self() { return g[Id]; }
+  static constexpr op kind = G::value[Id].kind;
+  static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
+  /// The node that computes argument K.
+  template <std::size_t K>
+  static constexpr std::size_t arg_id = G::value[Id].args[K];
+
+  /// Extent of axis `Axis` of a node's value in this run.
+  template <std::size_t Node, std::size_t Axis>
+  static std::int64_t extent(const execution_context& f) {
+    constexpr dim d = g[Node].dims()[Axis];
+    if constexpr (d.named())
+      return f.extents[planned<G>::layout.symbol(d.symbol)] + d.plus;
+    else
+      return d.extent;
+  }
+  /// Extents of a value in this run.
+  template <std::size_t Node = Id>
+  static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
+    fixed_vector<std::int64_t, max_rank> out;
+    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) { (out.push_back(extent<Node, Axis>(f)), ...); }
+    (std::make_index_sequence<G::value[Node].dims().size()>{});
+    return out;
+  }
+  /// Elements of a node's value in this run.
+  template <std::size_t Node>
+  static std::int64_t elements(const execution_context& f) {
+    std::int64_t n = 1;
+    for (const std::int64_t e : extents<Node>(f)) n *= e;
+    return n;
+  }
+  /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
+  static std::int64_t tokens(const execution_context& f) { return extent<Id, 1>(f); }
+
+  /// Where a node's value is.
+  template <std::size_t Node>
+  static void* address(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[Node];
+    static_assert(l.where != storage_class::nowhere, "qwq: this value is in no buffer");
+    if constexpr (G::value[Node].kind == op::table_rows) {
+      // A view of the rows of the tokens: the last of them is at last_position.
+      const auto* table = static_cast<const float*>(f.parameters[l.at].data);
+      const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
+      return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
+    } else if constexpr (l.where == storage_class::arena) {
+      return f.arena + l.at;
+    } else if constexpr (l.where == storage_class::input) {
+      return f.inputs[l.at];
+    } else if constexpr (l.where == storage_class::state) {
+      return f.states[l.at].data;
+    } else {
+      return const_cast<void*>(f.parameters[l.at].data);
+    }
+  }
+
+  /// A node's value as a span of elements.
+  template <std::size_t Node, class T = float>
+  static std::span<T> value(const execution_context& f) {
+    return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
+  }
+  /// Result and arguments as spans of elements, or as matrices with one row per last axis.
+  template <class T = float>
+  static std::span<T> out(const execution_context& f) {
+    return value<Id, T>(f);
+  }
+  /// Argument K.
+  template <std::size_t K, class T = float>
+  static std::span<const T> in(const execution_context& f) {
+    return value<arg_id<K>, const T>(f);
+  }
+  /// A value as a matrix whose rows are everything from `axis` on.
+  template <std::size_t Node, class T>
+  static matrix_view<T> matrix(const execution_context& f, std::size_t axis = g[Node].dims().size() - 1) {
+    const auto dims = extents<Node>(f);
+    std::int64_t rows = 1, cols = 1;
+    for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
+    return {static_cast<T*>(address<Node>(f)), rows, cols};
+  }
+  /// Argument K, an i32 [1,1] such as last_position, as a number.
+  template <std::size_t K>
+  static std::int64_t number(const execution_context& f) {
+    static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
+    return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
+  }
+  /// The state that argument K is, before or after another operator of the run updated it.
+  template <std::size_t K>
+  static const state_view& state(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == storage_class::state, "qwq: this argument must be a state of the graph");
+    return f.states[l.at];
+  }
+  /// The result as a matrix with one row for each last axis.
+  static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
+  /// The same with rows of everything from `axis` on.
+  static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) {
+    return matrix<Id, float>(f, axis);
+  }
+  /// The node that reads result K of a step with several.
+  template <std::size_t K>
+  static constexpr std::size_t result_id = [] {
+    std::size_t i = Id + 1;
+    while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
+    return i;
+  }();
+  /// Result K as a matrix with one row for each last axis.
+  template <std::size_t K>
+  static matrix_view<float> result_matrix(const execution_context& f) {
+    return matrix<result_id<K>, float>(f);
+  }
+  /// Argument K as a matrix with one row for each last axis.
+  template <std::size_t K>
+  static matrix_view<const float> in_matrix(const execution_context& f) {
+    return matrix<arg_id<K>, const float>(f);
+  }
+  /// The leaf that a constant argument is stored in.
+  template <std::size_t K>
+  static constexpr std::size_t stored_id() {
+    return g[arg_id<K>].kind == op::dequantize ? g[arg_id<K>].args[0] : arg_id<K>;
+  }
+  /// The constant behind argument K.
+  template <std::size_t K>
+  static const bound_constant& constant(const execution_context& f) {
+    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
+    static_assert(l.where == storage_class::parameter, "qwq: this argument must be a constant of the graph");
+    return f.parameters[l.at];
+  }
+};
+
+namespace detail {
+
+/// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
+/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
+template <class S, std::size_t K, class F>
+void with_weight(const execution_context& f, F&& use) {
+  constexpr shape dims = S::g[S::template arg_id<K>].dims();
+  constexpr bool stacked = dims.size() == 3;
+  constexpr std::int64_t rows = stacked ? dims[0].extent * dims[1].extent : dims[0].extent;
+  constexpr std::int64_t cols = stacked ? dims[2].extent : dims[1].extent;
+  constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
+  const bound_constant& w = S::template constant<K>(f);
+  const auto* bytes = static_cast<const std::byte*>(w.data);
+  if (w.type == dtype::f32) return use(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
+  if (w.type == dtype::f16) return use(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
+  if (w.type == dtype::bf16) return use(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
+  if constexpr (codes == dtype::u4 || codes == dtype::i4) use(kernel::packed_weight<4>{bytes, rows, cols, w.block});
+  if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
+}
+
+/// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
+/// multiply-add.
+template <class F>
+void for_each_row(const execution_context& f, matrix_view<const float> x, F&& row) {
+  parallel_for(*f.threads, static_cast<std::size_t>(x.rows), 4 * x.rows * x.cols,
+               [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
+}
+
+/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
+/// the identity; when calibrating, stored values are passed to the hook.
+template <class S, std::size_t Id = S::id, class F>
+void with_epilogue(execution_context& f, F&& use) {
+  constexpr std::int16_t slot = S::g[Id].slot;
+  if constexpr (slot < 0) {
+    use(kernel::identity_epilogue{});
+  } else {
+    if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
+    use(kernel::identity_epilogue{});
+    if (f.hook != nullptr) f.hook->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
+  }
+}
+
+}  // namespace detail
+
+}  // namespace qwq
+
+// qwq/kernel/append_kv.hpp: Writing keys and values to a cache, in its element type.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// Symmetric codes of x[0, n), rounded half to even; returns their scale: the greatest magnitude over the greatest code.
+/// A vector with NaN or infinity gets the scale NaN.
+template <class Arch, class Code>
+float store_codes(Code* codes, const float* x, std::int64_t n) {
+  using batch = simd::batch<Arch>;
+  constexpr auto greatest = static_cast<float>(std::numeric_limits<Code>::max());
+  const batch largest(std::numeric_limits<float>::max());
+  const batch magnitude = simd::fold<Arch>(
+      n, batch(0.0f),
+      [&](batch a, std::int64_t i, auto count) {
+        const batch v = xsimd::abs(simd::load<Arch>(x + i, count));
+        return xsimd::max(a, xsimd::select(v <= largest, v, batch(infinity)));
+      },
+      [](batch a, batch b) { return xsimd::max(a, b); });
+  const float step = simd::reduce_max<Arch>(magnitude) / greatest;
+  if (!(step > 0 && step < infinity)) {
+    std::fill_n(codes, n, Code{0});
+    return step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
+  }
+  simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
+    // A subnormal scale is so coarse that the quotient may be more than the greatest code.
+    const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
+    simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-greatest)), batch(greatest)),
+                      count);
+  });
+  return step;
+}
+
+/// Writes x[0, head_dim) to a head and position of the cache, in its type.
+template <class Arch, class T>
+void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
+  T* out = cache.at(head, position);
+  if constexpr (is_kv_code<T>)
+    *cache.scale_at(head, position) = store_codes<Arch>(out, x, cache.head_dim);
+  else
+    simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
+      simd::store<Arch>(out + d, simd::load<Arch>(x + d, count), count);
+    });
+}
+
+}  // namespace detail
+
+/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type; int8
+/// codes are round(x / scale), half to even, with the scale max|x| / 127 of the head and position. past + m must not
+/// exceed the capacity.
+template <class Arch = xsimd::default_arch, class T>
+void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {
+  for (std::int64_t i = 0; i < rows.rows; ++i)
+    for (std::int64_t h = 0; h < cache.kv_heads; ++h)
+      detail::store_kv<Arch>(cache, h, past + i, rows.row(i) + h * cache.head_dim);
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/simd_dequantize.hpp: Codes of packed weights as f32: one code of each word, minus the middle of their range.
+
+namespace qwq::kernel::simd {
+
+template <class Arch>
+using words = xsimd::batch<std::uint32_t, Arch>;
+
+template <class Arch>
+words<Arch> load_words(const std::byte* p) {
+  return words<Arch>::load_unaligned(reinterpret_cast<const std::uint32_t*>(p));
+}
+
+/// Words in the form in which `code_at` takes them.
+template <class Arch, int Bits>
+words<Arch> prepare_codes(words<Arch> w) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && Bits == 4) return w;
+#endif
+  return w ^ words<Arch>(Bits == 8 ? 0x80808080u : 0x88888888u);  // two's complement
+}
+
+/// The code whose lowest bit in each word is `Shift`, minus 2^(Bits-1).
+template <class Arch, int Bits, int Shift>
+batch<Arch> code_at(words<Arch> w) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch> && Bits == 4) {
+    const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_permutexvar_ps(_mm512_srli_epi32(w, Shift), values);  // of an index only the low four bits count
+  }
+#endif
+  const auto top = detail::reinterpret<Arch, std::int32_t>(w << (32 - Bits - Shift));
+  return xsimd::to_float(top >> (32 - Bits));
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_dot_int16.hpp: Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
+
+namespace qwq::kernel::simd {
+
+/// Whether there are such products. Without them codes are converted to f32.
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
+template <class Arch>
+inline constexpr bool has_word_products = detail::lanes_512<Arch>;
+#else
+template <class>
+inline constexpr bool has_word_products = false;
+#endif
+
+template <class Arch>
+using word_lanes = xsimd::batch<std::int16_t, Arch>;
+template <class Arch>
+using int_lanes = xsimd::batch<std::int32_t, Arch>;
+
+/// As many codes as `word_lanes` has lanes.
+template <class Arch>
+word_lanes<Arch> load_wide(const std::int8_t* p);
+/// Each lane of `sum` plus the products of two neighbours of a and b.
+template <class Arch>
+int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
+/// `add_quads` of sums of products, as f32.
+template <class Arch>
+batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d);
+/// As many codes as a batch has bytes.
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p);
+/// Four rows of bytes by turns: each word has a byte of each row. Which words those are is known to `in_order`.
+template <class Arch>
+void by_turns(words<Arch> (&rows)[4]);
+/// What came of the words of `by_turns`, in the order of the bytes of a row.
+template <class Arch>
+void in_order(int_lanes<Arch> (&sums)[4]);
+
+template <class Arch>
+word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
+  return load_wide<Arch>(p);
+}
+/// The first `count` codes, fewer than all; the other lanes are 0.
+template <class Arch>
+word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
+  std::int8_t part[2 * lanes<Arch>] = {};
+  std::copy_n(p, count, part);
+  return load_wide<Arch>(part);
+}
+
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p, whole) {
+  return load_codes<Arch>(p);
+}
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p, std::int64_t count) {
+  std::int8_t part[sizeof(words<Arch>)] = {};
+  std::copy_n(p, count, part);
+  return load_codes<Arch>(part);
+}
+
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
+template <class Arch>
+word_lanes<Arch> load_wide(const std::int8_t* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+template <class Arch>
+int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b) {
+  __m512i total = sum;  // in assembly for the reason that `add_dot` has
+  asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
+  return total;
+}
+template <class Arch>
+batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)));
+}
+template <class Arch>
+words<Arch> load_codes(const std::int8_t* p) {
+  return _mm512_loadu_si512(p);
+}
+template <class Arch>
+void by_turns(words<Arch> (&rows)[4]) {
+  const __m512i ab = _mm512_unpacklo_epi8(rows[0], rows[1]), ab_high = _mm512_unpackhi_epi8(rows[0], rows[1]);
+  const __m512i cd = _mm512_unpacklo_epi8(rows[2], rows[3]), cd_high = _mm512_unpackhi_epi8(rows[2], rows[3]);
+  rows[0] = _mm512_unpacklo_epi16(ab, cd);
+  rows[1] = _mm512_unpackhi_epi16(ab, cd);
+  rows[2] = _mm512_unpacklo_epi16(ab_high, cd_high);
+  rows[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
+}
+template <class Arch>
+void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, transposed
+  const __m512i ab = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
+                ab_high = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee);
+  const __m512i cd = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44),
+                cd_high = _mm512_shuffle_i32x4(sums[2], sums[3], 0xee);
+  sums[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+  sums[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+  sums[2] = _mm512_shuffle_i32x4(ab_high, cd_high, 0x88);
+  sums[3] = _mm512_shuffle_i32x4(ab_high, cd_high, 0xdd);
+}
+#endif
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_exp.hpp: Powers of two and of e, as softmax and activations need them.
+
+namespace qwq::kernel::simd {
+
+namespace detail {
+
+/// Added, the low bits of a float are round(x) + 127, the exponent of 2^round(x): shifted into its place by `power`.
+inline constexpr float exponent_magic = 0x1.8p23f + 127.0f;
+
+/// 2^round(x) of x + exponent_magic, for round(x) from -127 (which gives 0) to 128 (infinity).
+template <class Arch>
+batch<Arch> power(batch<Arch> shifted) {
+  return reinterpret<Arch, float>(reinterpret<Arch, std::int32_t>(shifted) << 23);
+}
+
+}  // namespace detail
+
+/// 2^x for x <= 0, to within 1 ulp; exactly 1 for 0, and 0 where 2^x is below 2^-126.5. NaN stays NaN.
+template <class Arch>
+batch<Arch> exp2_not_positive(batch<Arch> x) {
+  const batch<Arch> magic(detail::exponent_magic);
+  const auto clamped = at_least<Arch>(batch<Arch>(-127.0f), x);  // in this order a NaN of x stays
+  const auto shifted = clamped + magic;
+  const auto r = clamped - (shifted - magic);  // in [-0.5, 0.5], exact
+  // (2^r - 1) / r, interpolated at Chebyshev nodes: off by 1e-8 of 2^r at most.
+  auto p = fma<Arch>(batch<Arch>(0x1.44138ap-13f), r, batch<Arch>(0x1.5f0890p-10f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.3b2a54p-7f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.c6af6cp-5f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.ebfbe0p-3f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.62e430p-1f));
+  p = fma<Arch>(p, r, batch<Arch>(1.0f));
+  return p * detail::power<Arch>(shifted);
+}
+
+/// e^x to within 1 ulp: exactly 1 for 0, 0 where it is below 2^-126.5, infinity from 2^127.5 on. NaN stays NaN.
+template <class Arch>
+batch<Arch> exp(batch<Arch> x) {
+  const batch<Arch> magic(detail::exponent_magic);
+  const auto clamped = at_most<Arch>(batch<Arch>(89.0f), at_least<Arch>(batch<Arch>(-88.0f), x));  // a NaN of x stays
+  const auto shifted = fma<Arch>(clamped, batch<Arch>(0x1.715476p+0f), magic);
+  const auto n = shifted - magic;
+  // x - n ln(2), in two parts, of which n times the first is exact.
+  auto r = fnma<Arch>(n, batch<Arch>(0x1.63p-1f), clamped);
+  r = fnma<Arch>(n, batch<Arch>(-0x1.bd0106p-13f), r);
+  // (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes: off by 1e-8 of e^r at most.
+  auto p = fma<Arch>(batch<Arch>(0x1.6d110ap-10f), r, batch<Arch>(0x1.120b6ep-7f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.55551ap-5f));
+  p = fma<Arch>(p, r, batch<Arch>(0x1.5554dcp-3f));
+  p = fma<Arch>(p, r, batch<Arch>(0.5f));
+  p = fma<Arch>(p, r, batch<Arch>(1.0f));
+  p = fma<Arch>(p, r, batch<Arch>(1.0f));
+  return p * detail::power<Arch>(shifted);
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_int8.hpp: Dot products of bytes: four to a word.
+
+namespace qwq::kernel::simd {
+
+template <class Arch>
+using ints = xsimd::batch<std::int32_t, Arch>;
+
+/// Whether a machine has `add_dot` as one instruction.
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+template <class Arch>
+inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
+#elif defined(__AVXVNNI__)
+template <class Arch>
+inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
+#else
+template <class>
+inline constexpr bool has_add_dot = false;
+#endif
+
+namespace detail {
+
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+/// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
+template <class Vector>
+Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+  return sum;
+}
+#elif defined(__AVXVNNI__)
+inline __m256i add_dot_vnni(__m256i sum, __m256i w, __m256i x) {
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
+  return sum;
+}
+#endif
+
+// Products of 16-bit integers, added in pairs without loss.
+#if defined(__SSE2__)
+inline __m128i add_pairs(__m128i a, __m128i b) { return _mm_madd_epi16(a, b); }
+#endif
+#if defined(__AVX2__)
+inline __m256i add_pairs(__m256i a, __m256i b) { return _mm256_madd_epi16(a, b); }
+#endif
+#if defined(__AVX512BW__)
+inline __m512i add_pairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
+#endif
+template <class Arch>
+concept adds_pairs = requires(typename words<Arch>::register_type r) {
+  add_pairs(r, r);
+};
+
+}  // namespace detail
+
+/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
+template <class Arch>
+ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+  using vector = typename words<Arch>::register_type;
+  if constexpr (has_add_dot<Arch>) return detail::add_dot_vnni(vector(sum), vector(w), vector(x));
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::adds_pairs<Arch>) {  // of even and of odd bytes
+    const auto signed_x = detail::reinterpret<Arch, std::int16_t>(x);
+    const auto unsigned_w = detail::reinterpret<Arch, std::uint16_t>(w);
+    const ints<Arch> even = detail::add_pairs(w & words<Arch>(0x00ff00ffu), signed_x << 8 >> 8);
+    const ints<Arch> odd = detail::add_pairs(unsigned_w >> 8, signed_x >> 8);
+    return sum + (even + odd);
+  }
+#endif
+  const auto signed_x = detail::reinterpret<Arch, std::int32_t>(x);
+  for (int b = 0; b < 4; ++b) {
+    const auto code = detail::reinterpret<Arch, std::int32_t>(w >> (8 * b) & words<Arch>(255u));
+    sum = sum + code * ((signed_x << (24 - 8 * b)) >> 24);
+  }
+  return sum;
+}
+
+/// The two words of unsigned bytes in a word of 4-bit codes.
+template <class Arch>
+words<Arch> low_codes(words<Arch> w) {
+  return w & words<Arch>(0x0f0f0f0fu);
+}
+template <class Arch>
+words<Arch> high_codes(words<Arch> w) {
+#if defined(__GFNI__) && defined(__AVX512F__)
+  // Bits 4 to 7 of each byte, by a matrix that shifts.
+  if constexpr (detail::lanes_512<Arch>)
+    return _mm512_gf2p8affine_epi64_epi8(w, _mm512_set1_epi64(0x1020408000000000), 0);
+#endif
+  return w >> 4 & words<Arch>(0x0f0f0f0fu);
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/simd_reduce.hpp: Several rows at a time: sums across lanes, and transposition.
+
+namespace qwq::kernel::simd {
+
+/// Lanes of a, b, c and d on the way to their sums: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the
+/// k-th of them.
+template <class Arch>
+batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  }
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>) {
+    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (detail::lanes_128<Arch>) {
+    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee));
+  }
+#endif
+  const batch<Arch> rows[4] = {a, b, c, d};
+  float lane[lanes<Arch>], out[lanes<Arch>];
+  for (std::int64_t k = 0; k < 4; ++k) {
+    store<Arch>(lane, rows[k]);
+    for (std::int64_t i = 0; i < lanes<Arch>; i += 4)
+      out[i + k] = (lane[i] + lane[i + 1]) + (lane[i + 2] + lane[i + 3]);
+  }
+  return load<Arch>(out);
+}
+
+/// Results of `add_quads` to sums: lane 4k + i is the sum of the lanes of the i-th that made the k-th.
+template <class Arch>
+batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    const __m512 a = quads[0], b = quads[1], c = quads[2], d = quads[3];
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  }
+#endif
+#if defined(__AVX__)
+  if constexpr (detail::lanes_256<Arch>)
+    return _mm256_add_ps(_mm256_permute2f128_ps(quads[0], quads[1], 0x20),
+                         _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
+#endif
+  if constexpr (detail::lanes_128<Arch>) return quads[0];
+  float lane[lanes<Arch>], out[lanes<Arch>] = {};
+  for (std::int64_t k = 0; k < lanes<Arch> / 4; ++k) {
+    store<Arch>(lane, quads[k]);
+    for (std::int64_t i = 0; i < lanes<Arch>; ++i) out[4 * k + i % 4] += lane[i];
+  }
+  return load<Arch>(out);
+}
+
+/// Lane 4i + k is p[k * stride + i].
+template <class Arch>
+batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
+#if defined(__AVX512F__)
+  if constexpr (detail::lanes_512<Arch>) {
+    __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + stride), 1);
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 2 * stride), 2);
+    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 3 * stride), 3);
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
+  }
+#endif
+  float lane[lanes<Arch>];
+  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = p[i % 4 * stride + i / 4];
+  return load<Arch>(lane);
+}
+
+/// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
+template <class Arch>
+void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,
+                      float factor) {
+  std::int64_t i = 0;
+#if defined(__SSE2__)
+  // Four elements of a quarter of the rows to each register, whose 128-bit parts are then transposed.
+  for (; i + 4 <= n; i += 4) {
+    const auto quarter = [&](std::int64_t r) {
+      const auto four = [&](std::int64_t part) { return _mm_loadu_ps(rows[4 * part + r] + i); };
+#if defined(__AVX512F__)
+      if constexpr (detail::lanes_512<Arch>)
+        return _mm512_mask_broadcast_f32x4(
+            _mm512_mask_broadcast_f32x4(_mm512_castps256_ps512(_mm256_set_m128(four(1), four(0))), 0xf00, four(2)),
+            0xf000, four(3));
+      else
+#endif
+#if defined(__AVX__)
+          if constexpr (detail::lanes_256<Arch>)
+        return _mm256_set_m128(four(1), four(0));
+      else
+#endif
+        return four(0);
+    };
+    const auto a = quarter(0), b = quarter(1), c = quarter(2), d = quarter(3);
+    const auto store_column = [&](std::int64_t k, batch<Arch> column) {
+      store<Arch>(out + (i + k) * stride, column * batch<Arch>(factor));
+    };
+#if defined(__AVX512F__)
+    if constexpr (detail::lanes_512<Arch>) {
+      const __m512 ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
+      const __m512 ab_high = _mm512_unpackhi_ps(a, b), cd_high = _mm512_unpackhi_ps(c, d);
+      store_column(0, _mm512_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm512_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm512_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm512_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+#endif
+#if defined(__AVX__)
+    if constexpr (detail::lanes_256<Arch>) {
+      const __m256 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+      const __m256 ab_high = _mm256_unpackhi_ps(a, b), cd_high = _mm256_unpackhi_ps(c, d);
+      store_column(0, _mm256_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm256_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm256_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm256_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+#endif
+    if constexpr (detail::lanes_128<Arch>) {
+      const __m128 ab = _mm_unpacklo_ps(a, b), cd = _mm_unpacklo_ps(c, d);
+      const __m128 ab_high = _mm_unpackhi_ps(a, b), cd_high = _mm_unpackhi_ps(c, d);
+      store_column(0, _mm_shuffle_ps(ab, cd, 0x44));
+      store_column(1, _mm_shuffle_ps(ab, cd, 0xee));
+      store_column(2, _mm_shuffle_ps(ab_high, cd_high, 0x44));
+      store_column(3, _mm_shuffle_ps(ab_high, cd_high, 0xee));
+    }
+  }
+#endif
+  for (; i < n; ++i)
+    for (std::int64_t r = 0; r < lanes<Arch>; ++r) out[i * stride + r] = rows[r][i] * factor;
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/softmax.hpp: Softmax over rows.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+/// The greatest of x[0, n); NaN elements do not count.
+template <class Arch>
+float row_max(const float* x, std::int64_t n) {
+  const auto join = [](simd::batch<Arch> a, simd::batch<Arch> b) { return simd::at_least<Arch>(a, b); };
+  return simd::reduce_max<Arch>(simd::fold<Arch>(
+      n, simd::batch<Arch>(minus_infinity),
+      [&](simd::batch<Arch> a, std::int64_t i, auto count) {
+        return simd::at_least<Arch>(simd::load_or<Arch>(x + i, count, minus_infinity), a);
+      },
+      join));
+}
+
+/// y = exp(x - shift); returns the sum.
+template <class Arch>
+float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
+  return simd::sum<Arch>(n, [&](std::int64_t i, auto count) {
+    const auto e = simd::exp<Arch>(simd::load_or<Arch>(x + i, count, minus_infinity) - simd::batch<Arch>(shift));
+    simd::store<Arch>(y + i, e, count);
+    return e;
+  });
+}
+
+}  // namespace detail
+
+/// y = exp(x - max(x)) * (1 / sum), row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
+template <class Arch = xsimd::default_arch>
+void softmax(matrix_view<float> y, matrix_view<const float> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    float* out = y.row(i);
+    const float max = detail::row_max<Arch>(x.row(i), x.cols);
+    const simd::batch<Arch> share(1 / detail::exp_shifted<Arch>(out, x.row(i), x.cols, max));
+    simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
+      simd::store<Arch>(out + j, simd::load<Arch>(out + j, count) * share, count);
+    });
+  }
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/attention_decode.hpp: Attention of one token: keys and values are read once, for all query heads that share them.
+
+namespace qwq::kernel::detail {
+
+/// Keys that are scored before their values are added.
+inline constexpr std::int64_t stream_block = 128;
+/// Query heads of one pass over the keys.
+inline constexpr std::int64_t stream_queries = 16;
+/// Of every attention: what a thread works on is on its stack.
+inline constexpr std::int64_t most_head_dim = 512;
+
+/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sums
+/// of weights, by lanes. Scores are in units of log2.
+template <class Arch>
+struct stream_query {
+  const float* q;
+  float* y;
+  float max = minus_infinity;
+  simd::batch<Arch> total = simd::batch<Arch>(0.0f);
+  const std::int16_t* words = nullptr;  // q / unit, where codes are multiplied as integers
+  float unit = 1;
+};
+
+/// Whether codes are multiplied as integers, with queries and weights as integers of 16 bits: their steps, 1 / 32767 of
+/// the greatest, are 1/258 of those of the codes.
+template <class Arch, class T>
+inline constexpr bool as_words = is_kv_code<T>&& simd::has_word_products<Arch>;
+
+using stream_scores = float[stream_block];
+
+/// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
+/// is left over comes last.
+struct stream_order {
+  std::int64_t count, run = count / 4;
+
+  /// The rows that are read as i-th to (i + 3)-th, where i is a multiple of 4; past the last it comes again.
+  template <class T, class Dim>
+  QWQ_INLINE void four(const T* (&rows)[4], const T* first_row, Dim head_dim, std::int64_t i) const {
+    if (i < 4 * run) [[likely]] {
+      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + (i / 4 + k * run) * head_dim;
+    } else {
+      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + std::min(i + k, count - 1) * head_dim;
+    }
+  }
+};
+
+/// A block: the keys [first, first + count) in that order, where first is a multiple of 4.
+struct stream_range {
+  stream_order order;
+  std::int64_t first, count;
+};
+
+/// Calls f(d, count) for the strips of a head, unrolled where its size is known.
+template <class Arch, std::int64_t Step, class F>
+QWQ_INLINE inline void strips_of_head(std::int64_t head_dim, F&& f) {
+  std::int64_t d = 0;
+  for (; d + Step <= head_dim; d += Step) f(d, simd::whole{});
+  if (d < head_dim) f(d, head_dim - d);
+}
+template <class Arch, std::int64_t Step, std::int64_t N, class F>
+QWQ_INLINE inline void strips_of_head(std::integral_constant<std::int64_t, N>, F&& f) {
+  static_assert(N % Step == 0);
+  QWQ_UNROLL for (std::int64_t d = 0; d < N; d += Step) f(d, simd::whole{});
+}
+
+/// sum[r][n] = the products of q[r] and key[n], by lanes.
+template <class Arch, int R, int N, class T, class Dim>
+QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
+                                     const T* const (&key)[N], Dim head_dim) {
+  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
+  strips_of_head<Arch, simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
+    simd::batch<Arch> q[R];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(query[r].q + d, count);
+    QWQ_UNROLL for (int n = 0; n < N; ++n) {
+      fetch_ahead(key[n] + d, d);
+      const auto k = simd::load<Arch>(key[n] + d, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::fma<Arch>(q[r], k, sum[r][n]);
+    }
+  });
+}
+
+/// The same of codes, in units of queries and of keys.
+template <class Arch, int R, int N, class Dim>
+QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], const stream_query<Arch>* query,
+                                          const std::int8_t* const (&key)[N], Dim head_dim) {
+  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::int_lanes<Arch>(0);
+  strips_of_head<Arch, 2 * simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
+    simd::word_lanes<Arch> q[R];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::word_lanes<Arch>::load_unaligned(query[r].words + d);
+    QWQ_UNROLL for (int n = 0; n < N; ++n) {
+      fetch_ahead(key[n] + d, d);
+      const auto k = simd::load_wide<Arch>(key[n] + d, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::add_products<Arch>(sum[r][n], q[r], k);
+    }
+  });
+}
+
+/// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
+/// multiple of the lanes; past the last key it comes again. Raises greatest[r] to them.
+template <class Arch, int R, class T, class Dim>
+void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const stream_query<Arch>* query, const T* key,
+                 Dim head_dim, stream_range range, float scale, const float* key_scales) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  constexpr int at_once = R < 3 && simd::detail::lanes_512<Arch> ? 8 : 4;
+  for (std::int64_t i = 0; i < range.count; i += width) {
+    simd::batch<Arch> quads[R][width / 4];
+    QWQ_UNROLL for (int n = 0; n < width; n += at_once) {
+      std::conditional_t<as_words<Arch, T>, simd::int_lanes<Arch>, simd::batch<Arch>> sum[R][at_once];
+      const T* keys[at_once];
+      QWQ_UNROLL for (int m = 0; m < at_once; m += 4) {
+        const T* rows[4];
+        range.order.four(rows, key, head_dim, range.first + i + n + m);
+        QWQ_UNROLL for (int k = 0; k < 4; ++k) keys[m + k] = rows[k];
+      }
+      if constexpr (as_words<Arch, T>)
+        multiply_key_words<Arch, R>(sum, query, keys, head_dim);
+      else
+        multiply_keys<Arch, R>(sum, query, keys, head_dim);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int m = 0; m < at_once; m += 4) quads[r][(n + m) / 4] =
+          simd::add_quads<Arch>(sum[r][m], sum[r][m + 1], sum[r][m + 2], sum[r][m + 3]);
+    }
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      simd::batch<Arch> s = simd::add_parts<Arch>(quads[r]) * simd::batch<Arch>(scale * query[r].unit);
+      if constexpr (is_kv_code<T>) s *= simd::load<Arch>(key_scales + i);
+      simd::store<Arch>(score[r] + i, s);
+      greatest[r] = simd::at_least<Arch>(s, greatest[r]);
+    }
+  }
+}
+
+/// Turns scores of a block into weights, multiplied by the scales of their values where there are any. keep[r]: what
+/// earlier sums of a query are to be multiplied by.
+template <class Arch, int R>
+void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_scores* score,
+           const simd::batch<Arch> (&greatest)[R], std::int64_t count, const float* value_scales) {
+  using batch = simd::batch<Arch>;
+  batch shift[R], total[R];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) {
+    const float max = simd::reduce_max<Arch>(greatest[r]);
+    shift[r] = batch(max == minus_infinity ? 0.0f : max);
+    keep[r] = simd::exp2_not_positive<Arch>(batch(query[r].max) - shift[r]);
+    query[r].max = max;
+    total[r] = query[r].total * keep[r];
+  }
+  simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      batch w = simd::exp2_not_positive<Arch>(simd::load_or<Arch>(score[r] + i, lanes, minus_infinity) - shift[r]);
+      total[r] += w;
+      if (value_scales != nullptr) w *= simd::load<Arch>(value_scales + i, lanes);
+      simd::store<Arch>(score[r] + i, w, lanes);
+    }
+  });
+  QWQ_UNROLL for (int r = 0; r < R; ++r) query[r].total = total[r];
+}
+
+/// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
+template <class Arch, int R, int C, class T, class Dim, class Count>
+void stream_value_tile(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
+                       const T* value, Dim head_dim, stream_range range, bool first, std::int64_t d, Count count) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  simd::batch<Arch> sum[R][C];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(query[r].y + d + c * width, count) * keep[r];
+  const auto add = [&](std::int64_t i, const T* row) QWQ_INLINE {
+    QWQ_UNROLL for (int c = 0; c < C; ++c) {
+      fetch_ahead(row + c * width, c * width);
+      const auto v = simd::load<Arch>(row + c * width, count);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][i]), sum[r][c]);
+    }
+  };
+  const T* rows[4];
+  std::int64_t i = 0;
+  for (; i + 4 <= range.count; i += 4) {
+    range.order.four(rows, value, head_dim, range.first + i);
+    QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) add(i + k, rows[k] + d);
+  }
+  for (; i < range.count; ++i) add(i, value + (range.first + i) * head_dim + d);
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
+      simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
+}
+
+/// Weights of a block as integers of 16 bits, in units of `unit`: their upper and their lower bytes, 0 past the last.
+struct stream_codes {
+  std::uint8_t high[stream_block], low[stream_block];
+  float unit;
+
+  template <class Arch>
+  static stream_codes of(const float* weight, std::int64_t count) {
+    using batch = simd::batch<Arch>;
+    constexpr float greatest = 65535;
+    const batch largest(std::numeric_limits<float>::max());
+    batch magnitude(0.0f);
+    simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+      const batch w = xsimd::abs(simd::load<Arch>(weight + i, lanes));
+      magnitude = xsimd::max(magnitude, xsimd::select(w <= largest, w, batch(infinity)));
+    });
+    const float most = simd::reduce_max<Arch>(magnitude);
+    stream_codes result;
+    // Less than the least is nothing beside a weight of 1.
+    const bool some = most > 0x1p-100f && most < infinity;
+    result.unit = most < infinity ? most / greatest : std::numeric_limits<float>::quiet_NaN();
+    const batch factor(some ? greatest / most : 0.0f);
+    alignas(64) std::uint16_t code[stream_block] = {};
+    if (some)
+      simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
+        simd::store<Arch>(code + i, xsimd::nearbyint_as_int(simd::load<Arch>(weight + i, lanes) * factor), lanes);
+      });
+    for (std::int64_t i = 0; i < stream_block; ++i) {
+      result.high[i] = static_cast<std::uint8_t>(code[i] >> 8);
+      result.low[i] = static_cast<std::uint8_t>(code[i]);
+    }
+    return result;
+  }
+};
+
+/// y = y * keep + weights . values for codes, for four batches of the head from element d on.
+template <class Arch, int R, class Dim, class Count>
+void stream_code_tile(const stream_query<Arch>* query, const stream_codes* weight, const simd::batch<Arch>* keep,
+                      const std::int8_t* value, Dim head_dim, stream_range range, bool first, std::int64_t d,
+                      Count count) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  simd::ints<Arch> high[R][4], low[R][4];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < 4; ++c) high[r][c] = low[r][c] =
+      simd::ints<Arch>(0);
+  for (std::int64_t i = 0; i < range.count; i += 4) {
+    simd::words<Arch> row[4];
+    const std::int8_t* rows[4];
+    range.order.four(rows, value, head_dim, range.first + i);
+    QWQ_UNROLL for (int k = 0; k < 4; ++k) {
+      fetch_ahead(rows[k] + d, 0);
+      row[k] = simd::load_codes<Arch>(rows[k] + d, count);
+    }
+    simd::by_turns<Arch>(row);
+    const auto four = [&](const std::uint8_t* at) QWQ_INLINE {
+      std::uint32_t bytes;
+      std::memcpy(&bytes, at + i, sizeof bytes);
+      return simd::words<Arch>(bytes);
+    };
+    QWQ_UNROLL for (int r = 0; r < R; ++r) {
+      const auto upper = four(weight[r].high), lower = four(weight[r].low);
+      QWQ_UNROLL for (int c = 0; c < 4; ++c) {
+        high[r][c] = simd::add_dot<Arch>(high[r][c], upper, row[c]);
+        low[r][c] = simd::add_dot<Arch>(low[r][c], lower, row[c]);
+      }
+    }
+  }
+  QWQ_UNROLL for (int r = 0; r < R; ++r) {
+    simd::ints<Arch> sum[4];
+    QWQ_UNROLL for (int c = 0; c < 4; ++c) sum[c] = (high[r][c] << 8) + low[r][c];
+    simd::in_order<Arch>(sum);
+    const simd::batch<Arch> unit(weight[r].unit);
+    const auto put = [&](float* y, int c, auto lanes) QWQ_INLINE {
+      const auto before = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y, lanes) * keep[r];
+      simd::store<Arch>(y, simd::fma<Arch>(xsimd::to_float(sum[c]), unit, before), lanes);
+    };
+    QWQ_UNROLL for (int c = 0; c < 4; ++c) {
+      float* const y = query[r].y + d + c * width;
+      if constexpr (std::is_same_v<Count, simd::whole>) {
+        put(y, c, count);
+      } else {
+        const std::int64_t rest = count - c * width;
+        if (rest >= width)
+          put(y, c, simd::whole{});
+        else if (rest > 0)
+          put(y, c, rest);
+      }
+    }
+  }
+}
+
+/// Adds the values of a block, weighted.
+template <class Arch, int R, class T, class Dim>
+void stream_values(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
+                   const T* value, Dim head_dim, stream_range range, bool first) {
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  constexpr bool wide = simd::detail::lanes_512<Arch>;
+  std::int64_t d = 0;
+  if constexpr (as_words<Arch, T>) {
+    // Two queries at a time: sums of more would not fit into registers.
+    QWQ_UNROLL for (int r = 0; r < R; r += 2) {
+      const auto add = [&]<int N>(std::integral_constant<int, N>) QWQ_INLINE {
+        stream_codes codes[N];
+        for (int n = 0; n < N; ++n) codes[n] = stream_codes::of<Arch>(weight[r + n], range.count);
+        for (d = 0; d + 4 * width <= head_dim; d += 4 * width)
+          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, simd::whole{});
+        if (d < head_dim)
+          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, head_dim - d);
+      };
+      if (r + 1 < R)
+        add(std::integral_constant<int, 2>{});
+      else
+        add(std::integral_constant<int, 1>{});
+    }
+  } else {
+    constexpr int batches = R == 1 || (wide && R < 4) ? 8 : 4;
+    for (; d + batches * width <= head_dim; d += batches * width)
+      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, range, first, d, simd::whole{});
+    simd::strips<Arch>(head_dim - d, [&](std::int64_t rest, auto lanes) {
+      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, range, first, d + rest, lanes);
+    });
+  }
+}
+
+/// One block of keys and values, for R query heads.
+template <class Arch, int R, class T, class Dim>
+void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> values, Dim head_dim, std::int64_t head,
+                      std::int64_t begin, stream_range range, float scale) {
+  alignas(64) stream_scores score[R];
+  alignas(64) float key_scales[stream_block], value_scales[stream_block];
+  const auto in_order = [&](float* to, const float* scales) {
+    constexpr std::int64_t width = simd::lanes<Arch>;
+    const stream_order& order = range.order;
+    for (std::int64_t i = 0; i < range.count; i += width) {
+      const std::int64_t first = range.first + i;
+      if (first + width <= 4 * order.run)
+        simd::store<Arch>(to + i, simd::load_by_turns<Arch>(scales + first / 4, order.run));
+      else
+        for (std::int64_t k = 0; k < width; k += 4) {
+          const float* of[4];
+          order.four(of, scales, std::integral_constant<std::int64_t, 1>{}, first + k);
+          for (std::int64_t n = 0; n < 4; ++n) to[i + k + n] = *of[n];
+        }
+    }
+    return to;
+  };
+  const float *of_keys = nullptr, *of_values = nullptr;
+  if constexpr (is_kv_code<T>) {
+    of_keys = in_order(key_scales, keys.scale_at(head, begin));
+    of_values = in_order(value_scales, values.scale_at(head, begin));
+  }
+  simd::batch<Arch> greatest[R], keep[R];
+  QWQ_UNROLL for (int r = 0; r < R; ++r) greatest[r] = simd::batch<Arch>(query[r].max);
+  score_block<Arch, R>(score, greatest, query, keys.at(head, begin), head_dim, range, scale, of_keys);
+  weigh<Arch, R>(query, keep, score, greatest, range.count, of_values);
+  stream_values<Arch, R>(query, score, keep, values.at(head, begin), head_dim, range, range.first == 0);
+}
+
+/// Query heads of one kv head (at most stream_queries) over the keys [begin, end).
+template <class Arch, class T>
+void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
+            std::int64_t begin, std::int64_t end, float scale) {
+  constexpr std::int64_t most = simd::detail::lanes_512<Arch> ? 4 : 2;
+  alignas(64) std::int16_t words[as_words<Arch, T> ? stream_queries * most_head_dim : 1];
+  if constexpr (as_words<Arch, T>)
+    for (std::int64_t r = 0; r < queries; ++r) {
+      std::int16_t* const to = words + r * most_head_dim;
+      query[r].unit = store_codes<Arch>(to, query[r].q, keys.head_dim);
+      std::fill(to + keys.head_dim, to + most_head_dim, std::int16_t{0});
+      query[r].words = to;
+    }
+  for (std::int64_t first = 0; first < end - begin; first += stream_block) {
+    const stream_range range{{end - begin}, first, std::min(stream_block, end - begin - first)};
+    const auto run = [&]<int R>(std::integral_constant<int, R>, std::int64_t r) {
+      // Heads of 128, which all Qwen3 have, take fewer instructions when their size is known.
+      if (keys.head_dim == 128)
+        stream_one_block<Arch, R>(query + r, keys, values, std::integral_constant<std::int64_t, 128>{}, head, begin,
+                                  range, scale);
+      else
+        stream_one_block<Arch, R>(query + r, keys, values, keys.head_dim, head, begin, range, scale);
+    };
+    std::int64_t r = 0;
+    for (; r + most <= queries; r += most) run(std::integral_constant<int, most>{}, r);
+    if (queries - r == 3) run(std::integral_constant<int, 3>{}, r);
+    if (queries - r == 2) run(std::integral_constant<int, 2>{}, r);
+    if (queries - r == 1) run(std::integral_constant<int, 1>{}, r);
+  }
+}
+
+/// y = x * factor
+template <class Arch>
+void scale_row(float* y, const float* x, std::int64_t n, float factor) {
+  simd::strips<Arch>(n, [&](std::int64_t d, auto count) {
+    simd::store<Arch>(y + d, simd::load<Arch>(x + d, count) * simd::batch<Arch>(factor), count);
+  });
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/attention_prefill.hpp: Attention of many tokens: tiles of queries against blocks of keys.
+
+namespace qwq::kernel::detail {
+
+/// One query head of one token: what it asks, where its result goes, and how many keys it sees.
+struct tile_query {
+  const float* q;
+  float* y;
+  std::int64_t visible;
+};
+
+/// A tile has its queries in lanes while they are scored and weighed: keys are then read element by element, as they
+/// lie in the cache, maxima and sums of all queries run side by side, and no lane is ever summed up. Every query is
+/// computed in the same order whatever tile it is in. The weights, which then lie by key, multiply rows of values.
+template <class Arch>
+class attention_tile {
+ public:
+  static constexpr std::int64_t width = simd::lanes<Arch>;
+  /// Lanes of one tile, in batches: as many as share each key that is read.
+  static constexpr std::int64_t most_groups = 3;
+  static constexpr std::int64_t most_queries = most_groups * width;
+  /// Floats of a buffer that stays in the first-level cache.
+  static constexpr std::int64_t buffer_floats = 8192;
+  static_assert(most_head_dim * width <= buffer_floats);
+
+  /// Queries that a tile takes, for heads of `head_dim` elements.
+  static std::int64_t queries(std::int64_t head_dim) {
+    return width * std::min(most_groups, buffer_floats / (width * head_dim));
+  }
+
+  /// `rows` are sorted by `visible`.
+  attention_tile(const tile_query* rows, std::int64_t count, std::int64_t head_dim, float scale)
+      : rows_(rows), count_(count), head_dim_(head_dim), groups_((count + width - 1) / width) {
+    for (std::int64_t g = 0; g < groups_; ++g) {
+      const float* from[width];
+      for (std::int64_t r = 0; r < width; ++r) from[r] = row(g * width + r).q;
+      simd::store_transposed<Arch>(q_ + g * width, groups_ * width, from, head_dim, scale);
+    }
+    std::fill_n(max_, groups_ * width, minus_infinity);
+    std::fill_n(total_, groups_ * width, 0.0f);
+  }
+
+  template <class T>
+  void run(kv_view<T> keys, kv_view<T> values, std::int64_t head) {
+    const std::int64_t block = std::min(most_block, buffer_floats / head_dim_);
+    const std::int64_t visible = row(count_ - 1).visible;
+    for (std::int64_t j0 = 0; j0 < visible; j0 += block) {
+      const std::int64_t n = std::min(block, visible - j0);
+      score(as_floats(keys, head, j0, n), j0, n);
+      for (std::int64_t g = 0; g < groups_; ++g) weigh(g, j0, n);
+      add_values(as_floats(values, head, j0, n), j0, n);
+    }
+    for (std::int64_t r = 0; r < count_; ++r)
+      scale_row<Arch>(rows_[r].y, sum_ + r * head_dim_, head_dim_, 1.0f / total_[r]);
+  }
+
+ private:
+  using batch = simd::batch<Arch>;
+  static constexpr bool wide = simd::detail::lanes_512<Arch>;
+  static constexpr std::int64_t most_block = 64;
+  static constexpr int key_tile = wide ? 8 : 4;
+  static constexpr int row_tile = 6, batch_tile = wide ? 4 : 2;
+
+  /// Lanes that are left over repeat the last query.
+  const tile_query& row(std::int64_t r) const { return rows_[std::min(r, count_ - 1)]; }
+  /// How many of the keys [j0, j0 + n) a query sees.
+  std::int64_t seen(std::int64_t r, std::int64_t j0, std::int64_t n) const {
+    return std::clamp<std::int64_t>(row(r).visible - j0, 0, n);
+  }
+
+  /// Positions [j0, j0 + n) of a head of the cache, [n, head_dim].
+  template <class T>
+  const float* as_floats(kv_view<T> cache, std::int64_t head, std::int64_t j0, std::int64_t n) {
+    const T* in = cache.at(head, j0);
+    if constexpr (std::is_same_v<std::remove_const_t<T>, float>) {
+      return in;
+    } else if constexpr (is_kv_code<T>) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        const batch scale(cache.scale_at(head, j0)[j]);
+        simd::strips<Arch>(head_dim_, [&](std::int64_t d, auto lanes) {
+          const std::int64_t at = j * head_dim_ + d;
+          simd::store<Arch>(block_ + at, simd::load<Arch>(in + at, lanes) * scale, lanes);
+        });
+      }
+      return block_;
+    } else {
+      simd::strips<Arch>(n * head_dim_, [&](std::int64_t i, auto lanes) {
+        simd::store<Arch>(block_ + i, simd::load<Arch>(in + i, lanes), lanes);
+      });
+      return block_;
+    }
+  }
+
+  /// Scores of N keys, from key j of the block on, for G groups of lanes.
+  template <int N, int G>
+  void score_tile(const float* key, std::int64_t j, std::int64_t group) {
+    const std::int64_t panel = groups_ * width;
+    const float* q = q_ + group * width;
+    const float* k[N];
+    QWQ_UNROLL for (int n = 0; n < N; ++n) k[n] = key + (j + n) * head_dim_;
+    batch sum[N][G];
+    QWQ_UNROLL for (auto& s : sum) QWQ_UNROLL for (auto& x : s) x = batch(0.0f);
+    for (std::int64_t d = 0; d < head_dim_; ++d, q += panel) {
+      batch lane[G];
+      QWQ_UNROLL for (int g = 0; g < G; ++g) lane[g] = simd::load<Arch>(q + g * width);
+      QWQ_UNROLL for (int n = 0; n < N; ++n) {
+        const batch element(k[n][d]);
+        QWQ_UNROLL for (int g = 0; g < G; ++g) sum[n][g] = simd::fma<Arch>(lane[g], element, sum[n][g]);
+      }
+    }
+    float* out = weight_ + j * panel + group * width;
+    QWQ_UNROLL for (int n = 0; n < N; ++n) QWQ_UNROLL for (int g = 0; g < G; ++g)
+        simd::store<Arch>(out + n * panel + g * width, sum[n][g]);
+  }
+
+  template <int G>
+  void score_keys(const float* key, std::int64_t begin, std::int64_t end, std::int64_t group) {
+    std::int64_t j = begin;
+    for (; j + key_tile <= end; j += key_tile) score_tile<key_tile, G>(key, j, group);
+    for (; j + 2 <= end; j += 2) score_tile<2, G>(key, j, group);
+    if (j < end) score_tile<1, G>(key, j, group);
+  }
+
+  /// Later groups see all keys that earlier ones see: each key is scored for the groups that have a query which sees it.
+  void score(const float* key, std::int64_t j0, std::int64_t n) {
+    std::int64_t begin = 0;
+    for (std::int64_t g = 0; g < groups_; ++g) {
+      const std::int64_t own = seen(g * width + width - 1, j0, n);
+      const std::int64_t end = std::min(n, (own + key_tile - 1) / key_tile * key_tile);
+      if (groups_ - g == 3) score_keys<3>(key, begin, end, g);
+      if (groups_ - g == 2) score_keys<2>(key, begin, end, g);
+      if (groups_ - g == 1) score_keys<1>(key, begin, end, g);
+      begin = end;
+    }
+  }
+
+  /// Scores of one group of lanes to weights, in place.
+  void weigh(std::int64_t group, std::int64_t j0, std::int64_t n) {
+    const std::int64_t panel = groups_ * width, first = group * width;
+    const std::int64_t common = seen(first, j0, n), end = seen(first + width - 1, j0, n);
+    float* const column = weight_ + first;
+    if (common < end) {
+      float own[width];
+      for (std::int64_t r = 0; r < width; ++r) own[r] = static_cast<float>(seen(first + r, j0, n));
+      const batch limit = simd::load<Arch>(own);
+      for (std::int64_t j = common; j < end; ++j) {
+        const batch s = simd::load<Arch>(column + j * panel);
+        simd::store<Arch>(column + j * panel,
+                          xsimd::select(limit > batch(static_cast<float>(j)), s, batch(minus_infinity)));
+      }
+    }
+    // Two at a time, so that latencies overlap.
+    const batch before = simd::load<Arch>(max_ + first);
+    batch max = before, max2 = before;
+    std::int64_t j = 0;
+    for (; j + 2 <= end; j += 2) {
+      max = simd::at_least<Arch>(simd::load<Arch>(column + j * panel), max);
+      max2 = simd::at_least<Arch>(simd::load<Arch>(column + (j + 1) * panel), max2);
+    }
+    if (j < end) max = simd::at_least<Arch>(simd::load<Arch>(column + j * panel), max);
+    max = simd::at_least<Arch>(max2, max);
+    const batch shift = xsimd::select(max == batch(minus_infinity), batch(0.0f), max);
+    batch total(0.0f), total2(0.0f);
+    const auto weight = [&](std::int64_t at) {
+      const batch w = simd::exp2_not_positive<Arch>(simd::load<Arch>(column + at * panel) - shift);
+      simd::store<Arch>(column + at * panel, w);
+      return w;
+    };
+    for (j = 0; j + 2 <= end; j += 2) {
+      total += weight(j);
+      total2 += weight(j + 1);
+    }
+    if (j < end) total += weight(j);
+    const batch keep = simd::exp2_not_positive<Arch>(before - shift);
+    simd::store<Arch>(keep_ + first, keep);
+    simd::store<Arch>(max_ + first, max);
+    simd::store<Arch>(total_ + first, simd::fma<Arch>(simd::load<Arch>(total_ + first), keep, total + total2));
+  }
+
+  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; sums of the first
+  /// block start from 0.
+  template <int R, int C, class Lanes>
+  void value_tile(const float* value, std::int64_t r0, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
+    const std::int64_t panel = groups_ * width;
+    std::int64_t own[R];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) own[r] = seen(r0 + r, j0, n);
+    if (own[R - 1] == 0) return;
+    float* const out = sum_ + r0 * head_dim_ + d;
+    batch sum[R][C];
+    QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
+        j0 == 0 ? batch(0.0f) : simd::load<Arch>(out + r * head_dim_ + c * width, lanes) * batch(keep_[r0 + r]);
+    const float *w = weight_ + r0, *v = value + d;
+    batch x[C];
+    std::int64_t j = 0;
+    for (; j < own[0]; ++j, w += panel, v += head_dim_) {
+      QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
+      QWQ_UNROLL for (int r = 0; r < R; ++r) {
+        const batch by(w[r]);
+        QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(x[c], by, sum[r][c]);
+      }
+    }
+    // Keys that only later queries see are not multiplied by 0 for the others: their values may be NaN.
+    for (; j < own[R - 1]; ++j, w += panel, v += head_dim_) {
+      QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
+      QWQ_UNROLL for (int r = 1; r < R; ++r) if (j < own[r]) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
+          simd::fma<Arch>(x[c], batch(w[r]), sum[r][c]);
+    }
+    QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
+        simd::store<Arch>(out + r * head_dim_ + c * width, sum[r][c], lanes);
+  }
+
+  template <int C, class Lanes>
+  void value_columns(const float* value, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
+    std::int64_t r = 0;
+    for (; r + row_tile <= count_; r += row_tile) value_tile<row_tile, C>(value, r, j0, n, d, lanes);
+    for (; r + 2 <= count_; r += 2) value_tile<2, C>(value, r, j0, n, d, lanes);
+    if (r < count_) value_tile<1, C>(value, r, j0, n, d, lanes);
+  }
+
+  /// Columns of the values that fit into the first-level cache with the weights, for all queries; then the next.
+  void add_values(const float* value, std::int64_t j0, std::int64_t n) {
+    std::int64_t d = 0;
+    for (; d + batch_tile * width <= head_dim_; d += batch_tile * width)
+      value_columns<batch_tile>(value, j0, n, d, simd::whole{});
+    simd::strips<Arch>(head_dim_ - d,
+                       [&](std::int64_t rest, auto lanes) { value_columns<1>(value, j0, n, d + rest, lanes); });
+  }
+
+  const tile_query* rows_;
+  std::int64_t count_, head_dim_, groups_;
+  alignas(64) float q_[buffer_floats];                   // [head_dim, groups * width]
+  alignas(64) float weight_[most_block * most_queries];  // [keys, groups * width]: scores, then weights
+  alignas(64) float sum_[buffer_floats];                 // [queries, head_dim]: weights . values so far
+  alignas(64) float block_[buffer_floats];               // keys or values of a block as floats
+  alignas(64) float max_[most_queries], total_[most_queries], keep_[most_queries];
+};
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/attention.hpp: Grouped-query causal attention over a KV cache.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+inline constexpr float log2_e = 1.44269504f;
+
+/// How the keys of one token are cut into parts, so that threads have enough to take: by the shape alone, so that
+/// results do not depend on how many threads there are. Results of parts lie on the stack until they are joined.
+struct key_parts {
+  static constexpr std::int64_t room = 16384;  // floats
+  static constexpr std::int64_t least_keys = 512, most_tasks = 64;
+  std::int64_t count, keys;
+
+  key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
+    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
+    const std::int64_t blocks = (visible + stream_block - 1) / stream_block, wanted = std::max<std::int64_t>(most, 1);
+    keys = (blocks + wanted - 1) / wanted * stream_block;
+    count = (visible + keys - 1) / keys;
+  }
+};
+
+/// y = the results of parts, which lie `stride` apart, [head_dim] sums, then the greatest score and the sum of weights.
+template <class Arch>
+void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t stride, std::int64_t head_dim) {
+  float max = minus_infinity, total = 0;
+  for (std::int64_t p = 0; p < parts; ++p) max = std::max(max, part[p * stride + head_dim]);
+  std::fill_n(y, head_dim, 0.0f);
+  for (std::int64_t p = 0; p < parts; ++p) {
+    const float* sums = part + p * stride;
+    const float keep = std::exp2(sums[head_dim] - (max == minus_infinity ? 0.0f : max));
+    total += keep * sums[head_dim + 1];
+    simd::strips<Arch>(head_dim, [&](std::int64_t d, auto lanes) {
+      simd::store<Arch>(
+          y + d,
+          simd::fma<Arch>(simd::load<Arch>(sums + d, lanes), simd::batch<Arch>(keep), simd::load<Arch>(y + d, lanes)),
+          lanes);
+    });
+  }
+  scale_row<Arch>(y, y, head_dim, 1.0f / total);
+}
+
+/// The rows of one token.
+template <class Arch, class T>
+void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv_view<T> keys, kv_view<T> values,
+                  std::int64_t visible, float scale) {
+  const std::int64_t head_dim = keys.head_dim, group = heads / keys.kv_heads, part_floats = head_dim + 16;
+  const key_parts parts(visible, heads, keys.kv_heads, part_floats);
+  alignas(64) float sums[key_parts::room];
+  parallel_for(ex, static_cast<std::size_t>(parts.count * keys.kv_heads), 2 * heads * head_dim * visible,
+               [&](std::size_t task) {
+                 const std::int64_t kv_head = static_cast<std::int64_t>(task) / parts.count;
+                 const std::int64_t part = static_cast<std::int64_t>(task) % parts.count;
+                 for (std::int64_t first = 0; first < group; first += stream_queries) {
+                   const std::int64_t count = std::min(stream_queries, group - first), head = kv_head * group + first;
+                   float* const in_parts = sums + (part * heads + head) * part_floats;
+                   stream_query<Arch> query[stream_queries];
+                   for (std::int64_t r = 0; r < count; ++r)
+                     query[r] = {q + (head + r) * head_dim,
+                                 parts.count > 1 ? in_parts + r * part_floats : y + (head + r) * head_dim};
+                   stream<Arch>(query, count, keys, values, kv_head, part * parts.keys,
+                                std::min(visible, (part + 1) * parts.keys), scale * log2_e);
+                   for (std::int64_t r = 0; r < count; ++r) {
+                     const float total = simd::reduce_add<Arch>(query[r].total);
+                     if (parts.count > 1) {
+                       query[r].y[head_dim] = query[r].max;
+                       query[r].y[head_dim + 1] = total;
+                     } else {
+                       scale_row<Arch>(query[r].y, query[r].y, head_dim, 1.0f / total);
+                     }
+                   }
+                 }
+               });
+  if (parts.count > 1)
+    for (std::int64_t head = 0; head < heads; ++head)
+      join_parts<Arch>(y + head * head_dim, sums + head * part_floats, parts.count, heads * part_floats, head_dim);
+}
+
+/// The rows of several tokens, of which the first sees `past` + 1 positions.
+template <class Arch, class T>
+void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
+                   std::int64_t past, float scale) {
+  using tile = attention_tile<Arch>;
+  const std::int64_t head_dim = keys.head_dim, group = q.cols / head_dim / keys.kv_heads;
+  const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
+  const std::int64_t most = tile::queries(head_dim), tiles = (rows + most - 1) / most;
+  const std::int64_t work = q.rows * q.cols * (2 * past + q.rows);
+  parallel_for(ex, static_cast<std::size_t>(tiles * keys.kv_heads), work, [&](std::size_t task) {
+    // The last tokens see most: they come first, so that threads end together.
+    const std::int64_t kv_head = static_cast<std::int64_t>(task) / tiles;
+    const std::int64_t first = (tiles - 1 - static_cast<std::int64_t>(task) % tiles) * most;
+    const std::int64_t count = std::min(most, rows - first);
+    tile_query query[tile::most_queries];
+    for (std::int64_t r = 0; r < count; ++r) {
+      const std::int64_t i = (first + r) / group, column = (kv_head * group + (first + r) % group) * head_dim;
+      query[r] = {q.row(i) + column, y.row(i) + column, past + i + 1};
+    }
+    tile(query, count, head_dim, scale * log2_e).run(keys, values, kv_head);
+  });
+}
+
+}  // namespace detail
+
+/// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
+/// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
+/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
+/// does not depend on the number of threads, nor on how rows are cut into chunks of more than one; a single row is
+/// summed in another order, and where int8 codes are multiplied as integers, its queries and weights are rounded to 16
+/// bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
+template <class Arch = xsimd::default_arch, class T>
+void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
+               std::int64_t past, float scale) {
+  if (q.rows == 1)
+    detail::attend_token<Arch>(ex, y.row(0), q.row(0), q.cols / keys.head_dim, keys, values, past + 1, scale);
+  else
+    detail::attend_tokens<Arch>(ex, y, q, keys, values, past, scale);
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/norm.hpp: Row norms, RMSNorm and L2 normalization, and the mean of a row.
+
+namespace qwq::kernel {
+
+namespace detail {
+template <class Arch>
+float sum_of_squares(const float* x, std::int64_t n) {
+  return simd::reduce_add<Arch>(simd::fold<Arch>(
+      n, simd::batch<Arch>(0.0f),
+      [x](simd::batch<Arch> a, std::int64_t i, auto count) {
+        const auto v = simd::load<Arch>(x + i, count);
+        return simd::fma<Arch>(v, v, a);
+      },
+      [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
+}
+
+/// A row of RMSNorm, computed where it is read.
+template <class Arch>
+struct normed_row {
+  const float* x;
+  const float* gain;
+  simd::batch<Arch> factor;
+
+  /// `squares`: the sum of those of x.
+  normed_row(const float* row, std::span<const float> weight, float squares, float eps)
+      : x(row), gain(weight.data()), factor(1.0f / std::sqrt(squares / static_cast<float>(weight.size()) + eps)) {}
+  normed_row(const float* row, std::span<const float> weight, float eps)
+      : normed_row(row, weight, sum_of_squares<Arch>(row, static_cast<std::int64_t>(weight.size())), eps) {}
+
+  template <class Count>
+  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
+    return simd::load<Arch>(x + k, count) * factor * simd::load<Arch>(gain + k, count);
+  }
+};
+
+}  // namespace detail
+
+/// y[i] = mean(x[i, :])
+template <class Arch = xsimd::default_arch>
+void mean(std::span<float> y, matrix_view<const float> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    y[static_cast<std::size_t>(i)] =
+        simd::sum<Arch>(x.cols,
+                        [in = x.row(i)](std::int64_t j, auto count) { return simd::load<Arch>(in + j, count); }) /
+        static_cast<float>(x.cols);
+}
+
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
+/// be x.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
+              Epilogue epilogue = {}) {
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const detail::normed_row<Arch> in(x.row(i), weight, eps);
+    float* out = y.row(i);
+    simd::strips<Arch>(x.cols,
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
+  }
+}
+
+/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
+              std::span<const float> weight, float eps, Epilogue epilogue = {}) {
+  using batch = simd::batch<Arch>;
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    const float *first = a.row(i), *second = b.row(i);
+    float *const to = sum.row(i), *const out = y.row(i);
+    const float squares = simd::reduce_add<Arch>(simd::fold<Arch>(
+        a.cols, batch(0.0f),
+        [&](batch so_far, std::int64_t j, auto count) {
+          const auto v = simd::load<Arch>(first + j, count) + simd::load<Arch>(second + j, count);
+          simd::store<Arch>(to + j, v, count);
+          return simd::fma<Arch>(v, v, so_far);
+        },
+        [](batch one, batch other) { return one + other; }));
+    const detail::normed_row<Arch> in(to, weight, squares, eps);
+    simd::strips<Arch>(a.cols,
+                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
+  }
+}
+
+/// y = x / sqrt(sum(x^2)), row by row; a row whose squares sum to 0 (all zeros, or too small) gives 0. y may be x.
+template <class Arch = xsimd::default_arch>
+void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const float* in = x.row(i);
+    float* out = y.row(i);
+    const float length = std::sqrt(detail::sum_of_squares<Arch>(in, x.cols));
+    if (length == 0) {
+      std::fill_n(out, x.cols, 0.0f);
+      continue;
+    }
+    const simd::batch<Arch> divisor(length);
+    simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
+      simd::store<Arch>(out + j, simd::load<Arch>(in + j, count) / divisor, count);
+    });
+  }
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/rope.hpp: Rotary position embedding: the table and the half-split rotation.
+
+namespace qwq::kernel {
+
+/// cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for positions[i].
+/// All in f32, in the order of transformers' Qwen3RotaryEmbedding.
+inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span<const std::int64_t> positions,
+                       float theta) {
+  const auto rotary_dim = static_cast<float>(2 * cos.cols);
+  for (std::int64_t j = 0; j < cos.cols; ++j) {
+    const float inverse_frequency = 1.0f / std::pow(theta, static_cast<float>(2 * j) / rotary_dim);
+    for (std::int64_t i = 0; i < cos.rows; ++i) {
+      const float angle = static_cast<float>(positions[static_cast<std::size_t>(i)]) * inverse_frequency;
+      cos(i, j) = std::cos(angle);
+      sin(i, j) = std::sin(angle);
+    }
+  }
+}
+
+namespace detail {
+/// Element j of both halves of a head, rotated: a and b before.
+template <class Arch, class Count>
+void store_rotated(float* head, std::int64_t half, std::int64_t j, simd::batch<Arch> a, simd::batch<Arch> b,
+                   const float* cos, const float* sin, Count count) {
+  const auto cosine = simd::load<Arch>(cos + j, count), sine = simd::load<Arch>(sin + j, count);
+  simd::store<Arch>(head + j, simd::fnma<Arch>(b, sine, a * cosine), count);
+  simd::store<Arch>(head + half + j, simd::fma<Arch>(a, sine, b * cosine), count);
+}
+}  // namespace detail
+
+/// Rotates each head of x [m, heads * head_dim]: with n = cos.cols, elements j and j + n (j < n) become
+/// x[j] * cos[j] - x[j + n] * sin[j] and x[j + n] * cos[j] + x[j] * sin[j]; elements from 2n on are copied
+/// (partial rotary). cos and sin have a row per row of x. y may be x.
+template <class Arch = xsimd::default_arch>
+void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> cos, matrix_view<const float> sin,
+          std::int64_t head_dim) {
+  const std::int64_t half = cos.cols;
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const float *c = cos.row(i), *s = sin.row(i);
+    for (std::int64_t first = 0; first < x.cols; first += head_dim) {
+      const float* in = x.row(i) + first;
+      float* out = y.row(i) + first;
+      simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
+        detail::store_rotated<Arch>(out, half, j, simd::load<Arch>(in + j, count),
+                                    simd::load<Arch>(in + half + j, count), c, s, count);
+      });
+      if (out != in) std::copy_n(in + 2 * half, head_dim - 2 * half, out + 2 * half);
+    }
+  }
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/norm_rope.hpp: RMSNorm of each head and its rotation, in one pass.
+
+namespace qwq::kernel {
+
+/// rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and each head is a row of its own for the
+/// norm; `weight` has head_dim elements. y may be x.
+template <class Arch = xsimd::default_arch>
+void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
+               matrix_view<const float> cos, matrix_view<const float> sin) {
+  const auto head_dim = static_cast<std::int64_t>(weight.size());
+  const std::int64_t half = cos.cols;
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t first = 0; first < x.cols; first += head_dim) {
+      float* out = y.row(i) + first;
+      const detail::normed_row<Arch> normed(x.row(i) + first, weight, eps);
+      simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
+        detail::store_rotated<Arch>(out, half, j, normed(j, count), normed(half + j, count), cos.row(i), sin.row(i),
+                                    count);
+      });
+      simd::strips<Arch>(head_dim - 2 * half, [&](std::int64_t d, auto count) {
+        simd::store<Arch>(out + 2 * half + d, normed(2 * half + d, count), count);
+      });
+    }
+}
+
+}  // namespace qwq::kernel
+
+// qwq/exec/attention_kernels.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
+
+namespace qwq {
+
+namespace detail {
+
+/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
+template <class S, std::size_t K>
+auto cache_view(const execution_context& f) {
+  constexpr std::size_t id = S::template arg_id<K>;
+  constexpr shape dims = S::g[id].dims();
+  using element = storage_t<S::g[id].type.type>;
+  const state_view& cache = S::template state<K>(f);
+  return kernel::kv_view<element>{static_cast<element*>(cache.data), dims[1].extent, S::template extent<id, 2>(f),
+                                  dims[3].extent, cache.scales};
+}
+
+/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
+template <class S, std::size_t Table>
+struct rotation {
+  static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
+  matrix_view<float> y;
+  matrix_view<const float> x, cos, sin;
+
+  explicit rotation(const execution_context& f)
+      : y{S::out(f).data(), S::tokens(f), heads * head_dim},
+        x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
+        cos{S::template in_matrix<Table>(f)},
+        sin{S::template in_matrix<Table + 1>(f)} {}
+};
+
+}  // namespace detail
+
+template <>
+struct kernel_of<op::rope> {
+  template <class S>
+  static void run(execution_context& f) {
+    const detail::rotation<S, 1> of(f);
+    detail::for_each_row(f, of.x, [&](std::int64_t i) {
+      kernel::rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1),
+                   of.head_dim);
+    });
+  }
+};
+template <>
+struct kernel_of<op::norm_rope> {
+  template <class S>
+  static void run(execution_context& f) {
+    const detail::rotation<S, 2> of(f);
+    detail::for_each_row(f, of.x, [&](std::int64_t i) {
+      kernel::norm_rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), S::template in<1>(f),
+                        static_cast<float>(S::self().attr.value), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1));
+    });
+  }
+};
+template <>
+struct kernel_of<op::kv_cache_update> {
+  template <class S>
+  static void run(execution_context& f) {
+    const auto cache = detail::cache_view<S, 0>(f);
+    const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
+    const std::int64_t first = S::template number<2>(f) + 1 - tokens;
+    const matrix_view<const float> rows{S::template in<1>(f).data(), tokens, cache.kv_heads * cache.head_dim};
+    detail::for_each_row(f, rows, [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
+  }
+};
+template <>
+struct kernel_of<op::attention> {
+  template <class S>
+  static void run(execution_context& f) {
+    static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
+                  "qwq: attention takes heads of at most 512 channels");
+    constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
+    const std::int64_t tokens = S::tokens(f);
+    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), tokens, width},
+                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width}, detail::cache_view<S, 1>(f),
+                      detail::cache_view<S, 2>(f), S::template number<3>(f) + 1 - tokens,
+                      static_cast<float>(S::self().attr.value));
+  }
+};
+
+}  // namespace qwq
+
+// qwq/kernel/broadcast.hpp: Sums and products of tensors that are repeated along some of their axes.
+
+namespace qwq::kernel {
+
+/// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
+/// is repeated.
+struct broadcast_axis {
+  /// Its length, and how far apart its elements are in both operands: 0 where one is repeated.
+  std::int64_t extent = 1, a = 0, b = 0;
+};
+using broadcast_axes = fixed_vector<broadcast_axis, 5>;
+
+/// How operands of the extents `a` and `b` fill a result of the extents `y`, in as few axes as possible, the outermost
+/// first. Missing leading extents are 1.
+constexpr broadcast_axes broadcast(std::span<const std::int64_t> y, std::span<const std::int64_t> a,
+                                   std::span<const std::int64_t> b) {
+  const auto extent = [&](std::span<const std::int64_t> x, std::size_t axis) {
+    const std::size_t missing = y.size() - x.size();
+    return axis < missing ? 1 : x[axis - missing];
+  };
+  broadcast_axes inward;  // the innermost first
+  std::int64_t next_a = 1, next_b = 1;
+  for (std::size_t i = y.size(); i-- > 0;) {
+    const std::int64_t in_a = extent(a, i), in_b = extent(b, i);
+    const broadcast_axis axis{y[i], in_a == 1 ? 0 : next_a, in_b == 1 ? 0 : next_b};
+    next_a *= in_a;
+    next_b *= in_b;
+    if (axis.extent == 1) continue;
+    if (!inward.empty()) {
+      broadcast_axis& inner = inward[inward.size() - 1];
+      if (axis.a == inner.extent * inner.a && axis.b == inner.extent * inner.b) {
+        inner.extent *= axis.extent;
+        continue;
+      }
+    }
+    inward.push_back(axis);
+  }
+  if (inward.empty()) inward.push_back({});
+  broadcast_axes out;
+  for (std::size_t i = inward.size(); i-- > 0;) out.push_back(inward[i]);
+  return out;
+}
+
+namespace detail {
+
+template <class Arch, class Count>
+simd::batch<Arch> load_repeated(const float* x, std::int64_t stride, std::int64_t i, Count count) {
+  return stride == 0 ? simd::batch<Arch>(*x) : simd::load<Arch>(x + i, count);
+}
+
+/// Fills y, dense, with f(a, b); returns where it ends.
+template <class Arch, class F>
+float* map_broadcast(float* y, const float* a, const float* b, std::span<const broadcast_axis> axes, F f) {
+  const broadcast_axis& axis = axes[0];
+  if (axes.size() > 1) {
+    for (std::int64_t i = 0; i < axis.extent; ++i)
+      y = map_broadcast<Arch>(y, a + i * axis.a, b + i * axis.b, axes.subspan(1), f);
+    return y;
+  }
+  simd::strips<Arch>(axis.extent, [&](std::int64_t i, auto count) {
+    const auto u = load_repeated<Arch>(a, axis.a, i, count), v = load_repeated<Arch>(b, axis.b, i, count);
+    simd::store<Arch>(y + i, f(u, v), count);
+  });
+  return y + axis.extent;
+}
+
+}  // namespace detail
+
+/// y = epilogue(a + b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
+                              [epilogue](auto u, auto v) { return epilogue(u + v); });
+}
+
+/// y = epilogue(a * b) along `axes`; y is dense.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
+                              [epilogue](auto u, auto v) { return epilogue(u * v); });
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/elementwise.hpp: Element by element: activations and conversions. The output may be one of the inputs.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+template <class Arch, class F>
+[[gnu::always_inline]] inline void map(std::span<float> y, F&& f) {
+  simd::strips<Arch>(static_cast<std::int64_t>(y.size()),
+                     [&](std::int64_t i, auto count) { simd::store<Arch>(y.data() + i, f(i, count), count); });
+}
+
+template <class Arch>
+simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
+  return simd::batch<Arch>(1.0f) + simd::exp<Arch>(-x);
+}
+
+}  // namespace detail
+
+/// y = 1 / sqrt(x), both steps rounded
+template <class Arch = xsimd::default_arch>
+void rsqrt(std::span<float> y, std::span<const float> x) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::batch<Arch>(1.0f) / xsimd::sqrt(simd::load<Arch>(x.data() + i, count));
+  });
+}
+
+/// y = x * factor
+template <class Arch = xsimd::default_arch>
+void scale(std::span<float> y, std::span<const float> x, float factor) {
+  detail::map<Arch>(
+      y, [&](std::int64_t i, auto count) { return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor); });
+}
+
+/// y = 1 / (1 + exp(-x))
+template <class Arch = xsimd::default_arch>
+void sigmoid(std::span<float> y, std::span<const float> x) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    return simd::batch<Arch>(1.0f) / detail::one_plus_exp_minus<Arch>(simd::load<Arch>(x.data() + i, count));
+  });
+}
+
+/// y = x / (1 + exp(-x)); -inf gives NaN
+template <class Arch = xsimd::default_arch>
+void silu(std::span<float> y, std::span<const float> x) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    const auto v = simd::load<Arch>(x.data() + i, count);
+    return v / detail::one_plus_exp_minus<Arch>(v);
+  });
+}
+
+/// y = silu(gate) * up, each result through `epilogue`
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
+  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
+    const auto v = simd::load<Arch>(gate.data() + i, count);
+    return epilogue(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
+  });
+}
+
+/// Converts between f32 and f16 or bf16, rounding half to even. The spans must not overlap.
+template <class Arch = xsimd::default_arch, class To, class From>
+void convert(std::span<To> y, std::span<From> x) {
+  static_assert(std::is_same_v<To, float> || std::is_same_v<std::remove_const_t<From>, float>,
+                "one side of a conversion is f32");
+  simd::strips<Arch>(static_cast<std::int64_t>(y.size()), [&](std::int64_t i, auto count) {
+    simd::store<Arch>(y.data() + i, simd::load<Arch>(x.data() + i, count), count);
+  });
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/layout.hpp: Moving elements: copies, permutations of axes, columns of a matrix put together or taken apart.
+
+namespace qwq::kernel {
+
+/// y = x, of the same shape.
+template <class T>
+void copy(matrix_view<T> y, matrix_view<const T> x) {
+  for (std::int64_t i = 0; i < x.rows; ++i) std::copy_n(x.row(i), x.cols, y.row(i));
+}
+
+/// y[i, j] = x[i * row_stride + j * col_stride], tile by tile so that both sides stay in cache. Not in place.
+template <class T>
+void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t col_stride) {
+  constexpr std::int64_t tile = 16;
+  for (std::int64_t i0 = 0; i0 < y.rows; i0 += tile)
+    for (std::int64_t j0 = 0; j0 < y.cols; j0 += tile)
+      for (std::int64_t i = i0; i < std::min(i0 + tile, y.rows); ++i)
+        for (std::int64_t j = j0; j < std::min(j0 + tile, y.cols); ++j) y(i, j) = x[i * row_stride + j * col_stride];
+}
+
+namespace detail {
+
+struct walked_axis {
+  std::int64_t extent, stride;
+};
+
+template <class T>
+T* gather_axes(T* y, const T* x, std::span<const walked_axis> axes) {
+  const auto [rows, row_stride] = axes[0];
+  if (axes.size() > 2) {
+    for (std::int64_t i = 0; i < rows; ++i) y = gather_axes(y, x + i * row_stride, axes.subspan(1));
+    return y;
+  }
+  const auto [cols, col_stride] = axes[1];
+  const matrix_view<T> block{y, rows, cols};
+  if (col_stride == 1)
+    copy(block, matrix_view<const T>{x, rows, cols, row_stride});
+  else
+    gather(block, x, row_stride, col_stride);
+  return y + rows * cols;
+}
+
+}  // namespace detail
+
+/// Axis i of y is axis perm[i] of x, whose extents are `extents`; both dense, not in place.
+template <class T>
+void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<const std::int32_t> perm) {
+  fixed_vector<std::int64_t, 5> strides;
+  std::int64_t elements = 1;
+  for (std::size_t i = 0; i < extents.size(); ++i) strides.push_back(1);
+  for (std::size_t i = extents.size(); i-- > 0; elements *= extents[i]) strides[i] = elements;
+  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // two at least
+  for (const std::int32_t p : perm) {
+    const auto from = static_cast<std::size_t>(p);
+    if (extents[from] == 1) continue;
+    detail::walked_axis& outer = axes[axes.size() - 1];
+    if (outer.stride == extents[from] * strides[from])  // neighbours in x too: one axis
+      outer = {outer.extent * extents[from], strides[from]};
+    else
+      axes.push_back({extents[from], strides[from]});
+  }
+  if (axes.size() == 1) axes.push_back({1, 1});
+  detail::gather_axes(y, x, {axes.begin(), axes.end()});
+}
+
+/// The parts side by side; their columns add up to y.cols.
+template <class T>
+void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> parts) {
+  std::int64_t first = 0;
+  for (const auto& part : parts) {
+    copy(y.cols_from(first, part.cols), part);
+    first += part.cols;
+  }
+}
+
+/// Columns [first, first + y.cols) of x.
+template <class T>
+void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first) {
+  copy(y, x.cols_from(first, y.cols));
+}
+
+}  // namespace qwq::kernel
+
+// qwq/exec/elementwise_kernels.hpp: Steps without weights: element by element, row by row, and those that move values to other places.
+
+namespace qwq {
+
+namespace detail {
+
+/// Every element of a fill is the same, so kernels that broadcast read one of them.
+template <class S>
+constexpr bool is_fill(std::size_t id) {
+  const node& n = S::g[id];
+  return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
+}
+
+/// How the two arguments of a step fill its result.
+template <class S>
+kernel::broadcast_axes broadcast_operands(const execution_context& f) {
+  const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
+    return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
+  };
+  const auto y = S::extents(f), a = extents(std::integral_constant<std::size_t, S::template arg_id<0>>{}),
+             b = extents(std::integral_constant<std::size_t, S::template arg_id<1>>{});
+  return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
+}
+
+template <std::size_t... K, class F>
+constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
+  (f(std::integral_constant<std::size_t, K>{}), ...);
+}
+
+}  // namespace detail
+
+template <>
+struct kernel_of<op::add> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
+      kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                  detail::broadcast_operands<S>(f), epilogue);
+    });
+  }
+};
+template <>
+struct kernel_of<op::mul> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
+      kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
+                       detail::broadcast_operands<S>(f), epilogue);
+    });
+  }
+};
+template <>
+struct kernel_of<op::neg> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::scale(S::out(f), S::template in<0>(f), -1);
+  }
+};
+template <>
+struct kernel_of<op::rsqrt> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::rsqrt(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::sigmoid> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::sigmoid(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::silu> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::silu(S::out(f), S::template in<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::swiglu> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(
+        f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
+  }
+};
+template <>
+struct kernel_of<op::mean> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::mean(S::out(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::softmax> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::transpose> {
+  template <class S>
+  static void run(execution_context& f) {
+    const auto extents = S::template extents<S::template arg_id<0>>(f);
+    const auto& perm = S::self().attr.ints;
+    kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
+                    std::span(perm.begin(), perm.end()));
+  }
+};
+template <>
+struct kernel_of<op::concat> {
+  template <class S>
+  static void run(execution_context& f) {
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
+    std::int64_t first = 0;
+    detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
+      constexpr std::size_t a = S::template arg_id<k.value>;
+      const auto part = S::template matrix<a, const float>(f, axis);
+      const matrix_view<float> out = S::out_matrix(f, axis).cols_from(first, part.cols);
+      if constexpr (detail::is_fill<S>(a)) {
+        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, *part.data);
+      } else {
+        kernel::copy(out, part);
+      }
+      first += part.cols;
+    });
+  }
+};
+template <>
+struct kernel_of<op::slice> {
+  template <class S>
+  static void run(execution_context& f) {
+    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
+    const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
+    const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
+    kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
+  }
+};
+template <>
+struct kernel_of<op::cast> {
+  template <class S>
+  static void run(execution_context& f) {
+    using from = storage_t<S::g[S::template arg_id<0>].type.type>;
+    using to = storage_t<S::self().type.type>;
+    kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
+  }
+};
+template <>
+struct kernel_of<op::fake_quant> {
+  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
+  template <class S>
+  static void run(execution_context& f) {
+    constexpr auto index = static_cast<std::size_t>(S::self().slot);
+    const std::span<float> y = S::out(f);
+    const std::span<const float> x = S::template in<0>(f);
+    if constexpr (S::arity == 2) {  // parameters for each expert
+      const auto experts = S::template in<1, std::int32_t>(f);
+      const std::size_t width = x.size() / experts.size();
+      for (std::size_t i = 0; i < experts.size(); ++i) {
+        const std::size_t at = index + static_cast<std::size_t>(experts[i]);
+        const auto from = x.subspan(i * width, width);
+        if (f.slots == nullptr && f.hook != nullptr) f.hook->observe(at, from);
+        if (f.slots != nullptr)
+          kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
+        else
+          std::copy(from.begin(), from.end(), y.begin() + static_cast<std::ptrdiff_t>(i * width));
+      }
+      return;
+    }
+    if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
+    if (f.hook != nullptr) f.hook->observe(index, x);
+    if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
+  }
+};
+
+}  // namespace qwq
+
+// qwq/kernel/weight_row.hpp: Rows of weights, whatever they are stored as, read as batches of f32.
+
+namespace qwq::kernel::detail {
+
+/// Row of a float weight: `at` gives a batch of it as f32.
+template <class T>
+struct float_row {
+  const T* data;
+  template <class Arch, class Count>
+  simd::batch<Arch> at(std::int64_t k, Count count) const {
+    return simd::load<Arch>(data + k, count);
+  }
+};
+
+/// Row of a packed weight, which is far from dense: for single rows of a table.
+template <int Bits>
+struct packed_row {
+  packed_weight<Bits> weight;
+  std::int64_t row;
+  template <class Arch, class Count>
+  simd::batch<Arch> at(std::int64_t k, Count count) const {
+    float x[simd::lanes<Arch>] = {};
+    std::int64_t n = simd::lanes<Arch>;
+    if constexpr (std::is_same_v<Count, std::int64_t>) n = count;
+    for (std::int64_t i = 0; i < n; ++i) x[i] = weight.at(row, k + i);
+    return simd::load<Arch>(x);
+  }
+};
+
+template <class T>
+float_row<T> weight_row(const matrix_view<T>& w, std::int64_t j) {
+  return {w.row(j)};
+}
+template <int Bits>
+packed_row<Bits> weight_row(const packed_weight<Bits>& w, std::int64_t j) {
+  return {w, j};
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/embedding.hpp: Rows of an embedding table.
+
+namespace qwq::kernel {
+
+/// Row i of y is row ids[i] of the table as f32. `W` is what `linear` takes. Ids must be in [0, table.rows).
+template <class Arch = xsimd::default_arch, class W>
+void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
+  for (std::int64_t i = 0; i < y.rows; ++i) {
+    const auto row = detail::weight_row(table, ids[static_cast<std::size_t>(i)]);
+    simd::strips<Arch>(y.cols, [&](std::int64_t k, auto count) {
+      simd::store<Arch>(y.row(i) + k, row.template at<Arch>(k, count), count);
+    });
+  }
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/gemv.hpp: Products of one row of f32 activations with weights, at the speed at which memory gives them.
+
+namespace qwq::kernel::detail {
+
+/// sums[j * apart] = x . w[j0 + j * apart] for N rows of a float weight.
+template <class Arch, int N, class T>
+void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t apart) {
+  simd::batch<Arch> sum[N];
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] = simd::batch<Arch>(0.0f);
+  const auto add = [&](std::int64_t k, auto count) QWQ_INLINE {
+    const auto v = simd::load<Arch>(x + k, count);
+    QWQ_UNROLL for (int j = 0; j < N; ++j) {
+      const auto* const from = w.row(j0 + j * apart) + k;
+      fetch_ahead(from, k);
+      sum[j] = simd::fma<Arch>(v, simd::load<Arch>(from, count), sum[j]);
+    }
+  };
+  std::int64_t k = 0;
+  for (; k + simd::lanes<Arch> <= w.cols; k += simd::lanes<Arch>) add(k, simd::whole{});
+  if (k < w.cols) add(k, w.cols - k);
+  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
+}
+
+/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
+/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
+template <class Arch, class T>
+void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
+  const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
+  std::int64_t j = 4 * run;
+  for (std::int64_t i = 0; i < run; ++i) dot_rows<Arch, 4>(sums + i, x, w, j0 + i, run);
+  for (; j + 4 <= count; j += 4) dot_rows<Arch, 4>(sums + j, x, w, j0 + j, 1);
+  for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
+}
+
+/// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
+/// fetches too little.
+inline constexpr std::int64_t fetched_ahead = 4096;
+
+/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other.
+template <class Arch, int P, int V, int Bits>
+void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, const std::byte* panel,
+                     std::int64_t first) {
+  using packed = packed_weight<Bits>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  constexpr int chains = std::max(8 / (P * V), 1);  // so that latencies overlap
+  const std::int64_t panel_bytes = w.panel_bytes();
+  simd::batch<Arch> total[P][V];
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
+  for (std::int64_t k = 0; k < w.cols; k += w.block, panel += w.block_bytes()) {
+    simd::batch<Arch> sum[P][V][chains];
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+        QWQ_UNROLL for (int c = 0; c < chains; ++c) sum[p][v][c] = simd::batch<Arch>(0.0f);
+    const std::byte* codes = panel + packed::scale_bytes + first * 4;
+    const auto add_words = [&](const float* at) QWQ_INLINE {
+      QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
+        const std::byte* const from = codes + p * panel_bytes + v * width * 4;
+        const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(from));
+        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
+        [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
+          ((sum[p][v][I % chains] = simd::fma<Arch>(
+                simd::batch<Arch>(at[I]), simd::code_at<Arch, Bits, packed::shift(I)>(word), sum[p][v][I % chains])),
+           ...);
+        }
+        (std::make_integer_sequence<int, int{packed::per_word}>{});
+      }
+      codes += panel_n * 4;
+    };
+    const std::int64_t end = std::min(k + w.block, w.cols);
+    std::int64_t i = k;
+    for (; i + packed::per_word <= end; i += packed::per_word) add_words(x + i);
+    if (i < end) {
+      float rest[packed::per_word] = {};
+      std::copy_n(x + i, end - i, rest);
+      add_words(rest);
+    }
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
+      QWQ_UNROLL for (int c = 1; c < chains; ++c) sum[p][v][0] = sum[p][v][0] + sum[p][v][c];
+      const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(panel + p * panel_bytes) + first + v * width);
+      total[p][v] = simd::fma<Arch>(sum[p][v][0], scale, total[p][v]);
+    }
+  }
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
+}
+
+/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P of them at a time: the machine fetches more
+/// from several places at a time than from one.
+template <class Arch, class F>
+void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
+  std::int64_t j = j0;
+  if constexpr (simd::detail::lanes_512<Arch>)
+    for (; j + 3 * panel_n < j1; j += 4 * panel_n) f(std::integral_constant<int, 4>{}, j);
+  for (; j < j1; j += panel_n) f(std::integral_constant<int, 1>{}, j);
+}
+
+/// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
+template <class Arch, int Bits>
+void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
+  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
+  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
+    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
+      multiply_panels<Arch, P, batches>(sums + j - j0 + v, x, w, w.panel(j / panel_n), v);
+  });
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/int8_rows.hpp: Activations that are quantized to int8 while a model runs, for products with packed weights.
+
+namespace qwq::kernel {
+
+/// Rows of activations as int8 codes, with a scale for each row and `block` elements: those of the weight that they are
+/// multiplied with. The memory is the caller's.
+struct int8_rows {
+  std::int64_t rows = 0, cols = 0, block = 0;
+  std::int64_t row_bytes = 0;  ///< of codes: whole blocks, padded with zeros; an odd number of cache lines
+  std::int8_t* codes = nullptr;
+  float* scales = nullptr;       // [rows, blocks]
+  std::int32_t* sums = nullptr;  // of the codes of a block, [rows, blocks]
+
+  constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  static constexpr std::int64_t row_size(std::int64_t cols, std::int64_t block) {
+    return (((cols + block - 1) / block * block + 63) / 64 | 1) * 64;
+  }
+  /// Bytes that the constructor takes.
+  static constexpr std::size_t bytes(std::int64_t rows, std::int64_t cols, std::int64_t block) {
+    return static_cast<std::size_t>(rows * (row_size(cols, block) + (cols + block - 1) / block * 8));
+  }
+  /// Rows in `bytes(...)` of the caller's memory.
+  int8_rows(std::byte* memory, std::int64_t row_count, std::int64_t col_count, std::int64_t block_size)
+      : rows(row_count),
+        cols(col_count),
+        block(block_size),
+        row_bytes(row_size(col_count, block_size)),
+        codes(reinterpret_cast<std::int8_t*>(memory)),
+        scales(reinterpret_cast<float*>(memory + rows * row_bytes)),
+        sums(reinterpret_cast<std::int32_t*>(memory + rows * (row_bytes + blocks() * 4))) {}
+};
+
+namespace detail {
+
+/// 127 / largest; 0 for a block that is zero or not finite.
+template <class Arch>
+simd::batch<Arch> inverse_scale(simd::batch<Arch> largest) {
+  const simd::batch<Arch> zero(0.0f), infinity(std::numeric_limits<float>::infinity());
+  return xsimd::select((largest > zero) & (largest < infinity), simd::batch<Arch>(127.0f) / largest, zero);
+}
+/// What `total` adds is 0, or NaN when a code is: a maximum is not, after a NaN.
+template <class T>
+T scale_of(T largest, T total) {
+  return largest / T(127.0f) + total * T(0.0f);
+}
+
+/// A row of floats, which gives batches as a normed_row does.
+template <class Arch>
+struct plain_row {
+  const float* x;
+  template <class Count>
+  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
+    return simd::load<Arch>(x + k, count);
+  }
+};
+
+/// Of elements [first, first + count) of a row.
+template <class Arch, class Row>
+float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
+  return simd::reduce_max<Arch>(simd::fold<Arch>(
+      count, simd::batch<Arch>(0.0f),
+      [&](simd::batch<Arch> a, std::int64_t i, auto n)
+          QWQ_INLINE { return xsimd::max(a, xsimd::abs(x(first + i, n))); },
+      [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
+}
+
+/// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
+template <class Arch, class Count>
+simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count count, simd::batch<Arch> inverse,
+                                 simd::batch<Arch> total) {
+  const auto code = xsimd::nearbyint(x * inverse);
+  simd::store<Arch>(codes, code, count);
+  return total + code;
+}
+
+/// One block: elements [first, first + count) of a row.
+template <class Arch, class Row>
+void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const Row& x, std::int64_t first,
+                    std::int64_t count) {
+  const float largest = largest_magnitude<Arch>(x, first, count);
+  const auto inverse = inverse_scale<Arch>(simd::batch<Arch>(largest));
+  simd::batch<Arch> lanes(0.0f);
+  simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
+    lanes = quantize_batch<Arch>(codes + i, x(first + i, n), n, inverse, lanes);
+  });
+  const float total = simd::reduce_add<Arch>(lanes);
+  scale = scale_of(largest, total);
+  sum = total == total ? static_cast<std::int32_t>(total) : 0;
+}
+
+/// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
+template <class Arch, class Row>
+void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const Row& x, std::int64_t first,
+                     std::int64_t block) {
+  constexpr std::int64_t count = simd::lanes<Arch>;
+  simd::batch<Arch> lanes[count], quads[count / 4];
+  for (std::int64_t b = 0; b < count; ++b) {
+    simd::batch<Arch> most(0.0f);
+    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
+      most = xsimd::max(most, xsimd::abs(x(first + i, simd::whole{})));
+    lanes[b] = most;
+  }
+  const simd::batch<Arch> largest = simd::reduce_max_each<Arch>(lanes);
+  float inverse[count];
+  simd::store<Arch>(inverse, inverse_scale<Arch>(largest));
+  for (std::int64_t b = 0; b < count; ++b) {
+    simd::batch<Arch> total(0.0f);
+    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
+      total = quantize_batch<Arch>(codes + i, x(first + i, simd::whole{}), simd::whole{}, simd::batch<Arch>(inverse[b]),
+                                   total);
+    lanes[b] = total;
+  }
+  for (std::int64_t q = 0; q < count / 4; ++q)
+    quads[q] = simd::add_quads<Arch>(lanes[4 * q], lanes[4 * q + 1], lanes[4 * q + 2], lanes[4 * q + 3]);
+  const simd::batch<Arch> total = simd::add_parts<Arch>(quads);
+  simd::store<Arch>(scales, scale_of(largest, total));
+  xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
+}
+
+/// Quantizes the rows that row(i) gives, in parallel. An element costs as much as some 4 multiply-adds.
+template <class Arch, class Rows>
+void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
+  parallel_for(ex, static_cast<std::size_t>(y.rows), 4 * y.rows * y.cols, [&](std::size_t task) {
+    const auto i = static_cast<std::int64_t>(task);
+    const auto x = row(i);
+    std::int8_t* const codes = y.codes + i * y.row_bytes;
+    std::int64_t b = 0;
+    if (y.block % simd::lanes<Arch> == 0)
+      for (; (b + simd::lanes<Arch>)*y.block <= y.cols; b += simd::lanes<Arch>) {
+        const std::int64_t first = b * y.block, at = i * y.blocks() + b;
+        quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x, first, y.block);
+      }
+    for (; b < y.blocks(); ++b) {
+      const std::int64_t first = b * y.block, at = i * y.blocks() + b;
+      quantize_block<Arch>(codes + first, y.scales[at], y.sums[at], x, first, std::min(y.block, y.cols - first));
+    }
+    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
+  });
+}
+
+}  // namespace detail
+
+/// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
+/// that is not finite has the scale NaN, which its products are.
+template <class Arch = xsimd::default_arch>
+void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
+  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::plain_row<Arch>{x.row(i)}; });
+}
+
+/// The same of rms_norm(x, weight, eps), with the codes that its result would have.
+template <class Arch = xsimd::default_arch>
+void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const float> x, std::span<const float> weight,
+                          float eps) {
+  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::normed_row<Arch>(x.row(i), weight, eps); });
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/gemv_int8.hpp: Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
+
+namespace qwq::kernel::detail {
+
+/// The signed bytes of x from element k on, in every word.
+template <class Arch>
+simd::words<Arch> broadcast_word(const std::int8_t* x) {
+  std::uint32_t word;
+  std::memcpy(&word, x, 4);
+  return simd::words<Arch>(word);
+}
+
+/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
+/// digit it is a row of int8 activations.
+struct digit_row {
+  const std::int8_t* codes;
+  const std::int32_t* sums;
+  const float* scales;
+  std::int64_t row_bytes, blocks;  // from digit to digit, of codes and of sums
+
+  digit_row(const int8_rows& x, std::int64_t row)
+      : codes(x.codes + row * x.row_bytes),
+        sums(x.sums + row * x.blocks()),
+        scales(x.scales + row * x.blocks()),
+        row_bytes(x.row_bytes),
+        blocks(x.blocks()) {}
+};
+
+/// total[p, V batches] += x . the codes of P panels, for the next `depth` elements of x, a block of it.
+template <class Arch, int Bits, int Digits, int P, int V>
+QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row& x, std::int64_t depth,
+                                 const std::byte* codes, const std::byte* scales, std::int64_t panel_bytes) {
+  using packed = packed_weight<Bits>;
+  using words = simd::words<Arch>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  const auto for_each = [](auto&& f) QWQ_INLINE {
+    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) f(p, v);
+  };
+  simd::ints<Arch> sum[Digits][P][V];
+  QWQ_UNROLL for (int d = 0; d < Digits; ++d) for_each(
+      [&](int p, int v) QWQ_INLINE { sum[d][p][v] = simd::ints<Arch>(-packed::middle * x.sums[d * x.blocks]); });
+  const std::int8_t* at = x.codes;
+  const std::int8_t* const end = at + depth;
+  do {
+    words word[P][V];
+    for_each([&](int p, int v) QWQ_INLINE {
+      const std::byte* const from = codes + p * panel_bytes + v * width * 4;
+      word[p][v] = simd::load_words<Arch>(from);
+      if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
+    });
+    const auto add = [&](const std::int8_t* four, auto bytes_of) QWQ_INLINE {
+      words bytes[P][V];
+      for_each([&](int p, int v) QWQ_INLINE { bytes[p][v] = bytes_of(word[p][v]); });
+      QWQ_UNROLL for (int d = 0; d < Digits; ++d) {
+        const words of_x = broadcast_word<Arch>(four + d * x.row_bytes);
+        for_each([&](int p, int v) QWQ_INLINE { sum[d][p][v] = simd::add_dot<Arch>(sum[d][p][v], bytes[p][v], of_x); });
+      }
+    };
+    if constexpr (Bits == 8) {
+      add(at, [](words four) QWQ_INLINE { return four; });
+    } else {
+      add(at, [](words eight) QWQ_INLINE { return simd::low_codes<Arch>(eight); });
+      add(at + 4, [](words eight) QWQ_INLINE { return simd::high_codes<Arch>(eight); });
+    }
+    codes += panel_n * 4;
+    at += packed::per_word;
+  } while (at < end);
+  const simd::batch<Arch> of_row(*x.scales), base(256.0f);
+  for_each([&](int p, int v) QWQ_INLINE {
+    auto dot = xsimd::to_float(sum[Digits - 1][p][v]);
+    QWQ_UNROLL for (int d = Digits - 2; d >= 0; --d) dot = simd::fma<Arch>(dot, base, xsimd::to_float(sum[d][p][v]));
+    const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(scales + p * panel_bytes) + v * width);
+    total[p][v] = simd::fma<Arch>(dot, scale * of_row, total[p][v]);
+  });
+}
+
+/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other. A block of w is one of x,
+/// `block` elements, or more.
+template <class Arch, int Digits, int P, int V, int Bits>
+void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const packed_weight<Bits>& w,
+                          const std::byte* panel, std::int64_t first) {
+  using packed = packed_weight<Bits>;
+  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels that registers hold the sums of a block for
+  const std::int64_t panel_bytes = w.panel_bytes();
+  simd::batch<Arch> total[P][V];
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
+  const std::byte* codes = panel + packed::scale_bytes + first * 4;
+  std::int64_t left = w.block;  // of the block of w
+  for (std::int64_t b = 0; b < x.blocks; ++b, x.codes += block, ++x.sums, ++x.scales) {
+    const std::int64_t depth = std::min(block, left);
+    const std::byte* const scales = panel + first * 4;
+    QWQ_UNROLL for (int p = 0; p < P; p += together) add_block<Arch, Bits, Digits, together>(
+        total + p, x, depth, codes + p * panel_bytes, scales + p * panel_bytes, panel_bytes);
+    codes += depth * panel_n * Bits / 8;
+    left -= depth;
+    if (left == 0) {
+      panel += w.block_bytes();
+      codes += packed::scale_bytes;
+      left = w.block;
+    }
+  }
+  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + p * panel_n + v * simd::lanes<Arch>, total[p][v]);
+}
+
+/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1), with `Digits` rows of x as one. Sums up to the next multiple of
+/// panel_n are written too.
+template <class Arch, int Digits, int Bits>
+void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w, std::int64_t j0,
+                       std::int64_t j1) {
+  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, Digits == 1 ? 4 : 2);
+  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
+    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
+      multiply_int8_panels<Arch, Digits, P, batches>(sums + j - j0 + v, digit_row(x, row), x.block, w,
+                                                     w.panel(j / panel_n), v);
+  });
+}
+
+/// Of f32 activations: limbs, and elements of a block at most.
+inline constexpr int f32_digits = 4;
+inline constexpr std::int64_t f32_block = 64;
+
+/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
+/// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
+template <class Arch>
+bool split_limbs(const int8_rows& y, const float* x) {
+  const std::int64_t blocks = y.blocks();
+  simd::batch<Arch> finite(0.0f);
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t first = b * y.block, count = std::min(y.block, y.cols - first);
+    const float largest = largest_magnitude<Arch>(plain_row<Arch>{x}, first, count);
+    if (!(largest == 0 || (largest >= 0x1p-90f && largest <= std::numeric_limits<float>::max()))) return false;
+    const float power = largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);
+    y.scales[b] = power * 0x1p-29f;
+    const simd::batch<Arch> inverse(0x1p29f / power);
+    simd::ints<Arch> total[f32_digits];
+    for (auto& sum : total) sum = simd::ints<Arch>(0);
+    simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
+      const auto value = simd::load<Arch>(x + first + i, n);
+      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
+      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
+      const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
+      QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
+        const auto digit = limbs << (24 - 8 * d) >> 24;
+        simd::store<Arch>(y.codes + d * y.row_bytes + first + i, digit, n);
+        total[d] = total[d] + digit;
+      }
+    });
+    for (int d = 0; d < f32_digits; ++d) y.sums[d * blocks + b] = simd::detail::sum_of_lanes<Arch>(total[d]);
+  }
+  for (int d = 0; d < f32_digits; ++d) {
+    std::int8_t* const codes = y.codes + d * y.row_bytes;
+    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
+  }
+  return simd::reduce_add<Arch>(finite) == 0;
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/simd_transpose.hpp: Transposing a small matrix of floats in registers.
+
+namespace qwq::kernel::simd {
+
+namespace detail {
+
+#if defined(__AVX512F__)
+/// y[16, 16] = x[16, 16]^T.
+inline void transpose_16x16(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
+  __m512 a[16], b[16];
+  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns 4 * (i / 4) on. Loads do this half of the work.
+  QWQ_UNROLL for (int c = 0; c < 4; ++c) QWQ_UNROLL for (int r = 0; r < 4; ++r) {
+    const float* from = x + r * x_stride + 4 * c;
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(from));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(from + 4 * x_stride));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(from + 8 * x_stride));
+    a[4 * c + r] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(from + 12 * x_stride));
+  }
+  QWQ_UNROLL for (int c = 0; c < 4; ++c) {
+    const __m512 low01 = _mm512_unpacklo_ps(a[4 * c], a[4 * c + 1]),
+                 high01 = _mm512_unpackhi_ps(a[4 * c], a[4 * c + 1]);
+    const __m512 low23 = _mm512_unpacklo_ps(a[4 * c + 2], a[4 * c + 3]),
+                 high23 = _mm512_unpackhi_ps(a[4 * c + 2], a[4 * c + 3]);
+    b[4 * c] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(low01), _mm512_castps_pd(low23)));
+    b[4 * c + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(low01), _mm512_castps_pd(low23)));
+    b[4 * c + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(high01), _mm512_castps_pd(high23)));
+    b[4 * c + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(high01), _mm512_castps_pd(high23)));
+  }
+  QWQ_UNROLL for (int i = 0; i < 8; ++i) {
+    _mm512_storeu_ps(y + i * y_stride, b[i]);
+    _mm512_storeu_ps(y + (i + 8) * y_stride, b[i + 8]);
+  }
+}
+#endif
+
+/// y[4, 4] = x[4, 4]^T.
+inline void transpose_4x4(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
+#if defined(__SSE2__)
+  __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_stride), c = _mm_loadu_ps(x + 2 * x_stride),
+         d = _mm_loadu_ps(x + 3 * x_stride);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(y, a);
+  _mm_storeu_ps(y + y_stride, b);
+  _mm_storeu_ps(y + 2 * y_stride, c);
+  _mm_storeu_ps(y + 3 * y_stride, d);
+#else
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) y[i * y_stride + j] = x[j * x_stride + i];
+#endif
+}
+
+}  // namespace detail
+
+/// y[cols, rows] = x[rows, cols]^T; they must not overlap.
+template <class Arch>
+void transpose(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride, std::int64_t rows,
+               std::int64_t cols) {
+  constexpr std::int64_t tile = detail::lanes_512<Arch> ? 16 : 4;
+  const std::int64_t whole_rows = rows / tile * tile, whole_cols = cols / tile * tile;
+  for (std::int64_t j = 0; j < whole_cols; j += tile)
+    for (std::int64_t i = 0; i < whole_rows; i += tile) {
+#if defined(__AVX512F__)
+      if constexpr (tile == 16) {
+        detail::transpose_16x16(y + j * y_stride + i, y_stride, x + i * x_stride + j, x_stride);
+        continue;
+      }
+#endif
+      detail::transpose_4x4(y + j * y_stride + i, y_stride, x + i * x_stride + j, x_stride);
+    }
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = i < whole_rows ? whole_cols : 0; j < cols; ++j) y[j * y_stride + i] = x[i * x_stride + j];
+}
+
+}  // namespace qwq::kernel::simd
+
+// qwq/kernel/panel.hpp: Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
+
+namespace qwq::kernel::detail {
+
+/// Outputs and elements along K that a panel has at most: a quarter of a megabyte of floats, which stays in the second
+/// cache. It is read from there in one long stream for every tile of sums. Panels that fit the first cache are slower:
+/// they cut the rows on the left into short pieces, and sums go to memory and back from one piece to the next.
+inline constexpr std::int64_t right_n = 64, right_k = 1024;
+
+/// The columns of a matrix [k, n] as outputs.
+struct columns_of {
+  matrix_view<const float> matrix;
+};
+inline std::int64_t outputs(const columns_of& w) { return w.matrix.cols; }
+/// The rows of a matrix [n, k] as outputs.
+struct rows_of {
+  matrix_view<const float> matrix;
+};
+inline std::int64_t outputs(const rows_of& w) { return w.matrix.rows; }
+template <int Bits>
+std::int64_t outputs(const packed_weight<Bits>& w) {
+  return w.rows;
+}
+
+/// Zeros from `count` to the end of the batch: what is left over from before may be slow to multiply with.
+template <class Arch>
+void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
+  const std::int64_t over = count % simd::lanes<Arch>;
+  if (over == 0) return;
+  for (std::int64_t k = 0; k < depth; ++k) std::fill_n(panel + k * right_n + count, simd::lanes<Arch> - over, 0.0f);
+}
+
+// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as
+// many as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
+
+template <class Arch>
+void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
+  const std::int64_t count = std::min(right_n, w.matrix.cols - j0);
+  for (std::int64_t k = 0; k < depth; ++k) std::copy_n(w.matrix.row(k0 + k) + j0, count, panel + k * right_n);
+  fill_batch<Arch>(panel, count, depth);
+}
+
+template <class Arch>
+void make_panel(float* panel, const rows_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
+  const std::int64_t count = std::min(right_n, w.matrix.rows - j0);
+  simd::transpose<Arch>(panel, right_n, w.matrix.row(j0) + k0, w.matrix.row_stride, count, depth);
+  fill_batch<Arch>(panel, count, depth);
+}
+
+template <class Arch, int Bits>
+void make_panel(float* panel, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
+  using packed = packed_weight<Bits>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  for (std::int64_t j = j0; j < std::min(j0 + right_n, w.rows); j += panel_n, panel += panel_n) {
+    const std::byte* const blocks = w.panel(j / panel_n);
+    for (std::int64_t k = k0; k < k0 + depth;) {
+      const std::byte* const block = blocks + k / w.block * w.block_bytes();
+      const std::int64_t inside = k % w.block, end = std::min(k - inside + w.block, k0 + depth);
+      const std::byte* codes = block + packed::scale_bytes + inside / packed::per_word * panel_n * 4;
+      for (; k < end; k += packed::per_word, codes += panel_n * 4)
+        for (std::int64_t v = 0; v < panel_n; v += width) {
+          const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(block) + v);
+          const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(codes + v * 4));
+          float* const to = panel + (k - k0) * right_n + v;
+          [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
+            (simd::store<Arch>(to + I * right_n, simd::code_at<Arch, Bits, packed::shift(I)>(word) * scale), ...);
+          }
+          (std::make_integer_sequence<int, int{packed::per_word}>{});
+        }
+    }
+  }
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/tile.hpp: Products of rows with a panel, tile by tile in registers.
+
+namespace qwq::kernel::detail {
+
+/// Tile of accumulators: rows x batches. Multiply-adds need as few loads as there are when it is wide, and two or four
+/// batches leave registers for what they are multiplied from.
+inline constexpr int row_tile = 6;
+template <class Arch>
+inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
+
+/// Rows that are multiplied before somebody takes their sums, and what lies between converted rows: those a power of
+/// two apart would push each other out of the first cache.
+inline constexpr std::int64_t strip_m = 32 * row_tile, left_stride = right_k + 16;
+
+/// Rows at most of which sums are kept while panels follow each other along K: what the second cache holds beside a
+/// panel.
+template <class Arch>
+inline constexpr std::int64_t kept_m = (simd::detail::lanes_512<Arch> ? 176 : 88) * row_tile;
+
+/// Memory of products with one panel, on the stack of the thread that works.
+template <class Arch>
+struct panel_store {
+  alignas(64) float panel[right_k * right_n];
+  alignas(64) float sums[kept_m<Arch> * right_n];
+  alignas(64) float left[row_tile * left_stride];
+  alignas(64) float turned[16 * (strip_m + 16)];
+};
+
+/// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
+struct left_rows {
+  const float* data;
+  std::int64_t stride;
+  const std::byte* next;  // null: there are none
+  std::int64_t next_stride, element_bytes;
+};
+
+/// Float rows are read where they are.
+template <class Arch, class X>
+left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t,
+                    float*) requires std::is_convertible_v<X, matrix_view<const float>> {
+  const std::int64_t next = i + 2 * row_tile;
+  return {x.row(i) + k0, x.row_stride,
+          next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,
+          4};
+}
+/// Others are converted into `memory`.
+template <class Arch, class X>
+left_rows read_left(const X& x, std::int64_t i, std::int64_t rows, std::int64_t k0, std::int64_t depth, float* memory) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto row = weight_row(x, i + r);
+    simd::strips<Arch>(depth, [&](std::int64_t k, auto count) {
+      simd::store<Arch>(memory + r * left_stride + k, row.template at<Arch>(k0 + k, count), count);
+    });
+  }
+  left_rows left{memory, left_stride, nullptr, 0, 0};
+  if constexpr (requires { x.row_stride; })
+    if (const std::int64_t next = i + 2 * row_tile; next + row_tile <= x.rows) {
+      left.element_bytes = sizeof(*x.data);
+      left.next = reinterpret_cast<const std::byte*>(x.row(next) + k0);
+      left.next_stride = x.row_stride * left.element_bytes;
+    }
+  return left;
+}
+
+/// sums[i, j] (+)= left[i] . panel[j] for M rows and V batches of columns.
+template <class Arch, int M, int V>
+void multiply_tile(float* sums, const left_rows& left, const float* panel, std::int64_t depth, bool first) {
+  constexpr std::int64_t line = 16;  // floats
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  simd::batch<Arch> sum[M][V];
+  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
+      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(sums + i * right_n + v * width);
+  for (std::int64_t k0 = 0; k0 < depth; k0 += line) {
+    if (left.next != nullptr)
+      QWQ_UNROLL for (int i = 0; i < M; ++i)
+          __builtin_prefetch(left.next + i * left.next_stride + k0 * left.element_bytes, 0, 2);
+    for (std::int64_t k = k0; k < std::min(k0 + line, depth); ++k) {
+      simd::batch<Arch> w[V];
+      QWQ_UNROLL for (int v = 0; v < V; ++v) {
+        const float* const from = panel + k * right_n + v * width;
+        w[v] = simd::load<Arch>(from);
+        if (v * width % line == 0) __builtin_prefetch(from + 4 * right_n);
+      }
+      QWQ_UNROLL for (int i = 0; i < M; ++i) {
+        const simd::batch<Arch> x(left.data[i * left.stride + k]);
+        QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = simd::fma<Arch>(x, w[v], sum[i][v]);
+      }
+    }
+  }
+  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v)
+      simd::store<Arch>(sums + i * right_n + v * width, sum[i][v]);
+}
+
+/// The same for any number of columns: those up to the next whole batch are written too.
+template <class Arch, int M, int V = most_batches<Arch>>
+void multiply_columns(float* sums, left_rows left, const float* panel, std::int64_t columns, std::int64_t depth,
+                      bool first) {
+  constexpr std::int64_t tile = V * simd::lanes<Arch>, fewer = tile - simd::lanes<Arch>;
+  for (; columns > fewer; columns -= tile, sums += tile, panel += tile) {
+    multiply_tile<Arch, M, V>(sums, left, panel, depth, first);
+    left.next = nullptr;
+  }
+  if constexpr (V > 1)
+    if (columns > 0) multiply_columns<Arch, M, V - 1>(sums, left, panel, columns, depth, first);
+}
+
+/// The same for rows [i0, i1) of x, from k0 on.
+template <class Arch, int M = row_tile, class X>
+void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
+                   std::int64_t depth, panel_store<Arch>& store) {
+  std::int64_t i = i0;
+  for (; i + M <= i1; i += M)
+    multiply_columns<Arch, M>(sums + (i - i0) * right_n, read_left<Arch>(x, i, M, k0, depth, store.left), store.panel,
+                              columns, depth, k0 == 0);
+  if constexpr (M > 1)
+    if (i < i1) multiply_rows<Arch, M - 1>(sums + (i - i0) * right_n, x, i, i1, k0, columns, depth, store);
+}
+
+/// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x and for outputs
+/// [j0, j1) of w: kept_m rows at most if one panel does not hold all of K, right_n outputs at most, j0 a multiple of
+/// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
+template <class Arch, class X, class W, class F>
+void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
+                    panel_store<Arch>& store, F&& f) {
+  for (std::int64_t k0 = 0; k0 == 0 || k0 < x.cols; k0 += right_k) {
+    const std::int64_t depth = std::min(right_k, x.cols - k0);
+    make_panel<Arch>(store.panel, w, j0, k0, depth);
+    for (std::int64_t i = i0; i < i1; i += strip_m) {
+      const std::int64_t rows = std::min(strip_m, i1 - i);
+      float* const sums = store.sums + (x.cols > right_k ? i - i0 : 0) * right_n;
+      multiply_rows<Arch>(sums, x, i, i + rows, k0, j1 - j0, depth, store);
+      if (k0 + depth == x.cols) f(i, rows, sums);
+    }
+  }
+}
+
+}  // namespace qwq::kernel::detail
+
+// qwq/kernel/linear.hpp: Products of f32 activations with a weight in any form, and with each other.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+/// Rows of activations below which each is multiplied alone; outputs that are then a piece of work; rows on the left
+/// that are worth a panel.
+inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
+
+/// Sums of some rows on the left and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], rows right_n apart.
+struct strip {
+  std::int64_t i, rows, j0, j1;
+  float* sums;
+};
+
+/// Calls f(strip, store) for all rows of x and outputs of w, as multiply_panel has them, in parallel. No sum depends on
+/// where pieces begin, so results do not depend on the number of threads.
+template <class Arch, class X, class W, class F>
+void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
+  const auto threads = static_cast<std::int64_t>(ex.threads());
+  const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
+  // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
+  const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
+  std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m<Arch>) : 1,
+                                 threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
+  while (panels * pieces % threads != 0) ++pieces;
+  const std::int64_t piece = parts(std::max(parts(x.rows, pieces), fewest_rows), row_tile) * row_tile;
+  pieces = parts(x.rows, piece);
+  parallel_for(ex, static_cast<std::size_t>(panels * pieces), x.rows * x.cols * count, [&](std::size_t task) {
+    const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
+                       j0 = static_cast<std::int64_t>(task) % panels * right_n, j1 = std::min(j0 + right_n, count);
+    panel_store<Arch> store;
+    multiply_panel<Arch>(x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
+                         [&](std::int64_t i, std::int64_t rows, float* sums) {
+                           f(strip{i, rows, j0, j1, sums}, store);
+                         });
+  });
+}
+
+/// Calls f(i, j, sums), where sums[n] = x[i] . w[j + n], for all rows of x and pieces of the outputs of w, in parallel.
+template <class Arch, int Bits, class F>
+void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
+  for_each_strip<Arch>(ex, x, w, [&](const strip& s, auto&) {
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      f(s.i + r, s.j0, std::span<float>(s.sums + r * right_n, static_cast<std::size_t>(s.j1 - s.j0)));
+  });
+}
+/// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
+template <class Arch, class T, class F>
+void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
+  for_each_strip<Arch>(ex, w, rows_of{x}, [&](const strip& s, panel_store<Arch>& store) {
+    constexpr std::int64_t stride = strip_m + 16, at_a_time = 16;
+    for (std::int64_t i = s.j0; i < s.j1; i += at_a_time) {
+      const std::int64_t rows = std::min(at_a_time, s.j1 - i);
+      simd::transpose<Arch>(store.turned, stride, s.sums + i - s.j0, right_n, s.rows, rows);
+      for (std::int64_t r = 0; r < rows; ++r)
+        f(i + r, s.i, std::span<float>(store.turned + r * stride, static_cast<std::size_t>(s.rows)));
+    }
+  });
+}
+
+/// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
+template <class Arch, class W, class F>
+void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
+  alignas(64) float sums[block_n];
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    multiply_row<Arch>(sums, x.row(i), w, j0, j1);
+    f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
+  }
+}
+
+/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, block_n outputs at most. No output depends on
+/// where the pieces begin, so results do not depend on the number of threads.
+template <class F>
+void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&& f) {
+  const auto threads = static_cast<std::int64_t>(ex.threads());
+  const std::int64_t piece = std::clamp(threads < 2 ? block_n : outputs / (4 * threads) / panel_n * panel_n,
+                                        std::min(4 * panel_n, block_n), block_n);
+  const auto tasks = static_cast<std::size_t>((outputs + piece - 1) / piece);
+  parallel_for(ex, tasks, work, [&](std::size_t task) {
+    const std::int64_t j0 = static_cast<std::int64_t>(task) * piece;
+    f(j0, std::min(j0 + piece, outputs));
+  });
+}
+
+/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
+/// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
+template <class Arch, class W, class F>
+bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
+  return false;
+}
+template <class Arch, int Bits, class F>
+requires simd::has_add_dot<Arch>
+bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
+  alignas(64) std::byte memory[std::size_t{1} << 17];
+  const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
+  if (int8_rows::bytes(f32_digits, x.cols, block) > sizeof memory) return false;
+  const int8_rows limbs(memory, f32_digits, x.cols, block);
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    if (!split_limbs<Arch>(limbs, x.row(i))) return false;
+    for_output_blocks(ex, w.rows, w.rows * w.cols, [&](std::int64_t j0, std::int64_t j1) {
+      alignas(64) float sums[block_n];
+      multiply_int8_row<Arch, f32_digits>(sums, limbs, 0, w, j0, j1);
+      f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
+    });
+  }
+  return true;
+}
+
+}  // namespace detail
+
+/// What becomes of sums: called with a row, the first output, and the sums of some outputs from there on, which it may
+/// change. A reference: what it was made from must outlive it.
+class sums_sink {
+ public:
+  /// Refers to `f`, which is called as f(row, output, sums).
+  template <class F>
+  requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>) sums_sink(F&& f)
+      : context_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
+          (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
+        }) {}
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const { call_(context_, i, j, sums); }
+
+ private:
+  void* context_;
+  void (*call_)(void*, std::int64_t, std::int64_t, std::span<float>);
+};
+
+/// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
+/// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
+/// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
+/// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
+template <class Arch = xsimd::default_arch, class W>
+void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
+  if (x.rows < detail::few_rows) {
+    if (detail::multiply_digits<Arch>(ex, x, w, epilogue)) return;
+    detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
+    });
+  } else {
+    detail::for_each_sums<Arch>(ex, x, w, epilogue);
+  }
+}
+
+/// Stores sums: y = sums, after an epilogue (epilogue.hpp).
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+struct store_sums {
+  matrix_view<float> y;
+  Epilogue epilogue = {};
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    detail::map<Arch>({y.row(i) + j, sums.size()},
+                      [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
+  }
+};
+/// Adds sums to a residual stream: y = r + sums. y may be r.
+template <class Arch = xsimd::default_arch>
+struct add_sums {
+  matrix_view<float> y;
+  matrix_view<const float> r;
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    const float* const to = r.row(i) + j;
+    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
+      return simd::load<Arch>(to + k, count) + simd::load<Arch>(sums.data() + k, count);
+    });
+  }
+};
+/// Gates sums: y = silu(y) * sums, after an epilogue.
+template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
+struct gate_sums {
+  matrix_view<float> y;
+  Epilogue epilogue = {};
+  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
+    const std::span<float> piece(y.row(i) + j, sums.size());
+    swiglu<Arch>(piece, piece, sums, epilogue);
+  }
+};
+
+/// y[m, n] = x[m, k] . w[n, k]^T, with `w` as `product` takes it. y must not overlap x.
+template <class Arch = xsimd::default_arch, class W>
+void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
+  product<Arch>(ex, x, w, store_sums<Arch>{y});
+}
+
+/// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:
+/// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
+template <class Arch = xsimd::default_arch, class W>
+void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
+  detail::for_each_strip<Arch>(ex, w, detail::columns_of{x}, [&](const detail::strip& s, auto&) {
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      std::copy_n(s.sums + r * detail::right_n, s.j1 - s.j0, y.row(s.i + r) + s.j0);
+  });
+}
+
+/// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w
+/// [batch * k, n] and y [batch * m, n]. y must not overlap x or w.
+template <class Arch = xsimd::default_arch>
+void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
+            std::int64_t batch) {
+  const std::int64_t m = x.rows / batch, k = w.rows / batch;
+  for (std::int64_t b = 0; b < batch; ++b)
+    linear_columns<Arch>(ex, y.rows_from(b * m, m), w.rows_from(b * k, k), x.rows_from(b * m, m));
+}
+
+}  // namespace qwq::kernel
+
+// qwq/kernel/linear_int8.hpp: Products of int8 activations with packed weights: sums of integers, scaled once for each block.
+
+namespace qwq::kernel {
+
+namespace detail {
+
+/// Rows of activations that are multiplied with panels at a time, and the bytes of those, which stay in the first cache
+/// beside sums and activations.
+inline constexpr std::int64_t block_rows = 128, byte_panels_size = 16384;
+
+/// The bytes of a block of 4-bit codes.
+template <class Arch>
+void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
+  for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
+    for (std::int64_t j = 0; j < panel_n; j += simd::lanes<Arch>) {
+      const auto word = simd::load_words<Arch>(from + j * 4);
+      simd::low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
+      simd::high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
+    }
+}
+
+/// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
+/// for each block then overlaps with the next one.
+template <class Arch>
+inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
+template <class Arch>
+inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
+/// Outputs of a tile, and of the panels that it is a part of or has side by side.
+template <class Arch>
+inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch>* simd::lanes<Arch>;
+template <class Arch>
+inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
+
+/// From row to row of sums: not a power of two, and room for a panel that is there twice.
+inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
+
+/// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
+struct byte_panels {
+  const std::byte* codes;                              // [block / 4, panel_n] words of each block
+  const std::byte* scales;                             // [panel_n] of each block
+  std::int64_t code_stride, scale_stride;              // from block to block
+  std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
+  std::int64_t blocks;
+  int middle;
+  // Of panels `scale_panel_stride` apart, the part that is multiplied next. It is fetched meanwhile, so many bytes with
+  // each step along K.
+  const std::byte* next;
+  std::int64_t next_bytes, fetched_per_step = 0;
+};
+
+/// sums[i, j] (+)= x[i0 + i] . panel[j], over its blocks, of which the first is `block0` of x.
+template <class Arch, int M>
+void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w, std::int64_t block0) {
+  constexpr int batches = int8_tile_batches<Arch>;
+  constexpr std::int64_t width = simd::lanes<Arch>;
+  // Where a batch of the tile begins among words or scales of panels.
+  const auto place = [](int v, std::int64_t panel_stride)
+                         QWQ_INLINE { return v * width / panel_n * panel_stride + v * width % panel_n * 4; };
+  const std::int64_t blocks = x.blocks();
+  const std::int8_t* at = x.codes + i0 * x.row_bytes + block0 * x.block;
+  const std::int32_t* x_sums = x.sums + i0 * blocks + block0;
+  const float* x_scales = x.scales + i0 * blocks + block0;
+  for (std::int64_t b = 0; b < w.blocks; ++b, ++x_sums, ++x_scales) {
+    simd::ints<Arch> sum[M][batches];
+    QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] =
+        simd::ints<Arch>(-w.middle * x_sums[i * blocks]);
+    const std::byte* words = w.codes + b * w.code_stride;
+    const std::int8_t* const end = at + x.block;
+    do {
+      simd::words<Arch> word[batches];
+      QWQ_UNROLL for (int v = 0; v < batches; ++v) word[v] =
+          simd::load_words<Arch>(words + place(v, w.code_panel_stride));
+      QWQ_UNROLL for (int i = 0; i < M; ++i) {
+        const auto four = broadcast_word<Arch>(at + i * x.row_bytes);
+        QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] = simd::add_dot<Arch>(sum[i][v], word[v], four);
+      }
+      QWQ_UNROLL for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
+          __builtin_prefetch(w.next + q * w.scale_panel_stride, 0, 2);
+      w.next += w.fetched_per_step;
+      words += panel_n * 4;
+      at += 4;
+    } while (at < end);
+    const auto epilogue = [&](auto add) QWQ_INLINE {
+      QWQ_UNROLL for (int v = 0; v < batches; ++v) {
+        const auto scale = simd::load<Arch>(
+            reinterpret_cast<const float*>(w.scales + b * w.scale_stride + place(v, w.scale_panel_stride)));
+        QWQ_UNROLL for (int i = 0; i < M; ++i) {
+          float* const to = sums + i * int8_sums_stride + v * width;
+          const simd::batch<Arch> of_row(x_scales[i * blocks]);
+          simd::store<Arch>(to, add(xsimd::to_float(sum[i][v]), scale * of_row, to));
+        }
+      }
+    };
+    if (block0 + b == 0)
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
+    else
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to)
+                   QWQ_INLINE { return simd::fma<Arch>(dot, by, simd::load<Arch>(to)); });
+  }
+}
+
+/// The same for rows [i0, i1), in tiles that are as high as each other, or nearly.
+template <class Arch>
+void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::int64_t i1, byte_panels w,
+                        std::int64_t block0) {
+  constexpr int most = int8_tile_m<Arch>;
+  std::int64_t tiles = (i1 - i0 + most - 1) / most;
+  const std::int64_t steps = w.blocks * x.block / 4;
+  w.fetched_per_step = (w.next_bytes + tiles * steps - 1) / (tiles * steps);
+  for (; tiles > 0; --tiles, w.next += steps * w.fetched_per_step) {
+    const std::int64_t rows = (i1 - i0 + tiles - 1) / tiles;
+    [&]<int... M>(std::integer_sequence<int, M...>) {
+      ((rows == M + 1 ? multiply_int8_tile<Arch, M + 1>(sums, x, i0, w, block0) : void()), ...);
+    }
+    (std::make_integer_sequence<int, most>{});
+    sums += rows * int8_sums_stride;
+    i0 += rows;
+  }
+}
+
+/// Whether there is memory for the bytes of a block.
+template <class Arch, int Bits>
+bool has_byte_panels(const packed_weight<Bits>& w) {
+  return Bits == 8 || w.block * panels_n<Arch> <= byte_panels_size;
+}
+
+/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
+/// b0 is the first. Where w has no other panel beside p, that is there twice. 4-bit codes are spread to `memory`.
+template <class Arch, int Bits, class F>
+void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
+  using packed = packed_weight<Bits>;
+  const std::byte* const panel = w.panel(p);
+  const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
+  const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
+  const std::int64_t at_a_time = std::max<std::int64_t>(byte_panels_size / (w.block * panels_n<Arch>), 1);
+  for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
+    const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
+    const std::byte* const first = panel + b0 * w.block_bytes();
+    const std::byte* const codes = first + packed::scale_bytes;
+    const std::int64_t after = std::min(at_a_time, w.blocks() - b0 - count);
+    const bool last = after == 0;
+    byte_panels to{.codes = codes,
+                   .scales = first,
+                   .code_stride = w.block_bytes(),
+                   .scale_stride = w.block_bytes(),
+                   .code_panel_stride = panel_bytes,
+                   .scale_panel_stride = panel_bytes,
+                   .blocks = count,
+                   .middle = packed::middle,
+                   .next = last ? panel + panels_n<Arch> / panel_n * panel_bytes : first + count * w.block_bytes(),
+                   .next_bytes = (last ? std::min(at_a_time, w.blocks()) : after) * w.block_bytes()};
+    if constexpr (Bits == 4) {
+      to.codes = memory;
+      to.code_stride = bytes;
+      to.code_panel_stride = count * bytes;
+      for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
+        for (std::int64_t b = 0; b < count; ++b)
+          spread_codes<Arch>(memory + (q * count + b) * bytes, codes + q * panel_bytes + b * w.block_bytes(), w.block);
+    }
+    f(to, b0);
+  }
+}
+
+/// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them.
+template <class Arch, int Bits, class F>
+void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
+  alignas(64) float sums[block_rows * int8_sums_stride];
+  alignas(64) std::byte memory[byte_panels_size];
+  for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
+    const std::int64_t i1 = std::min(i0 + block_rows, x.rows);
+    if (w.cols == 0) std::fill_n(sums, block_rows * int8_sums_stride, 0.0f);
+    for (std::int64_t j = j0; j < j1; j += panels_n<Arch>)
+      for_each_byte_panels<Arch>(w, j / panel_n, memory, [&](byte_panels panels, std::int64_t block0) {
+        for (std::int64_t v = 0; v < panels_n<Arch>; v += int8_tile_n<Arch>) {
+          multiply_int8_rows<Arch>(sums + j - j0 + v, x, i0, i1, panels, block0);
+          panels.codes += int8_tile_n<Arch> * 4;
+          panels.scales += int8_tile_n<Arch> * 4;
+        }
+      });
+    for (std::int64_t i = i0; i < i1; ++i)
+      f(i, j0, std::span<float>(sums + (i - i0) * int8_sums_stride, static_cast<std::size_t>(j1 - j0)));
+  }
+}
+
+/// The same for the outputs [j0, j1), one row at a time.
+template <class Arch, int Bits, class F>
+void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
+  alignas(64) float sums[block_n];
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    multiply_int8_row<Arch, 1>(sums, x, i, w, j0, j1);
+    f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
+  }
+}
+
+}  // namespace detail
+
+/// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
+/// scaled by the product of both scales.
+template <class Arch = xsimd::default_arch, int Bits>
+void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
+  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
+    if (x.rows < detail::few_rows || !detail::has_byte_panels<Arch>(w))
+      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
+    else
+      detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
+  });
+}
+template <class Arch = xsimd::default_arch, int Bits>
+void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w) {
+  product<Arch>(ex, x, w, store_sums<Arch>{y});
+}
+
+}  // namespace qwq::kernel
+
+// qwq/exec/gemm_kernels.hpp: Steps with weights: products, the norms in front of them, and what fusions make of both.
+
+namespace qwq {
+
+namespace detail {
+
+/// y = rms_norm(x, weight, eps).
+template <class Epilogue = kernel::identity_epilogue>
+void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x,
+               std::span<const float> weight, float eps, Epilogue epilogue = {}) {
+  for_each_row(f, x,
+               [&](std::int64_t i) { kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue); });
+}
+
+/// Activations of a product: the first argument of a step.
+template <class S>
+struct plain_rows {
+  const execution_context& f;
+  matrix_view<const float> x = S::template in_matrix<0>(f);
+
+  matrix_view<const float> floats() const { return x; }
+  void quantize(const kernel::int8_rows& codes) const { kernel::quantize_rows(*f.threads, codes, x); }
+};
+
+/// Activations of a product: the norm of the first argument with the second as gain. As floats they are made in the
+/// bytes that are the step's own.
+template <class S>
+struct normed_rows {
+  const execution_context& f;
+  matrix_view<const float> x = S::template in_matrix<0>(f);
+  std::span<const float> gain = S::template in<1>(f);
+  float eps = static_cast<float>(S::self().attr.value);
+  bool made = false;
+
+  matrix_view<const float> floats() {
+    const matrix_view<float> own = S::out_matrix(f);
+    if (!made) norm_rows(f, own, x, gain, eps);
+    made = true;
+    return own;
+  }
+  void quantize(const kernel::int8_rows& codes) const { kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps); }
+};
+
+/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
+/// the form that the run asks for.
+template <class S, std::size_t... W, class Rows, class... Finish>
+void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
+  std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
+  const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
+    with_weight<S, K>(f, [&](const auto& w) {
+      if constexpr (requires { w.per_word; })
+        if (f.scratch != nullptr) {
+          const kernel::int8_rows codes(f.scratch, rows.x.rows, rows.x.cols, w.block);
+          if (w.block != quantized_in) rows.quantize(codes);
+          quantized_in = w.block;
+          return kernel::product(*f.threads, codes, w, to);
+        }
+      kernel::product(*f.threads, rows.floats(), w, to);
+    });
+  };
+  (one(std::integral_constant<std::size_t, W>{}, epilogue), ...);
+}
+
+}  // namespace detail
+
+template <>
+struct kernel_of<op::rms_norm> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
+      detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
+                        static_cast<float>(S::self().attr.value), epilogue);
+    });
+  }
+};
+template <>
+struct kernel_of<op::lp_norm> {
+  template <class S>
+  static void run(execution_context& f) {
+    kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
+  }
+};
+template <>
+struct kernel_of<op::add_norm> {
+  template <class S>
+  static void run(execution_context& f) {
+    const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
+    const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
+    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto epilogue) {
+      detail::for_each_row(f, a, [&](std::int64_t i) {
+        kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
+                         S::template in<2>(f), static_cast<float>(S::self().attr.value), epilogue);
+      });
+    });
+  }
+};
+template <>
+struct kernel_of<op::linear> {
+  template <class S>
+  static void run(execution_context& f) {
+    if constexpr (S::arity == 3) {
+      static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
+      const matrix_view<float> y = S::out_matrix(f);
+      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
+      detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
+    } else {
+      detail::with_epilogue<S>(f, [&](auto epilogue) {
+        detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                               kernel::store_sums<xsimd::default_arch, decltype(epilogue)>{S::out_matrix(f), epilogue});
+      });
+    }
+  }
+};
+template <>
+struct kernel_of<op::linear_add> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
+                           kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
+  }
+};
+template <>
+struct kernel_of<op::linear_swiglu> {
+  template <class S>
+  static void run(execution_context& f) {
+    const matrix_view<float> y = S::out_matrix(f);
+    detail::with_epilogue<S>(f, [&](auto epilogue) {
+      detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
+                                kernel::gate_sums<xsimd::default_arch, decltype(epilogue)>{y, epilogue});
+    });
+  }
+};
+template <>
+struct kernel_of<op::norm_linear> {
+  template <class S>
+  static void run(execution_context& f) {
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
+                                     kernel::store_sums<>{S::template result_matrix<K>(f)}...);
+    }
+    (std::make_index_sequence<S::arity - 2>{});
+  }
+};
+template <>
+struct kernel_of<op::norm_linear_swiglu> {
+  template <class S>
+  static void run(execution_context& f) {
+    const matrix_view<float> y = S::template result_matrix<0>(f);
+    detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
+  }
+};
+template <>
+struct kernel_of<op::matmul> {
+  template <class S>
+  static void run(execution_context& f) {
+    constexpr std::size_t rank = S::self().dims().size();
+    const matrix_view<float> out = S::out_matrix(f);
+    kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
+                   out.rows / S::template extent<S::id, rank - 2>(f));
+  }
+};
+template <>
+struct kernel_of<op::conv1x1> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_weight<S, 1>(f, [&](const auto& view) {
+      kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
+    });
+  }
+};
+template <>
+struct kernel_of<op::embedding> {
+  template <class S>
+  static void run(execution_context& f) {
+    detail::with_weight<S, 0>(
+        f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
+  }
+};
+
+}  // namespace qwq
+
+// qwq/exec/kernel_table.hpp: Defines `execute`, which calls the kernel of each node of a graph that has one.
+
+namespace qwq {
+
+namespace detail {
+
+/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
+/// node that it is a result of).
+constexpr bool has_step(const node& n) {
+  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
+}
+
+template <class G>
+constexpr std::size_t step_count() {
+  std::size_t n = 0;
+  for (const node& s : G::value.nodes)
+    if (has_step(s)) ++n;
+  return n;
+}
+
+using step_function = void (*)(execution_context&);
+
+template <class G, std::size_t Id>
+constexpr void add_step(step_function* table, std::size_t& n) {
+  if constexpr (has_step(G::value[Id]))
+    table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
+}
+
+template <class G>
+constexpr auto make_steps() {
+  std::array<step_function, step_count<G>()> table{};
+  std::size_t n = 0;
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) { (add_step<G, Id>(table.data(), n), ...); }
+  (std::make_index_sequence<G::value.size()>{});
+  return table;
+}
+
+}  // namespace detail
+
+/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
+template <class G>
+constexpr std::size_t int8_scratch() {
+  constexpr std::int64_t smallest_block = 16;
+  std::size_t most = 0;
+  for (const node& n : G::value.nodes)
+    if (schema(n).is(trait::product)) {
+      const shape x = G::value[n.args[0]].dims();
+      const std::int64_t cols = x.last().extent;
+      most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
+    }
+  return most;
+}
+
+/// Which output of the graph has a name; the number of outputs when none has.
+template <class G>
+constexpr std::size_t output_index(std::string_view name) {
+  std::size_t i = 0;
+  while (i < G::value.outputs.size() && !(G::value.outputs[i].name == name)) ++i;
+  return i;
+}
+
+/// Where the graph's k-th output is after a run.
+template <class G, std::size_t K>
+const float* output_address(const execution_context& f) {
+  return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
+}
+
+/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
+template <class G>
+const float* execute(execution_context& f) {
+  static_assert(require_none<G::value.error>());
+  static constexpr auto steps = detail::make_steps<G>();
+  for (detail::step_function run : steps) run(f);
+  return output_address<G, 0>(f);
+}
+
+}  // namespace qwq
+
+// qwq/exec/trace_graph.hpp: Running a graph one step at a time, to look at every value on the way.
+
+namespace qwq {
+
+/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
+/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
+template <class G, class F>
+void trace_graph(execution_context& f, F&& after) {
+  static_assert(require_none<G::value.error>());
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
+    const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
+      using this_step = kernel_call<G, I>;
+      if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
+      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
+        constexpr bool visible =
+            G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
+        if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
+      }
+    };
+    (one(std::integral_constant<std::size_t, Id>{}), ...);
+  }
+  (std::make_index_sequence<G::value.size()>{});
+}
+
+}  // namespace qwq
+
 // qwq/graph/print.hpp: A graph as text, one node a line, and as Graphviz DOT.
 
 namespace qwq {
@@ -1430,6 +6649,18 @@ void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "g
 
 }  // namespace qwq
 
+// qwq/core/written_file.hpp: What a writer of files says about one of them.
+
+namespace qwq {
+
+/// A file that was written: its name inside its folder, and its size.
+struct written_file {
+  std::string name;
+  std::uint64_t bytes = 0;
+};
+
+}  // namespace qwq
+
 // qwq/core/error.hpp: The one exception type: bad input, said in one line.
 
 namespace qwq {
@@ -1461,97 +6692,6 @@ class error : public std::runtime_error {
  public:
   /// Control characters in `message` are replaced by their codes.
   explicit error(const std::string& message) : std::runtime_error(detail::one_line(message)) {}
-};
-
-}  // namespace qwq
-
-// qwq/core/quote.hpp: Defines `printable` and `quote`: what a file holds, in the words of a message.
-
-namespace qwq::detail {
-
-/// Appends bytes in printable ASCII to a string or a `text`, so that a message stays one line whatever a file holds; cut
-/// after 160 characters.
-template <class Text, class Bytes>
-constexpr void append_printable(Text& out, const Bytes& bytes) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  const auto begin = out.size();
-  for (const char c : bytes) {
-    if (out.size() - begin > 160) {
-      out.append(std::string_view("..."));
-      return;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    const char escape[] = {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
-    out.append(byte >= 0x20 && byte < 0x7f ? std::string_view(&c, 1) : std::string_view(escape, 4));
-  }
-}
-
-/// `s` in printable ASCII; cut after 160 characters.
-inline std::string printable(std::string_view s) {
-  std::string out;
-  append_printable(out, s);
-  return out;
-}
-
-inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
-
-}  // namespace qwq::detail
-
-// qwq/text/message.hpp: One turn of a conversation.
-
-namespace qwq {
-
-/// One chat turn; `role` is "system", "user" or "assistant". Both strings are UTF-8.
-struct message {
-  std::string role;
-  std::string content;
-
-  bool operator==(const message&) const = default;
-};
-
-}  // namespace qwq
-
-// qwq/text/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
-
-namespace qwq {
-
-/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with the content as it is, and, if
-/// `add_generation_prompt`, the start of the assistant's turn; `enable_thinking == false` puts an empty
-/// `<think>\n\n</think>\n\n` there, which tells Qwen3 to answer at once. Encode the result with `tokenizer::encode`.
-///
-/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What
-/// published templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come
-/// before the last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a
-/// system turn if there is none; those of models that always think go on with `<think>\n` after
-/// `<|im_start|>assistant\n`.
-/// There are no tools: throws `error` for a role other than system, user and assistant.
-inline std::string apply_chat_template(std::span<const message> messages, bool add_generation_prompt,
-                                       std::optional<bool> enable_thinking = std::nullopt) {
-  std::string prompt;
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
-    if (role != "system" && role != "user" && role != "assistant")
-      throw error("messages[" + std::to_string(i) + "].role: expected \"system\", \"user\" or \"assistant\", found " +
-                  detail::quote(role));
-    prompt.append("<|im_start|>").append(role).append("\n").append(content).append("<|im_end|>\n");
-  }
-  if (add_generation_prompt) {
-    prompt += "<|im_start|>assistant\n";
-    if (enable_thinking == false) prompt += "<think>\n\n</think>\n\n";
-  }
-  return prompt;
-}
-
-}  // namespace qwq
-
-// qwq/core/written_file.hpp: What a writer of files says about one of them.
-
-namespace qwq {
-
-/// A file that was written: its name inside its folder, and its size.
-struct written_file {
-  std::string name;
-  std::uint64_t bytes = 0;
 };
 
 }  // namespace qwq
@@ -1610,7 +6750,7 @@ class mapped_file {
   /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
   /// name is still mapped as it was.
   void check_unchanged() const {
-    struct stat now{};
+    struct stat now {};
     if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
     if (now.st_size != state_.st_size || now.st_mtim.tv_sec != state_.st_mtim.tv_sec ||
         now.st_mtim.tv_nsec != state_.st_mtim.tv_nsec)
@@ -1674,7 +6814,7 @@ class mapped_file {
   };
 
   std::filesystem::path path_;
-  struct stat state_{};
+  struct stat state_ {};
   mapping bytes_{};
 };
 
@@ -1889,7 +7029,7 @@ class atomic_file final : public output_file {
   int lock(bool& taken) const {
     taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (taken) return 0;
-    struct stat info{};
+    struct stat info {};
     if (::fstat(fd_, &info) != 0) return errno;
     taken = info.st_nlink == 0;
     return 0;  // a file system without locks never finds files left behind, and needs no mark
@@ -2204,6 +7344,38 @@ class file_set {
 
 }  // namespace qwq
 
+// qwq/core/quote.hpp: Defines `printable` and `quote`: what a file holds, in the words of a message.
+
+namespace qwq::detail {
+
+/// Appends bytes in printable ASCII to a string or a `text`, so that a message stays one line whatever a file holds; cut
+/// after 160 characters.
+template <class Text, class Bytes>
+constexpr void append_printable(Text& out, const Bytes& bytes) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  const auto begin = out.size();
+  for (const char c : bytes) {
+    if (out.size() - begin > 160) {
+      out.append(std::string_view("..."));
+      return;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    const char escape[] = {'\\', 'x', hex[byte >> 4], hex[byte & 15]};
+    out.append(byte >= 0x20 && byte < 0x7f ? std::string_view(&c, 1) : std::string_view(escape, 4));
+  }
+}
+
+/// `s` in printable ASCII; cut after 160 characters.
+inline std::string printable(std::string_view s) {
+  std::string out;
+  append_printable(out, s);
+  return out;
+}
+
+inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
+
+}  // namespace qwq::detail
+
 // qwq/core/utf8.hpp: UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
 
 namespace qwq::detail {
@@ -2225,7 +7397,7 @@ constexpr utf8_step read_utf8(std::string_view s) {
   if (lead < 0x80) return {lead, 1, false};
   if (lead < 0xC2 || lead > 0xF4) return {};
   const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;  // no overlong forms
+  unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;   // no overlong forms
   unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;  // no surrogates, nothing above U+10FFFF
   char32_t code_point = lead & (0x7FU >> length);
   for (std::size_t i = 1; i < length; ++i) {
@@ -2643,8 +7815,7 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
   const bool has_size = entry.unknown_dtype.empty();
   if (has_size && !byte_count(tensor.type, tensor.shape, tensor.bytes))
     refuse("shape", "a size that fits 64 bits", printable(to_string(tensor.shape)));
-  if (offsets.size() != 2 || !offsets[0] || !offsets[1])
-    refuse("data_offsets", "[begin, end]", printable(range));
+  if (offsets.size() != 2 || !offsets[0] || !offsets[1]) refuse("data_offsets", "[begin, end]", printable(range));
   const std::uint64_t begin = entry.begin = *offsets[0], end = entry.end = *offsets[1];
   if (begin > end || end > std::uint64_t{1} << 62)
     refuse("data_offsets", "begin <= end <= " + std::to_string(data), printable(range));
@@ -2827,9 +7998,9 @@ class safetensors_writer {
       throw fail(name, "expected dimensions >= 0 and a size that fits 64 bits, found " + detail::to_string(shape));
     std::string dims;
     for (const std::int64_t dim : shape) dims += (dims.empty() ? "" : ",") + std::to_string(dim);
-    const std::string entry = json_string(name, name) + ":{\"dtype\":\"" + std::string(known->name) +
-                              "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(offset_) + ',' +
-                              std::to_string(end) + "]}";
+    const std::string entry = json_string(name, name) + ":{\"dtype\":\"" + std::string(known->name) + "\",\"shape\":[" +
+                              dims + "],\"data_offsets\":[" + std::to_string(offset_) + ',' + std::to_string(end) +
+                              "]}";
     if (name == "__metadata__" || !names_.insert(name).second) throw fail(name, "expected a new name, found it in use");
     if (!header_.empty()) header_ += ',';
     header_ += entry;
@@ -2922,7 +8093,7 @@ namespace qwq {
 
 /// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
 struct json_problem {
-  fixed_string<191> where{};     ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
+  fixed_string<191> where{};  ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
   fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
   fixed_string<191> found{};     ///< What is there.
 
@@ -3505,7 +8676,7 @@ namespace qwq::detail {
 /// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
 /// as present: opening the file then says what is wrong.
 inline bool is_present(const std::filesystem::path& path) {
-  struct stat info{};
+  struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
@@ -3578,745 +8749,6 @@ inline special_tokens read_special_tokens(const std::filesystem::path& folder, s
 
 }  // namespace qwq
 
-// qwq/core/view.hpp: A view of a row-major matrix.
-
-namespace qwq {
-
-/// `rows` x `cols` elements that somebody else owns; row i starts at `data + i * row_stride` (a stride in elements).
-template <class T>
-struct matrix_view {
-  T* data = nullptr;
-  std::int64_t rows = 0, cols = 0, row_stride = 0;
-
-  constexpr matrix_view() = default;
-  /// Rows that follow each other without a gap.
-  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
-      : matrix_view(first, row_count, col_count, col_count) {}
-  /// Rows that begin `stride` elements apart.
-  constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
-      : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
-
-  /// First element of a row.
-  constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
-  constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
-  /// Element j of row i.
-  constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
-  /// Rows [first, first + count).
-  constexpr matrix_view rows_from(std::int64_t first, std::int64_t count) const {
-    return {row(first), count, cols, row_stride};
-  }
-  /// Columns [first, first + count).
-  constexpr matrix_view cols_from(std::int64_t first, std::int64_t count) const {
-    return {data + first, rows, count, row_stride};
-  }
-
-  /// The same elements, to read.
-  constexpr operator matrix_view<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, rows, cols, row_stride};
-  }
-};
-
-}  // namespace qwq
-
-// qwq/kernel/views.hpp: What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
-
-namespace qwq {
-
-/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
-/// elements each.
-struct bound_constant {
-  dtype type = dtype::f32;
-  const void* data = nullptr;
-  std::int64_t block = 0;
-};
-
-}  // namespace qwq
-
-namespace qwq::kernel {
-
-/// Weight [rows, cols] as symmetric int8 codes, dense. An element is exactly the f32 product code * scale, so a product
-/// with it is that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
-struct int8_weight {
-  const std::int8_t* codes = nullptr;
-  std::int64_t rows = 0, cols = 0;
-  std::span<const float> scales;
-
-  constexpr float scale(std::int64_t row) const {
-    return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)];
-  }
-};
-
-/// Weight [rows, cols] as symmetric codes of `Bits` bits in blocks along each row: an element is the f32 product
-/// (code - 2^(Bits-1)) * scale of its block. The layout is that of com.microsoft.MatMulNBits: rows are padded to whole
-/// blocks, the even element of two is in the low half of a byte.
-template <int Bits>
-struct block_weight {
-  static_assert(Bits == 4 || Bits == 8);
-  const std::uint8_t* codes = nullptr;
-  std::int64_t rows = 0, cols = 0, block = 32;
-  std::span<const float> scales;  // [rows, blocks of a row]
-
-  /// Blocks of a row.
-  constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
-};
-
-/// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
-template <class T> inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
-
-/// In what products with packed weights take their activations: as they are, or quantized to int8 by rows and blocks
-/// while the model runs, which is faster and changes results.
-enum class activation_mode : std::uint8_t { f32, int8 };
-
-/// Keys or values [kv_heads, capacity, head_dim], dense. `T` is float, float16, bfloat16, or int8_t: then an element is
-/// its code times the scale of its head and position.
-template <class T>
-struct kv_view {
-  /// Scales are as writable as the elements.
-  using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
-
-  T* data = nullptr;
-  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;
-  scale_type* scales = nullptr;  // [kv_heads, capacity]; null where elements are no codes
-
-  constexpr T* at(std::int64_t head, std::int64_t position) const {
-    return data + (head * capacity + position) * head_dim;
-  }
-  /// Scales of a head from a position on.
-  constexpr scale_type* scale_at(std::int64_t head, std::int64_t position) const {
-    return scales + (head * capacity + position);
-  }
-  /// Element `d` of a head and position, as the float that it stands for.
-  constexpr float value(std::int64_t head, std::int64_t position, std::int64_t d) const {
-    const auto x = static_cast<float>(at(head, position)[d]);
-    if constexpr (is_kv_code<T>)
-      return x * *scale_at(head, position);
-    else
-      return x;
-  }
-  /// The same elements, to read.
-  constexpr operator kv_view<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, kv_heads, capacity, head_dim, scales};
-  }
-};
-
-/// Smallest and largest integer code.
-struct code_range {
-  std::int32_t min = 0, max = 0;
-};
-
-/// The full range of an integer type of at most 16 bits.
-constexpr code_range full_range(dtype t) {
-  const std::int32_t values = std::int32_t{1} << bits(t);
-  return is_signed(t) ? code_range{-values / 2, values / 2 - 1} : code_range{0, values - 1};
-}
-
-/// How x / scale is computed before it is rounded: as the quotient, as ONNX Runtime does, or as the product of x and
-/// 1 / scale, as torch does. Both are rounded to f32, and differ where they are near the middle between two codes.
-enum class scaling : std::uint8_t { divide, multiply };
-
-/// One scale and zero point: code = clip(round(x / scale) + zero_point), value = (code - zero_point) * scale.
-struct affine {
-  float scale = 1;
-  std::int32_t zero_point = 0;
-  code_range range;
-  scaling by = scaling::divide;
-};
-
-/// Which dimension of a matrix the channels are.
-enum class channel_axis : std::uint8_t { row, column };
-
-/// One scale per channel; `zero_points` is as long as `scales`, or empty when all are 0.
-struct channel_affine {
-  std::span<const float> scales;
-  std::span<const std::int32_t> zero_points;
-  code_range range;
-  channel_axis axis = channel_axis::row;
-  scaling by = scaling::divide;
-
-  /// Parameters of channel i.
-  constexpr affine channel(std::int64_t i) const {
-    const auto c = static_cast<std::size_t>(i);
-    return {scales[c], zero_points.empty() ? 0 : zero_points[c], range, by};
-  }
-};
-
-/// Smallest and largest value seen; `min > max` when there was none.
-struct extrema {
-  float min = std::numeric_limits<float>::infinity();
-  float max = -std::numeric_limits<float>::infinity();
-};
-
-/// Sum of values and of their squares.
-struct moments {
-  double sum = 0, squares = 0;
-};
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/xsimd.hpp: xsimd 8 to 14: what one version names differently from another is written here, and nowhere else.
-
-#if defined(__SSE2__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-// GCC warns about its own AVX-512 headers (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-#endif
-#include <xsimd/xsimd.hpp>
-
-namespace qwq::kernel::simd::detail {
-
-/// The same bits as lanes of another type.
-template <class Arch, class To, class From>
-xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
-#if XSIMD_VERSION_MAJOR < 11
-  return xsimd::bitwise_cast<xsimd::batch<To, Arch>>(x);
-#else
-  return xsimd::bitwise_cast<To>(x);
-#endif
-}
-
-/// The sum of all lanes.
-template <class Arch, class T>
-T sum_of_lanes(const xsimd::batch<T, Arch>& x) {
-#if XSIMD_VERSION_MAJOR < 9
-  return xsimd::hadd(x);
-#else
-  return xsimd::reduce_add(x);
-#endif
-}
-
-}  // namespace qwq::kernel::simd::detail
-
-// qwq/kernel/simd.hpp: What the kernels need and xsimd lacks. The only home of intrinsics.
-
-/// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
-/// over it is unrolled, which GCC does not do by itself at -O2.
-#define QWQ_UNROLL _Pragma("GCC unroll 8")
-/// On a function or lambda that works on such an array of its caller: called, the array would have to be in memory.
-#define QWQ_INLINE __attribute__((always_inline))
-
-namespace qwq::kernel::simd {
-
-/// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
-/// different machines then never share a function.
-template <class Arch> using batch = xsimd::batch<float, Arch>;
-template <class Arch> inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
-
-/// As many integers.
-template <class Arch> using integers = xsimd::batch<std::int32_t, Arch>;
-
-/// Stands for "all lanes" where a count of lanes is asked for.
-struct whole {};
-
-namespace detail {
-
-template <class Arch> inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
-template <class Arch> inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
-template <class Arch> inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
-
-#if defined(__AVX512F__)
-/// The mask of `count` lanes, fewer than 16.
-inline __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
-#endif
-
-/// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
-template <class Arch, class To, class T>
-xsimd::batch<To, Arch> widen(const T* p) {
-  alignas(64) To wide[lanes<Arch>];
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) wide[i] = static_cast<To>(p[i]);
-  return xsimd::batch<To, Arch>::load_aligned(wide);
-}
-
-template <class Arch>
-xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
-#if defined(__AVX512F__)
-  if constexpr (lanes_512<Arch>) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-#endif
-#if defined(__AVX2__)
-  if constexpr (lanes_256<Arch>) return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-#endif
-  return widen<Arch, std::uint32_t>(p);
-}
-
-}  // namespace detail
-
-// Loads of one batch from unaligned memory, converted to f32.
-
-template <class Arch>
-batch<Arch> load(const float* p) {
-  return batch<Arch>::load_unaligned(p);
-}
-
-template <class Arch>
-batch<Arch> load(const float16* p) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-#endif
-#if defined(__F16C__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  if constexpr (detail::lanes_128<Arch>) return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-#endif
-  // Exponent and mantissa moved into place are the value times 2^-112, subnormals too; infinity and NaN get their
-  // exponent back.
-  using word = xsimd::batch<std::uint32_t, Arch>;
-  const word bits = detail::widen_bits<Arch>(&p->bits);
-  const auto sign = detail::reinterpret<Arch, float>((bits & word(0x8000u)) << 16);
-  const auto value = detail::reinterpret<Arch, float>((bits & word(0x7fffu)) << 13) * batch<Arch>(0x1p112f);
-  const batch<Arch> infinity(std::numeric_limits<float>::infinity());
-  return xsimd::select(value >= batch<Arch>(65536.0f), value | infinity, value) | sign;
-}
-
-template <class Arch>
-batch<Arch> load(const bfloat16* p) {
-  return detail::reinterpret<Arch, float>(detail::widen_bits<Arch>(&p->bits) << 16);
-}
-
-template <class Arch>
-batch<Arch> load(const std::int8_t* p) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-#endif
-#if defined(__AVX2__)
-  if constexpr (detail::lanes_256<Arch>)
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-#endif
-  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
-}
-
-template <class Arch>
-batch<Arch> load(const std::uint8_t* p) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-#endif
-#if defined(__AVX2__)
-  if constexpr (detail::lanes_256<Arch>)
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-#endif
-  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
-}
-
-template <class Arch, class T>
-  requires std::is_integral_v<T>
-batch<Arch> load(const T* p) {
-  return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
-}
-
-/// One batch of unsigned 4-bit codes, two to a byte, the first in the low half.
-template <class Arch>
-batch<Arch> load_int4(const std::uint8_t* p) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    const __m128i bytes = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-    const __m128i codes = _mm_or_si128(bytes, _mm_slli_epi16(bytes, 4));
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(codes, _mm_set1_epi8(15))));
-  }
-#endif
-  std::uint8_t codes[lanes<Arch>];
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) codes[i] = p[i / 2] >> (i % 2 * 4) & 15;
-  return load<Arch>(codes);
-}
-
-template <class Arch, class T>
-batch<Arch> load(const T* p, whole) {
-  return load<Arch>(p);
-}
-
-/// The first `count` elements, fewer than a batch; the other lanes are 0.
-template <class Arch, class T>
-batch<Arch> load(const T* p, std::int64_t count) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
-    return _mm512_maskz_loadu_ps(detail::first_lanes(count), p);
-#endif
-  T part[lanes<Arch>] = {};
-  std::copy_n(p, count, part);
-  return load<Arch>(part);
-}
-
-/// As `load`, with `fill` in the other lanes.
-template <class Arch>
-batch<Arch> load_or(const float* p, whole, float) {
-  return load<Arch>(p);
-}
-template <class Arch>
-batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), detail::first_lanes(count), p);
-#endif
-  float part[lanes<Arch>];
-  std::fill_n(std::copy_n(p, count, part), lanes<Arch> - count, fill);
-  return load<Arch>(part);
-}
-
-// Stores of one batch to unaligned memory. 16-bit floats round half to even (a NaN stays a NaN, its payload is not
-// specified); integers need lanes that are integral and in range.
-
-template <class Arch>
-void store(float* p, batch<Arch> x) {
-  x.store_unaligned(p);
-}
-
-template <class Arch>
-void store(float16* p, batch<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-#endif
-#if defined(__F16C__)
-  if constexpr (detail::lanes_256<Arch>)
-    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-  if constexpr (detail::lanes_128<Arch>)
-    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-#endif
-  float value[lanes<Arch>];
-  x.store_unaligned(value);
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = float16(value[i]);
-}
-
-template <class Arch>
-void store(bfloat16* p, batch<Arch> x) {
-  float value[lanes<Arch>];
-  x.store_unaligned(value);
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = bfloat16(value[i]);
-}
-
-template <class Arch, class T>
-  requires std::is_integral_v<T>
-void store(T* p, integers<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 1)
-    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
-  if constexpr (detail::lanes_512<Arch> && sizeof(T) == 2)
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
-#endif
-  alignas(64) std::int32_t wide[lanes<Arch>];
-  x.store_aligned(wide);
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
-}
-template <class Arch, class T>
-  requires std::is_integral_v<T>
-void store(T* p, batch<Arch> x) {
-  simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
-}
-
-template <class Arch, class T, class Lanes>
-void store(T* p, Lanes x, whole) {
-  simd::store<Arch>(p, x);
-}
-
-/// Stores the first `count` lanes only.
-template <class Arch, class T, class Lanes>
-void store(T* p, Lanes x, std::int64_t count) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch> && std::is_same_v<T, float>)
-    return _mm512_mask_storeu_ps(p, detail::first_lanes(count), x);
-#endif
-  T part[lanes<Arch>];
-  simd::store<Arch>(part, x);
-  std::copy_n(part, count, p);
-}
-
-/// Whether `fma` and `fnma` round once.
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-template <class Arch> inline constexpr bool fused = true;
-#else
-template <class Arch> inline constexpr bool fused = detail::lanes_512<Arch>;
-#endif
-
-/// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
-template <class Arch>
-batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_fmadd_ps(a, b, c);
-#endif
-#if defined(__FMA__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_fmadd_ps(a, b, c);
-  if constexpr (detail::lanes_128<Arch>) return _mm_fmadd_ps(a, b, c);
-#endif
-  return xsimd::fma(a, b, c);
-}
-template <class Arch>
-batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_fnmadd_ps(a, b, c);
-#endif
-#if defined(__FMA__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_fnmadd_ps(a, b, c);
-  if constexpr (detail::lanes_128<Arch>) return _mm_fnmadd_ps(a, b, c);
-#endif
-  return xsimd::fma(-a, b, c);
-}
-
-/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts
-/// in one order or the other, by version.
-template <class Arch>
-batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_max_ps(x, bound);
-#endif
-#if defined(__AVX__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_max_ps(x, bound);
-#endif
-#if defined(__SSE2__)
-  if constexpr (detail::lanes_128<Arch>) return _mm_max_ps(x, bound);
-#endif
-  return xsimd::select(x > bound, x, bound);
-}
-template <class Arch>
-batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_min_ps(x, bound);
-#endif
-#if defined(__AVX__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_min_ps(x, bound);
-#endif
-#if defined(__SSE2__)
-  if constexpr (detail::lanes_128<Arch>) return _mm_min_ps(x, bound);
-#endif
-  return xsimd::select(x < bound, x, bound);
-}
-
-/// p[i] for the integers in the lanes of `i`, as floats.
-template <class Arch>
-batch<Arch> gather(const float* p, batch<Arch> i) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_i32gather_ps(_mm512_cvttps_epi32(i), p, sizeof(float));
-#endif
-#if defined(__AVX2__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_i32gather_ps(p, _mm256_cvttps_epi32(i), sizeof(float));
-#endif
-  float lane[lanes<Arch>];
-  i.store_unaligned(lane);
-  for (float& x : lane) x = p[static_cast<std::int64_t>(x)];
-  return batch<Arch>::load_unaligned(lane);
-}
-
-template <class Arch>
-float reduce_add(batch<Arch> x) {
-  return detail::sum_of_lanes(x);
-}
-
-template <class Arch>
-float reduce_max(batch<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_max_ps(x);
-#endif
-  float lane[lanes<Arch>];
-  x.store_unaligned(lane);
-  return *std::max_element(lane, lane + lanes<Arch>);
-}
-
-template <class Arch>
-float reduce_min(batch<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_reduce_min_ps(x);
-#endif
-  float lane[lanes<Arch>];
-  x.store_unaligned(lane);
-  return *std::min_element(lane, lane + lanes<Arch>);
-}
-
-/// Lane i is the greatest of all lanes of x[i].
-template <class Arch>
-batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    const auto pairs = [](__m512 a, __m512 b) {
-      return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    };
-    const auto fours = [&](const batch<Arch>* v) {  // of each, the greatest of each 128 bits
-      const __m512d a = _mm512_castps_pd(pairs(v[0], v[1])), b = _mm512_castps_pd(pairs(v[2], v[3]));
-      return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-    };
-    const auto halves = [](__m512 a, __m512 b) {
-      return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-    };
-    return halves(halves(fours(x), fours(x + 4)), halves(fours(x + 8), fours(x + 12)));
-  }
-#endif
-  float lane[lanes<Arch>];
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = reduce_max<Arch>(x[i]);
-  return batch<Arch>::load_unaligned(lane);
-}
-
-/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left. (Inlined, so that what f refers to
-/// stays in registers: behind a reference it would be read again after every store.)
-template <class Arch, class F>
-QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
-  std::int64_t i = 0;
-  for (; i + lanes<Arch> <= n; i += lanes<Arch>) f(i, whole{});
-  if (i < n) f(i, n - i);
-}
-
-/// Folds [0, n) with f(accumulator, i, count), four accumulators side by side so that latencies overlap, and joins
-/// them with `join`. `start` must be neutral in `join`.
-template <class Arch, class F, class Join>
-batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
-  constexpr std::int64_t width = lanes<Arch>;
-  batch<Arch> a = start, b = start, c = start, d = start;
-  std::int64_t i = 0;
-  for (; i + 4 * width <= n; i += 4 * width) {
-    a = f(a, i, whole{});
-    b = f(b, i + width, whole{});
-    c = f(c, i + 2 * width, whole{});
-    d = f(d, i + 3 * width, whole{});
-  }
-  for (; i + width <= n; i += width) a = f(a, i, whole{});
-  if (i < n) b = f(b, i, n - i);
-  return join(join(a, b), join(c, d));
-}
-
-/// Sum over [0, n) of the batches f(i, count); lanes past the end must be 0.
-template <class Arch, class F>
-float sum(std::int64_t n, F&& f) {
-  return reduce_add<Arch>(fold<Arch>(
-      n, batch<Arch>(0.0f), [&](batch<Arch> a, std::int64_t i, auto count) { return a + f(i, count); },
-      [](batch<Arch> a, batch<Arch> b) { return a + b; }));
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/simd_stream.hpp: Loops over memory: in the order in which it comes fastest, and with stores that go past the cache.
-
-namespace qwq::kernel {
-
-/// How a kernel writes its result. Streaming stores do not read the lines that they fill, and leave the cache to
-/// others: for results that are much larger than it. `automatic` streams a result of `streaming_bytes` or more that is
-/// not one of the inputs.
-enum class writes : std::uint8_t { automatic, cached, streaming };
-inline constexpr std::size_t streaming_bytes = std::size_t{16} << 20;
-
-namespace simd {
-
-/// Whether Arch has streaming stores.
-#if defined(__SSE2__)
-template <class Arch> inline constexpr bool streams = true;
-#else
-template <class Arch> inline constexpr bool streams = false;
-#endif
-
-/// Stores one batch to memory that is aligned to it, past the cache where the machine can.
-template <class Arch>
-void stream(float* p, batch<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) return _mm512_stream_ps(p, x);
-#endif
-#if defined(__AVX__)
-  if constexpr (detail::lanes_256<Arch>) return _mm256_stream_ps(p, x);
-#endif
-#if defined(__SSE2__)
-  if constexpr (detail::lanes_128<Arch>) return _mm_stream_ps(p, x);
-#endif
-  x.store_aligned(p);
-}
-
-/// Makes what was streamed visible to other threads before whatever they are told next.
-inline void end_of_stream() {
-#if defined(__SSE2__)
-  _mm_sfence();
-#endif
-}
-
-/// How many elements from p on lie before the first that is aligned to a batch.
-template <class Arch, class T>
-std::int64_t to_aligned(const T* p) {
-  const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) % sizeof(batch<Arch>) / sizeof(T));
-  return past == 0 ? 0 : static_cast<std::int64_t>(sizeof(batch<Arch>) / sizeof(T)) - past;
-}
-
-/// Stores a batch, or the first `count` lanes of one, as a kernel that may stream does; what is streamed is whole and
-/// aligned.
-template <class Arch, bool Streaming, class To, class Lanes, class Count>
-void put(To y, Lanes x, Count count) {
-  if constexpr (Streaming && std::is_same_v<Count, whole>)
-    stream<Arch>(y, x);
-  else
-    store<Arch>(y, x, count);
-}
-
-/// Whether `n` floats are more than the caches hold.
-constexpr bool is_far(std::size_t n) { return n * sizeof(float) >= streaming_bytes; }
-
-/// Calls f(k, i) for every whole batch of [0, n), k < Lines in turn so that each can have its own accumulator (a loop that
-/// needs none has one line); returns where what is left begins. Prefetchers follow each page on its own: of memory that
-/// is `far`, in no cache, four pages in turn come up to half again as fast as one after the other.
-template <class Arch, int Lines, class F>
-[[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, bool far, F&& f) {
-  constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
-  constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
-  static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
-  std::int64_t i = 0;
-  if (far) [[unlikely]]  // so that compilers lay out the other loop well, which has the less time for each line
-    for (; i + pages * page <= n; i += pages * page)
-      for (std::int64_t first = i; first < i + page; first += per_page * width) {
-        QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
-      }
-  for (const std::int64_t end = n - (n - i) % (Lines * width); i < end; i += Lines * width) {
-    QWQ_UNROLL for (int k = 0; k < Lines; ++k) f(k, i + k * width);
-  }
-  if constexpr (Lines > 1)
-    for (const std::int64_t end = n - (n - i) % width; i < end; i += width) f(0, i);
-  return i;
-}
-
-/// y[i] = f(x[i], i) for i in [0, n), a batch at a time. With `Streaming`, y must be aligned to a batch. What f holds should
-/// be in it by value: a compiler keeps that in registers, but must read it again after every store when it is behind a
-/// reference.
-template <class Arch, bool Streaming = false, class To, class From, class F>
-[[gnu::always_inline]] inline void transform(To y, From x, std::int64_t n, F f) {
-  const auto i = walk<Arch, 1>(n, is_far(static_cast<std::size_t>(n)), [&](int, std::int64_t k) {
-    put<Arch, Streaming>(y + k, f(load<Arch>(x + k), k), whole{});
-  });
-  if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
-}
-/// The same for a few batches, unrolled.
-template <class Arch, bool Streaming = false, class To, class From, std::int64_t N, class F>
-void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
-  constexpr std::int64_t width = lanes<Arch>;
-  static_assert(N % width == 0);
-  QWQ_UNROLL for (std::int64_t i = 0; i < N; i += width) put<Arch, Streaming>(y + i, f(load<Arch>(x + i), i), whole{});
-}
-
-}  // namespace simd
-
-namespace detail {
-
-/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
-/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
-template <class T>
-QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
-  if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
-    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024, 0, 3);
-}
-
-/// Calls f with whether to stream `count` elements to y, as a constant.
-template <class Arch, class To, class F>
-void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
-  if constexpr (simd::streams<Arch> && std::is_same_v<To, float*>)
-    if (y != x && (how == writes::streaming || (how == writes::automatic && simd::is_far(count)))) {
-      f(std::true_type{});
-      return simd::end_of_stream();
-    }
-  f(std::false_type{});
-}
-
-}  // namespace detail
-}  // namespace qwq::kernel
-
 // qwq/kernel/observe.hpp: What observers read from activations: range, magnitude per channel, histogram.
 
 namespace qwq::kernel {
@@ -4324,7 +8756,8 @@ namespace qwq::kernel {
 namespace detail {
 
 /// Accumulators side by side, so that latencies overlap and all fit the registers.
-template <class Arch> inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
+template <class Arch>
+inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
 
 /// What a pass over the data may ask for. Each has `take`, for a batch and one of its accumulators, and an element
 /// that changes nothing. NaN elements do not count in extrema and magnitudes.
@@ -4408,8 +8841,8 @@ struct moment_lanes {
 template <class Arch, class... Parts>
 [[gnu::always_inline]] inline void observe(std::span<const float> x, bool far, Parts&... parts) {
   const auto n = static_cast<std::int64_t>(x.size());
-  const auto i =
-      simd::walk<Arch, observed_lines<Arch>>(n, far, [&](int k, std::int64_t at) __attribute__((always_inline)) {
+  const auto i = simd::walk<Arch, observed_lines<Arch>>(
+      n, far, [&](int k, std::int64_t at) __attribute__((always_inline)) {
         const auto v = simd::load<Arch>(x.data() + at);
         (parts.take(k, v), ...);
       });
@@ -4624,388 +9057,6 @@ void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std
     count(x.first(std::min(most, x.size())), [&](const std::int32_t* index, std::int64_t n) { seen.add(index, n); });
     seen.add_to(counts);
   }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_int4.hpp: Loads and stores of 4-bit codes, two to a byte.
-
-namespace qwq::kernel::simd {
-
-/// Where codes lie two to a byte, the first in the low half: an even one of them. `Signed` codes are -8 to 7.
-template <class Byte, bool Signed>
-struct int4_at {
-  Byte* bytes;
-  /// The code `even` places further.
-  int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
-};
-
-template <class Arch, class Byte, bool Signed>
-batch<Arch> load(int4_at<Byte, Signed> p) {
-  const batch<Arch> code = load_int4<Arch>(p.bytes);
-  if constexpr (!Signed) return code;
-  return xsimd::select(code > batch<Arch>(7.0f), code - batch<Arch>(16.0f), code);
-}
-template <class Arch, class Byte, bool Signed>
-batch<Arch> load(int4_at<Byte, Signed> p, whole) {
-  return load<Arch>(p);
-}
-template <class Arch, class Byte, bool Signed>
-batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
-  std::uint8_t part[lanes<Arch> / 2] = {};
-  std::copy_n(p.bytes, (count + 1) / 2, part);
-  return load<Arch>(int4_at<const std::uint8_t, Signed>{part});
-}
-
-/// Keeps the low four bits of each lane.
-template <class Arch, bool Signed>
-void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    // In each 64 bits an even code and the odd one after it, which comes down beside it.
-    const __m512i code = _mm512_and_si512(x, _mm512_set1_epi32(15));
-    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p.bytes),
-                            _mm512_cvtepi64_epi8(_mm512_or_si512(code, _mm512_srli_epi64(code, 28))));
-  }
-#endif
-  alignas(64) std::int32_t code[lanes<Arch>];
-  x.store_aligned(code);
-  for (std::int64_t i = 0; i < lanes<Arch>; i += 2)
-    p.bytes[i / 2] = static_cast<std::uint8_t>((code[i] & 15) | (code[i + 1] & 15) << 4);
-}
-template <class Arch, bool Signed>
-void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
-  store<Arch>(p, xsimd::to_int(x));
-}
-template <class Arch, bool Signed, class Lanes>
-void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
-  store<Arch>(p, x);
-}
-/// The first `count` codes; after an odd count the high half of the last byte is 0.
-template <class Arch, bool Signed, class Lanes>
-void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
-  std::uint8_t part[lanes<Arch> / 2];
-  store<Arch>(int4_at<std::uint8_t, Signed>{part}, x);
-  if (count % 2 != 0) part[count / 2] &= 15;
-  std::copy_n(part, (count + 1) / 2, p.bytes);
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/quantize.hpp: Quantize, dequantize, and both at once, to integers of 4, 8 and 16 bits.
-
-//
-// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is
-// added, then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX
-// Runtime does on x86), infinities the ends of the range.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-/// How x / scale is computed.
-enum class quotient : std::uint8_t {
-  multiplied,  ///< x * (1 / scale), both rounded
-  divided,     ///< by the machine's division
-  corrected,   ///< the same bits in a fifth of the time: x * (1 / scale), corrected once by the remainder
-};
-
-/// Scales that may be `corrected`: neither the remainder nor the reciprocal leaves the normal numbers.
-inline constexpr float least_corrected = 0x1p-100f, largest_corrected = 0x1p100f;
-
-/// `affine` in every lane.
-template <class Arch, quotient Of>
-struct lane_affine {
-  using batch = simd::batch<Arch>;
-  static constexpr bool corrects = Of == quotient::corrected;
-  /// From here on the f32 grid is the integers; halves go to the even one.
-  static constexpr float shift = 0x1.8p23f;
-  batch scale, zero_point, inverse, low, high;
-
-  lane_affine(batch s, batch zp, batch r, batch lowest, batch highest)
-      : scale(s), zero_point(zp), inverse(r), low(lowest), high(highest) {}
-  lane_affine(batch s, batch zp, code_range range)
-      : scale(s),
-        zero_point(zp),
-        inverse(batch(1.0f) / s),
-        low(batch(static_cast<float>(range.min)) - zp),
-        high(batch(static_cast<float>(range.max)) - zp) {
-    if constexpr (corrects) {
-      low *= s;
-      high *= s;
-    }
-  }
-
-  /// round(x / scale), in the range less the zero point, plus `shift`.
-  batch shifted_steps(batch x) const {
-    // Clipping x to the values of the outermost codes leaves these codes, and is no different from clipping them. NaN
-    // becomes the smallest. (The multiplication by `inverse` and the sum with `shift` must not meet, or g++ makes one
-    // operation of both.)
-    const auto clip = [this](batch v) { return simd::at_most<Arch>(simd::at_least<Arch>(v, low), high); };
-    batch q;
-    if constexpr (corrects) {
-      // P. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990. The remainder
-      // is exact, and so is the rounding of the last sum near every point where a code ends (tests/kernel/quantize.cpp
-      // tries all quotients that are close enough to one).
-      const batch v = clip(x), guess = v * inverse;
-      q = simd::fma<Arch>(simd::fnma<Arch>(guess, scale, v), inverse, guess);
-    } else {
-      q = clip(Of == quotient::divided ? x / scale : x * inverse);
-    }
-    return q + batch(shift);
-  }
-  simd::integers<Arch> code(batch x) const {
-    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are counted from there
-    return simd::detail::reinterpret<Arch, std::int32_t>(shifted_steps(x)) + (xsimd::to_int(zero_point) - zero);
-  }
-  batch value(batch code) const { return (code - zero_point) * scale; }
-  batch fake(batch x) const { return (shifted_steps(x) - batch(shift)) * scale; }
-};
-
-inline constexpr auto to_code = [](const auto& a, auto x) { return a.code(x); };
-inline constexpr auto to_value = [](const auto& a, auto code) { return a.value(code); };
-inline constexpr auto unchanged = [](auto code, std::int64_t) { return code; };
-inline constexpr auto to_fake = [](const auto& a, auto x) { return a.fake(x); };
-
-/// Calls f with how to divide by all of `scales`, as a constant.
-template <class Arch, class F>
-void with_quotient(std::span<const float> scales, scaling by, F&& f) {
-  if (by == scaling::multiply) return f(std::integral_constant<quotient, quotient::multiplied>{});
-  if constexpr (simd::fused<Arch>) {
-    const simd::batch<Arch> least(least_corrected), largest(largest_corrected);
-    bool can = true;
-    simd::strips<Arch>(static_cast<std::int64_t>(scales.size()), [&](std::int64_t i, auto count) {
-      const auto scale = simd::load_or<Arch>(scales.data() + i, count, 1.0f);
-      can &= xsimd::all((scale >= least) & (scale <= largest));
-    });
-    if (can) return f(std::integral_constant<quotient, quotient::corrected>{});
-  }
-  f(std::integral_constant<quotient, quotient::divided>{});
-}
-
-/// `lane_affine` of N or fewer channels, made a batch at a time so that none waits for a division.
-template <class Arch, quotient Of, std::int64_t N>
-class channel_lanes {
-  using batch = simd::batch<Arch>;
-  using affine_type = lane_affine<Arch, Of>;
-  static constexpr std::int64_t width = simd::lanes<Arch>;
-
- public:
-  channel_lanes(std::span<const float> scales, std::span<const std::int32_t> zero_points, code_range range) {
-    simd::strips<Arch>(static_cast<std::int64_t>(scales.size()), [&](std::int64_t i, auto count) {
-      const affine_type a(simd::load_or<Arch>(scales.data() + i, count, 1.0f),
-                          zero_points.empty() ? batch(0.0f) : simd::load<Arch>(zero_points.data() + i, count), range);
-      set& to = sets_[i / width];
-      a.scale.store_aligned(to.scale);
-      a.zero_point.store_aligned(to.zero_point);
-      a.inverse.store_aligned(to.inverse);
-      a.low.store_aligned(to.low);
-      a.high.store_aligned(to.high);
-    });
-  }
-  /// Channel i in every lane.
-  affine_type all(std::int64_t i) const {
-    return read(i, [lane = i % width](const float* p) { return batch(p[lane]); });
-  }
-  /// The channels from i on, a multiple of the lanes, one in each lane.
-  affine_type from(std::int64_t i) const {
-    return read(i, [](const float* p) { return batch::load_aligned(p); });
-  }
-
- private:
-  struct set {
-    alignas(64) float scale[width], zero_point[width], inverse[width], low[width], high[width];
-  };
-  template <class Load>
-  affine_type read(std::int64_t i, Load load) const {
-    const set& s = sets_[i / width];
-    return {load(s.scale), load(s.zero_point), load(s.inverse), load(s.low), load(s.high)};
-  }
-
-  static_assert(N % width == 0);
-  set sets_[N / width];
-};
-
-/// Calls f(channels) with channels [first, first + count), at most N.
-template <class Arch, std::int64_t N, class F>
-void with_channels(const channel_affine& p, std::int64_t first, std::int64_t count, F&& f) {
-  const auto at = static_cast<std::size_t>(first), n = static_cast<std::size_t>(count);
-  const auto scales = p.scales.subspan(at, n);
-  with_quotient<Arch>(scales, p.by, [&](auto kind) {
-    f(channel_lanes<Arch, kind.value, N>(scales, p.zero_points.empty() ? p.zero_points : p.zero_points.subspan(at, n),
-                                         p.range));
-  });
-}
-
-/// Elements in rows; a row begins at `first + i * stride`.
-template <class Pointer>
-struct plane {
-  Pointer first;
-  std::int64_t stride;
-  Pointer row(std::int64_t i) const { return first + i * stride; }
-};
-
-/// Calls f(parameters) with one set in all lanes.
-template <class Arch, class F>
-void with_lanes(const affine& p, F&& f) {
-  using batch = simd::batch<Arch>;
-  with_quotient<Arch>({&p.scale, 1}, p.by, [&](auto kind) {
-    f(lane_affine<Arch, kind.value>(batch(p.scale), batch(static_cast<float>(p.zero_point)), p.range));
-  });
-}
-
-/// y = f(parameters, x) with one set of parameters.
-template <class Arch, bool Streaming, class To, class From, class F>
-void map_affine(To y, From x, std::int64_t n, const affine& p, F f) {
-  with_lanes<Arch>(p, [&](const auto& a) {
-    simd::transform<Arch, Streaming>(y, x, n, [a, f](simd::batch<Arch> v, std::int64_t) { return f(a, v); });
-  });
-}
-
-/// With one set for each row. `cols` is a number or a constant.
-template <class Arch, bool Streaming, class To, class From, class Cols, class F>
-void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const channel_affine& p, F f) {
-  constexpr std::int64_t block = 64;
-  for (std::int64_t first = 0; first < rows; first += block) {
-    const std::int64_t count = std::min(block, rows - first);
-    with_channels<Arch, block>(p, first, count, [&](const auto& channels) {
-      for (std::int64_t i = 0; i < count; ++i)
-        simd::transform<Arch, Streaming>(
-            y.row(first + i), x.row(first + i), cols,
-            [a = channels.all(i), f](simd::batch<Arch> v, std::int64_t) { return f(a, v); });
-    });
-  }
-}
-
-/// Rows of which each column has its own set. All of a batch's rows are loaded before any is stored: rows whose length
-/// is a multiple of the page size look like the same memory to the machine.
-template <class Arch, bool Streaming, int Rows, class To, class From, class Channels, class F>
-void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels& channels, F f) {
-  const auto step = [=, at = &channels](std::int64_t j, auto count) {
-    const auto a = at->from(j);
-    simd::batch<Arch> v[Rows];
-    QWQ_UNROLL for (int r = 0; r < Rows; ++r) v[r] = simd::load<Arch>(x.row(r) + j, count);
-    QWQ_UNROLL for (int r = 0; r < Rows; ++r) simd::put<Arch, Streaming>(y.row(r) + j, f(a, v[r]), count);
-  };
-  std::int64_t j = 0;
-  for (; j + simd::lanes<Arch> <= n; j += simd::lanes<Arch>) step(j, simd::whole{});
-  if (j < n) step(j, n - j);
-}
-
-/// With one set for each column. The sets of a block of columns are made once for many rows.
-template <class Arch, bool Streaming, class To, class From, class F>
-void map_columns(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols, const channel_affine& p, F f) {
-  constexpr std::int64_t many = 64, block = 1024;
-  constexpr int tile = 2;
-  for (std::int64_t i = 0; i < rows; i += many)
-    for (std::int64_t j = 0; j < cols; j += block) {
-      const std::int64_t count = std::min(block, cols - j), end = std::min(i + many, rows);
-      with_channels<Arch, block>(p, j, count, [&](const auto& channels) {
-        const auto from_row = [j](auto plane, std::int64_t r) {
-          return decltype(plane){plane.row(r) + j, plane.stride};
-        };
-        std::int64_t r = i;
-        for (; r + tile <= end; r += tile)
-          map_columns_tile<Arch, Streaming, tile>(from_row(y, r), from_row(x, r), count, channels, f);
-        for (; r < end; ++r) map_columns_tile<Arch, Streaming, 1>(from_row(y, r), from_row(x, r), count, channels, f);
-      });
-    }
-}
-
-template <class Arch, class To, class From, class F>
-void map(std::span<To> y, std::span<From> x, const affine& p, F f, writes how = writes::cached) {
-  with_writes<Arch>(how, y.data(), x.data(), x.size(), [&](auto streaming) {
-    auto n = static_cast<std::int64_t>(x.size());
-    auto* to = y.data();
-    auto* from = x.data();
-    if constexpr (streaming) {  // up to the first aligned element
-      const std::int64_t head = std::min(n, simd::to_aligned<Arch>(to));
-      map_affine<Arch, false>(to, from, head, p, f);
-      to += head, from += head, n -= head;
-    }
-    map_affine<Arch, streaming>(to, from, n, p, f);
-  });
-}
-
-/// Calls f with n, as a constant where n is a usual size of groups.
-template <class F>
-void with_group(std::int64_t n, F&& f) {
-  if (n == 32) return f(std::integral_constant<std::int64_t, 32>{});
-  if (n == 128) return f(std::integral_constant<std::int64_t, 128>{});
-  f(n);
-}
-
-template <class T>
-plane<T*> plane_of(matrix_view<T> m) {
-  return {m.data, m.row_stride};
-}
-
-/// Calls f with whether to stream into y, which needs rows that begin at aligned elements.
-template <class Arch, class To, class From, class F>
-void with_writes(writes how, matrix_view<To> y, matrix_view<From> x, F&& f) {
-  const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
-  with_writes<Arch>(aligned ? how : writes::cached, y.data, x.data, static_cast<std::size_t>(x.rows * x.cols), f);
-}
-
-template <class Arch, class To, class From, class F>
-void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, writes how = writes::cached) {
-  with_writes<Arch>(how, y, x, [&](auto streaming) {
-    if (p.axis == channel_axis::row)
-      with_group(x.cols, [&](auto cols) { map_rows<Arch, streaming>(plane_of(y), plane_of(x), x.rows, cols, p, f); });
-    else
-      map_columns<Arch, streaming>(plane_of(y), plane_of(x), x.rows, x.cols, p, f);
-  });
-}
-
-}  // namespace detail
-
-/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes
-/// take a byte each (see `pack_int4`).
-template <class Arch = xsimd::default_arch, class Code>
-void quantize(std::span<Code> codes, std::span<const float> x, const affine& p) {
-  detail::map<Arch>(codes, x, p, detail::to_code);
-}
-/// With parameters per row or per column. Groups along the rows are the rows of the same memory seen as a matrix whose
-/// row is one group.
-template <class Arch = xsimd::default_arch, class Code>
-void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
-  detail::map<Arch>(codes, x, p, detail::to_code);
-}
-
-/// y = (code - zero_point) * scale
-template <class Arch = xsimd::default_arch, class Code>
-void dequantize(std::span<float> y, std::span<Code> codes, const affine& p, writes how = writes::automatic) {
-  detail::map<Arch>(y, codes, p, detail::to_value, how);
-}
-template <class Arch = xsimd::default_arch, class Code>
-void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p,
-                writes how = writes::automatic) {
-  detail::map<Arch>(y, codes, p, detail::to_value, how);
-}
-
-/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
-template <class Arch = xsimd::default_arch>
-void fake_quantize(std::span<float> y, std::span<const float> x, const affine& p, writes how = writes::automatic) {
-  detail::map<Arch>(y, x, p, detail::to_fake, how);
-}
-template <class Arch = xsimd::default_arch>
-void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p,
-                   writes how = writes::automatic) {
-  detail::map<Arch>(y, x, p, detail::to_fake, how);
-}
-
-/// Two 4-bit codes to a byte, the first in the low half; an odd last byte has 0 in its high half.
-template <class Arch = xsimd::default_arch, class Code>
-void pack_int4(std::span<std::uint8_t> bytes, std::span<Code> codes) {
-  simd::transform<Arch>(simd::int4_at<std::uint8_t, true>{bytes.data()}, codes.data(),
-                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
-}
-
-/// The inverse; the codes are signed when `Code` is.
-template <class Arch = xsimd::default_arch, class Code>
-void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
-  simd::transform<Arch>(codes.data(), simd::int4_at<const std::uint8_t, std::is_signed_v<Code>>{bytes.data()},
-                        static_cast<std::int64_t>(codes.size()), detail::unchanged);
 }
 
 }  // namespace qwq::kernel
@@ -5235,1865 +9286,6 @@ void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, co
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
     detail::map_groups_of_abs_max<Arch, false>(detail::plane<decltype(codes)>{codes, x.cols}, x, p, detail::to_code);
   });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_dequantize.hpp: Codes of packed weights as f32: one code of each word, minus the middle of their range.
-
-namespace qwq::kernel::simd {
-
-template <class Arch> using words = xsimd::batch<std::uint32_t, Arch>;
-
-template <class Arch>
-words<Arch> load_words(const std::byte* p) {
-  return words<Arch>::load_unaligned(reinterpret_cast<const std::uint32_t*>(p));
-}
-
-/// Words in the form in which `code_at` takes them.
-template <class Arch, int Bits>
-words<Arch> prepare_codes(words<Arch> w) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch> && Bits == 4) return w;
-#endif
-  return w ^ words<Arch>(Bits == 8 ? 0x80808080u : 0x88888888u);  // two's complement
-}
-
-/// The code whose lowest bit in each word is `Shift`, minus 2^(Bits-1).
-template <class Arch, int Bits, int Shift>
-batch<Arch> code_at(words<Arch> w) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch> && Bits == 4) {
-    const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(w, Shift), values);  // of an index only the low four bits count
-  }
-#endif
-  const auto top = detail::reinterpret<Arch, std::int32_t>(w << (32 - Bits - Shift));
-  return xsimd::to_float(top >> (32 - Bits));
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/packed_weight.hpp: Quantized weights in the order in which products read them.
-
-namespace qwq::kernel {
-
-/// Outputs that stand side by side in packed weights and in tiles.
-inline constexpr std::int64_t panel_n = 32;
-
-/// Weight [rows, cols] as symmetric codes of `Bits` bits, one scale for each output and `block` elements along K:
-/// an element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve products with one row and with many,
-/// with f32 and with int8 activations.
-///
-/// Outputs are in panels of `panel_n`, the last one padded with zero weights. A panel is one piece of memory: for each
-/// block its `panel_n` scales, then its codes as words of 32 bits, one for each output, of which each holds 32 / Bits
-/// elements along K. Byte b of a word of 8-bit codes is element b; of 4-bit codes its low half is element b and its
-/// high half element 4 + b.
-template <int Bits>
-struct packed_weight {
-  static_assert(Bits == 4 || Bits == 8);
-  static constexpr int bits = Bits;
-  static constexpr std::int64_t per_word = 32 / Bits;
-  static constexpr std::int64_t scale_bytes = panel_n * static_cast<std::int64_t>(sizeof(float));
-  static constexpr int middle = 1 << (Bits - 1);
-
-  const std::byte* data = nullptr;
-  std::int64_t rows = 0, cols = 0;
-  std::int64_t block = per_word;  ///< a multiple of `per_word`; one block for each row when it is `whole_row(cols)`
-
-  static constexpr std::int64_t whole_row(std::int64_t cols) {
-    return std::max<std::int64_t>((cols + per_word - 1) / per_word, 1) * per_word;
-  }
-  constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
-  constexpr std::int64_t panels() const { return (rows + panel_n - 1) / panel_n; }
-  constexpr std::int64_t block_bytes() const { return scale_bytes + block * panel_n * Bits / 8; }
-  constexpr std::int64_t panel_bytes() const { return blocks() * block_bytes(); }
-  /// Size of `data`.
-  constexpr std::size_t bytes() const { return static_cast<std::size_t>(panels() * panel_bytes()); }
-
-  const std::byte* panel(std::int64_t p) const { return data + p * panel_bytes(); }
-  /// Where in a word the code of element k is: its lowest bit.
-  static constexpr int shift(std::int64_t k) {
-    const auto i = static_cast<int>(k % per_word);
-    return Bits == 8 ? 8 * i : i % 4 * 8 + i / 4 * 4;
-  }
-  /// Weight of output j for input k.
-  float at(std::int64_t j, std::int64_t k) const {
-    const std::byte* from = panel(j / panel_n) + k / block * block_bytes();
-    float scale;
-    std::uint32_t word;
-    std::memcpy(&scale, from + j % panel_n * 4, 4);
-    std::memcpy(&word, from + scale_bytes + (k % block / per_word * panel_n + j % panel_n) * 4, 4);
-    const auto code = static_cast<int>(word >> shift(k) & ((1u << Bits) - 1));
-    return static_cast<float>(code - middle) * scale;
-  }
-};
-
-namespace detail {
-
-/// The next codes of a row, `inside` of them, as a word; the others are the middle.
-template <int Bits>
-std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::int64_t inside) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, codes, static_cast<std::size_t>((inside * Bits + 7) / 8));
-  word ^= flip;
-  if (inside < packed_weight<Bits>::per_word) {
-    const std::uint32_t mask = (std::uint32_t{1} << (inside * Bits)) - 1;
-    word = (word & mask) | ((Bits == 8 ? 0x80808080u : 0x88888888u) & ~mask);
-  }
-  if constexpr (Bits == 8) return word;
-  const auto spread = [](std::uint32_t four) {
-    four = (four | four << 8) & 0x00ff00ffu;
-    return (four | four << 4) & 0x0f0f0f0fu;
-  };
-  return spread(word & 0xffffu) | spread(word >> 16) << 4;
-}
-
-/// Packs rows of codes, `row_bytes` apart, to panels. `flip`: what makes codes of them; `scale(j, b)`: of row and block.
-template <int Bits, class Scale>
-void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8_t* rows, std::int64_t row_bytes,
-               std::uint32_t flip, Scale&& scale) {
-  using packed = packed_weight<Bits>;
-  for (std::int64_t j0 = 0; j0 < shape.rows; j0 += panel_n, rows += panel_n * row_bytes) {
-    const std::int64_t count = std::min(panel_n, shape.rows - j0);
-    for (std::int64_t b = 0; b < shape.blocks(); ++b) {
-      float scales[panel_n] = {};
-      for (std::int64_t j = 0; j < count; ++j) scales[j] = scale(j0 + j, b);
-      std::memcpy(to, scales, sizeof scales);
-      to += sizeof scales;
-      for (std::int64_t k = b * shape.block; k < (b + 1) * shape.block; k += packed::per_word) {
-        const std::int64_t inside = std::clamp<std::int64_t>(shape.cols - k, 0, packed::per_word);
-        std::uint32_t words[panel_n];
-        for (std::int64_t j = 0; j < panel_n; ++j)
-          words[j] = packed_word<Bits>(rows + (j < count ? j * row_bytes + k * Bits / 8 : 0), flip, j < count ? inside : 0);
-        std::memcpy(to, words, sizeof words);
-        to += sizeof words;
-      }
-    }
-  }
-}
-
-}  // namespace detail
-
-/// The shape in which `w` is packed; `data` is to be set.
-inline packed_weight<8> packed_shape(const int8_weight& w) {
-  return {nullptr, w.rows, w.cols, packed_weight<8>::whole_row(w.cols)};
-}
-template <int Bits>
-packed_weight<Bits> packed_shape(const block_weight<Bits>& w) {
-  return {nullptr, w.rows, w.cols, w.block};
-}
-
-/// Packs `w` to `to`, `packed_shape(w).bytes()` bytes. Some rows of a weight can be packed alone when the first is a
-/// multiple of `panel_n`: they go to where their panel is.
-inline void pack(std::byte* to, const int8_weight& w) {
-  detail::pack_rows(to, packed_shape(w), reinterpret_cast<const std::uint8_t*>(w.codes), w.cols, 0x80808080u,
-                    [&](std::int64_t j, std::int64_t) { return w.scale(j); });
-}
-template <int Bits>
-void pack(std::byte* to, const block_weight<Bits>& w) {
-  detail::pack_rows(to, packed_shape(w), w.codes, w.row_blocks() * w.block * Bits / 8, 0,
-                    [&](std::int64_t j, std::int64_t b) {
-                      return w.scales[static_cast<std::size_t>(j * w.row_blocks() + b)];
-                    });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/weight_row.hpp: Rows of weights, whatever they are stored as, read as batches of f32.
-
-namespace qwq::kernel::detail {
-
-/// Row of a float weight: `at` gives a batch of it as f32.
-template <class T>
-struct float_row {
-  const T* data;
-  template <class Arch, class Count>
-  simd::batch<Arch> at(std::int64_t k, Count count) const {
-    return simd::load<Arch>(data + k, count);
-  }
-};
-
-/// Row of a packed weight, which is far from dense: for single rows of a table.
-template <int Bits>
-struct packed_row {
-  packed_weight<Bits> weight;
-  std::int64_t row;
-  template <class Arch, class Count>
-  simd::batch<Arch> at(std::int64_t k, Count count) const {
-    float x[simd::lanes<Arch>] = {};
-    std::int64_t n = simd::lanes<Arch>;
-    if constexpr (std::is_same_v<Count, std::int64_t>) n = count;
-    for (std::int64_t i = 0; i < n; ++i) x[i] = weight.at(row, k + i);
-    return simd::load<Arch>(x);
-  }
-};
-
-template <class T>
-float_row<T> weight_row(const matrix_view<T>& w, std::int64_t j) {
-  return {w.row(j)};
-}
-template <int Bits>
-packed_row<Bits> weight_row(const packed_weight<Bits>& w, std::int64_t j) {
-  return {w, j};
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/gemv.hpp: Products of one row of f32 activations with weights, at the speed at which memory gives them.
-
-namespace qwq::kernel::detail {
-
-/// sums[j * apart] = x . w[j0 + j * apart] for N rows of a float weight.
-template <class Arch, int N, class T>
-void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t apart) {
-  simd::batch<Arch> sum[N];
-  QWQ_UNROLL for (int j = 0; j < N; ++j) sum[j] = simd::batch<Arch>(0.0f);
-  const auto add = [&](std::int64_t k, auto count) QWQ_INLINE {
-    const auto v = simd::load<Arch>(x + k, count);
-    QWQ_UNROLL for (int j = 0; j < N; ++j) {
-      const auto* const from = w.row(j0 + j * apart) + k;
-      fetch_ahead(from, k);
-      sum[j] = simd::fma<Arch>(v, simd::load<Arch>(from, count), sum[j]);
-    }
-  };
-  std::int64_t k = 0;
-  for (; k + simd::lanes<Arch> <= w.cols; k += simd::lanes<Arch>) add(k, simd::whole{});
-  if (k < w.cols) add(k, w.cols - k);
-  QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
-}
-
-/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
-/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
-template <class Arch, class T>
-void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
-  const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
-  std::int64_t j = 4 * run;
-  for (std::int64_t i = 0; i < run; ++i) dot_rows<Arch, 4>(sums + i, x, w, j0 + i, run);
-  for (; j + 4 <= count; j += 4) dot_rows<Arch, 4>(sums + j, x, w, j0 + j, 1);
-  for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
-}
-
-/// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
-/// fetches too little.
-inline constexpr std::int64_t fetched_ahead = 4096;
-
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other.
-template <class Arch, int P, int V, int Bits>
-void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, const std::byte* panel,
-                     std::int64_t first) {
-  using packed = packed_weight<Bits>;
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  constexpr int chains = std::max(8 / (P * V), 1);  // so that latencies overlap
-  const std::int64_t panel_bytes = w.panel_bytes();
-  simd::batch<Arch> total[P][V];
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
-  for (std::int64_t k = 0; k < w.cols; k += w.block, panel += w.block_bytes()) {
-    simd::batch<Arch> sum[P][V][chains];
-    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
-        QWQ_UNROLL for (int c = 0; c < chains; ++c) sum[p][v][c] = simd::batch<Arch>(0.0f);
-    const std::byte* codes = panel + packed::scale_bytes + first * 4;
-    const auto add_words = [&](const float* at) QWQ_INLINE {
-      QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
-        const std::byte* const from = codes + p * panel_bytes + v * width * 4;
-        const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(from));
-        if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
-        [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
-          ((sum[p][v][I % chains] = simd::fma<Arch>(simd::batch<Arch>(at[I]),
-                                                    simd::code_at<Arch, Bits, packed::shift(I)>(word),
-                                                    sum[p][v][I % chains])), ...);
-        }(std::make_integer_sequence<int, int{packed::per_word}>{});
-      }
-      codes += panel_n * 4;
-    };
-    const std::int64_t end = std::min(k + w.block, w.cols);
-    std::int64_t i = k;
-    for (; i + packed::per_word <= end; i += packed::per_word) add_words(x + i);
-    if (i < end) {
-      float rest[packed::per_word] = {};
-      std::copy_n(x + i, end - i, rest);
-      add_words(rest);
-    }
-    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) {
-      QWQ_UNROLL for (int c = 1; c < chains; ++c) sum[p][v][0] = sum[p][v][0] + sum[p][v][c];
-      const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(panel + p * panel_bytes) + first + v * width);
-      total[p][v] = simd::fma<Arch>(sum[p][v][0], scale, total[p][v]);
-    }
-  }
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
-      simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
-}
-
-/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P of them at a time: the machine fetches more
-/// from several places at a time than from one.
-template <class Arch, class F>
-void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
-  std::int64_t j = j0;
-  if constexpr (simd::detail::lanes_512<Arch>)
-    for (; j + 3 * panel_n < j1; j += 4 * panel_n) f(std::integral_constant<int, 4>{}, j);
-  for (; j < j1; j += panel_n) f(std::integral_constant<int, 1>{}, j);
-}
-
-/// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
-template <class Arch, int Bits>
-void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
-  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
-  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
-    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
-      multiply_panels<Arch, P, batches>(sums + j - j0 + v, x, w, w.panel(j / panel_n), v);
-  });
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/core/parallel.hpp: The executor that kernels split their work over.
-
-namespace qwq {
-
-/// Runs `count` independent tasks. A runtime author may derive from it to use threads of his own;
-/// `run` returns when every task is done. Tasks must not throw.
-class executor {
- public:
-  /// What is run for each index; `context` is what the caller of run gave.
-  using task = void (*)(void* context, std::size_t index);
-  virtual ~executor() = default;
-  /// Threads that work at the same time, the caller included.
-  virtual std::size_t threads() const = 0;
-  virtual void run(std::size_t count, task f, void* context) = 0;
-};
-
-/// Everything on the calling thread.
-class inline_executor final : public executor {
- public:
-  std::size_t threads() const override { return 1; }
-  void run(std::size_t count, task f, void* context) override {
-    for (std::size_t i = 0; i < count; ++i) f(context, i);
-  }
-};
-
-/// Multiply-adds below which meeting another thread (half a microsecond) costs more than it saves: two microseconds of one
-/// core in registers, more where they wait for memory.
-inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 17;
-
-/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing.
-/// `work`: multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.
-template <class F>
-void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
-  if (count < 2 || work < work_worth_sharing) {
-    for (std::size_t i = 0; i < count; ++i) f(i);
-    return;
-  }
-  ex.run(
-      count, [](void* context, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); },
-      const_cast<void*>(static_cast<const void*>(&f)));
-}
-
-}  // namespace qwq
-
-// qwq/kernel/epilogue.hpp: What a kernel does to its result before it stores it.
-
-namespace qwq::kernel {
-
-/// The epilogue of kernels that have none.
-struct identity_epilogue {
-  template <class Batch>
-  Batch operator()(Batch x) const {
-    return x;
-  }
-};
-
-/// Calls f with the epilogue that puts results on the grid of `p`: dequantize(quantize(x)), with the bits of
-/// `fake_quantize`.
-template <class Arch = xsimd::default_arch, class F>
-void with_fake_quant(const affine& p, F&& f) {
-  detail::with_lanes<Arch>(p, [&](const auto& a) { f([a](simd::batch<Arch> x) { return a.fake(x); }); });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/norm.hpp: Row norms, RMSNorm and L2 normalization, and the mean of a row.
-
-namespace qwq::kernel {
-
-namespace detail {
-template <class Arch>
-float sum_of_squares(const float* x, std::int64_t n) {
-  return simd::reduce_add<Arch>(simd::fold<Arch>(
-      n, simd::batch<Arch>(0.0f),
-      [x](simd::batch<Arch> a, std::int64_t i, auto count) {
-        const auto v = simd::load<Arch>(x + i, count);
-        return simd::fma<Arch>(v, v, a);
-      },
-      [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
-}
-
-/// A row of RMSNorm, computed where it is read.
-template <class Arch>
-struct normed_row {
-  const float* x;
-  const float* gain;
-  simd::batch<Arch> factor;
-
-  /// `squares`: the sum of those of x.
-  normed_row(const float* row, std::span<const float> weight, float squares, float eps)
-      : x(row), gain(weight.data()), factor(1.0f / std::sqrt(squares / static_cast<float>(weight.size()) + eps)) {}
-  normed_row(const float* row, std::span<const float> weight, float eps)
-      : normed_row(row, weight, sum_of_squares<Arch>(row, static_cast<std::int64_t>(weight.size())), eps) {}
-
-  template <class Count>
-  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
-    return simd::load<Arch>(x + k, count) * factor * simd::load<Arch>(gain + k, count);
-  }
-};
-
-}  // namespace detail
-
-/// y[i] = mean(x[i, :])
-template <class Arch = xsimd::default_arch>
-void mean(std::span<float> y, matrix_view<const float> x) {
-  for (std::int64_t i = 0; i < x.rows; ++i)
-    y[static_cast<std::size_t>(i)] =
-        simd::sum<Arch>(x.cols,
-                        [in = x.row(i)](std::int64_t j, auto count) { return simd::load<Arch>(in + j, count); }) /
-        static_cast<float>(x.cols);
-}
-
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
-/// be x.
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
-              Epilogue epilogue = {}) {
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    const detail::normed_row<Arch> in(x.row(i), weight, eps);
-    float* out = y.row(i);
-    simd::strips<Arch>(x.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
-  }
-}
-
-/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
-              std::span<const float> weight, float eps, Epilogue epilogue = {}) {
-  using batch = simd::batch<Arch>;
-  for (std::int64_t i = 0; i < a.rows; ++i) {
-    const float *first = a.row(i), *second = b.row(i);
-    float *const to = sum.row(i), *const out = y.row(i);
-    const float squares = simd::reduce_add<Arch>(simd::fold<Arch>(
-        a.cols, batch(0.0f),
-        [&](batch so_far, std::int64_t j, auto count) {
-          const auto v = simd::load<Arch>(first + j, count) + simd::load<Arch>(second + j, count);
-          simd::store<Arch>(to + j, v, count);
-          return simd::fma<Arch>(v, v, so_far);
-        },
-        [](batch one, batch other) { return one + other; }));
-    const detail::normed_row<Arch> in(to, weight, squares, eps);
-    simd::strips<Arch>(a.cols,
-                       [&](std::int64_t j, auto count) { simd::store<Arch>(out + j, epilogue(in(j, count)), count); });
-  }
-}
-
-/// y = x / sqrt(sum(x^2)), row by row; a row whose squares sum to 0 (all zeros, or too small) gives 0. y may be x.
-template <class Arch = xsimd::default_arch>
-void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    const float* in = x.row(i);
-    float* out = y.row(i);
-    const float length = std::sqrt(detail::sum_of_squares<Arch>(in, x.cols));
-    if (length == 0) {
-      std::fill_n(out, x.cols, 0.0f);
-      continue;
-    }
-    const simd::batch<Arch> divisor(length);
-    simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      simd::store<Arch>(out + j, simd::load<Arch>(in + j, count) / divisor, count);
-    });
-  }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_reduce.hpp: Several rows at a time: sums across lanes, and transposition.
-
-namespace qwq::kernel::simd {
-
-/// Lanes of a, b, c and d on the way to their sums: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the
-/// k-th of them.
-template <class Arch>
-batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-  }
-#endif
-#if defined(__AVX__)
-  if constexpr (detail::lanes_256<Arch>) {
-    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-  }
-#endif
-#if defined(__SSE2__)
-  if constexpr (detail::lanes_128<Arch>) {
-    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee));
-  }
-#endif
-  const batch<Arch> rows[4] = {a, b, c, d};
-  float lane[lanes<Arch>], out[lanes<Arch>];
-  for (std::int64_t k = 0; k < 4; ++k) {
-    store<Arch>(lane, rows[k]);
-    for (std::int64_t i = 0; i < lanes<Arch>; i += 4)
-      out[i + k] = (lane[i] + lane[i + 1]) + (lane[i + 2] + lane[i + 3]);
-  }
-  return load<Arch>(out);
-}
-
-/// Results of `add_quads` to sums: lane 4k + i is the sum of the lanes of the i-th that made the k-th.
-template <class Arch>
-batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    const __m512 a = quads[0], b = quads[1], c = quads[2], d = quads[3];
-    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
-  }
-#endif
-#if defined(__AVX__)
-  if constexpr (detail::lanes_256<Arch>)
-    return _mm256_add_ps(_mm256_permute2f128_ps(quads[0], quads[1], 0x20),
-                         _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
-#endif
-  if constexpr (detail::lanes_128<Arch>) return quads[0];
-  float lane[lanes<Arch>], out[lanes<Arch>] = {};
-  for (std::int64_t k = 0; k < lanes<Arch> / 4; ++k) {
-    store<Arch>(lane, quads[k]);
-    for (std::int64_t i = 0; i < lanes<Arch>; ++i) out[4 * k + i % 4] += lane[i];
-  }
-  return load<Arch>(out);
-}
-
-/// Lane 4i + k is p[k * stride + i].
-template <class Arch>
-batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
-#if defined(__AVX512F__)
-  if constexpr (detail::lanes_512<Arch>) {
-    __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + stride), 1);
-    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 2 * stride), 2);
-    rows = _mm512_insertf32x4(rows, _mm_loadu_ps(p + 3 * stride), 3);
-    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
-  }
-#endif
-  float lane[lanes<Arch>];
-  for (std::int64_t i = 0; i < lanes<Arch>; ++i) lane[i] = p[i % 4 * stride + i / 4];
-  return load<Arch>(lane);
-}
-
-/// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
-template <class Arch>
-void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,
-                      float factor) {
-  std::int64_t i = 0;
-#if defined(__SSE2__)
-  // Four elements of a quarter of the rows to each register, whose 128-bit parts are then transposed.
-  for (; i + 4 <= n; i += 4) {
-    const auto quarter = [&](std::int64_t r) {
-      const auto four = [&](std::int64_t part) { return _mm_loadu_ps(rows[4 * part + r] + i); };
-#if defined(__AVX512F__)
-      if constexpr (detail::lanes_512<Arch>)
-        return _mm512_mask_broadcast_f32x4(
-            _mm512_mask_broadcast_f32x4(_mm512_castps256_ps512(_mm256_set_m128(four(1), four(0))), 0xf00, four(2)),
-            0xf000, four(3));
-      else
-#endif
-#if defined(__AVX__)
-          if constexpr (detail::lanes_256<Arch>)
-        return _mm256_set_m128(four(1), four(0));
-      else
-#endif
-        return four(0);
-    };
-    const auto a = quarter(0), b = quarter(1), c = quarter(2), d = quarter(3);
-    const auto store_column = [&](std::int64_t k, batch<Arch> column) {
-      store<Arch>(out + (i + k) * stride, column * batch<Arch>(factor));
-    };
-#if defined(__AVX512F__)
-    if constexpr (detail::lanes_512<Arch>) {
-      const __m512 ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
-      const __m512 ab_high = _mm512_unpackhi_ps(a, b), cd_high = _mm512_unpackhi_ps(c, d);
-      store_column(0, _mm512_shuffle_ps(ab, cd, 0x44));
-      store_column(1, _mm512_shuffle_ps(ab, cd, 0xee));
-      store_column(2, _mm512_shuffle_ps(ab_high, cd_high, 0x44));
-      store_column(3, _mm512_shuffle_ps(ab_high, cd_high, 0xee));
-    }
-#endif
-#if defined(__AVX__)
-    if constexpr (detail::lanes_256<Arch>) {
-      const __m256 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
-      const __m256 ab_high = _mm256_unpackhi_ps(a, b), cd_high = _mm256_unpackhi_ps(c, d);
-      store_column(0, _mm256_shuffle_ps(ab, cd, 0x44));
-      store_column(1, _mm256_shuffle_ps(ab, cd, 0xee));
-      store_column(2, _mm256_shuffle_ps(ab_high, cd_high, 0x44));
-      store_column(3, _mm256_shuffle_ps(ab_high, cd_high, 0xee));
-    }
-#endif
-    if constexpr (detail::lanes_128<Arch>) {
-      const __m128 ab = _mm_unpacklo_ps(a, b), cd = _mm_unpacklo_ps(c, d);
-      const __m128 ab_high = _mm_unpackhi_ps(a, b), cd_high = _mm_unpackhi_ps(c, d);
-      store_column(0, _mm_shuffle_ps(ab, cd, 0x44));
-      store_column(1, _mm_shuffle_ps(ab, cd, 0xee));
-      store_column(2, _mm_shuffle_ps(ab_high, cd_high, 0x44));
-      store_column(3, _mm_shuffle_ps(ab_high, cd_high, 0xee));
-    }
-  }
-#endif
-  for (; i < n; ++i)
-    for (std::int64_t r = 0; r < lanes<Arch>; ++r) out[i * stride + r] = rows[r][i] * factor;
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/int8_rows.hpp: Activations that are quantized to int8 while a model runs, for products with packed weights.
-
-namespace qwq::kernel {
-
-/// Rows of activations as int8 codes, with a scale for each row and `block` elements: those of the weight that they are
-/// multiplied with. The memory is the caller's.
-struct int8_rows {
-  std::int64_t rows = 0, cols = 0, block = 0;
-  std::int64_t row_bytes = 0;  ///< of codes: whole blocks, padded with zeros; an odd number of cache lines
-  std::int8_t* codes = nullptr;
-  float* scales = nullptr;       // [rows, blocks]
-  std::int32_t* sums = nullptr;  // of the codes of a block, [rows, blocks]
-
-  constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
-  static constexpr std::int64_t row_size(std::int64_t cols, std::int64_t block) {
-    return (((cols + block - 1) / block * block + 63) / 64 | 1) * 64;
-  }
-  /// Bytes that the constructor takes.
-  static constexpr std::size_t bytes(std::int64_t rows, std::int64_t cols, std::int64_t block) {
-    return static_cast<std::size_t>(rows * (row_size(cols, block) + (cols + block - 1) / block * 8));
-  }
-  /// Rows in `bytes(...)` of the caller's memory.
-  int8_rows(std::byte* memory, std::int64_t row_count, std::int64_t col_count, std::int64_t block_size)
-      : rows(row_count),
-        cols(col_count),
-        block(block_size),
-        row_bytes(row_size(col_count, block_size)),
-        codes(reinterpret_cast<std::int8_t*>(memory)),
-        scales(reinterpret_cast<float*>(memory + rows * row_bytes)),
-        sums(reinterpret_cast<std::int32_t*>(memory + rows * (row_bytes + blocks() * 4))) {}
-};
-
-namespace detail {
-
-/// 127 / largest; 0 for a block that is zero or not finite.
-template <class Arch>
-simd::batch<Arch> inverse_scale(simd::batch<Arch> largest) {
-  const simd::batch<Arch> zero(0.0f), infinity(std::numeric_limits<float>::infinity());
-  return xsimd::select((largest > zero) & (largest < infinity), simd::batch<Arch>(127.0f) / largest, zero);
-}
-/// What `total` adds is 0, or NaN when a code is: a maximum is not, after a NaN.
-template <class T>
-T scale_of(T largest, T total) {
-  return largest / T(127.0f) + total * T(0.0f);
-}
-
-/// A row of floats, which gives batches as a normed_row does.
-template <class Arch>
-struct plain_row {
-  const float* x;
-  template <class Count>
-  simd::batch<Arch> operator()(std::int64_t k, Count count) const {
-    return simd::load<Arch>(x + k, count);
-  }
-};
-
-/// Of elements [first, first + count) of a row.
-template <class Arch, class Row>
-float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
-  return simd::reduce_max<Arch>(simd::fold<Arch>(
-      count, simd::batch<Arch>(0.0f),
-      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE { return xsimd::max(a, xsimd::abs(x(first + i, n))); },
-      [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
-}
-
-/// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
-template <class Arch, class Count>
-simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count count, simd::batch<Arch> inverse,
-                                 simd::batch<Arch> total) {
-  const auto code = xsimd::nearbyint(x * inverse);
-  simd::store<Arch>(codes, code, count);
-  return total + code;
-}
-
-/// One block: elements [first, first + count) of a row.
-template <class Arch, class Row>
-void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const Row& x, std::int64_t first,
-                    std::int64_t count) {
-  const float largest = largest_magnitude<Arch>(x, first, count);
-  const auto inverse = inverse_scale<Arch>(simd::batch<Arch>(largest));
-  simd::batch<Arch> lanes(0.0f);
-  simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
-    lanes = quantize_batch<Arch>(codes + i, x(first + i, n), n, inverse, lanes);
-  });
-  const float total = simd::reduce_add<Arch>(lanes);
-  scale = scale_of(largest, total);
-  sum = total == total ? static_cast<std::int32_t>(total) : 0;
-}
-
-/// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
-template <class Arch, class Row>
-void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const Row& x, std::int64_t first,
-                     std::int64_t block) {
-  constexpr std::int64_t count = simd::lanes<Arch>;
-  simd::batch<Arch> lanes[count], quads[count / 4];
-  for (std::int64_t b = 0; b < count; ++b) {
-    simd::batch<Arch> most(0.0f);
-    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
-      most = xsimd::max(most, xsimd::abs(x(first + i, simd::whole{})));
-    lanes[b] = most;
-  }
-  const simd::batch<Arch> largest = simd::reduce_max_each<Arch>(lanes);
-  float inverse[count];
-  simd::store<Arch>(inverse, inverse_scale<Arch>(largest));
-  for (std::int64_t b = 0; b < count; ++b) {
-    simd::batch<Arch> total(0.0f);
-    for (std::int64_t i = b * block; i < (b + 1) * block; i += count)
-      total = quantize_batch<Arch>(codes + i, x(first + i, simd::whole{}), simd::whole{}, simd::batch<Arch>(inverse[b]),
-                                   total);
-    lanes[b] = total;
-  }
-  for (std::int64_t q = 0; q < count / 4; ++q)
-    quads[q] = simd::add_quads<Arch>(lanes[4 * q], lanes[4 * q + 1], lanes[4 * q + 2], lanes[4 * q + 3]);
-  const simd::batch<Arch> total = simd::add_parts<Arch>(quads);
-  simd::store<Arch>(scales, scale_of(largest, total));
-  xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
-}
-
-/// Quantizes the rows that row(i) gives, in parallel. An element costs as much as some 4 multiply-adds.
-template <class Arch, class Rows>
-void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
-  parallel_for(ex, static_cast<std::size_t>(y.rows), 4 * y.rows * y.cols, [&](std::size_t task) {
-    const auto i = static_cast<std::int64_t>(task);
-    const auto x = row(i);
-    std::int8_t* const codes = y.codes + i * y.row_bytes;
-    std::int64_t b = 0;
-    if (y.block % simd::lanes<Arch> == 0)
-      for (; (b + simd::lanes<Arch>) * y.block <= y.cols; b += simd::lanes<Arch>) {
-        const std::int64_t first = b * y.block, at = i * y.blocks() + b;
-        quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x, first, y.block);
-      }
-    for (; b < y.blocks(); ++b) {
-      const std::int64_t first = b * y.block, at = i * y.blocks() + b;
-      quantize_block<Arch>(codes + first, y.scales[at], y.sums[at], x, first, std::min(y.block, y.cols - first));
-    }
-    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
-  });
-}
-
-}  // namespace detail
-
-/// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
-/// that is not finite has the scale NaN, which its products are.
-template <class Arch = xsimd::default_arch>
-void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
-  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::plain_row<Arch>{x.row(i)}; });
-}
-
-/// The same of rms_norm(x, weight, eps), with the codes that its result would have.
-template <class Arch = xsimd::default_arch>
-void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const float> x, std::span<const float> weight,
-                          float eps) {
-  detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::normed_row<Arch>(x.row(i), weight, eps); });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_int8.hpp: Dot products of bytes: four to a word.
-
-namespace qwq::kernel::simd {
-
-template <class Arch> using ints = xsimd::batch<std::int32_t, Arch>;
-
-/// Whether a machine has `add_dot` as one instruction.
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-template <class Arch> inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
-#elif defined(__AVXVNNI__)
-template <class Arch> inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
-#else
-template <class> inline constexpr bool has_add_dot = false;
-#endif
-
-namespace detail {
-
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-/// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
-template <class Vector>
-Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-  return sum;
-}
-#elif defined(__AVXVNNI__)
-inline __m256i add_dot_vnni(__m256i sum, __m256i w, __m256i x) {
-  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
-  return sum;
-}
-#endif
-
-// Products of 16-bit integers, added in pairs without loss.
-#if defined(__SSE2__)
-inline __m128i add_pairs(__m128i a, __m128i b) { return _mm_madd_epi16(a, b); }
-#endif
-#if defined(__AVX2__)
-inline __m256i add_pairs(__m256i a, __m256i b) { return _mm256_madd_epi16(a, b); }
-#endif
-#if defined(__AVX512BW__)
-inline __m512i add_pairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
-#endif
-template <class Arch>
-concept adds_pairs = requires(typename words<Arch>::register_type r) { add_pairs(r, r); };
-
-}  // namespace detail
-
-/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
-template <class Arch>
-ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
-  using vector = typename words<Arch>::register_type;
-  if constexpr (has_add_dot<Arch>) return detail::add_dot_vnni(vector(sum), vector(w), vector(x));
-#endif
-#if defined(__SSE2__)
-  if constexpr (detail::adds_pairs<Arch>) {  // of even and of odd bytes
-    const auto signed_x = detail::reinterpret<Arch, std::int16_t>(x);
-    const auto unsigned_w = detail::reinterpret<Arch, std::uint16_t>(w);
-    const ints<Arch> even = detail::add_pairs(w & words<Arch>(0x00ff00ffu), signed_x << 8 >> 8);
-    const ints<Arch> odd = detail::add_pairs(unsigned_w >> 8, signed_x >> 8);
-    return sum + (even + odd);
-  }
-#endif
-  const auto signed_x = detail::reinterpret<Arch, std::int32_t>(x);
-  for (int b = 0; b < 4; ++b) {
-    const auto code = detail::reinterpret<Arch, std::int32_t>(w >> (8 * b) & words<Arch>(255u));
-    sum = sum + code * ((signed_x << (24 - 8 * b)) >> 24);
-  }
-  return sum;
-}
-
-/// The two words of unsigned bytes in a word of 4-bit codes.
-template <class Arch>
-words<Arch> low_codes(words<Arch> w) {
-  return w & words<Arch>(0x0f0f0f0fu);
-}
-template <class Arch>
-words<Arch> high_codes(words<Arch> w) {
-#if defined(__GFNI__) && defined(__AVX512F__)
-  // Bits 4 to 7 of each byte, by a matrix that shifts.
-  if constexpr (detail::lanes_512<Arch>)
-    return _mm512_gf2p8affine_epi64_epi8(w, _mm512_set1_epi64(0x1020408000000000), 0);
-#endif
-  return w >> 4 & words<Arch>(0x0f0f0f0fu);
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/gemv_int8.hpp: Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
-
-namespace qwq::kernel::detail {
-
-/// The signed bytes of x from element k on, in every word.
-template <class Arch>
-simd::words<Arch> broadcast_word(const std::int8_t* x) {
-  std::uint32_t word;
-  std::memcpy(&word, x, 4);
-  return simd::words<Arch>(word);
-}
-
-/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
-/// digit it is a row of int8 activations.
-struct digit_row {
-  const std::int8_t* codes;
-  const std::int32_t* sums;
-  const float* scales;
-  std::int64_t row_bytes, blocks;  // from digit to digit, of codes and of sums
-
-  digit_row(const int8_rows& x, std::int64_t row)
-      : codes(x.codes + row * x.row_bytes),
-        sums(x.sums + row * x.blocks()),
-        scales(x.scales + row * x.blocks()),
-        row_bytes(x.row_bytes),
-        blocks(x.blocks()) {}
-};
-
-/// total[p, V batches] += x . the codes of P panels, for the next `depth` elements of x, a block of it.
-template <class Arch, int Bits, int Digits, int P, int V>
-QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row& x, std::int64_t depth,
-                                 const std::byte* codes, const std::byte* scales, std::int64_t panel_bytes) {
-  using packed = packed_weight<Bits>;
-  using words = simd::words<Arch>;
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  const auto for_each = [](auto&& f) QWQ_INLINE {
-    QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) f(p, v);
-  };
-  simd::ints<Arch> sum[Digits][P][V];
-  QWQ_UNROLL for (int d = 0; d < Digits; ++d) for_each([&](int p, int v) QWQ_INLINE {
-    sum[d][p][v] = simd::ints<Arch>(-packed::middle * x.sums[d * x.blocks]);
-  });
-  const std::int8_t* at = x.codes;
-  const std::int8_t* const end = at + depth;
-  do {
-    words word[P][V];
-    for_each([&](int p, int v) QWQ_INLINE {
-      const std::byte* const from = codes + p * panel_bytes + v * width * 4;
-      word[p][v] = simd::load_words<Arch>(from);
-      if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
-    });
-    const auto add = [&](const std::int8_t* four, auto bytes_of) QWQ_INLINE {
-      words bytes[P][V];
-      for_each([&](int p, int v) QWQ_INLINE { bytes[p][v] = bytes_of(word[p][v]); });
-      QWQ_UNROLL for (int d = 0; d < Digits; ++d) {
-        const words of_x = broadcast_word<Arch>(four + d * x.row_bytes);
-        for_each([&](int p, int v) QWQ_INLINE { sum[d][p][v] = simd::add_dot<Arch>(sum[d][p][v], bytes[p][v], of_x); });
-      }
-    };
-    if constexpr (Bits == 8) {
-      add(at, [](words four) QWQ_INLINE { return four; });
-    } else {
-      add(at, [](words eight) QWQ_INLINE { return simd::low_codes<Arch>(eight); });
-      add(at + 4, [](words eight) QWQ_INLINE { return simd::high_codes<Arch>(eight); });
-    }
-    codes += panel_n * 4;
-    at += packed::per_word;
-  } while (at < end);
-  const simd::batch<Arch> of_row(*x.scales), base(256.0f);
-  for_each([&](int p, int v) QWQ_INLINE {
-    auto dot = xsimd::to_float(sum[Digits - 1][p][v]);
-    QWQ_UNROLL for (int d = Digits - 2; d >= 0; --d) dot = simd::fma<Arch>(dot, base, xsimd::to_float(sum[d][p][v]));
-    const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(scales + p * panel_bytes) + v * width);
-    total[p][v] = simd::fma<Arch>(dot, scale * of_row, total[p][v]);
-  });
-}
-
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other. A block of w is one of x,
-/// `block` elements, or more.
-template <class Arch, int Digits, int P, int V, int Bits>
-void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const packed_weight<Bits>& w,
-                          const std::byte* panel, std::int64_t first) {
-  using packed = packed_weight<Bits>;
-  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels that registers hold the sums of a block for
-  const std::int64_t panel_bytes = w.panel_bytes();
-  simd::batch<Arch> total[P][V];
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
-  const std::byte* codes = panel + packed::scale_bytes + first * 4;
-  std::int64_t left = w.block;  // of the block of w
-  for (std::int64_t b = 0; b < x.blocks; ++b, x.codes += block, ++x.sums, ++x.scales) {
-    const std::int64_t depth = std::min(block, left);
-    const std::byte* const scales = panel + first * 4;
-    QWQ_UNROLL for (int p = 0; p < P; p += together)
-        add_block<Arch, Bits, Digits, together>(total + p, x, depth, codes + p * panel_bytes, scales + p * panel_bytes,
-                                                panel_bytes);
-    codes += depth * panel_n * Bits / 8;
-    left -= depth;
-    if (left == 0) {
-      panel += w.block_bytes();
-      codes += packed::scale_bytes;
-      left = w.block;
-    }
-  }
-  QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v)
-      simd::store<Arch>(sums + p * panel_n + v * simd::lanes<Arch>, total[p][v]);
-}
-
-/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1), with `Digits` rows of x as one. Sums up to the next multiple of
-/// panel_n are written too.
-template <class Arch, int Digits, int Bits>
-void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w, std::int64_t j0,
-                       std::int64_t j1) {
-  constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, Digits == 1 ? 4 : 2);
-  for_each_panel_group<Arch>(j0, j1, [&]<int P>(std::integral_constant<int, P>, std::int64_t j) {
-    for (std::int64_t v = 0; v < panel_n; v += batches * simd::lanes<Arch>)
-      multiply_int8_panels<Arch, Digits, P, batches>(sums + j - j0 + v, digit_row(x, row), x.block, w,
-                                                     w.panel(j / panel_n), v);
-  });
-}
-
-/// Of f32 activations: limbs, and elements of a block at most.
-inline constexpr int f32_digits = 4;
-inline constexpr std::int64_t f32_block = 64;
-
-/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
-/// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
-template <class Arch>
-bool split_limbs(const int8_rows& y, const float* x) {
-  const std::int64_t blocks = y.blocks();
-  simd::batch<Arch> finite(0.0f);
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    const std::int64_t first = b * y.block, count = std::min(y.block, y.cols - first);
-    const float largest = largest_magnitude<Arch>(plain_row<Arch>{x}, first, count);
-    if (!(largest == 0 || (largest >= 0x1p-90f && largest <= std::numeric_limits<float>::max()))) return false;
-    const float power =
-        largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);
-    y.scales[b] = power * 0x1p-29f;
-    const simd::batch<Arch> inverse(0x1p29f / power);
-    simd::ints<Arch> total[f32_digits];
-    for (auto& sum : total) sum = simd::ints<Arch>(0);
-    simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
-      const auto value = simd::load<Arch>(x + first + i, n);
-      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
-      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
-      const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
-      QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
-        const auto digit = limbs << (24 - 8 * d) >> 24;
-        simd::store<Arch>(y.codes + d * y.row_bytes + first + i, digit, n);
-        total[d] = total[d] + digit;
-      }
-    });
-    for (int d = 0; d < f32_digits; ++d) y.sums[d * blocks + b] = simd::detail::sum_of_lanes<Arch>(total[d]);
-  }
-  for (int d = 0; d < f32_digits; ++d) {
-    std::int8_t* const codes = y.codes + d * y.row_bytes;
-    std::fill(codes + y.cols, codes + y.row_bytes, std::int8_t{0});
-  }
-  return simd::reduce_add<Arch>(finite) == 0;
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/simd_exp.hpp: Powers of two and of e, as softmax and activations need them.
-
-namespace qwq::kernel::simd {
-
-namespace detail {
-
-/// Added, the low bits of a float are round(x) + 127, the exponent of 2^round(x): shifted into its place by `power`.
-inline constexpr float exponent_magic = 0x1.8p23f + 127.0f;
-
-/// 2^round(x) of x + exponent_magic, for round(x) from -127 (which gives 0) to 128 (infinity).
-template <class Arch>
-batch<Arch> power(batch<Arch> shifted) {
-  return reinterpret<Arch, float>(reinterpret<Arch, std::int32_t>(shifted) << 23);
-}
-
-}  // namespace detail
-
-/// 2^x for x <= 0, to within 1 ulp; exactly 1 for 0, and 0 where 2^x is below 2^-126.5. NaN stays NaN.
-template <class Arch>
-batch<Arch> exp2_not_positive(batch<Arch> x) {
-  const batch<Arch> magic(detail::exponent_magic);
-  const auto clamped = at_least<Arch>(batch<Arch>(-127.0f), x);  // in this order a NaN of x stays
-  const auto shifted = clamped + magic;
-  const auto r = clamped - (shifted - magic);  // in [-0.5, 0.5], exact
-  // (2^r - 1) / r, interpolated at Chebyshev nodes: off by 1e-8 of 2^r at most.
-  auto p = fma<Arch>(batch<Arch>(0x1.44138ap-13f), r, batch<Arch>(0x1.5f0890p-10f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.3b2a54p-7f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.c6af6cp-5f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.ebfbe0p-3f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.62e430p-1f));
-  p = fma<Arch>(p, r, batch<Arch>(1.0f));
-  return p * detail::power<Arch>(shifted);
-}
-
-/// e^x to within 1 ulp: exactly 1 for 0, 0 where it is below 2^-126.5, infinity from 2^127.5 on. NaN stays NaN.
-template <class Arch>
-batch<Arch> exp(batch<Arch> x) {
-  const batch<Arch> magic(detail::exponent_magic);
-  const auto clamped = at_most<Arch>(batch<Arch>(89.0f), at_least<Arch>(batch<Arch>(-88.0f), x));  // a NaN of x stays
-  const auto shifted = fma<Arch>(clamped, batch<Arch>(0x1.715476p+0f), magic);
-  const auto n = shifted - magic;
-  // x - n ln(2), in two parts, of which n times the first is exact.
-  auto r = fnma<Arch>(n, batch<Arch>(0x1.63p-1f), clamped);
-  r = fnma<Arch>(n, batch<Arch>(-0x1.bd0106p-13f), r);
-  // (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes: off by 1e-8 of e^r at most.
-  auto p = fma<Arch>(batch<Arch>(0x1.6d110ap-10f), r, batch<Arch>(0x1.120b6ep-7f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.55551ap-5f));
-  p = fma<Arch>(p, r, batch<Arch>(0x1.5554dcp-3f));
-  p = fma<Arch>(p, r, batch<Arch>(0.5f));
-  p = fma<Arch>(p, r, batch<Arch>(1.0f));
-  p = fma<Arch>(p, r, batch<Arch>(1.0f));
-  return p * detail::power<Arch>(shifted);
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/elementwise.hpp: Element by element: activations and conversions. The output may be one of the inputs.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-template <class Arch, class F>
-[[gnu::always_inline]] inline void map(std::span<float> y, F&& f) {
-  simd::strips<Arch>(static_cast<std::int64_t>(y.size()),
-                     [&](std::int64_t i, auto count) { simd::store<Arch>(y.data() + i, f(i, count), count); });
-}
-
-template <class Arch>
-simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
-  return simd::batch<Arch>(1.0f) + simd::exp<Arch>(-x);
-}
-
-}  // namespace detail
-
-/// y = 1 / sqrt(x), both steps rounded
-template <class Arch = xsimd::default_arch>
-void rsqrt(std::span<float> y, std::span<const float> x) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    return simd::batch<Arch>(1.0f) / xsimd::sqrt(simd::load<Arch>(x.data() + i, count));
-  });
-}
-
-/// y = x * factor
-template <class Arch = xsimd::default_arch>
-void scale(std::span<float> y, std::span<const float> x, float factor) {
-  detail::map<Arch>(
-      y, [&](std::int64_t i, auto count) { return simd::load<Arch>(x.data() + i, count) * simd::batch<Arch>(factor); });
-}
-
-/// y = 1 / (1 + exp(-x))
-template <class Arch = xsimd::default_arch>
-void sigmoid(std::span<float> y, std::span<const float> x) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    return simd::batch<Arch>(1.0f) / detail::one_plus_exp_minus<Arch>(simd::load<Arch>(x.data() + i, count));
-  });
-}
-
-/// y = x / (1 + exp(-x)); -inf gives NaN
-template <class Arch = xsimd::default_arch>
-void silu(std::span<float> y, std::span<const float> x) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    const auto v = simd::load<Arch>(x.data() + i, count);
-    return v / detail::one_plus_exp_minus<Arch>(v);
-  });
-}
-
-/// y = silu(gate) * up, each result through `epilogue`
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
-  detail::map<Arch>(y, [&](std::int64_t i, auto count) {
-    const auto v = simd::load<Arch>(gate.data() + i, count);
-    return epilogue(v / detail::one_plus_exp_minus<Arch>(v) * simd::load<Arch>(up.data() + i, count));
-  });
-}
-
-/// Converts between f32 and f16 or bf16, rounding half to even. The spans must not overlap.
-template <class Arch = xsimd::default_arch, class To, class From>
-void convert(std::span<To> y, std::span<From> x) {
-  static_assert(std::is_same_v<To, float> || std::is_same_v<std::remove_const_t<From>, float>,
-                "one side of a conversion is f32");
-  simd::strips<Arch>(static_cast<std::int64_t>(y.size()), [&](std::int64_t i, auto count) {
-    simd::store<Arch>(y.data() + i, simd::load<Arch>(x.data() + i, count), count);
-  });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_transpose.hpp: Transposing a small matrix of floats in registers.
-
-namespace qwq::kernel::simd {
-
-namespace detail {
-
-#if defined(__AVX512F__)
-/// y[16, 16] = x[16, 16]^T.
-inline void transpose_16x16(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
-  __m512 a[16], b[16];
-  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns 4 * (i / 4) on. Loads do this half of the work.
-  QWQ_UNROLL for (int c = 0; c < 4; ++c) QWQ_UNROLL for (int r = 0; r < 4; ++r) {
-    const float* from = x + r * x_stride + 4 * c;
-    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(from));
-    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(from + 4 * x_stride));
-    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(from + 8 * x_stride));
-    a[4 * c + r] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(from + 12 * x_stride));
-  }
-  QWQ_UNROLL for (int c = 0; c < 4; ++c) {
-    const __m512 low01 = _mm512_unpacklo_ps(a[4 * c], a[4 * c + 1]), high01 = _mm512_unpackhi_ps(a[4 * c], a[4 * c + 1]);
-    const __m512 low23 = _mm512_unpacklo_ps(a[4 * c + 2], a[4 * c + 3]),
-                 high23 = _mm512_unpackhi_ps(a[4 * c + 2], a[4 * c + 3]);
-    b[4 * c] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(low01), _mm512_castps_pd(low23)));
-    b[4 * c + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(low01), _mm512_castps_pd(low23)));
-    b[4 * c + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(high01), _mm512_castps_pd(high23)));
-    b[4 * c + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(high01), _mm512_castps_pd(high23)));
-  }
-  QWQ_UNROLL for (int i = 0; i < 8; ++i) {
-    _mm512_storeu_ps(y + i * y_stride, b[i]);
-    _mm512_storeu_ps(y + (i + 8) * y_stride, b[i + 8]);
-  }
-}
-#endif
-
-/// y[4, 4] = x[4, 4]^T.
-inline void transpose_4x4(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
-#if defined(__SSE2__)
-  __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_stride), c = _mm_loadu_ps(x + 2 * x_stride),
-         d = _mm_loadu_ps(x + 3 * x_stride);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(y, a);
-  _mm_storeu_ps(y + y_stride, b);
-  _mm_storeu_ps(y + 2 * y_stride, c);
-  _mm_storeu_ps(y + 3 * y_stride, d);
-#else
-  for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < 4; ++j) y[i * y_stride + j] = x[j * x_stride + i];
-#endif
-}
-
-}  // namespace detail
-
-/// y[cols, rows] = x[rows, cols]^T; they must not overlap.
-template <class Arch>
-void transpose(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride, std::int64_t rows,
-               std::int64_t cols) {
-  constexpr std::int64_t tile = detail::lanes_512<Arch> ? 16 : 4;
-  const std::int64_t whole_rows = rows / tile * tile, whole_cols = cols / tile * tile;
-  for (std::int64_t j = 0; j < whole_cols; j += tile)
-    for (std::int64_t i = 0; i < whole_rows; i += tile) {
-#if defined(__AVX512F__)
-      if constexpr (tile == 16) {
-        detail::transpose_16x16(y + j * y_stride + i, y_stride, x + i * x_stride + j, x_stride);
-        continue;
-      }
-#endif
-      detail::transpose_4x4(y + j * y_stride + i, y_stride, x + i * x_stride + j, x_stride);
-    }
-  for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = i < whole_rows ? whole_cols : 0; j < cols; ++j) y[j * y_stride + i] = x[i * x_stride + j];
-}
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/panel.hpp: Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
-
-namespace qwq::kernel::detail {
-
-/// Outputs and elements along K that a panel has at most: a quarter of a megabyte of floats, which stays in the second
-/// cache. It is read from there in one long stream for every tile of sums. Panels that fit the first cache are slower:
-/// they cut the rows on the left into short pieces, and sums go to memory and back from one piece to the next.
-inline constexpr std::int64_t right_n = 64, right_k = 1024;
-
-/// The columns of a matrix [k, n] as outputs.
-struct columns_of {
-  matrix_view<const float> matrix;
-};
-inline std::int64_t outputs(const columns_of& w) { return w.matrix.cols; }
-/// The rows of a matrix [n, k] as outputs.
-struct rows_of {
-  matrix_view<const float> matrix;
-};
-inline std::int64_t outputs(const rows_of& w) { return w.matrix.rows; }
-template <int Bits>
-std::int64_t outputs(const packed_weight<Bits>& w) {
-  return w.rows;
-}
-
-/// Zeros from `count` to the end of the batch: what is left over from before may be slow to multiply with.
-template <class Arch>
-void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
-  const std::int64_t over = count % simd::lanes<Arch>;
-  if (over == 0) return;
-  for (std::int64_t k = 0; k < depth; ++k) std::fill_n(panel + k * right_n + count, simd::lanes<Arch> - over, 0.0f);
-}
-
-// make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as
-// many as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
-
-template <class Arch>
-void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
-  const std::int64_t count = std::min(right_n, w.matrix.cols - j0);
-  for (std::int64_t k = 0; k < depth; ++k) std::copy_n(w.matrix.row(k0 + k) + j0, count, panel + k * right_n);
-  fill_batch<Arch>(panel, count, depth);
-}
-
-template <class Arch>
-void make_panel(float* panel, const rows_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
-  const std::int64_t count = std::min(right_n, w.matrix.rows - j0);
-  simd::transpose<Arch>(panel, right_n, w.matrix.row(j0) + k0, w.matrix.row_stride, count, depth);
-  fill_batch<Arch>(panel, count, depth);
-}
-
-template <class Arch, int Bits>
-void make_panel(float* panel, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
-  using packed = packed_weight<Bits>;
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  for (std::int64_t j = j0; j < std::min(j0 + right_n, w.rows); j += panel_n, panel += panel_n) {
-    const std::byte* const blocks = w.panel(j / panel_n);
-    for (std::int64_t k = k0; k < k0 + depth;) {
-      const std::byte* const block = blocks + k / w.block * w.block_bytes();
-      const std::int64_t inside = k % w.block, end = std::min(k - inside + w.block, k0 + depth);
-      const std::byte* codes = block + packed::scale_bytes + inside / packed::per_word * panel_n * 4;
-      for (; k < end; k += packed::per_word, codes += panel_n * 4)
-        for (std::int64_t v = 0; v < panel_n; v += width) {
-          const auto scale = simd::load<Arch>(reinterpret_cast<const float*>(block) + v);
-          const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(codes + v * 4));
-          float* const to = panel + (k - k0) * right_n + v;
-          [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
-            (simd::store<Arch>(to + I * right_n, simd::code_at<Arch, Bits, packed::shift(I)>(word) * scale), ...);
-          }(std::make_integer_sequence<int, int{packed::per_word}>{});
-        }
-    }
-  }
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/tile.hpp: Products of rows with a panel, tile by tile in registers.
-
-namespace qwq::kernel::detail {
-
-/// Tile of accumulators: rows x batches. Multiply-adds need as few loads as there are when it is wide, and two or four
-/// batches leave registers for what they are multiplied from.
-inline constexpr int row_tile = 6;
-template <class Arch>
-inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
-
-/// Rows that are multiplied before somebody takes their sums, and what lies between converted rows: those a power of
-/// two apart would push each other out of the first cache.
-inline constexpr std::int64_t strip_m = 32 * row_tile, left_stride = right_k + 16;
-
-/// Rows at most of which sums are kept while panels follow each other along K: what the second cache holds beside a
-/// panel.
-template <class Arch>
-inline constexpr std::int64_t kept_m = (simd::detail::lanes_512<Arch> ? 176 : 88) * row_tile;
-
-/// Memory of products with one panel, on the stack of the thread that works.
-template <class Arch>
-struct panel_store {
-  alignas(64) float panel[right_k * right_n];
-  alignas(64) float sums[kept_m<Arch> * right_n];
-  alignas(64) float left[row_tile * left_stride];
-  alignas(64) float turned[16 * (strip_m + 16)];
-};
-
-/// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
-struct left_rows {
-  const float* data;
-  std::int64_t stride;
-  const std::byte* next;  // null: there are none
-  std::int64_t next_stride, element_bytes;
-};
-
-/// Float rows are read where they are.
-template <class Arch, class X>
-left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t, float*)
-  requires std::is_convertible_v<X, matrix_view<const float>>
-{
-  const std::int64_t next = i + 2 * row_tile;
-  return {x.row(i) + k0, x.row_stride,
-          next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,
-          4};
-}
-/// Others are converted into `memory`.
-template <class Arch, class X>
-left_rows read_left(const X& x, std::int64_t i, std::int64_t rows, std::int64_t k0, std::int64_t depth, float* memory) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto row = weight_row(x, i + r);
-    simd::strips<Arch>(depth, [&](std::int64_t k, auto count) {
-      simd::store<Arch>(memory + r * left_stride + k, row.template at<Arch>(k0 + k, count), count);
-    });
-  }
-  left_rows left{memory, left_stride, nullptr, 0, 0};
-  if constexpr (requires { x.row_stride; })
-    if (const std::int64_t next = i + 2 * row_tile; next + row_tile <= x.rows) {
-      left.element_bytes = sizeof(*x.data);
-      left.next = reinterpret_cast<const std::byte*>(x.row(next) + k0);
-      left.next_stride = x.row_stride * left.element_bytes;
-    }
-  return left;
-}
-
-/// sums[i, j] (+)= left[i] . panel[j] for M rows and V batches of columns.
-template <class Arch, int M, int V>
-void multiply_tile(float* sums, const left_rows& left, const float* panel, std::int64_t depth, bool first) {
-  constexpr std::int64_t line = 16;  // floats
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  simd::batch<Arch> sum[M][V];
-  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
-      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(sums + i * right_n + v * width);
-  for (std::int64_t k0 = 0; k0 < depth; k0 += line) {
-    if (left.next != nullptr)
-      QWQ_UNROLL for (int i = 0; i < M; ++i)
-          __builtin_prefetch(left.next + i * left.next_stride + k0 * left.element_bytes, 0, 2);
-    for (std::int64_t k = k0; k < std::min(k0 + line, depth); ++k) {
-      simd::batch<Arch> w[V];
-      QWQ_UNROLL for (int v = 0; v < V; ++v) {
-        const float* const from = panel + k * right_n + v * width;
-        w[v] = simd::load<Arch>(from);
-        if (v * width % line == 0) __builtin_prefetch(from + 4 * right_n);
-      }
-      QWQ_UNROLL for (int i = 0; i < M; ++i) {
-        const simd::batch<Arch> x(left.data[i * left.stride + k]);
-        QWQ_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = simd::fma<Arch>(x, w[v], sum[i][v]);
-      }
-    }
-  }
-  QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < V; ++v)
-      simd::store<Arch>(sums + i * right_n + v * width, sum[i][v]);
-}
-
-/// The same for any number of columns: those up to the next whole batch are written too.
-template <class Arch, int M, int V = most_batches<Arch>>
-void multiply_columns(float* sums, left_rows left, const float* panel, std::int64_t columns, std::int64_t depth,
-                      bool first) {
-  constexpr std::int64_t tile = V * simd::lanes<Arch>, fewer = tile - simd::lanes<Arch>;
-  for (; columns > fewer; columns -= tile, sums += tile, panel += tile) {
-    multiply_tile<Arch, M, V>(sums, left, panel, depth, first);
-    left.next = nullptr;
-  }
-  if constexpr (V > 1)
-    if (columns > 0) multiply_columns<Arch, M, V - 1>(sums, left, panel, columns, depth, first);
-}
-
-/// The same for rows [i0, i1) of x, from k0 on.
-template <class Arch, int M = row_tile, class X>
-void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
-                   std::int64_t depth, panel_store<Arch>& store) {
-  std::int64_t i = i0;
-  for (; i + M <= i1; i += M)
-    multiply_columns<Arch, M>(sums + (i - i0) * right_n, read_left<Arch>(x, i, M, k0, depth, store.left), store.panel,
-                              columns, depth, k0 == 0);
-  if constexpr (M > 1)
-    if (i < i1) multiply_rows<Arch, M - 1>(sums + (i - i0) * right_n, x, i, i1, k0, columns, depth, store);
-}
-
-/// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x and for outputs
-/// [j0, j1) of w: kept_m rows at most if one panel does not hold all of K, right_n outputs at most, j0 a multiple of
-/// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
-template <class Arch, class X, class W, class F>
-void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
-                    panel_store<Arch>& store, F&& f) {
-  for (std::int64_t k0 = 0; k0 == 0 || k0 < x.cols; k0 += right_k) {
-    const std::int64_t depth = std::min(right_k, x.cols - k0);
-    make_panel<Arch>(store.panel, w, j0, k0, depth);
-    for (std::int64_t i = i0; i < i1; i += strip_m) {
-      const std::int64_t rows = std::min(strip_m, i1 - i);
-      float* const sums = store.sums + (x.cols > right_k ? i - i0 : 0) * right_n;
-      multiply_rows<Arch>(sums, x, i, i + rows, k0, j1 - j0, depth, store);
-      if (k0 + depth == x.cols) f(i, rows, sums);
-    }
-  }
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/linear.hpp: Products of f32 activations with a weight in any form, and with each other.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-/// Rows of activations below which each is multiplied alone; outputs that are then a piece of work; rows on the left
-/// that are worth a panel.
-inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
-
-/// Sums of some rows on the left and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], rows right_n apart.
-struct strip {
-  std::int64_t i, rows, j0, j1;
-  float* sums;
-};
-
-/// Calls f(strip, store) for all rows of x and outputs of w, as multiply_panel has them, in parallel. No sum depends on
-/// where pieces begin, so results do not depend on the number of threads.
-template <class Arch, class X, class W, class F>
-void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
-  const auto threads = static_cast<std::int64_t>(ex.threads());
-  const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
-  // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
-  const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
-  std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m<Arch>) : 1,
-                                 threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
-  while (panels * pieces % threads != 0) ++pieces;
-  const std::int64_t piece = parts(std::max(parts(x.rows, pieces), fewest_rows), row_tile) * row_tile;
-  pieces = parts(x.rows, piece);
-  parallel_for(ex, static_cast<std::size_t>(panels * pieces), x.rows * x.cols * count, [&](std::size_t task) {
-    const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
-                       j0 = static_cast<std::int64_t>(task) % panels * right_n, j1 = std::min(j0 + right_n, count);
-    panel_store<Arch> store;
-    multiply_panel<Arch>(
-        x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
-        [&](std::int64_t i, std::int64_t rows, float* sums) { f(strip{i, rows, j0, j1, sums}, store); });
-  });
-}
-
-/// Calls f(i, j, sums), where sums[n] = x[i] . w[j + n], for all rows of x and pieces of the outputs of w, in parallel.
-template <class Arch, int Bits, class F>
-void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
-  for_each_strip<Arch>(ex, x, w, [&](const strip& s, auto&) {
-    for (std::int64_t r = 0; r < s.rows; ++r)
-      f(s.i + r, s.j0, std::span<float>(s.sums + r * right_n, static_cast<std::size_t>(s.j1 - s.j0)));
-  });
-}
-/// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
-template <class Arch, class T, class F>
-void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
-  for_each_strip<Arch>(ex, w, rows_of{x}, [&](const strip& s, panel_store<Arch>& store) {
-    constexpr std::int64_t stride = strip_m + 16, at_a_time = 16;
-    for (std::int64_t i = s.j0; i < s.j1; i += at_a_time) {
-      const std::int64_t rows = std::min(at_a_time, s.j1 - i);
-      simd::transpose<Arch>(store.turned, stride, s.sums + i - s.j0, right_n, s.rows, rows);
-      for (std::int64_t r = 0; r < rows; ++r)
-        f(i + r, s.i, std::span<float>(store.turned + r * stride, static_cast<std::size_t>(s.rows)));
-    }
-  });
-}
-
-/// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
-template <class Arch, class W, class F>
-void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  alignas(64) float sums[block_n];
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    multiply_row<Arch>(sums, x.row(i), w, j0, j1);
-    f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
-  }
-}
-
-/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, block_n outputs at most. No output depends on
-/// where the pieces begin, so results do not depend on the number of threads.
-template <class F>
-void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&& f) {
-  const auto threads = static_cast<std::int64_t>(ex.threads());
-  const std::int64_t piece = std::clamp(threads < 2 ? block_n : outputs / (4 * threads) / panel_n * panel_n,
-                                        std::min(4 * panel_n, block_n), block_n);
-  const auto tasks = static_cast<std::size_t>((outputs + piece - 1) / piece);
-  parallel_for(ex, tasks, work, [&](std::size_t task) {
-    const std::int64_t j0 = static_cast<std::int64_t>(task) * piece;
-    f(j0, std::min(j0 + piece, outputs));
-  });
-}
-
-/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
-/// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
-template <class Arch, class W, class F>
-bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
-  return false;
-}
-template <class Arch, int Bits, class F>
-  requires simd::has_add_dot<Arch>
-bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
-  alignas(64) std::byte memory[std::size_t{1} << 17];
-  const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
-  if (int8_rows::bytes(f32_digits, x.cols, block) > sizeof memory) return false;
-  const int8_rows limbs(memory, f32_digits, x.cols, block);
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    if (!split_limbs<Arch>(limbs, x.row(i))) return false;
-    for_output_blocks(ex, w.rows, w.rows * w.cols, [&](std::int64_t j0, std::int64_t j1) {
-      alignas(64) float sums[block_n];
-      multiply_int8_row<Arch, f32_digits>(sums, limbs, 0, w, j0, j1);
-      f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
-    });
-  }
-  return true;
-}
-
-}  // namespace detail
-
-/// What becomes of sums: called with a row, the first output, and the sums of some outputs from there on, which it may
-/// change. A reference: what it was made from must outlive it.
-class sums_sink {
- public:
-  /// Refers to `f`, which is called as f(row, output, sums).
-  template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>)
-  sums_sink(F&& f)
-      : context_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
-          (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
-        }) {}
-  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const { call_(context_, i, j, sums); }
-
- private:
-  void* context_;
-  void (*call_)(void*, std::int64_t, std::int64_t, std::span<float>);
-};
-
-/// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
-/// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
-/// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
-/// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
-template <class Arch = xsimd::default_arch, class W>
-void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
-  if (x.rows < detail::few_rows) {
-    if (detail::multiply_digits<Arch>(ex, x, w, epilogue)) return;
-    detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
-    });
-  } else {
-    detail::for_each_sums<Arch>(ex, x, w, epilogue);
-  }
-}
-
-/// Stores sums: y = sums, after an epilogue (epilogue.hpp).
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-struct store_sums {
-  matrix_view<float> y;
-  Epilogue epilogue = {};
-  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
-    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return epilogue(simd::load<Arch>(sums.data() + k, count));
-    });
-  }
-};
-/// Adds sums to a residual stream: y = r + sums. y may be r.
-template <class Arch = xsimd::default_arch>
-struct add_sums {
-  matrix_view<float> y;
-  matrix_view<const float> r;
-  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
-    const float* const to = r.row(i) + j;
-    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return simd::load<Arch>(to + k, count) + simd::load<Arch>(sums.data() + k, count);
-    });
-  }
-};
-/// Gates sums: y = silu(y) * sums, after an epilogue.
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-struct gate_sums {
-  matrix_view<float> y;
-  Epilogue epilogue = {};
-  void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
-    const std::span<float> piece(y.row(i) + j, sums.size());
-    swiglu<Arch>(piece, piece, sums, epilogue);
-  }
-};
-
-/// y[m, n] = x[m, k] . w[n, k]^T, with `w` as `product` takes it. y must not overlap x.
-template <class Arch = xsimd::default_arch, class W>
-void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
-  product<Arch>(ex, x, w, store_sums<Arch>{y});
-}
-
-/// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:
-/// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
-template <class Arch = xsimd::default_arch, class W>
-void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
-  detail::for_each_strip<Arch>(ex, w, detail::columns_of{x}, [&](const detail::strip& s, auto&) {
-    for (std::int64_t r = 0; r < s.rows; ++r)
-      std::copy_n(s.sums + r * detail::right_n, s.j1 - s.j0, y.row(s.i + r) + s.j0);
-  });
-}
-
-/// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w
-/// [batch * k, n] and y [batch * m, n]. y must not overlap x or w.
-template <class Arch = xsimd::default_arch>
-void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
-            std::int64_t batch) {
-  const std::int64_t m = x.rows / batch, k = w.rows / batch;
-  for (std::int64_t b = 0; b < batch; ++b)
-    linear_columns<Arch>(ex, y.rows_from(b * m, m), w.rows_from(b * k, k), x.rows_from(b * m, m));
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/linear_int8.hpp: Products of int8 activations with packed weights: sums of integers, scaled once for each block.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-/// Rows of activations that are multiplied with panels at a time, and the bytes of those, which stay in the first cache
-/// beside sums and activations.
-inline constexpr std::int64_t block_rows = 128, byte_panels_size = 16384;
-
-/// The bytes of a block of 4-bit codes.
-template <class Arch>
-void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
-  for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
-    for (std::int64_t j = 0; j < panel_n; j += simd::lanes<Arch>) {
-      const auto word = simd::load_words<Arch>(from + j * 4);
-      simd::low_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + j);
-      simd::high_codes<Arch>(word).store_unaligned(reinterpret_cast<std::uint32_t*>(to) + panel_n + j);
-    }
-}
-
-/// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
-/// for each block then overlaps with the next one.
-template <class Arch> inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
-template <class Arch> inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
-/// Outputs of a tile, and of the panels that it is a part of or has side by side.
-template <class Arch> inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch> * simd::lanes<Arch>;
-template <class Arch> inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
-
-/// From row to row of sums: not a power of two, and room for a panel that is there twice.
-inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
-
-/// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
-struct byte_panels {
-  const std::byte* codes;   // [block / 4, panel_n] words of each block
-  const std::byte* scales;  // [panel_n] of each block
-  std::int64_t code_stride, scale_stride;          // from block to block
-  std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
-  std::int64_t blocks;
-  int middle;
-  // Of panels `scale_panel_stride` apart, the part that is multiplied next. It is fetched meanwhile, so many bytes with
-  // each step along K.
-  const std::byte* next;
-  std::int64_t next_bytes, fetched_per_step = 0;
-};
-
-/// sums[i, j] (+)= x[i0 + i] . panel[j], over its blocks, of which the first is `block0` of x.
-template <class Arch, int M>
-void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w, std::int64_t block0) {
-  constexpr int batches = int8_tile_batches<Arch>;
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  // Where a batch of the tile begins among words or scales of panels.
-  const auto place = [](int v, std::int64_t panel_stride) QWQ_INLINE {
-    return v * width / panel_n * panel_stride + v * width % panel_n * 4;
-  };
-  const std::int64_t blocks = x.blocks();
-  const std::int8_t* at = x.codes + i0 * x.row_bytes + block0 * x.block;
-  const std::int32_t* x_sums = x.sums + i0 * blocks + block0;
-  const float* x_scales = x.scales + i0 * blocks + block0;
-  for (std::int64_t b = 0; b < w.blocks; ++b, ++x_sums, ++x_scales) {
-    simd::ints<Arch> sum[M][batches];
-    QWQ_UNROLL for (int i = 0; i < M; ++i) QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] =
-        simd::ints<Arch>(-w.middle * x_sums[i * blocks]);
-    const std::byte* words = w.codes + b * w.code_stride;
-    const std::int8_t* const end = at + x.block;
-    do {
-      simd::words<Arch> word[batches];
-      QWQ_UNROLL for (int v = 0; v < batches; ++v) word[v] =
-          simd::load_words<Arch>(words + place(v, w.code_panel_stride));
-      QWQ_UNROLL for (int i = 0; i < M; ++i) {
-        const auto four = broadcast_word<Arch>(at + i * x.row_bytes);
-        QWQ_UNROLL for (int v = 0; v < batches; ++v) sum[i][v] = simd::add_dot<Arch>(sum[i][v], word[v], four);
-      }
-      QWQ_UNROLL for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
-          __builtin_prefetch(w.next + q * w.scale_panel_stride, 0, 2);
-      w.next += w.fetched_per_step;
-      words += panel_n * 4;
-      at += 4;
-    } while (at < end);
-    const auto epilogue = [&](auto add) QWQ_INLINE {
-      QWQ_UNROLL for (int v = 0; v < batches; ++v) {
-        const auto scale = simd::load<Arch>(
-            reinterpret_cast<const float*>(w.scales + b * w.scale_stride + place(v, w.scale_panel_stride)));
-        QWQ_UNROLL for (int i = 0; i < M; ++i) {
-          float* const to = sums + i * int8_sums_stride + v * width;
-          const simd::batch<Arch> of_row(x_scales[i * blocks]);
-          simd::store<Arch>(to, add(xsimd::to_float(sum[i][v]), scale * of_row, to));
-        }
-      }
-    };
-    if (block0 + b == 0)
-      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
-    else
-      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
-        return simd::fma<Arch>(dot, by, simd::load<Arch>(to));
-      });
-  }
-}
-
-/// The same for rows [i0, i1), in tiles that are as high as each other, or nearly.
-template <class Arch>
-void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::int64_t i1, byte_panels w,
-                        std::int64_t block0) {
-  constexpr int most = int8_tile_m<Arch>;
-  std::int64_t tiles = (i1 - i0 + most - 1) / most;
-  const std::int64_t steps = w.blocks * x.block / 4;
-  w.fetched_per_step = (w.next_bytes + tiles * steps - 1) / (tiles * steps);
-  for (; tiles > 0; --tiles, w.next += steps * w.fetched_per_step) {
-    const std::int64_t rows = (i1 - i0 + tiles - 1) / tiles;
-    [&]<int... M>(std::integer_sequence<int, M...>) {
-      ((rows == M + 1 ? multiply_int8_tile<Arch, M + 1>(sums, x, i0, w, block0) : void()), ...);
-    }(std::make_integer_sequence<int, most>{});
-    sums += rows * int8_sums_stride;
-    i0 += rows;
-  }
-}
-
-/// Whether there is memory for the bytes of a block.
-template <class Arch, int Bits>
-bool has_byte_panels(const packed_weight<Bits>& w) {
-  return Bits == 8 || w.block * panels_n<Arch> <= byte_panels_size;
-}
-
-/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
-/// b0 is the first. Where w has no other panel beside p, that is there twice. 4-bit codes are spread to `memory`.
-template <class Arch, int Bits, class F>
-void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
-  using packed = packed_weight<Bits>;
-  const std::byte* const panel = w.panel(p);
-  const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
-  const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
-  const std::int64_t at_a_time = std::max<std::int64_t>(byte_panels_size / (w.block * panels_n<Arch>), 1);
-  for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
-    const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
-    const std::byte* const first = panel + b0 * w.block_bytes();
-    const std::byte* const codes = first + packed::scale_bytes;
-    const std::int64_t after = std::min(at_a_time, w.blocks() - b0 - count);
-    const bool last = after == 0;
-    byte_panels to{.codes = codes,
-                   .scales = first,
-                   .code_stride = w.block_bytes(),
-                   .scale_stride = w.block_bytes(),
-                   .code_panel_stride = panel_bytes,
-                   .scale_panel_stride = panel_bytes,
-                   .blocks = count,
-                   .middle = packed::middle,
-                   .next = last ? panel + panels_n<Arch> / panel_n * panel_bytes : first + count * w.block_bytes(),
-                   .next_bytes = (last ? std::min(at_a_time, w.blocks()) : after) * w.block_bytes()};
-    if constexpr (Bits == 4) {
-      to.codes = memory;
-      to.code_stride = bytes;
-      to.code_panel_stride = count * bytes;
-      for (std::int64_t q = 0; q < panels_n<Arch> / panel_n; ++q)
-        for (std::int64_t b = 0; b < count; ++b)
-          spread_codes<Arch>(memory + (q * count + b) * bytes, codes + q * panel_bytes + b * w.block_bytes(), w.block);
-    }
-    f(to, b0);
-  }
-}
-
-/// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them.
-template <class Arch, int Bits, class F>
-void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  alignas(64) float sums[block_rows * int8_sums_stride];
-  alignas(64) std::byte memory[byte_panels_size];
-  for (std::int64_t i0 = 0; i0 < x.rows; i0 += block_rows) {
-    const std::int64_t i1 = std::min(i0 + block_rows, x.rows);
-    if (w.cols == 0) std::fill_n(sums, block_rows * int8_sums_stride, 0.0f);
-    for (std::int64_t j = j0; j < j1; j += panels_n<Arch>)
-      for_each_byte_panels<Arch>(w, j / panel_n, memory, [&](byte_panels panels, std::int64_t block0) {
-        for (std::int64_t v = 0; v < panels_n<Arch>; v += int8_tile_n<Arch>) {
-          multiply_int8_rows<Arch>(sums + j - j0 + v, x, i0, i1, panels, block0);
-          panels.codes += int8_tile_n<Arch> * 4;
-          panels.scales += int8_tile_n<Arch> * 4;
-        }
-      });
-    for (std::int64_t i = i0; i < i1; ++i)
-      f(i, j0, std::span<float>(sums + (i - i0) * int8_sums_stride, static_cast<std::size_t>(j1 - j0)));
-  }
-}
-
-/// The same for the outputs [j0, j1), one row at a time.
-template <class Arch, int Bits, class F>
-void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
-  alignas(64) float sums[block_n];
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    multiply_int8_row<Arch, 1>(sums, x, i, w, j0, j1);
-    f(i, j0, std::span<float>(sums, static_cast<std::size_t>(j1 - j0)));
-  }
-}
-
-}  // namespace detail
-
-/// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
-/// scaled by the product of both scales.
-template <class Arch = xsimd::default_arch, int Bits>
-void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
-  detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
-    if (x.rows < detail::few_rows || !detail::has_byte_panels<Arch>(w))
-      detail::for_each_row<Arch>(x, w, j0, j1, epilogue);
-    else
-      detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
-  });
-}
-template <class Arch = xsimd::default_arch, int Bits>
-void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w) {
-  product<Arch>(ex, x, w, store_sums<Arch>{y});
 }
 
 }  // namespace qwq::kernel
@@ -7403,2185 +9595,6 @@ constexpr void histogram(std::span<std::int64_t> counts, std::span<const float> 
 
 }  // namespace qwq::kernel::reference
 
-// qwq/kernel/append_kv.hpp: Writing keys and values to a cache, in its element type.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-inline constexpr float infinity = std::numeric_limits<float>::infinity();
-
-/// Symmetric codes of x[0, n), rounded half to even; returns their scale: the greatest magnitude over the greatest code.
-/// A vector with NaN or infinity gets the scale NaN.
-template <class Arch, class Code>
-float store_codes(Code* codes, const float* x, std::int64_t n) {
-  using batch = simd::batch<Arch>;
-  constexpr auto greatest = static_cast<float>(std::numeric_limits<Code>::max());
-  const batch largest(std::numeric_limits<float>::max());
-  const batch magnitude = simd::fold<Arch>(
-      n, batch(0.0f),
-      [&](batch a, std::int64_t i, auto count) {
-        const batch v = xsimd::abs(simd::load<Arch>(x + i, count));
-        return xsimd::max(a, xsimd::select(v <= largest, v, batch(infinity)));
-      },
-      [](batch a, batch b) { return xsimd::max(a, b); });
-  const float step = simd::reduce_max<Arch>(magnitude) / greatest;
-  if (!(step > 0 && step < infinity)) {
-    std::fill_n(codes, n, Code{0});
-    return step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
-  }
-  simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
-    // A subnormal scale is so coarse that the quotient may be more than the greatest code.
-    const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
-    simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-greatest)), batch(greatest)),
-                      count);
-  });
-  return step;
-}
-
-/// Writes x[0, head_dim) to a head and position of the cache, in its type.
-template <class Arch, class T>
-void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
-  T* out = cache.at(head, position);
-  if constexpr (is_kv_code<T>)
-    *cache.scale_at(head, position) = store_codes<Arch>(out, x, cache.head_dim);
-  else
-    simd::strips<Arch>(cache.head_dim, [&](std::int64_t d, auto count) {
-      simd::store<Arch>(out + d, simd::load<Arch>(x + d, count), count);
-    });
-}
-
-}  // namespace detail
-
-/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type; int8
-/// codes are round(x / scale), half to even, with the scale max|x| / 127 of the head and position. past + m must not
-/// exceed the capacity.
-template <class Arch = xsimd::default_arch, class T>
-void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {
-  for (std::int64_t i = 0; i < rows.rows; ++i)
-    for (std::int64_t h = 0; h < cache.kv_heads; ++h)
-      detail::store_kv<Arch>(cache, h, past + i, rows.row(i) + h * cache.head_dim);
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/simd_dot_int16.hpp: Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
-
-namespace qwq::kernel::simd {
-
-/// Whether there are such products. Without them codes are converted to f32.
-#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
-template <class Arch> inline constexpr bool has_word_products = detail::lanes_512<Arch>;
-#else
-template <class> inline constexpr bool has_word_products = false;
-#endif
-
-template <class Arch> using word_lanes = xsimd::batch<std::int16_t, Arch>;
-template <class Arch> using int_lanes = xsimd::batch<std::int32_t, Arch>;
-
-/// As many codes as `word_lanes` has lanes.
-template <class Arch>
-word_lanes<Arch> load_wide(const std::int8_t* p);
-/// Each lane of `sum` plus the products of two neighbours of a and b.
-template <class Arch>
-int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
-/// `add_quads` of sums of products, as f32.
-template <class Arch>
-batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d);
-/// As many codes as a batch has bytes.
-template <class Arch>
-words<Arch> load_codes(const std::int8_t* p);
-/// Four rows of bytes by turns: each word has a byte of each row. Which words those are is known to `in_order`.
-template <class Arch>
-void by_turns(words<Arch> (&rows)[4]);
-/// What came of the words of `by_turns`, in the order of the bytes of a row.
-template <class Arch>
-void in_order(int_lanes<Arch> (&sums)[4]);
-
-template <class Arch>
-word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
-  return load_wide<Arch>(p);
-}
-/// The first `count` codes, fewer than all; the other lanes are 0.
-template <class Arch>
-word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
-  std::int8_t part[2 * lanes<Arch>] = {};
-  std::copy_n(p, count, part);
-  return load_wide<Arch>(part);
-}
-
-template <class Arch>
-words<Arch> load_codes(const std::int8_t* p, whole) {
-  return load_codes<Arch>(p);
-}
-template <class Arch>
-words<Arch> load_codes(const std::int8_t* p, std::int64_t count) {
-  std::int8_t part[sizeof(words<Arch>)] = {};
-  std::copy_n(p, count, part);
-  return load_codes<Arch>(part);
-}
-
-#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
-template <class Arch>
-word_lanes<Arch> load_wide(const std::int8_t* p) {
-  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-template <class Arch>
-int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b) {
-  __m512i total = sum;  // in assembly for the reason that `add_dot` has
-  asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
-  return total;
-}
-template <class Arch>
-batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d) {
-  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)));
-}
-template <class Arch>
-words<Arch> load_codes(const std::int8_t* p) {
-  return _mm512_loadu_si512(p);
-}
-template <class Arch>
-void by_turns(words<Arch> (&rows)[4]) {
-  const __m512i ab = _mm512_unpacklo_epi8(rows[0], rows[1]), ab_high = _mm512_unpackhi_epi8(rows[0], rows[1]);
-  const __m512i cd = _mm512_unpacklo_epi8(rows[2], rows[3]), cd_high = _mm512_unpackhi_epi8(rows[2], rows[3]);
-  rows[0] = _mm512_unpacklo_epi16(ab, cd);
-  rows[1] = _mm512_unpackhi_epi16(ab, cd);
-  rows[2] = _mm512_unpacklo_epi16(ab_high, cd_high);
-  rows[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
-}
-template <class Arch>
-void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, transposed
-  const __m512i ab = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
-                ab_high = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee);
-  const __m512i cd = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44),
-                cd_high = _mm512_shuffle_i32x4(sums[2], sums[3], 0xee);
-  sums[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
-  sums[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
-  sums[2] = _mm512_shuffle_i32x4(ab_high, cd_high, 0x88);
-  sums[3] = _mm512_shuffle_i32x4(ab_high, cd_high, 0xdd);
-}
-#endif
-
-}  // namespace qwq::kernel::simd
-
-// qwq/kernel/softmax.hpp: Softmax over rows.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
-
-/// The greatest of x[0, n); NaN elements do not count.
-template <class Arch>
-float row_max(const float* x, std::int64_t n) {
-  const auto join = [](simd::batch<Arch> a, simd::batch<Arch> b) { return simd::at_least<Arch>(a, b); };
-  return simd::reduce_max<Arch>(simd::fold<Arch>(
-      n, simd::batch<Arch>(minus_infinity),
-      [&](simd::batch<Arch> a, std::int64_t i, auto count) {
-        return simd::at_least<Arch>(simd::load_or<Arch>(x + i, count, minus_infinity), a);
-      },
-      join));
-}
-
-/// y = exp(x - shift); returns the sum.
-template <class Arch>
-float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
-  return simd::sum<Arch>(n, [&](std::int64_t i, auto count) {
-    const auto e = simd::exp<Arch>(simd::load_or<Arch>(x + i, count, minus_infinity) - simd::batch<Arch>(shift));
-    simd::store<Arch>(y + i, e, count);
-    return e;
-  });
-}
-
-}  // namespace detail
-
-/// y = exp(x - max(x)) * (1 / sum), row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
-template <class Arch = xsimd::default_arch>
-void softmax(matrix_view<float> y, matrix_view<const float> x) {
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    float* out = y.row(i);
-    const float max = detail::row_max<Arch>(x.row(i), x.cols);
-    const simd::batch<Arch> share(1 / detail::exp_shifted<Arch>(out, x.row(i), x.cols, max));
-    simd::strips<Arch>(x.cols, [&](std::int64_t j, auto count) {
-      simd::store<Arch>(out + j, simd::load<Arch>(out + j, count) * share, count);
-    });
-  }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/attention_decode.hpp: Attention of one token: keys and values are read once, for all query heads that share them.
-
-namespace qwq::kernel::detail {
-
-/// Keys that are scored before their values are added.
-inline constexpr std::int64_t stream_block = 128;
-/// Query heads of one pass over the keys.
-inline constexpr std::int64_t stream_queries = 16;
-/// Of every attention: what a thread works on is on its stack.
-inline constexpr std::int64_t most_head_dim = 512;
-
-/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sums
-/// of weights, by lanes. Scores are in units of log2.
-template <class Arch>
-struct stream_query {
-  const float* q;
-  float* y;
-  float max = minus_infinity;
-  simd::batch<Arch> total = simd::batch<Arch>(0.0f);
-  const std::int16_t* words = nullptr;  // q / unit, where codes are multiplied as integers
-  float unit = 1;
-};
-
-/// Whether codes are multiplied as integers, with queries and weights as integers of 16 bits: their steps, 1 / 32767 of
-/// the greatest, are 1/258 of those of the codes.
-template <class Arch, class T> inline constexpr bool as_words = is_kv_code<T> && simd::has_word_products<Arch>;
-
-using stream_scores = float[stream_block];
-
-/// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
-/// is left over comes last.
-struct stream_order {
-  std::int64_t count, run = count / 4;
-
-  /// The rows that are read as i-th to (i + 3)-th, where i is a multiple of 4; past the last it comes again.
-  template <class T, class Dim>
-  QWQ_INLINE void four(const T* (&rows)[4], const T* first_row, Dim head_dim, std::int64_t i) const {
-    if (i < 4 * run) [[likely]] {
-      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + (i / 4 + k * run) * head_dim;
-    } else {
-      QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) rows[k] = first_row + std::min(i + k, count - 1) * head_dim;
-    }
-  }
-};
-
-/// A block: the keys [first, first + count) in that order, where first is a multiple of 4.
-struct stream_range {
-  stream_order order;
-  std::int64_t first, count;
-};
-
-/// Calls f(d, count) for the strips of a head, unrolled where its size is known.
-template <class Arch, std::int64_t Step, class F>
-QWQ_INLINE inline void strips_of_head(std::int64_t head_dim, F&& f) {
-  std::int64_t d = 0;
-  for (; d + Step <= head_dim; d += Step) f(d, simd::whole{});
-  if (d < head_dim) f(d, head_dim - d);
-}
-template <class Arch, std::int64_t Step, std::int64_t N, class F>
-QWQ_INLINE inline void strips_of_head(std::integral_constant<std::int64_t, N>, F&& f) {
-  static_assert(N % Step == 0);
-  QWQ_UNROLL for (std::int64_t d = 0; d < N; d += Step) f(d, simd::whole{});
-}
-
-/// sum[r][n] = the products of q[r] and key[n], by lanes.
-template <class Arch, int R, int N, class T, class Dim>
-QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
-                                     const T* const (&key)[N], Dim head_dim) {
-  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::batch<Arch>(0.0f);
-  strips_of_head<Arch, simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
-    simd::batch<Arch> q[R];
-    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::load<Arch>(query[r].q + d, count);
-    QWQ_UNROLL for (int n = 0; n < N; ++n) {
-      fetch_ahead(key[n] + d, d);
-      const auto k = simd::load<Arch>(key[n] + d, count);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::fma<Arch>(q[r], k, sum[r][n]);
-    }
-  });
-}
-
-/// The same of codes, in units of queries and of keys.
-template <class Arch, int R, int N, class Dim>
-QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], const stream_query<Arch>* query,
-                                          const std::int8_t* const (&key)[N], Dim head_dim) {
-  QWQ_UNROLL for (auto& row : sum) QWQ_UNROLL for (auto& s : row) s = simd::int_lanes<Arch>(0);
-  strips_of_head<Arch, 2 * simd::lanes<Arch>>(head_dim, [&](std::int64_t d, auto count) QWQ_INLINE {
-    simd::word_lanes<Arch> q[R];
-    QWQ_UNROLL for (int r = 0; r < R; ++r) q[r] = simd::word_lanes<Arch>::load_unaligned(query[r].words + d);
-    QWQ_UNROLL for (int n = 0; n < N; ++n) {
-      fetch_ahead(key[n] + d, d);
-      const auto k = simd::load_wide<Arch>(key[n] + d, count);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][n] = simd::add_products<Arch>(sum[r][n], q[r], k);
-    }
-  });
-}
-
-/// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
-/// multiple of the lanes; past the last key it comes again. Raises greatest[r] to them.
-template <class Arch, int R, class T, class Dim>
-void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const stream_query<Arch>* query, const T* key,
-                 Dim head_dim, stream_range range, float scale, const float* key_scales) {
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  constexpr int at_once = R < 3 && simd::detail::lanes_512<Arch> ? 8 : 4;
-  for (std::int64_t i = 0; i < range.count; i += width) {
-    simd::batch<Arch> quads[R][width / 4];
-    QWQ_UNROLL for (int n = 0; n < width; n += at_once) {
-      std::conditional_t<as_words<Arch, T>, simd::int_lanes<Arch>, simd::batch<Arch>> sum[R][at_once];
-      const T* keys[at_once];
-      QWQ_UNROLL for (int m = 0; m < at_once; m += 4) {
-        const T* rows[4];
-        range.order.four(rows, key, head_dim, range.first + i + n + m);
-        QWQ_UNROLL for (int k = 0; k < 4; ++k) keys[m + k] = rows[k];
-      }
-      if constexpr (as_words<Arch, T>)
-        multiply_key_words<Arch, R>(sum, query, keys, head_dim);
-      else
-        multiply_keys<Arch, R>(sum, query, keys, head_dim);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int m = 0; m < at_once; m += 4) quads[r][(n + m) / 4] =
-          simd::add_quads<Arch>(sum[r][m], sum[r][m + 1], sum[r][m + 2], sum[r][m + 3]);
-    }
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      simd::batch<Arch> s = simd::add_parts<Arch>(quads[r]) * simd::batch<Arch>(scale * query[r].unit);
-      if constexpr (is_kv_code<T>) s *= simd::load<Arch>(key_scales + i);
-      simd::store<Arch>(score[r] + i, s);
-      greatest[r] = simd::at_least<Arch>(s, greatest[r]);
-    }
-  }
-}
-
-/// Turns scores of a block into weights, multiplied by the scales of their values where there are any. keep[r]: what
-/// earlier sums of a query are to be multiplied by.
-template <class Arch, int R>
-void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_scores* score,
-           const simd::batch<Arch> (&greatest)[R], std::int64_t count, const float* value_scales) {
-  using batch = simd::batch<Arch>;
-  batch shift[R], total[R];
-  QWQ_UNROLL for (int r = 0; r < R; ++r) {
-    const float max = simd::reduce_max<Arch>(greatest[r]);
-    shift[r] = batch(max == minus_infinity ? 0.0f : max);
-    keep[r] = simd::exp2_not_positive<Arch>(batch(query[r].max) - shift[r]);
-    query[r].max = max;
-    total[r] = query[r].total * keep[r];
-  }
-  simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      batch w = simd::exp2_not_positive<Arch>(simd::load_or<Arch>(score[r] + i, lanes, minus_infinity) - shift[r]);
-      total[r] += w;
-      if (value_scales != nullptr) w *= simd::load<Arch>(value_scales + i, lanes);
-      simd::store<Arch>(score[r] + i, w, lanes);
-    }
-  });
-  QWQ_UNROLL for (int r = 0; r < R; ++r) query[r].total = total[r];
-}
-
-/// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
-template <class Arch, int R, int C, class T, class Dim, class Count>
-void stream_value_tile(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
-                       const T* value, Dim head_dim, stream_range range, bool first, std::int64_t d, Count count) {
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  simd::batch<Arch> sum[R][C];
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
-      first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(query[r].y + d + c * width, count) * keep[r];
-  const auto add = [&](std::int64_t i, const T* row) QWQ_INLINE {
-    QWQ_UNROLL for (int c = 0; c < C; ++c) {
-      fetch_ahead(row + c * width, c * width);
-      const auto v = simd::load<Arch>(row + c * width, count);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) sum[r][c] = simd::fma<Arch>(v, simd::batch<Arch>(weight[r][i]), sum[r][c]);
-    }
-  };
-  const T* rows[4];
-  std::int64_t i = 0;
-  for (; i + 4 <= range.count; i += 4) {
-    range.order.four(rows, value, head_dim, range.first + i);
-    QWQ_UNROLL for (std::int64_t k = 0; k < 4; ++k) add(i + k, rows[k] + d);
-  }
-  for (; i < range.count; ++i) add(i, value + (range.first + i) * head_dim + d);
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
-      simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
-}
-
-/// Weights of a block as integers of 16 bits, in units of `unit`: their upper and their lower bytes, 0 past the last.
-struct stream_codes {
-  std::uint8_t high[stream_block], low[stream_block];
-  float unit;
-
-  template <class Arch>
-  static stream_codes of(const float* weight, std::int64_t count) {
-    using batch = simd::batch<Arch>;
-    constexpr float greatest = 65535;
-    const batch largest(std::numeric_limits<float>::max());
-    batch magnitude(0.0f);
-    simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
-      const batch w = xsimd::abs(simd::load<Arch>(weight + i, lanes));
-      magnitude = xsimd::max(magnitude, xsimd::select(w <= largest, w, batch(infinity)));
-    });
-    const float most = simd::reduce_max<Arch>(magnitude);
-    stream_codes result;
-    // Less than the least is nothing beside a weight of 1.
-    const bool some = most > 0x1p-100f && most < infinity;
-    result.unit = most < infinity ? most / greatest : std::numeric_limits<float>::quiet_NaN();
-    const batch factor(some ? greatest / most : 0.0f);
-    alignas(64) std::uint16_t code[stream_block] = {};
-    if (some)
-      simd::strips<Arch>(count, [&](std::int64_t i, auto lanes) QWQ_INLINE {
-        simd::store<Arch>(code + i, xsimd::nearbyint_as_int(simd::load<Arch>(weight + i, lanes) * factor), lanes);
-      });
-    for (std::int64_t i = 0; i < stream_block; ++i) {
-      result.high[i] = static_cast<std::uint8_t>(code[i] >> 8);
-      result.low[i] = static_cast<std::uint8_t>(code[i]);
-    }
-    return result;
-  }
-};
-
-/// y = y * keep + weights . values for codes, for four batches of the head from element d on.
-template <class Arch, int R, class Dim, class Count>
-void stream_code_tile(const stream_query<Arch>* query, const stream_codes* weight, const simd::batch<Arch>* keep,
-                      const std::int8_t* value, Dim head_dim, stream_range range, bool first, std::int64_t d,
-                      Count count) {
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  simd::ints<Arch> high[R][4], low[R][4];
-  QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < 4; ++c) high[r][c] = low[r][c] =
-      simd::ints<Arch>(0);
-  for (std::int64_t i = 0; i < range.count; i += 4) {
-    simd::words<Arch> row[4];
-    const std::int8_t* rows[4];
-    range.order.four(rows, value, head_dim, range.first + i);
-    QWQ_UNROLL for (int k = 0; k < 4; ++k) {
-      fetch_ahead(rows[k] + d, 0);
-      row[k] = simd::load_codes<Arch>(rows[k] + d, count);
-    }
-    simd::by_turns<Arch>(row);
-    const auto four = [&](const std::uint8_t* at) QWQ_INLINE {
-      std::uint32_t bytes;
-      std::memcpy(&bytes, at + i, sizeof bytes);
-      return simd::words<Arch>(bytes);
-    };
-    QWQ_UNROLL for (int r = 0; r < R; ++r) {
-      const auto upper = four(weight[r].high), lower = four(weight[r].low);
-      QWQ_UNROLL for (int c = 0; c < 4; ++c) {
-        high[r][c] = simd::add_dot<Arch>(high[r][c], upper, row[c]);
-        low[r][c] = simd::add_dot<Arch>(low[r][c], lower, row[c]);
-      }
-    }
-  }
-  QWQ_UNROLL for (int r = 0; r < R; ++r) {
-    simd::ints<Arch> sum[4];
-    QWQ_UNROLL for (int c = 0; c < 4; ++c) sum[c] = (high[r][c] << 8) + low[r][c];
-    simd::in_order<Arch>(sum);
-    const simd::batch<Arch> unit(weight[r].unit);
-    const auto put = [&](float* y, int c, auto lanes) QWQ_INLINE {
-      const auto before = first ? simd::batch<Arch>(0.0f) : simd::load<Arch>(y, lanes) * keep[r];
-      simd::store<Arch>(y, simd::fma<Arch>(xsimd::to_float(sum[c]), unit, before), lanes);
-    };
-    QWQ_UNROLL for (int c = 0; c < 4; ++c) {
-      float* const y = query[r].y + d + c * width;
-      if constexpr (std::is_same_v<Count, simd::whole>) {
-        put(y, c, count);
-      } else {
-        const std::int64_t rest = count - c * width;
-        if (rest >= width)
-          put(y, c, simd::whole{});
-        else if (rest > 0)
-          put(y, c, rest);
-      }
-    }
-  }
-}
-
-/// Adds the values of a block, weighted.
-template <class Arch, int R, class T, class Dim>
-void stream_values(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
-                   const T* value, Dim head_dim, stream_range range, bool first) {
-  constexpr std::int64_t width = simd::lanes<Arch>;
-  constexpr bool wide = simd::detail::lanes_512<Arch>;
-  std::int64_t d = 0;
-  if constexpr (as_words<Arch, T>) {
-    // Two queries at a time: sums of more would not fit into registers.
-    QWQ_UNROLL for (int r = 0; r < R; r += 2) {
-      const auto add = [&]<int N>(std::integral_constant<int, N>) QWQ_INLINE {
-        stream_codes codes[N];
-        for (int n = 0; n < N; ++n) codes[n] = stream_codes::of<Arch>(weight[r + n], range.count);
-        for (d = 0; d + 4 * width <= head_dim; d += 4 * width)
-          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, simd::whole{});
-        if (d < head_dim)
-          stream_code_tile<Arch, N>(query + r, codes, keep + r, value, head_dim, range, first, d, head_dim - d);
-      };
-      if (r + 1 < R)
-        add(std::integral_constant<int, 2>{});
-      else
-        add(std::integral_constant<int, 1>{});
-    }
-  } else {
-    constexpr int batches = R == 1 || (wide && R < 4) ? 8 : 4;
-    for (; d + batches * width <= head_dim; d += batches * width)
-      stream_value_tile<Arch, R, batches>(query, weight, keep, value, head_dim, range, first, d, simd::whole{});
-    simd::strips<Arch>(head_dim - d, [&](std::int64_t rest, auto lanes) {
-      stream_value_tile<Arch, R, 1>(query, weight, keep, value, head_dim, range, first, d + rest, lanes);
-    });
-  }
-}
-
-/// One block of keys and values, for R query heads.
-template <class Arch, int R, class T, class Dim>
-void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> values, Dim head_dim, std::int64_t head,
-                      std::int64_t begin, stream_range range, float scale) {
-  alignas(64) stream_scores score[R];
-  alignas(64) float key_scales[stream_block], value_scales[stream_block];
-  const auto in_order = [&](float* to, const float* scales) {
-    constexpr std::int64_t width = simd::lanes<Arch>;
-    const stream_order& order = range.order;
-    for (std::int64_t i = 0; i < range.count; i += width) {
-      const std::int64_t first = range.first + i;
-      if (first + width <= 4 * order.run)
-        simd::store<Arch>(to + i, simd::load_by_turns<Arch>(scales + first / 4, order.run));
-      else
-        for (std::int64_t k = 0; k < width; k += 4) {
-          const float* of[4];
-          order.four(of, scales, std::integral_constant<std::int64_t, 1>{}, first + k);
-          for (std::int64_t n = 0; n < 4; ++n) to[i + k + n] = *of[n];
-        }
-    }
-    return to;
-  };
-  const float *of_keys = nullptr, *of_values = nullptr;
-  if constexpr (is_kv_code<T>) {
-    of_keys = in_order(key_scales, keys.scale_at(head, begin));
-    of_values = in_order(value_scales, values.scale_at(head, begin));
-  }
-  simd::batch<Arch> greatest[R], keep[R];
-  QWQ_UNROLL for (int r = 0; r < R; ++r) greatest[r] = simd::batch<Arch>(query[r].max);
-  score_block<Arch, R>(score, greatest, query, keys.at(head, begin), head_dim, range, scale, of_keys);
-  weigh<Arch, R>(query, keep, score, greatest, range.count, of_values);
-  stream_values<Arch, R>(query, score, keep, values.at(head, begin), head_dim, range, range.first == 0);
-}
-
-/// Query heads of one kv head (at most stream_queries) over the keys [begin, end).
-template <class Arch, class T>
-void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
-            std::int64_t begin, std::int64_t end, float scale) {
-  constexpr std::int64_t most = simd::detail::lanes_512<Arch> ? 4 : 2;
-  alignas(64) std::int16_t words[as_words<Arch, T> ? stream_queries * most_head_dim : 1];
-  if constexpr (as_words<Arch, T>)
-    for (std::int64_t r = 0; r < queries; ++r) {
-      std::int16_t* const to = words + r * most_head_dim;
-      query[r].unit = store_codes<Arch>(to, query[r].q, keys.head_dim);
-      std::fill(to + keys.head_dim, to + most_head_dim, std::int16_t{0});
-      query[r].words = to;
-    }
-  for (std::int64_t first = 0; first < end - begin; first += stream_block) {
-    const stream_range range{{end - begin}, first, std::min(stream_block, end - begin - first)};
-    const auto run = [&]<int R>(std::integral_constant<int, R>, std::int64_t r) {
-      // Heads of 128, which all Qwen3 have, take fewer instructions when their size is known.
-      if (keys.head_dim == 128)
-        stream_one_block<Arch, R>(query + r, keys, values, std::integral_constant<std::int64_t, 128>{}, head, begin,
-                                  range, scale);
-      else
-        stream_one_block<Arch, R>(query + r, keys, values, keys.head_dim, head, begin, range, scale);
-    };
-    std::int64_t r = 0;
-    for (; r + most <= queries; r += most) run(std::integral_constant<int, most>{}, r);
-    if (queries - r == 3) run(std::integral_constant<int, 3>{}, r);
-    if (queries - r == 2) run(std::integral_constant<int, 2>{}, r);
-    if (queries - r == 1) run(std::integral_constant<int, 1>{}, r);
-  }
-}
-
-/// y = x * factor
-template <class Arch>
-void scale_row(float* y, const float* x, std::int64_t n, float factor) {
-  simd::strips<Arch>(n, [&](std::int64_t d, auto count) {
-    simd::store<Arch>(y + d, simd::load<Arch>(x + d, count) * simd::batch<Arch>(factor), count);
-  });
-}
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/attention_prefill.hpp: Attention of many tokens: tiles of queries against blocks of keys.
-
-namespace qwq::kernel::detail {
-
-/// One query head of one token: what it asks, where its result goes, and how many keys it sees.
-struct tile_query {
-  const float* q;
-  float* y;
-  std::int64_t visible;
-};
-
-/// A tile has its queries in lanes while they are scored and weighed: keys are then read element by element, as they
-/// lie in the cache, maxima and sums of all queries run side by side, and no lane is ever summed up. Every query is
-/// computed in the same order whatever tile it is in. The weights, which then lie by key, multiply rows of values.
-template <class Arch>
-class attention_tile {
- public:
-  static constexpr std::int64_t width = simd::lanes<Arch>;
-  /// Lanes of one tile, in batches: as many as share each key that is read.
-  static constexpr std::int64_t most_groups = 3;
-  static constexpr std::int64_t most_queries = most_groups * width;
-  /// Floats of a buffer that stays in the first-level cache.
-  static constexpr std::int64_t buffer_floats = 8192;
-  static_assert(most_head_dim * width <= buffer_floats);
-
-  /// Queries that a tile takes, for heads of `head_dim` elements.
-  static std::int64_t queries(std::int64_t head_dim) {
-    return width * std::min(most_groups, buffer_floats / (width * head_dim));
-  }
-
-  /// `rows` are sorted by `visible`.
-  attention_tile(const tile_query* rows, std::int64_t count, std::int64_t head_dim, float scale)
-      : rows_(rows), count_(count), head_dim_(head_dim), groups_((count + width - 1) / width) {
-    for (std::int64_t g = 0; g < groups_; ++g) {
-      const float* from[width];
-      for (std::int64_t r = 0; r < width; ++r) from[r] = row(g * width + r).q;
-      simd::store_transposed<Arch>(q_ + g * width, groups_ * width, from, head_dim, scale);
-    }
-    std::fill_n(max_, groups_ * width, minus_infinity);
-    std::fill_n(total_, groups_ * width, 0.0f);
-  }
-
-  template <class T>
-  void run(kv_view<T> keys, kv_view<T> values, std::int64_t head) {
-    const std::int64_t block = std::min(most_block, buffer_floats / head_dim_);
-    const std::int64_t visible = row(count_ - 1).visible;
-    for (std::int64_t j0 = 0; j0 < visible; j0 += block) {
-      const std::int64_t n = std::min(block, visible - j0);
-      score(as_floats(keys, head, j0, n), j0, n);
-      for (std::int64_t g = 0; g < groups_; ++g) weigh(g, j0, n);
-      add_values(as_floats(values, head, j0, n), j0, n);
-    }
-    for (std::int64_t r = 0; r < count_; ++r)
-      scale_row<Arch>(rows_[r].y, sum_ + r * head_dim_, head_dim_, 1.0f / total_[r]);
-  }
-
- private:
-  using batch = simd::batch<Arch>;
-  static constexpr bool wide = simd::detail::lanes_512<Arch>;
-  static constexpr std::int64_t most_block = 64;
-  static constexpr int key_tile = wide ? 8 : 4;
-  static constexpr int row_tile = 6, batch_tile = wide ? 4 : 2;
-
-  /// Lanes that are left over repeat the last query.
-  const tile_query& row(std::int64_t r) const { return rows_[std::min(r, count_ - 1)]; }
-  /// How many of the keys [j0, j0 + n) a query sees.
-  std::int64_t seen(std::int64_t r, std::int64_t j0, std::int64_t n) const {
-    return std::clamp<std::int64_t>(row(r).visible - j0, 0, n);
-  }
-
-  /// Positions [j0, j0 + n) of a head of the cache, [n, head_dim].
-  template <class T>
-  const float* as_floats(kv_view<T> cache, std::int64_t head, std::int64_t j0, std::int64_t n) {
-    const T* in = cache.at(head, j0);
-    if constexpr (std::is_same_v<std::remove_const_t<T>, float>) {
-      return in;
-    } else if constexpr (is_kv_code<T>) {
-      for (std::int64_t j = 0; j < n; ++j) {
-        const batch scale(cache.scale_at(head, j0)[j]);
-        simd::strips<Arch>(head_dim_, [&](std::int64_t d, auto lanes) {
-          const std::int64_t at = j * head_dim_ + d;
-          simd::store<Arch>(block_ + at, simd::load<Arch>(in + at, lanes) * scale, lanes);
-        });
-      }
-      return block_;
-    } else {
-      simd::strips<Arch>(n * head_dim_, [&](std::int64_t i, auto lanes) {
-        simd::store<Arch>(block_ + i, simd::load<Arch>(in + i, lanes), lanes);
-      });
-      return block_;
-    }
-  }
-
-  /// Scores of N keys, from key j of the block on, for G groups of lanes.
-  template <int N, int G>
-  void score_tile(const float* key, std::int64_t j, std::int64_t group) {
-    const std::int64_t panel = groups_ * width;
-    const float* q = q_ + group * width;
-    const float* k[N];
-    QWQ_UNROLL for (int n = 0; n < N; ++n) k[n] = key + (j + n) * head_dim_;
-    batch sum[N][G];
-    QWQ_UNROLL for (auto& s : sum) QWQ_UNROLL for (auto& x : s) x = batch(0.0f);
-    for (std::int64_t d = 0; d < head_dim_; ++d, q += panel) {
-      batch lane[G];
-      QWQ_UNROLL for (int g = 0; g < G; ++g) lane[g] = simd::load<Arch>(q + g * width);
-      QWQ_UNROLL for (int n = 0; n < N; ++n) {
-        const batch element(k[n][d]);
-        QWQ_UNROLL for (int g = 0; g < G; ++g) sum[n][g] = simd::fma<Arch>(lane[g], element, sum[n][g]);
-      }
-    }
-    float* out = weight_ + j * panel + group * width;
-    QWQ_UNROLL for (int n = 0; n < N; ++n) QWQ_UNROLL for (int g = 0; g < G; ++g)
-        simd::store<Arch>(out + n * panel + g * width, sum[n][g]);
-  }
-
-  template <int G>
-  void score_keys(const float* key, std::int64_t begin, std::int64_t end, std::int64_t group) {
-    std::int64_t j = begin;
-    for (; j + key_tile <= end; j += key_tile) score_tile<key_tile, G>(key, j, group);
-    for (; j + 2 <= end; j += 2) score_tile<2, G>(key, j, group);
-    if (j < end) score_tile<1, G>(key, j, group);
-  }
-
-  /// Later groups see all keys that earlier ones see: each key is scored for the groups that have a query which sees it.
-  void score(const float* key, std::int64_t j0, std::int64_t n) {
-    std::int64_t begin = 0;
-    for (std::int64_t g = 0; g < groups_; ++g) {
-      const std::int64_t own = seen(g * width + width - 1, j0, n);
-      const std::int64_t end = std::min(n, (own + key_tile - 1) / key_tile * key_tile);
-      if (groups_ - g == 3) score_keys<3>(key, begin, end, g);
-      if (groups_ - g == 2) score_keys<2>(key, begin, end, g);
-      if (groups_ - g == 1) score_keys<1>(key, begin, end, g);
-      begin = end;
-    }
-  }
-
-  /// Scores of one group of lanes to weights, in place.
-  void weigh(std::int64_t group, std::int64_t j0, std::int64_t n) {
-    const std::int64_t panel = groups_ * width, first = group * width;
-    const std::int64_t common = seen(first, j0, n), end = seen(first + width - 1, j0, n);
-    float* const column = weight_ + first;
-    if (common < end) {
-      float own[width];
-      for (std::int64_t r = 0; r < width; ++r) own[r] = static_cast<float>(seen(first + r, j0, n));
-      const batch limit = simd::load<Arch>(own);
-      for (std::int64_t j = common; j < end; ++j) {
-        const batch s = simd::load<Arch>(column + j * panel);
-        simd::store<Arch>(column + j * panel,
-                          xsimd::select(limit > batch(static_cast<float>(j)), s, batch(minus_infinity)));
-      }
-    }
-    // Two at a time, so that latencies overlap.
-    const batch before = simd::load<Arch>(max_ + first);
-    batch max = before, max2 = before;
-    std::int64_t j = 0;
-    for (; j + 2 <= end; j += 2) {
-      max = simd::at_least<Arch>(simd::load<Arch>(column + j * panel), max);
-      max2 = simd::at_least<Arch>(simd::load<Arch>(column + (j + 1) * panel), max2);
-    }
-    if (j < end) max = simd::at_least<Arch>(simd::load<Arch>(column + j * panel), max);
-    max = simd::at_least<Arch>(max2, max);
-    const batch shift = xsimd::select(max == batch(minus_infinity), batch(0.0f), max);
-    batch total(0.0f), total2(0.0f);
-    const auto weight = [&](std::int64_t at) {
-      const batch w = simd::exp2_not_positive<Arch>(simd::load<Arch>(column + at * panel) - shift);
-      simd::store<Arch>(column + at * panel, w);
-      return w;
-    };
-    for (j = 0; j + 2 <= end; j += 2) {
-      total += weight(j);
-      total2 += weight(j + 1);
-    }
-    if (j < end) total += weight(j);
-    const batch keep = simd::exp2_not_positive<Arch>(before - shift);
-    simd::store<Arch>(keep_ + first, keep);
-    simd::store<Arch>(max_ + first, max);
-    simd::store<Arch>(total_ + first, simd::fma<Arch>(simd::load<Arch>(total_ + first), keep, total + total2));
-  }
-
-  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; sums of the first
-  /// block start from 0.
-  template <int R, int C, class Lanes>
-  void value_tile(const float* value, std::int64_t r0, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
-    const std::int64_t panel = groups_ * width;
-    std::int64_t own[R];
-    QWQ_UNROLL for (int r = 0; r < R; ++r) own[r] = seen(r0 + r, j0, n);
-    if (own[R - 1] == 0) return;
-    float* const out = sum_ + r0 * head_dim_ + d;
-    batch sum[R][C];
-    QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
-        j0 == 0 ? batch(0.0f) : simd::load<Arch>(out + r * head_dim_ + c * width, lanes) * batch(keep_[r0 + r]);
-    const float *w = weight_ + r0, *v = value + d;
-    batch x[C];
-    std::int64_t j = 0;
-    for (; j < own[0]; ++j, w += panel, v += head_dim_) {
-      QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
-      QWQ_UNROLL for (int r = 0; r < R; ++r) {
-        const batch by(w[r]);
-        QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(x[c], by, sum[r][c]);
-      }
-    }
-    // Keys that only later queries see are not multiplied by 0 for the others: their values may be NaN.
-    for (; j < own[R - 1]; ++j, w += panel, v += head_dim_) {
-      QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
-      QWQ_UNROLL for (int r = 1; r < R; ++r) if (j < own[r]) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
-          simd::fma<Arch>(x[c], batch(w[r]), sum[r][c]);
-    }
-    QWQ_UNROLL for (int r = 0; r < R; ++r) QWQ_UNROLL for (int c = 0; c < C; ++c)
-        simd::store<Arch>(out + r * head_dim_ + c * width, sum[r][c], lanes);
-  }
-
-  template <int C, class Lanes>
-  void value_columns(const float* value, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
-    std::int64_t r = 0;
-    for (; r + row_tile <= count_; r += row_tile) value_tile<row_tile, C>(value, r, j0, n, d, lanes);
-    for (; r + 2 <= count_; r += 2) value_tile<2, C>(value, r, j0, n, d, lanes);
-    if (r < count_) value_tile<1, C>(value, r, j0, n, d, lanes);
-  }
-
-  /// Columns of the values that fit into the first-level cache with the weights, for all queries; then the next.
-  void add_values(const float* value, std::int64_t j0, std::int64_t n) {
-    std::int64_t d = 0;
-    for (; d + batch_tile * width <= head_dim_; d += batch_tile * width)
-      value_columns<batch_tile>(value, j0, n, d, simd::whole{});
-    simd::strips<Arch>(head_dim_ - d,
-                       [&](std::int64_t rest, auto lanes) { value_columns<1>(value, j0, n, d + rest, lanes); });
-  }
-
-  const tile_query* rows_;
-  std::int64_t count_, head_dim_, groups_;
-  alignas(64) float q_[buffer_floats];  // [head_dim, groups * width]
-  alignas(64) float weight_[most_block * most_queries];  // [keys, groups * width]: scores, then weights
-  alignas(64) float sum_[buffer_floats];  // [queries, head_dim]: weights . values so far
-  alignas(64) float block_[buffer_floats];  // keys or values of a block as floats
-  alignas(64) float max_[most_queries], total_[most_queries], keep_[most_queries];
-};
-
-}  // namespace qwq::kernel::detail
-
-// qwq/kernel/attention.hpp: Grouped-query causal attention over a KV cache.
-
-namespace qwq::kernel {
-
-namespace detail {
-
-inline constexpr float log2_e = 1.44269504f;
-
-/// How the keys of one token are cut into parts, so that threads have enough to take: by the shape alone, so that
-/// results do not depend on how many threads there are. Results of parts lie on the stack until they are joined.
-struct key_parts {
-  static constexpr std::int64_t room = 16384;  // floats
-  static constexpr std::int64_t least_keys = 512, most_tasks = 64;
-  std::int64_t count, keys;
-
-  key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
-    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
-    const std::int64_t blocks = (visible + stream_block - 1) / stream_block, wanted = std::max<std::int64_t>(most, 1);
-    keys = (blocks + wanted - 1) / wanted * stream_block;
-    count = (visible + keys - 1) / keys;
-  }
-};
-
-/// y = the results of parts, which lie `stride` apart, [head_dim] sums, then the greatest score and the sum of weights.
-template <class Arch>
-void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t stride, std::int64_t head_dim) {
-  float max = minus_infinity, total = 0;
-  for (std::int64_t p = 0; p < parts; ++p) max = std::max(max, part[p * stride + head_dim]);
-  std::fill_n(y, head_dim, 0.0f);
-  for (std::int64_t p = 0; p < parts; ++p) {
-    const float* sums = part + p * stride;
-    const float keep = std::exp2(sums[head_dim] - (max == minus_infinity ? 0.0f : max));
-    total += keep * sums[head_dim + 1];
-    simd::strips<Arch>(head_dim, [&](std::int64_t d, auto lanes) {
-      simd::store<Arch>(
-          y + d,
-          simd::fma<Arch>(simd::load<Arch>(sums + d, lanes), simd::batch<Arch>(keep), simd::load<Arch>(y + d, lanes)),
-          lanes);
-    });
-  }
-  scale_row<Arch>(y, y, head_dim, 1.0f / total);
-}
-
-/// The rows of one token.
-template <class Arch, class T>
-void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv_view<T> keys, kv_view<T> values,
-                  std::int64_t visible, float scale) {
-  const std::int64_t head_dim = keys.head_dim, group = heads / keys.kv_heads, part_floats = head_dim + 16;
-  const key_parts parts(visible, heads, keys.kv_heads, part_floats);
-  alignas(64) float sums[key_parts::room];
-  parallel_for(ex, static_cast<std::size_t>(parts.count * keys.kv_heads), 2 * heads * head_dim * visible,
-               [&](std::size_t task) {
-                 const std::int64_t kv_head = static_cast<std::int64_t>(task) / parts.count;
-                 const std::int64_t part = static_cast<std::int64_t>(task) % parts.count;
-                 for (std::int64_t first = 0; first < group; first += stream_queries) {
-                   const std::int64_t count = std::min(stream_queries, group - first), head = kv_head * group + first;
-                   float* const in_parts = sums + (part * heads + head) * part_floats;
-                   stream_query<Arch> query[stream_queries];
-                   for (std::int64_t r = 0; r < count; ++r)
-                     query[r] = {q + (head + r) * head_dim,
-                                 parts.count > 1 ? in_parts + r * part_floats : y + (head + r) * head_dim};
-                   stream<Arch>(query, count, keys, values, kv_head, part * parts.keys,
-                                std::min(visible, (part + 1) * parts.keys), scale * log2_e);
-                   for (std::int64_t r = 0; r < count; ++r) {
-                     const float total = simd::reduce_add<Arch>(query[r].total);
-                     if (parts.count > 1) {
-                       query[r].y[head_dim] = query[r].max;
-                       query[r].y[head_dim + 1] = total;
-                     } else {
-                       scale_row<Arch>(query[r].y, query[r].y, head_dim, 1.0f / total);
-                     }
-                   }
-                 }
-               });
-  if (parts.count > 1)
-    for (std::int64_t head = 0; head < heads; ++head)
-      join_parts<Arch>(y + head * head_dim, sums + head * part_floats, parts.count, heads * part_floats, head_dim);
-}
-
-/// The rows of several tokens, of which the first sees `past` + 1 positions.
-template <class Arch, class T>
-void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
-                   std::int64_t past, float scale) {
-  using tile = attention_tile<Arch>;
-  const std::int64_t head_dim = keys.head_dim, group = q.cols / head_dim / keys.kv_heads;
-  const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
-  const std::int64_t most = tile::queries(head_dim), tiles = (rows + most - 1) / most;
-  const std::int64_t work = q.rows * q.cols * (2 * past + q.rows);
-  parallel_for(ex, static_cast<std::size_t>(tiles * keys.kv_heads), work, [&](std::size_t task) {
-    // The last tokens see most: they come first, so that threads end together.
-    const std::int64_t kv_head = static_cast<std::int64_t>(task) / tiles;
-    const std::int64_t first = (tiles - 1 - static_cast<std::int64_t>(task) % tiles) * most;
-    const std::int64_t count = std::min(most, rows - first);
-    tile_query query[tile::most_queries];
-    for (std::int64_t r = 0; r < count; ++r) {
-      const std::int64_t i = (first + r) / group, column = (kv_head * group + (first + r) % group) * head_dim;
-      query[r] = {q.row(i) + column, y.row(i) + column, past + i + 1};
-    }
-    tile(query, count, head_dim, scale * log2_e).run(keys, values, kv_head);
-  });
-}
-
-}  // namespace detail
-
-/// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
-/// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
-/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
-/// does not depend on the number of threads, nor on how rows are cut into chunks of more than one; a single row is
-/// summed in another order, and where int8 codes are multiplied as integers, its queries and weights are rounded to 16
-/// bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
-template <class Arch = xsimd::default_arch, class T>
-void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
-               std::int64_t past, float scale) {
-  if (q.rows == 1)
-    detail::attend_token<Arch>(ex, y.row(0), q.row(0), q.cols / keys.head_dim, keys, values, past + 1, scale);
-  else
-    detail::attend_tokens<Arch>(ex, y, q, keys, values, past, scale);
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/rope.hpp: Rotary position embedding: the table and the half-split rotation.
-
-namespace qwq::kernel {
-
-/// cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for positions[i].
-/// All in f32, in the order of transformers' Qwen3RotaryEmbedding.
-inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span<const std::int64_t> positions,
-                       float theta) {
-  const auto rotary_dim = static_cast<float>(2 * cos.cols);
-  for (std::int64_t j = 0; j < cos.cols; ++j) {
-    const float inverse_frequency = 1.0f / std::pow(theta, static_cast<float>(2 * j) / rotary_dim);
-    for (std::int64_t i = 0; i < cos.rows; ++i) {
-      const float angle = static_cast<float>(positions[static_cast<std::size_t>(i)]) * inverse_frequency;
-      cos(i, j) = std::cos(angle);
-      sin(i, j) = std::sin(angle);
-    }
-  }
-}
-
-namespace detail {
-/// Element j of both halves of a head, rotated: a and b before.
-template <class Arch, class Count>
-void store_rotated(float* head, std::int64_t half, std::int64_t j, simd::batch<Arch> a, simd::batch<Arch> b,
-                   const float* cos, const float* sin, Count count) {
-  const auto cosine = simd::load<Arch>(cos + j, count), sine = simd::load<Arch>(sin + j, count);
-  simd::store<Arch>(head + j, simd::fnma<Arch>(b, sine, a * cosine), count);
-  simd::store<Arch>(head + half + j, simd::fma<Arch>(a, sine, b * cosine), count);
-}
-}  // namespace detail
-
-/// Rotates each head of x [m, heads * head_dim]: with n = cos.cols, elements j and j + n (j < n) become
-/// x[j] * cos[j] - x[j + n] * sin[j] and x[j + n] * cos[j] + x[j] * sin[j]; elements from 2n on are copied
-/// (partial rotary). cos and sin have a row per row of x. y may be x.
-template <class Arch = xsimd::default_arch>
-void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> cos, matrix_view<const float> sin,
-          std::int64_t head_dim) {
-  const std::int64_t half = cos.cols;
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    const float *c = cos.row(i), *s = sin.row(i);
-    for (std::int64_t first = 0; first < x.cols; first += head_dim) {
-      const float* in = x.row(i) + first;
-      float* out = y.row(i) + first;
-      simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
-        detail::store_rotated<Arch>(out, half, j, simd::load<Arch>(in + j, count),
-                                    simd::load<Arch>(in + half + j, count), c, s, count);
-      });
-      if (out != in) std::copy_n(in + 2 * half, head_dim - 2 * half, out + 2 * half);
-    }
-  }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/norm_rope.hpp: RMSNorm of each head and its rotation, in one pass.
-
-namespace qwq::kernel {
-
-/// rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and each head is a row of its own for the
-/// norm; `weight` has head_dim elements. y may be x.
-template <class Arch = xsimd::default_arch>
-void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
-               matrix_view<const float> cos, matrix_view<const float> sin) {
-  const auto head_dim = static_cast<std::int64_t>(weight.size());
-  const std::int64_t half = cos.cols;
-  for (std::int64_t i = 0; i < x.rows; ++i)
-    for (std::int64_t first = 0; first < x.cols; first += head_dim) {
-      float* out = y.row(i) + first;
-      const detail::normed_row<Arch> normed(x.row(i) + first, weight, eps);
-      simd::strips<Arch>(half, [&](std::int64_t j, auto count) {
-        detail::store_rotated<Arch>(out, half, j, normed(j, count), normed(half + j, count), cos.row(i), sin.row(i),
-                                    count);
-      });
-      simd::strips<Arch>(head_dim - 2 * half, [&](std::int64_t d, auto count) {
-        simd::store<Arch>(out + 2 * half + d, normed(2 * half + d, count), count);
-      });
-    }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/exec/execution_context.hpp: Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
-
-namespace qwq {
-
-/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
-/// `kernel::kv_view`.
-struct state_view {
-  void* data = nullptr;
-  float* scales = nullptr;
-};
-
-/// Told of every value that reaches an activation slot during calibration.
-class slot_hook {
- public:
-  virtual ~slot_hook() = default;
-  virtual void observe(std::size_t slot, std::span<const float> values) = 0;
-};
-
-/// One run of one graph. The arrays are in the order of the graph's plan.
-struct execution_context {
-  executor* threads = nullptr;
-  std::byte* arena = nullptr;
-  const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
-  const bound_constant* parameters = nullptr;    ///< `plan::parameters`
-  void* const* inputs = nullptr;          ///< `plan::inputs`
-  const state_view* states = nullptr;     ///< `plan::states`
-  /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
-  std::byte* scratch = nullptr;
-  /// Parameters by slot. Null in float runs: then values pass slots unchanged.
-  const kernel::affine* slots = nullptr;
-  /// Set while calibrating.
-  slot_hook* hook = nullptr;
-};
-
-}  // namespace qwq
-
-// qwq/core/aligned_bytes.hpp: Defines `aligned_bytes`, memory that kernels read and write a vector at a time.
-
-namespace qwq {
-
-/// Alignment of buffers: a cache line, and the widest vector.
-inline constexpr std::size_t buffer_alignment = 64;
-
-/// `bytes`, rounded up to a multiple of `buffer_alignment`.
-constexpr std::size_t align_up(std::size_t bytes) {
-  return (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
-}
-
-namespace detail {
-struct free_aligned {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{buffer_alignment}); }
-};
-}  // namespace detail
-
-/// Memory that begins at a multiple of `buffer_alignment`.
-using aligned_bytes = std::unique_ptr<std::byte[], detail::free_aligned>;
-
-/// At least `bytes` bytes, uninitialized; never null. Throws `std::bad_alloc`.
-inline aligned_bytes allocate_aligned(std::size_t bytes) {
-  return aligned_bytes(new (std::align_val_t{buffer_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
-}
-
-}  // namespace qwq
-
-// qwq/exec/memory_plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
-
-namespace qwq {
-
-enum class storage_class : std::uint8_t {
-  nowhere,    ///< A value that no kernel call reads or writes.
-  arena,      ///< At a byte offset of the session's arena.
-  input,      ///< The caller's buffer of the n-th input.
-  parameter,  ///< The n-th constant, resolved when weights are bound.
-  state,      ///< The n-th state, which lasts from run to run.
-};
-
-/// Where a value is.
-struct buffer_slice {
-  storage_class where = storage_class::nowhere;
-  std::uint32_t at = 0;
-};
-
-/// Most named dimensions of a graph.
-inline constexpr std::size_t max_symbols = 8;
-
-/// Locations of all values, for shapes at their bounds.
-template <std::size_t Capacity>
-struct plan {
-  buffer_slice of[Capacity]{};      ///< Where each node's value is.
-  std::size_t arena_bytes = 0;  ///< Size of the arena.
-  /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
-  fixed_vector<node_id, Capacity> parameters{};
-  fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
-  fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
-  /// Names of dimensions, in the order in which they are met.
-  fixed_vector<std::string_view, max_symbols> symbols{};
-  diagnostic error{};  ///< The first thing that cannot be planned.
-
-  /// Index of a named dimension.
-  constexpr std::size_t symbol(std::string_view name) const {
-    std::size_t i = 0;
-    while (i < symbols.size() && symbols[i] != name) ++i;
-    return i;
-  }
-};
-
-namespace detail {
-
-template <std::size_t Capacity>
-struct planner {
-  const graph<Capacity>& g;
-  plan<Capacity>& out;
-  std::size_t last_use[Capacity]{};
-  node_id owner[Capacity]{};     // the value whose bytes node i is in
-  std::size_t size[Capacity]{};  // bytes that the value owns in the arena
-
-  constexpr void run() {
-    for (std::size_t i = 0; i < g.size(); ++i) {
-      note_symbols(i);
-      last_use[i] = i;
-      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
-        for (node_id a : g[i].args) last_use[a] = i;
-    }
-    for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
-    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
-      if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
-    for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
-  }
-
-  constexpr void note_symbols(std::size_t i) {
-    for (const dim& d : g[i].dims())
-      if (d.named() && out.symbol(d.symbol) == out.symbols.size() && !out.symbols.try_push_back(d.symbol) &&
-          out.error.ok())
-        out.error = {error_code::too_many_symbols, g[i].kind, where(g[i]),
-                     fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
-  }
-
-  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
-  constexpr node_id state_of(std::size_t i) const {
-    const node& n = g[i];
-    if (schema(n).state_arg >= 0 && schema(n).state_result < 0) return n.args[static_cast<std::size_t>(schema(n).state_arg)];
-    if (n.kind != op::get_tuple_element) return no_node;
-    const node& producer = g[n.args[0]];
-    const op_schema& r = schema(producer);
-    if (r.state_arg < 0 || r.state_result != n.attr.ints[0]) return no_node;
-    return producer.args[static_cast<std::size_t>(r.state_arg)];
-  }
-
-  constexpr void place_value(std::size_t i) {
-    const node& n = g[i];
-    const op_schema& r = schema(n);
-    owner[i] = static_cast<node_id>(i);
-    const auto next = [i](storage_class where, auto& list) {
-      list.push_back(static_cast<node_id>(i));
-      return buffer_slice{where, static_cast<std::uint32_t>(list.size() - 1)};
-    };
-    if (r.is(trait::constant)) {
-      out.of[i] = next(storage_class::parameter, out.parameters);
-    } else if (n.kind == op::input) {
-      out.of[i] = next(storage_class::input, out.inputs);
-    } else if (n.kind == op::state) {
-      out.of[i] = next(storage_class::state, out.states);
-    } else if (const node_id state = state_of(i); state != no_node) {
-      owner[i] = state;
-      out.of[i] = out.of[state];
-    } else if (r.is(trait::view) || (r.is(trait::elementwise) && n.args.size() == 1 && may_overwrite(i))) {
-      owner[i] = owner[n.args[0]];
-      out.of[i] = out.of[n.args[0]];
-      last_use[owner[i]] = std::max(last_use[owner[i]], last_use[i]);
-    } else {
-      size[i] = byte_size(n.type.type, static_cast<std::size_t>(n.dims().elements()));
-      size[i] = align_up(size[i]);
-      out.of[i] = {storage_class::arena, static_cast<std::uint32_t>(lowest_gap(i))};
-      out.arena_bytes = std::max(out.arena_bytes, out.of[i].at + size[i]);
-    }
-  }
-
-  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
-  constexpr bool may_overwrite(std::size_t i) const {
-    const node_id bytes = owner[g[i].args[0]];
-    return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
-  }
-
-  /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
-  constexpr std::size_t lowest_gap(std::size_t i) const {
-    const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
-    std::size_t at = 0;
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (std::size_t j = 0; j < i; ++j) {
-        if (size[j] == 0 || last_use[j] < computed) continue;
-        if (at < out.of[j].at + size[j] && out.of[j].at < at + size[i]) {
-          at = out.of[j].at + size[j];
-          moved = true;
-        }
-      }
-    }
-    return at;
-  }
-};
-
-}  // namespace detail
-
-/// Plans the buffers of a graph. Offsets are below 4 GiB.
-template <std::size_t Capacity>
-constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
-  plan<Capacity> out;
-  detail::planner<Capacity>{g, out}.run();
-  return out;
-}
-
-}  // namespace qwq
-
-// qwq/exec/kernel_call.hpp: One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
-
-namespace qwq {
-
-/// The kernel of an operator: a specialisation has `template <class Step> static void run(execution_context&)`. Declared and not
-/// defined, so that executing an operator without a kernel does not compile.
-template <op Kind>
-struct no_kernel_for;
-template <op Kind>
-struct kernel_of : no_kernel_for<Kind> {};
-
-/// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
-/// defined.
-template <const op_schema& Op>
-struct custom_kernel;
-template <>
-struct kernel_of<op::custom> {
-  template <class S>
-  static void run(execution_context& f) {
-    custom_kernel<*S::self().custom>::template run<S>(f);
-  }
-};
-
-/// A graph and its plan, as steps read them: `G::value` is the graph.
-template <class G>
-struct planned {
-  static constexpr auto& graph = G::value;  ///< The graph.
-  static constexpr auto layout = make_plan(G::value);  ///< Its plan.
-  static_assert(require_none<layout.error>());
-};
-
-/// Node `Id` of `G`, ready to run.
-template <class G, std::size_t Id>
-struct kernel_call {
-  static constexpr auto& g = planned<G>::graph;  ///< The graph.
-  static constexpr std::size_t id = Id;  ///< Its index in the graph.
-  static constexpr const node& self() { return g[Id]; }
-  static constexpr op kind = G::value[Id].kind;
-  static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
-  /// The node that computes argument K.
-  template <std::size_t K>
-  static constexpr std::size_t arg_id = G::value[Id].args[K];
-
-  /// Extent of axis `Axis` of a node's value in this run.
-  template <std::size_t Node, std::size_t Axis>
-  static std::int64_t extent(const execution_context& f) {
-    constexpr dim d = g[Node].dims()[Axis];
-    if constexpr (d.named())
-      return f.extents[planned<G>::layout.symbol(d.symbol)] + d.plus;
-    else
-      return d.extent;
-  }
-  /// Extents of a value in this run.
-  template <std::size_t Node = Id>
-  static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
-    fixed_vector<std::int64_t, max_rank> out;
-    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) {
-      (out.push_back(extent<Node, Axis>(f)), ...);
-    }(std::make_index_sequence<G::value[Node].dims().size()>{});
-    return out;
-  }
-  /// Elements of a node's value in this run.
-  template <std::size_t Node>
-  static std::int64_t elements(const execution_context& f) {
-    std::int64_t n = 1;
-    for (const std::int64_t e : extents<Node>(f)) n *= e;
-    return n;
-  }
-  /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
-  static std::int64_t tokens(const execution_context& f) { return extent<Id, 1>(f); }
-
-  /// Where a node's value is.
-  template <std::size_t Node>
-  static void* address(const execution_context& f) {
-    constexpr buffer_slice l = planned<G>::layout.of[Node];
-    static_assert(l.where != storage_class::nowhere, "qwq: this value is in no buffer");
-    if constexpr (G::value[Node].kind == op::table_rows) {
-      // A view of the rows of the tokens: the last of them is at last_position.
-      const auto* table = static_cast<const float*>(f.parameters[l.at].data);
-      const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
-      return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
-    } else if constexpr (l.where == storage_class::arena) {
-      return f.arena + l.at;
-    } else if constexpr (l.where == storage_class::input) {
-      return f.inputs[l.at];
-    } else if constexpr (l.where == storage_class::state) {
-      return f.states[l.at].data;
-    } else {
-      return const_cast<void*>(f.parameters[l.at].data);
-    }
-  }
-
-  /// A node's value as a span of elements.
-  template <std::size_t Node, class T = float>
-  static std::span<T> value(const execution_context& f) {
-    return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
-  }
-  /// Result and arguments as spans of elements, or as matrices with one row per last axis.
-  template <class T = float>
-  static std::span<T> out(const execution_context& f) {
-    return value<Id, T>(f);
-  }
-  /// Argument K.
-  template <std::size_t K, class T = float>
-  static std::span<const T> in(const execution_context& f) {
-    return value<arg_id<K>, const T>(f);
-  }
-  /// A value as a matrix whose rows are everything from `axis` on.
-  template <std::size_t Node, class T>
-  static matrix_view<T> matrix(const execution_context& f, std::size_t axis = g[Node].dims().size() - 1) {
-    const auto dims = extents<Node>(f);
-    std::int64_t rows = 1, cols = 1;
-    for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
-    return {static_cast<T*>(address<Node>(f)), rows, cols};
-  }
-  /// Argument K, an i32 [1,1] such as last_position, as a number.
-  template <std::size_t K>
-  static std::int64_t number(const execution_context& f) {
-    static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
-    return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
-  }
-  /// The state that argument K is, before or after another operator of the run updated it.
-  template <std::size_t K>
-  static const state_view& state(const execution_context& f) {
-    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
-    static_assert(l.where == storage_class::state, "qwq: this argument must be a state of the graph");
-    return f.states[l.at];
-  }
-  /// The result as a matrix with one row for each last axis.
-  static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
-  /// The same with rows of everything from `axis` on.
-  static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
-  /// The node that reads result K of a step with several.
-  template <std::size_t K>
-  static constexpr std::size_t result_id = [] {
-    std::size_t i = Id + 1;
-    while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
-    return i;
-  }();
-  /// Result K as a matrix with one row for each last axis.
-  template <std::size_t K>
-  static matrix_view<float> result_matrix(const execution_context& f) {
-    return matrix<result_id<K>, float>(f);
-  }
-  /// Argument K as a matrix with one row for each last axis.
-  template <std::size_t K>
-  static matrix_view<const float> in_matrix(const execution_context& f) {
-    return matrix<arg_id<K>, const float>(f);
-  }
-  /// The leaf that a constant argument is stored in.
-  template <std::size_t K>
-  static constexpr std::size_t stored_id() {
-    return g[arg_id<K>].kind == op::dequantize ? g[arg_id<K>].args[0] : arg_id<K>;
-  }
-  /// The constant behind argument K.
-  template <std::size_t K>
-  static const bound_constant& constant(const execution_context& f) {
-    constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
-    static_assert(l.where == storage_class::parameter, "qwq: this argument must be a constant of the graph");
-    return f.parameters[l.at];
-  }
-};
-
-namespace detail {
-
-/// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
-/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
-template <class S, std::size_t K, class F>
-void with_weight(const execution_context& f, F&& use) {
-  constexpr shape dims = S::g[S::template arg_id<K>].dims();
-  constexpr bool stacked = dims.size() == 3;
-  constexpr std::int64_t rows = stacked ? dims[0].extent * dims[1].extent : dims[0].extent;
-  constexpr std::int64_t cols = stacked ? dims[2].extent : dims[1].extent;
-  constexpr dtype codes = S::g[S::template stored_id<K>()].type.type;
-  const bound_constant& w = S::template constant<K>(f);
-  const auto* bytes = static_cast<const std::byte*>(w.data);
-  if (w.type == dtype::f32) return use(matrix_view<const float>{static_cast<const float*>(w.data), rows, cols});
-  if (w.type == dtype::f16) return use(matrix_view<const float16>{static_cast<const float16*>(w.data), rows, cols});
-  if (w.type == dtype::bf16) return use(matrix_view<const bfloat16>{static_cast<const bfloat16*>(w.data), rows, cols});
-  if constexpr (codes == dtype::u4 || codes == dtype::i4) use(kernel::packed_weight<4>{bytes, rows, cols, w.block});
-  if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
-}
-
-/// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
-/// multiply-add.
-template <class F>
-void for_each_row(const execution_context& f, matrix_view<const float> x, F&& row) {
-  parallel_for(*f.threads, static_cast<std::size_t>(x.rows), 4 * x.rows * x.cols,
-               [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
-}
-
-/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
-/// the identity; when calibrating, stored values are passed to the hook.
-template <class S, std::size_t Id = S::id, class F>
-void with_epilogue(execution_context& f, F&& use) {
-  constexpr std::int16_t slot = S::g[Id].slot;
-  if constexpr (slot < 0) {
-    use(kernel::identity_epilogue{});
-  } else {
-    if (f.slots != nullptr) return kernel::with_fake_quant(f.slots[slot], use);
-    use(kernel::identity_epilogue{});
-    if (f.hook != nullptr) f.hook->observe(static_cast<std::size_t>(slot), S::template value<Id>(f));
-  }
-}
-
-}  // namespace detail
-
-}  // namespace qwq
-
-// qwq/exec/attention_kernels.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
-
-namespace qwq {
-
-namespace detail {
-
-/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
-template <class S, std::size_t K>
-auto cache_view(const execution_context& f) {
-  constexpr std::size_t id = S::template arg_id<K>;
-  constexpr shape dims = S::g[id].dims();
-  using element = storage_t<S::g[id].type.type>;
-  const state_view& cache = S::template state<K>(f);
-  return kernel::kv_view<element>{static_cast<element*>(cache.data), dims[1].extent, S::template extent<id, 2>(f),
-                                  dims[3].extent, cache.scales};
-}
-
-/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
-template <class S, std::size_t Table>
-struct rotation {
-  static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
-  matrix_view<float> y;
-  matrix_view<const float> x, cos, sin;
-
-  explicit rotation(const execution_context& f)
-      : y{S::out(f).data(), S::tokens(f), heads * head_dim},
-        x{S::template in<0>(f).data(), S::tokens(f), heads * head_dim},
-        cos{S::template in_matrix<Table>(f)},
-        sin{S::template in_matrix<Table + 1>(f)} {}
-};
-
-}  // namespace detail
-
-template <>
-struct kernel_of<op::rope> {
-  template <class S>
-  static void run(execution_context& f) {
-    const detail::rotation<S, 1> of(f);
-    detail::for_each_row(f, of.x, [&](std::int64_t i) {
-      kernel::rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1),
-                   of.head_dim);
-    });
-  }
-};
-template <>
-struct kernel_of<op::norm_rope> {
-  template <class S>
-  static void run(execution_context& f) {
-    const detail::rotation<S, 2> of(f);
-    detail::for_each_row(f, of.x, [&](std::int64_t i) {
-      kernel::norm_rope(of.y.rows_from(i, 1), of.x.rows_from(i, 1), S::template in<1>(f),
-                        static_cast<float>(S::self().attr.value), of.cos.rows_from(i, 1), of.sin.rows_from(i, 1));
-    });
-  }
-};
-template <>
-struct kernel_of<op::kv_cache_update> {
-  template <class S>
-  static void run(execution_context& f) {
-    const auto cache = detail::cache_view<S, 0>(f);
-    const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
-    const std::int64_t first = S::template number<2>(f) + 1 - tokens;
-    const matrix_view<const float> rows{S::template in<1>(f).data(), tokens, cache.kv_heads * cache.head_dim};
-    detail::for_each_row(f, rows,
-                         [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
-  }
-};
-template <>
-struct kernel_of<op::attention> {
-  template <class S>
-  static void run(execution_context& f) {
-    static_assert(S::self().dims()[3].extent <= kernel::detail::most_head_dim,
-                  "qwq: attention takes heads of at most 512 channels");
-    constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
-    const std::int64_t tokens = S::tokens(f);
-    kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), tokens, width},
-                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width},
-                      detail::cache_view<S, 1>(f), detail::cache_view<S, 2>(f),
-                      S::template number<3>(f) + 1 - tokens, static_cast<float>(S::self().attr.value));
-  }
-};
-
-}  // namespace qwq
-
-// qwq/kernel/embedding.hpp: Rows of an embedding table.
-
-namespace qwq::kernel {
-
-/// Row i of y is row ids[i] of the table as f32. `W` is what `linear` takes. Ids must be in [0, table.rows).
-template <class Arch = xsimd::default_arch, class W>
-void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
-  for (std::int64_t i = 0; i < y.rows; ++i) {
-    const auto row = detail::weight_row(table, ids[static_cast<std::size_t>(i)]);
-    simd::strips<Arch>(y.cols, [&](std::int64_t k, auto count) {
-      simd::store<Arch>(y.row(i) + k, row.template at<Arch>(k, count), count);
-    });
-  }
-}
-
-}  // namespace qwq::kernel
-
-// qwq/exec/gemm_kernels.hpp: Steps with weights: products, the norms in front of them, and what fusions make of both.
-
-namespace qwq {
-
-namespace detail {
-
-/// y = rms_norm(x, weight, eps).
-template <class Epilogue = kernel::identity_epilogue>
-void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
-               float eps, Epilogue epilogue = {}) {
-  for_each_row(f, x, [&](std::int64_t i) {
-    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue);
-  });
-}
-
-/// Activations of a product: the first argument of a step.
-template <class S>
-struct plain_rows {
-  const execution_context& f;
-  matrix_view<const float> x = S::template in_matrix<0>(f);
-
-  matrix_view<const float> floats() const { return x; }
-  void quantize(const kernel::int8_rows& codes) const { kernel::quantize_rows(*f.threads, codes, x); }
-};
-
-/// Activations of a product: the norm of the first argument with the second as gain. As floats they are made in the
-/// bytes that are the step's own.
-template <class S>
-struct normed_rows {
-  const execution_context& f;
-  matrix_view<const float> x = S::template in_matrix<0>(f);
-  std::span<const float> gain = S::template in<1>(f);
-  float eps = static_cast<float>(S::self().attr.value);
-  bool made = false;
-
-  matrix_view<const float> floats() {
-    const matrix_view<float> own = S::out_matrix(f);
-    if (!made) norm_rows(f, own, x, gain, eps);
-    made = true;
-    return own;
-  }
-  void quantize(const kernel::int8_rows& codes) const {
-    kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps);
-  }
-};
-
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
-/// the form that the run asks for.
-template <class S, std::size_t... W, class Rows, class... Finish>
-void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
-  std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
-  const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
-    with_weight<S, K>(f, [&](const auto& w) {
-      if constexpr (requires { w.per_word; })
-        if (f.scratch != nullptr) {
-          const kernel::int8_rows codes(f.scratch, rows.x.rows, rows.x.cols, w.block);
-          if (w.block != quantized_in) rows.quantize(codes);
-          quantized_in = w.block;
-          return kernel::product(*f.threads, codes, w, to);
-        }
-      kernel::product(*f.threads, rows.floats(), w, to);
-    });
-  };
-  (one(std::integral_constant<std::size_t, W>{}, epilogue), ...);
-}
-
-}  // namespace detail
-
-template <>
-struct kernel_of<op::rms_norm> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto epilogue) {
-      detail::norm_rows(f, S::out_matrix(f), S::template in_matrix<0>(f), S::template in<1>(f),
-                        static_cast<float>(S::self().attr.value), epilogue);
-    });
-  }
-};
-template <>
-struct kernel_of<op::lp_norm> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::add_norm> {
-  template <class S>
-  static void run(execution_context& f) {
-    const auto a = S::template in_matrix<0>(f), b = S::template in_matrix<1>(f);
-    const auto sum = S::out_matrix(f), y = S::template result_matrix<0>(f);
-    detail::with_epilogue<S, S::template result_id<0>>(f, [&](auto epilogue) {
-      detail::for_each_row(f, a, [&](std::int64_t i) {
-        kernel::add_norm(sum.rows_from(i, 1), y.rows_from(i, 1), a.rows_from(i, 1), b.rows_from(i, 1),
-                         S::template in<2>(f), static_cast<float>(S::self().attr.value), epilogue);
-      });
-    });
-  }
-};
-template <>
-struct kernel_of<op::linear> {
-  template <class S>
-  static void run(execution_context& f) {
-    if constexpr (S::arity == 3) {
-      static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
-      const matrix_view<float> y = S::out_matrix(f);
-      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
-      detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
-    } else {
-      detail::with_epilogue<S>(f, [&](auto epilogue) {
-        detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                               kernel::store_sums<xsimd::default_arch, decltype(epilogue)>{S::out_matrix(f), epilogue});
-      });
-    }
-  }
-};
-template <>
-struct kernel_of<op::linear_add> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::multiply<S, 1>(f, detail::plain_rows<S>{f},
-                           kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
-  }
-};
-template <>
-struct kernel_of<op::linear_swiglu> {
-  template <class S>
-  static void run(execution_context& f) {
-    const matrix_view<float> y = S::out_matrix(f);
-    detail::with_epilogue<S>(f, [&](auto epilogue) {
-      detail::multiply<S, 1, 2>(f, detail::plain_rows<S>{f}, kernel::store_sums<>{y},
-                                kernel::gate_sums<xsimd::default_arch, decltype(epilogue)>{y, epilogue});
-    });
-  }
-};
-template <>
-struct kernel_of<op::norm_linear> {
-  template <class S>
-  static void run(execution_context& f) {
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
-                                     kernel::store_sums<>{S::template result_matrix<K>(f)}...);
-    }(std::make_index_sequence<S::arity - 2>{});
-  }
-};
-template <>
-struct kernel_of<op::norm_linear_swiglu> {
-  template <class S>
-  static void run(execution_context& f) {
-    const matrix_view<float> y = S::template result_matrix<0>(f);
-    detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
-  }
-};
-template <>
-struct kernel_of<op::matmul> {
-  template <class S>
-  static void run(execution_context& f) {
-    constexpr std::size_t rank = S::self().dims().size();
-    const matrix_view<float> out = S::out_matrix(f);
-    kernel::matmul(*f.threads, out, S::template in_matrix<0>(f), S::template in_matrix<1>(f),
-                   out.rows / S::template extent<S::id, rank - 2>(f));
-  }
-};
-template <>
-struct kernel_of<op::conv1x1> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_weight<S, 1>(f, [&](const auto& view) {
-      kernel::linear_columns(*f.threads, S::out_matrix(f), S::template in_matrix<0>(f), view);
-    });
-  }
-};
-template <>
-struct kernel_of<op::embedding> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_weight<S, 0>(
-        f, [&](const auto& table) { kernel::embedding(S::out_matrix(f), table, S::template in<1, std::int64_t>(f)); });
-  }
-};
-
-}  // namespace qwq
-
-// qwq/kernel/broadcast.hpp: Sums and products of tensors that are repeated along some of their axes.
-
-namespace qwq::kernel {
-
-/// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
-/// is repeated.
-struct broadcast_axis {
-  /// Its length, and how far apart its elements are in both operands: 0 where one is repeated.
-  std::int64_t extent = 1, a = 0, b = 0;
-};
-using broadcast_axes = fixed_vector<broadcast_axis, 5>;
-
-/// How operands of the extents `a` and `b` fill a result of the extents `y`, in as few axes as possible, the outermost
-/// first. Missing leading extents are 1.
-constexpr broadcast_axes broadcast(std::span<const std::int64_t> y, std::span<const std::int64_t> a,
-                                   std::span<const std::int64_t> b) {
-  const auto extent = [&](std::span<const std::int64_t> x, std::size_t axis) {
-    const std::size_t missing = y.size() - x.size();
-    return axis < missing ? 1 : x[axis - missing];
-  };
-  broadcast_axes inward;  // the innermost first
-  std::int64_t next_a = 1, next_b = 1;
-  for (std::size_t i = y.size(); i-- > 0;) {
-    const std::int64_t in_a = extent(a, i), in_b = extent(b, i);
-    const broadcast_axis axis{y[i], in_a == 1 ? 0 : next_a, in_b == 1 ? 0 : next_b};
-    next_a *= in_a;
-    next_b *= in_b;
-    if (axis.extent == 1) continue;
-    if (!inward.empty()) {
-      broadcast_axis& inner = inward[inward.size() - 1];
-      if (axis.a == inner.extent * inner.a && axis.b == inner.extent * inner.b) {
-        inner.extent *= axis.extent;
-        continue;
-      }
-    }
-    inward.push_back(axis);
-  }
-  if (inward.empty()) inward.push_back({});
-  broadcast_axes out;
-  for (std::size_t i = inward.size(); i-- > 0;) out.push_back(inward[i]);
-  return out;
-}
-
-namespace detail {
-
-template <class Arch, class Count>
-simd::batch<Arch> load_repeated(const float* x, std::int64_t stride, std::int64_t i, Count count) {
-  return stride == 0 ? simd::batch<Arch>(*x) : simd::load<Arch>(x + i, count);
-}
-
-/// Fills y, dense, with f(a, b); returns where it ends.
-template <class Arch, class F>
-float* map_broadcast(float* y, const float* a, const float* b, std::span<const broadcast_axis> axes, F f) {
-  const broadcast_axis& axis = axes[0];
-  if (axes.size() > 1) {
-    for (std::int64_t i = 0; i < axis.extent; ++i)
-      y = map_broadcast<Arch>(y, a + i * axis.a, b + i * axis.b, axes.subspan(1), f);
-    return y;
-  }
-  simd::strips<Arch>(axis.extent, [&](std::int64_t i, auto count) {
-    const auto u = load_repeated<Arch>(a, axis.a, i, count), v = load_repeated<Arch>(b, axis.b, i, count);
-    simd::store<Arch>(y + i, f(u, v), count);
-  });
-  return y + axis.extent;
-}
-
-}  // namespace detail
-
-/// y = epilogue(a + b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u + v); });
-}
-
-/// y = epilogue(a * b) along `axes`; y is dense.
-template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
-void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u * v); });
-}
-
-}  // namespace qwq::kernel
-
-// qwq/kernel/layout.hpp: Moving elements: copies, permutations of axes, columns of a matrix put together or taken apart.
-
-namespace qwq::kernel {
-
-/// y = x, of the same shape.
-template <class T>
-void copy(matrix_view<T> y, matrix_view<const T> x) {
-  for (std::int64_t i = 0; i < x.rows; ++i) std::copy_n(x.row(i), x.cols, y.row(i));
-}
-
-/// y[i, j] = x[i * row_stride + j * col_stride], tile by tile so that both sides stay in cache. Not in place.
-template <class T>
-void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t col_stride) {
-  constexpr std::int64_t tile = 16;
-  for (std::int64_t i0 = 0; i0 < y.rows; i0 += tile)
-    for (std::int64_t j0 = 0; j0 < y.cols; j0 += tile)
-      for (std::int64_t i = i0; i < std::min(i0 + tile, y.rows); ++i)
-        for (std::int64_t j = j0; j < std::min(j0 + tile, y.cols); ++j) y(i, j) = x[i * row_stride + j * col_stride];
-}
-
-namespace detail {
-
-struct walked_axis {
-  std::int64_t extent, stride;
-};
-
-template <class T>
-T* gather_axes(T* y, const T* x, std::span<const walked_axis> axes) {
-  const auto [rows, row_stride] = axes[0];
-  if (axes.size() > 2) {
-    for (std::int64_t i = 0; i < rows; ++i) y = gather_axes(y, x + i * row_stride, axes.subspan(1));
-    return y;
-  }
-  const auto [cols, col_stride] = axes[1];
-  const matrix_view<T> block{y, rows, cols};
-  if (col_stride == 1)
-    copy(block, matrix_view<const T>{x, rows, cols, row_stride});
-  else
-    gather(block, x, row_stride, col_stride);
-  return y + rows * cols;
-}
-
-}  // namespace detail
-
-/// Axis i of y is axis perm[i] of x, whose extents are `extents`; both dense, not in place.
-template <class T>
-void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<const std::int32_t> perm) {
-  fixed_vector<std::int64_t, 5> strides;
-  std::int64_t elements = 1;
-  for (std::size_t i = 0; i < extents.size(); ++i) strides.push_back(1);
-  for (std::size_t i = extents.size(); i-- > 0; elements *= extents[i]) strides[i] = elements;
-  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // two at least
-  for (const std::int32_t p : perm) {
-    const auto from = static_cast<std::size_t>(p);
-    if (extents[from] == 1) continue;
-    detail::walked_axis& outer = axes[axes.size() - 1];
-    if (outer.stride == extents[from] * strides[from])  // neighbours in x too: one axis
-      outer = {outer.extent * extents[from], strides[from]};
-    else
-      axes.push_back({extents[from], strides[from]});
-  }
-  if (axes.size() == 1) axes.push_back({1, 1});
-  detail::gather_axes(y, x, {axes.begin(), axes.end()});
-}
-
-/// The parts side by side; their columns add up to y.cols.
-template <class T>
-void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> parts) {
-  std::int64_t first = 0;
-  for (const auto& part : parts) {
-    copy(y.cols_from(first, part.cols), part);
-    first += part.cols;
-  }
-}
-
-/// Columns [first, first + y.cols) of x.
-template <class T>
-void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first) {
-  copy(y, x.cols_from(first, y.cols));
-}
-
-}  // namespace qwq::kernel
-
-// qwq/exec/elementwise_kernels.hpp: Steps without weights: element by element, row by row, and those that move values to other places.
-
-namespace qwq {
-
-namespace detail {
-
-/// Every element of a fill is the same, so kernels that broadcast read one of them.
-template <class S>
-constexpr bool is_fill(std::size_t id) {
-  const node& n = S::g[id];
-  return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
-}
-
-/// How the two arguments of a step fill its result.
-template <class S>
-kernel::broadcast_axes broadcast_operands(const execution_context& f) {
-  const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
-    return is_fill<S>(Id) ? fixed_vector<std::int64_t, max_rank>{} : S::template extents<Id>(f);
-  };
-  const auto y = S::extents(f), a = extents(std::integral_constant<std::size_t, S::template arg_id<0>>{}),
-             b = extents(std::integral_constant<std::size_t, S::template arg_id<1>>{});
-  return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
-}
-
-template <std::size_t... K, class F>
-constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
-  (f(std::integral_constant<std::size_t, K>{}), ...);
-}
-
-}  // namespace detail
-
-template <>
-struct kernel_of<op::add> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto epilogue) {
-      kernel::add(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                  detail::broadcast_operands<S>(f), epilogue);
-    });
-  }
-};
-template <>
-struct kernel_of<op::mul> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_epilogue<S>(f, [&](auto epilogue) {
-      kernel::multiply(S::out(f).data(), S::template in<0>(f).data(), S::template in<1>(f).data(),
-                       detail::broadcast_operands<S>(f), epilogue);
-    });
-  }
-};
-template <>
-struct kernel_of<op::neg> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::scale(S::out(f), S::template in<0>(f), -1);
-  }
-};
-template <>
-struct kernel_of<op::rsqrt> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::rsqrt(S::out(f), S::template in<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::sigmoid> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::sigmoid(S::out(f), S::template in<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::silu> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::silu(S::out(f), S::template in<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::swiglu> {
-  template <class S>
-  static void run(execution_context& f) {
-    detail::with_epilogue<S>(
-        f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
-  }
-};
-template <>
-struct kernel_of<op::mean> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::mean(S::out(f), S::template in_matrix<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::softmax> {
-  template <class S>
-  static void run(execution_context& f) {
-    kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
-  }
-};
-template <>
-struct kernel_of<op::transpose> {
-  template <class S>
-  static void run(execution_context& f) {
-    const auto extents = S::template extents<S::template arg_id<0>>(f);
-    const auto& perm = S::self().attr.ints;
-    kernel::permute(S::out(f).data(), S::template in<0>(f).data(), std::span(extents.begin(), extents.end()),
-                    std::span(perm.begin(), perm.end()));
-  }
-};
-template <>
-struct kernel_of<op::concat> {
-  template <class S>
-  static void run(execution_context& f) {
-    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[0]);
-    std::int64_t first = 0;
-    detail::for_each_index(std::make_index_sequence<S::arity>{}, [&](auto k) {
-      constexpr std::size_t a = S::template arg_id<k.value>;
-      const auto part = S::template matrix<a, const float>(f, axis);
-      const matrix_view<float> out = S::out_matrix(f, axis).cols_from(first, part.cols);
-      if constexpr (detail::is_fill<S>(a)) {
-        for (std::int64_t i = 0; i < out.rows; ++i) std::fill_n(out.row(i), out.cols, *part.data);
-      } else {
-        kernel::copy(out, part);
-      }
-      first += part.cols;
-    });
-  }
-};
-template <>
-struct kernel_of<op::slice> {
-  template <class S>
-  static void run(execution_context& f) {
-    constexpr auto axis = static_cast<std::size_t>(S::self().attr.ints[2]);
-    const auto x = S::template matrix<S::template arg_id<0>, const float>(f, axis);
-    const std::int64_t each = x.cols / S::template extent<S::template arg_id<0>, axis>(f);
-    kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
-  }
-};
-template <>
-struct kernel_of<op::cast> {
-  template <class S>
-  static void run(execution_context& f) {
-    using from = storage_t<S::g[S::template arg_id<0>].type.type>;
-    using to = storage_t<S::self().type.type>;
-    kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
-  }
-};
-template <>
-struct kernel_of<op::fake_quant> {
-  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
-  template <class S>
-  static void run(execution_context& f) {
-    constexpr auto index = static_cast<std::size_t>(S::self().slot);
-    const std::span<float> y = S::out(f);
-    const std::span<const float> x = S::template in<0>(f);
-    if constexpr (S::arity == 2) {  // parameters for each expert
-      const auto experts = S::template in<1, std::int32_t>(f);
-      const std::size_t width = x.size() / experts.size();
-      for (std::size_t i = 0; i < experts.size(); ++i) {
-        const std::size_t at = index + static_cast<std::size_t>(experts[i]);
-        const auto from = x.subspan(i * width, width);
-        if (f.slots == nullptr && f.hook != nullptr) f.hook->observe(at, from);
-        if (f.slots != nullptr)
-          kernel::fake_quantize(y.subspan(i * width, width), from, f.slots[at]);
-        else
-          std::copy(from.begin(), from.end(), y.begin() + static_cast<std::ptrdiff_t>(i * width));
-      }
-      return;
-    }
-    if (f.slots != nullptr) return kernel::fake_quantize(y, x, f.slots[index]);
-    if (f.hook != nullptr) f.hook->observe(index, x);
-    if (y.data() != x.data()) std::copy(x.begin(), x.end(), y.begin());
-  }
-};
-
-}  // namespace qwq
-
-// qwq/exec/kernel_table.hpp: Defines `execute`, which calls the kernel of each node of a graph that has one.
-
-namespace qwq {
-
-namespace detail {
-
-/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
-/// node that it is a result of).
-constexpr bool has_step(const node& n) {
-  return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
-}
-
-template <class G>
-constexpr std::size_t step_count() {
-  std::size_t n = 0;
-  for (const node& s : G::value.nodes)
-    if (has_step(s)) ++n;
-  return n;
-}
-
-using step_function = void (*)(execution_context&);
-
-template <class G, std::size_t Id>
-constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
-}
-
-template <class G>
-constexpr auto make_steps() {
-  std::array<step_function, step_count<G>()> table{};
-  std::size_t n = 0;
-  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
-    (add_step<G, Id>(table.data(), n), ...);
-  }(std::make_index_sequence<G::value.size()>{});
-  return table;
-}
-
-}  // namespace detail
-
-/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
-template <class G>
-constexpr std::size_t int8_scratch() {
-  constexpr std::int64_t smallest_block = 16;
-  std::size_t most = 0;
-  for (const node& n : G::value.nodes)
-    if (schema(n).is(trait::product)) {
-      const shape x = G::value[n.args[0]].dims();
-      const std::int64_t cols = x.last().extent;
-      most = std::max(most, kernel::int8_rows::bytes(x.elements() / cols, cols, smallest_block));
-    }
-  return most;
-}
-
-/// Which output of the graph has a name; the number of outputs when none has.
-template <class G>
-constexpr std::size_t output_index(std::string_view name) {
-  std::size_t i = 0;
-  while (i < G::value.outputs.size() && !(G::value.outputs[i].name == name)) ++i;
-  return i;
-}
-
-/// Where the graph's k-th output is after a run.
-template <class G, std::size_t K>
-const float* output_address(const execution_context& f) {
-  return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
-}
-
-/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
-template <class G>
-const float* execute(execution_context& f) {
-  static_assert(require_none<G::value.error>());
-  static constexpr auto steps = detail::make_steps<G>();
-  for (detail::step_function run : steps) run(f);
-  return output_address<G, 0>(f);
-}
-
-}  // namespace qwq
-
-// qwq/exec/trace_graph.hpp: Running a graph one step at a time, to look at every value on the way.
-
-namespace qwq {
-
-/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
-/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
-template <class G, class F>
-void trace_graph(execution_context& f, F&& after) {
-  static_assert(require_none<G::value.error>());
-  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
-    const auto one = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
-      using this_step = kernel_call<G, I>;
-      if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
-      if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
-        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
-        if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
-      }
-    };
-    (one(std::integral_constant<std::size_t, Id>{}), ...);
-  }(std::make_index_sequence<G::value.size()>{});
-}
-
-}  // namespace qwq
-
 // qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
 
 namespace qwq {
@@ -9606,7 +9619,8 @@ template <class... A, class... B, class... More>
 struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
 
 /// All types of some lists, in order.
-template <class... Lists> using join = typename joined<Lists...>::type;
+template <class... Lists>
+using join = typename joined<Lists...>::type;
 
 template <template <class> class F, class List>
 struct mapped;
@@ -9617,8 +9631,10 @@ struct mapped<F, type_list<T...>> {
 };
 
 /// F of every type of a list, and, where those are lists, all of their types.
-template <template <class> class F, class List> using map = typename mapped<F, List>::type;
-template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
+template <template <class> class F, class List>
+using map = typename mapped<F, List>::type;
+template <template <class> class F, class List>
+using flat_map = typename mapped<F, List>::joined;
 
 template <std::size_t I, class List>
 struct listed;
@@ -9630,7 +9646,8 @@ template <std::size_t I, class First, class... Rest>
 struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
 
 /// The I-th type of a list.
-template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
+template <std::size_t I, class List>
+using type_at = typename listed<I, List>::type;
 
 /// Calls f with the i-th type of a list, as a `std::type_identity`.
 template <class First, class... Rest, class F>
@@ -9859,7 +9876,7 @@ Config from_json(std::string_view json, std::string_view file) {
 }
 
 /// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
-template <text File, fixed_string Where, fixed_string Expected, fixed_string Found>
+template <fixed_string File, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct config_is_refused;
 
 /// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
@@ -9942,7 +9959,8 @@ struct qwen3_config {
     if (c.num_key_value_heads > c.num_attention_heads)
       file["num_key_value_heads"].refuse(fixed_string<63>("an integer from 1 to ").append(c.num_attention_heads));
     else if (c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads != 0)
-      file["num_key_value_heads"].refuse(fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
+      file["num_key_value_heads"].refuse(
+          fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
     if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");  // RoPE rotates pairs
     for (const Json& rotated : {file, file["rope_parameters"], file["rope_scaling"]})
       if (const Json part = rotated["partial_rotary_factor"]; !part.is_null() && part.number() != 1.0) part.refuse("1");
@@ -10128,7 +10146,8 @@ class builder {
   /// Appends a node that has its type already.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
-      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)),
+                  "more nodes");
     graph_[(*graph_.count)++] = n;
     return static_cast<node_id>(graph_.size() - 1);
   }
@@ -10139,7 +10158,8 @@ class builder {
     if (name.size() > graph_output{}.name.capacity())
       fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", fixed_string<31>{name.substr(20)});
     else if (!graph_.outputs->try_push_back({name, id}))
-      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)), fixed_string<31>{name});
+      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)),
+           fixed_string<31>{name});
   }
 
   /// Records a problem of a node.
@@ -10170,8 +10190,8 @@ struct expr {
 /// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
 /// kind.
 template <class... Rest>
-  requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
+requires(std::derived_from<Rest, expr>&&...) constexpr expr
+    apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
   arguments args{{first.id}, 1};
   const bool fits = (args.try_push_back(rest.id) && ...);
   if (!fits) {
@@ -10180,13 +10200,14 @@ constexpr expr apply(const op_schema& operation, const attributes& attr, expr fi
     if (n.kind == op::custom) n.custom = &operation;
     n.name = first.b->module;
     const auto count = [](std::size_t i) { return fixed_string<31>{}.append(static_cast<long long>(i)); };
-    return {first.b, first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+    return {first.b,
+            first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
   }
   return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
-  requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
+requires(std::derived_from<Rest, expr>&&...) constexpr expr
+    apply(op kind, const attributes& attr, expr first, Rest... rest) {
   return apply(schema(kind), attr, first, rest...);
 }
 
@@ -10222,7 +10243,8 @@ constexpr state_update update_of(const node& state) { return static_cast<state_u
 // (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
 
 /// What operators apply to: `expr` and what derives from it; rewrite/pattern.hpp adds patterns.
-template <class V> inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
+template <class V>
+inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
 template <class V>
 concept graph_operand = is_graph_operand<V>;
 template <class V>
@@ -10354,9 +10376,7 @@ constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
 // Operators with attributes: of values, the attributes follow the arguments; patterns match any.
 
 /// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
-constexpr expr rms_norm(expr x, expr w, double eps) {
-  return apply(op::rms_norm, detail::number(eps), x, w);
-}
+constexpr expr rms_norm(expr x, expr w, double eps) { return apply(op::rms_norm, detail::number(eps), x, w); }
 template <graph_pattern... P>
 constexpr auto rms_norm(const P&... p) {
   return apply(op::rms_norm, {}, p...);
@@ -10404,9 +10424,7 @@ constexpr auto norm_rope(const P&... p) {
   return apply(op::norm_rope, {}, p...);
 }
 /// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
-constexpr expr top_k(expr x, std::int32_t k) {
-  return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
-}
+constexpr expr top_k(expr x, std::int32_t k) { return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x); }
 template <graph_pattern... P>
 constexpr auto top_k(const P&... p) {
   return apply(op::top_k, {}, p...);
@@ -10460,9 +10478,7 @@ constexpr auto slice(const P&... p) {
   return apply(op::slice, {}, p...);
 }
 /// cast(x, type): the same values as elements of another type.
-constexpr expr cast(expr x, dtype to) {
-  return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
-}
+constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
 template <graph_pattern... P>
 constexpr auto cast(const P&... p) {
   return apply(op::cast, {}, p...);
@@ -10508,9 +10524,15 @@ struct parameter : expr {
 };
 
 template <class V>
-concept float_value = requires { V::type; } && is_plain_float(V::type);
+concept float_value = requires {
+  V::type;
+}
+&&is_plain_float(V::type);
 template <class V>
-concept quantized_value = requires { V::type; } && !is_plain_float(V::type);
+concept quantized_value = requires {
+  V::type;
+}
+&&!is_plain_float(V::type);
 
 /// Boundary into integers: codes of type `T` with the parameters of `slot`.
 template <dtype T>
@@ -10542,7 +10564,9 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr fixed_string<95> tensor(std::string_view name) const { return fixed_string<95>{b_.module}.append(".").append(name); }
+  constexpr fixed_string<95> tensor(std::string_view name) const {
+    return fixed_string<95>{b_.module}.append(".").append(name);
+  }
 
  private:
   builder& b_;
@@ -10574,8 +10598,7 @@ struct linear {
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, name};
-    return (*this)(
-        x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
+    return (*this)(x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
   }
 
   /// With a weight that another layer owns, such as a tied embedding.
@@ -10915,9 +10938,9 @@ struct qwen3 {
   template <std::int64_t Rows, dtype Kv>
   using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
   /// The parts, in the order in which a text passes them.
-  static constexpr auto parts = join_parts(single_part(stage::embedding, 0),
-                                           layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
-                                           single_part(stage::norm, 2), single_part(stage::head, 3));
+  static constexpr auto parts =
+      join_parts(single_part(stage::embedding, 0), layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
+                 single_part(stage::norm, 2), single_part(stage::head, 3));
 };
 
 }  // namespace qwq
@@ -10965,11 +10988,11 @@ struct number_format {
   bool symmetric = true;       ///< Codes have no zero point.
   /// Elements along a row that share a scale; 0: one scale for each row or for the tensor, as the user chooses.
   std::int32_t block = 0;
-  std::int32_t block_rows = 1;   ///< Rows that a block spans.
-  dtype scale = dtype::f32;      ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
-  bool global_scale = false;     ///< A further f32 scale for the tensor multiplies those of blocks.
-  bool dynamic = false;          ///< Scales are computed from the values of each run; calibration finds none.
-  dtype then = dtype::f32;       ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
+  std::int32_t block_rows = 1;  ///< Rows that a block spans.
+  dtype scale = dtype::f32;     ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
+  bool global_scale = false;    ///< A further f32 scale for the tensor multiplies those of blocks.
+  bool dynamic = false;         ///< Scales are computed from the values of each run; calibration finds none.
+  dtype then = dtype::f32;      ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
 
   constexpr bool operator==(const number_format&) const = default;
 
@@ -11388,8 +11411,10 @@ template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
   { S::spec } -> std::convertible_to<quant_spec>;
-} && (!S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
-                              (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
+}
+&&(
+    !S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
+    (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
 
 /// Nothing is quantized.
 struct f32 {
@@ -11546,19 +11571,23 @@ constexpr granularity shared_in(granularity chosen) {
 }
 
 namespace detail {
-template <dtype T> struct code {
+template <dtype T>
+struct code {
   using type = storage_t<T>;
 };
-template <> struct code<dtype::i4> {
+template <>
+struct code<dtype::i4> {
   using type = std::int8_t;
 };
-template <> struct code<dtype::u4> {
+template <>
+struct code<dtype::u4> {
   using type = std::uint8_t;
 };
 }  // namespace detail
 
 /// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
-template <dtype T> using code_t = typename detail::code<T>::type;
+template <dtype T>
+using code_t = typename detail::code<T>::type;
 
 namespace detail {
 /// Range of row `index` of a weight, whose name is `tensor` in messages. Throws `error` at NaN and infinity.
@@ -12071,10 +12100,10 @@ struct fidelity_report {
   model_fidelity fidelity;                     ///< over the prefill
   model_fidelity decode;                       ///< the same, token by token through the KV cache
   std::vector<layer_fidelity> layers;          ///< in the order of the model
-  coverage_count coverage;  ///< Edges that are quantized.
+  coverage_count coverage;                     ///< Edges that are quantized.
   std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
-  std::vector<written_file> files;  ///< What was written.
-  greedy_divergence divergence;  ///< How far texts are continued alike.
+  std::vector<written_file> files;             ///< What was written.
+  greedy_divergence divergence;                ///< How far texts are continued alike.
   value_pairs logits;                          ///< of the first tokens, for a scatter plot
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;
@@ -12284,135 +12313,6 @@ void generate(Session& s, std::span<const float> logits, std::int64_t max_new, s
     logits = s.decode(id);
   }
 }
-
-}  // namespace qwq
-
-// qwq/core/thread_pool.hpp: The executor that comes with the library: a persistent pool of threads.
-
-namespace qwq {
-
-/// A fixed number of threads, the caller included. Each begins with a part of the tasks of its own, the same one in
-/// every run of as many tasks, and then helps the others: a thread that the system holds back delays only the task that
-/// it is at. One run at a time; `run` allocates nothing. Tasks are independent and each is done by one thread, so
-/// results do not depend on the number of threads.
-class thread_pool final : public executor {
- public:
-  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
-  /// those that it got: see `threads()`.
-  explicit thread_pool(std::size_t threads = 0) {
-    if (threads == 0) threads = std::thread::hardware_concurrency();
-    if (threads == 0) threads = 1;
-    parts_ = std::make_unique<part[]>(threads);
-    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
-    try {
-      for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
-    } catch (const std::system_error&) {  // a limit on processes or on address space
-    } catch (const std::bad_alloc&) {
-    }
-  }
-  ~thread_pool() override {
-    stop_.store(true, std::memory_order_relaxed);
-    round_.fetch_add(1);
-    round_.notify_all();
-    for (std::thread& t : workers_) t.join();
-  }
-  thread_pool(const thread_pool&) = delete;
-  thread_pool& operator=(const thread_pool&) = delete;
-
-  std::size_t threads() const override { return workers_.size() + 1; }
-
-  void run(std::size_t count, task f, void* context) override {
-    if (workers_.empty() || count < 2) {
-      for (std::size_t i = 0; i < count; ++i) f(context, i);
-      return;
-    }
-    task_ = f;
-    context_ = context;
-    count_ = count;
-    left_.store(count, std::memory_order_relaxed);
-    const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
-    for (std::size_t i = 0; i < threads(); ++i)
-      parts_[i].state.store(state_of(round, begin_of(i + 1) - begin_of(i)), std::memory_order_release);
-    round_.store(round);  // in one order with what notify_all reads: nobody falls asleep unseen
-    round_.notify_all();
-    take_tasks(round, 0);
-    // Nobody is waited for but those who are at a task: a thread that slept through all of it finds nothing to take.
-    wait_until([&] { return left_.load(std::memory_order_acquire) == 0; }, [] { std::this_thread::yield(); });
-  }
-
- private:
-  /// The round that a part belongs to, and how many of its tasks nobody has taken: in one word, so that who comes late
-  /// takes none of another round.
-  struct alignas(64) part {
-    std::atomic<std::uint64_t> state{0};
-  };
-  static std::uint64_t state_of(std::uint32_t round, std::size_t untaken) {
-    return std::uint64_t{round} << 32 | static_cast<std::uint32_t>(untaken);
-  }
-  std::size_t begin_of(std::size_t part) const { return count_ * part / threads(); }
-
-  static void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-
-  /// Longer than the pauses between the parallel parts of a layer, so that those find everybody awake.
-  static constexpr std::chrono::microseconds patience{100};
-
-  /// Spins until `done`, and when that takes long calls `rest` in between.
-  template <class Done, class Rest>
-  static void wait_until(Done done, Rest rest) {
-    while (!done()) {
-      const auto end = std::chrono::steady_clock::now() + patience;
-      for (std::uint32_t i = 1; !done(); ++i) {
-        pause();
-        if (i % 64 == 0 && std::chrono::steady_clock::now() > end) {
-          rest();
-          break;
-        }
-      }
-    }
-  }
-
-  void take_tasks(std::uint32_t round, std::size_t self) {
-    std::size_t finished = 0;
-    for (std::size_t k = 0; k < threads(); ++k) {
-      const std::size_t at = (self + k) % threads();
-      std::atomic<std::uint64_t>& state = parts_[at].state;
-      for (std::uint64_t seen = state.load(std::memory_order_acquire);
-           seen >> 32 == round && static_cast<std::uint32_t>(seen) != 0;) {
-        if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
-        // From here on until it is finished the round cannot end, and these cannot change.
-        task_(context_, begin_of(at + 1) - static_cast<std::uint32_t>(seen));
-        ++finished;
-        --seen;
-      }
-    }
-    if (finished != 0) left_.fetch_sub(finished, std::memory_order_release);
-  }
-
-  void work(std::size_t self) {
-    for (std::uint32_t seen = 0;;) {
-      wait_until([&] { return round_.load(std::memory_order_acquire) != seen; },
-                 [&] { round_.wait(seen, std::memory_order_acquire); });
-      if (stop_.load(std::memory_order_relaxed)) return;
-      seen = round_.load(std::memory_order_acquire);
-      take_tasks(seen, self);
-    }
-  }
-
-  std::vector<std::thread> workers_;
-  std::unique_ptr<part[]> parts_;
-  alignas(64) std::atomic<std::uint32_t> round_{0};
-  std::atomic<bool> stop_{false};
-  std::size_t count_ = 0;
-  task task_ = nullptr;
-  void* context_ = nullptr;
-  alignas(64) std::atomic<std::size_t> left_{0};
-};
 
 }  // namespace qwq
 
@@ -12704,7 +12604,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
       if (schema(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
-                                   : !spec.quantizes_activations())
+                                      : !spec.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);
@@ -12749,7 +12649,7 @@ namespace qwq {
 /// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
 struct pattern_node {
   op kind = op::input;
-  char variable = 0;  // the name under which the rule reads what was matched; 0: none
+  char variable = 0;      // the name under which the rule reads what was matched; 0: none
   bool anything = false;  ///< Matches any value.
   bool shared = false;
   fixed_vector<std::uint8_t, max_arguments> args{};
@@ -12812,7 +12712,8 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
 }
 
 /// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
-template <> inline constexpr bool is_graph_operand<pattern> = true;
+template <>
+inline constexpr bool is_graph_operand<pattern> = true;
 template <class... Patterns>
 constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
   return match_op(kind, first, rest...);
@@ -12839,9 +12740,9 @@ struct bindings {
 
 /// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
 struct rewriting {
-  graph_ref g;  ///< The graph.
+  graph_ref g;          ///< The graph.
   std::uint16_t* uses;  ///< Readers of each node.
-  node_id* instead;  ///< What is read in place of each node.
+  node_id* instead;     ///< What is read in place of each node.
 
   /// The node that stands for `id` now.
   constexpr node_id resolve(node_id id) const {
@@ -12924,7 +12825,7 @@ class match {
   /// The node that computes it.
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
   constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
-  constexpr builder& graph() const { return *b_; }  ///< For leaves of the replacement.
+  constexpr builder& graph() const { return *b_; }             ///< For leaves of the replacement.
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
@@ -12939,13 +12840,16 @@ class match {
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
     for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
-    if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
+    if (!fits)
+      b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)),
+               "more");
     return out;
   }
   /// Whether a matched value is read by the root alone, but for being an output of the graph.
   constexpr bool only_root_reads(const pattern& variable) const {
     bool only = true;
-    for_each_reader(found_.find(variable.variable()), [&](node_id id) { only = only && (id == root_ || id == no_node); });
+    for_each_reader(found_.find(variable.variable()),
+                    [&](node_id id) { only = only && (id == root_ || id == no_node); });
     return only;
   }
   /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
@@ -13011,7 +12915,7 @@ constexpr refusal always(const match&) { return {}; }
 /// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
 struct rule {
   std::string_view name;
-  pattern from;  ///< What is looked for.
+  pattern from;        ///< What is looked for.
   expr (*to)(match&);  ///< Builds what is read instead.
   /// Condition on the match: why the rule does not apply, or nothing.
   refusal (*when)(const match&) = always;
@@ -13025,7 +12929,7 @@ namespace qwq {
 
 /// One firing of a rule.
 struct applied_rewrite {
-  std::string_view rule{};  ///< Name of the rule.
+  std::string_view rule{};   ///< Name of the rule.
   fixed_string<47> where{};  // module of the node that was replaced
 };
 
@@ -13033,15 +12937,15 @@ inline constexpr std::size_t max_rewrites = 320;
 
 /// The last storage_class where a rule did not apply although its pattern was there.
 struct refused {
-  std::string_view rule{};  ///< Name of the rule.
-  fixed_string<47> where{};         ///< Module of the node at which it was tried.
+  std::string_view rule{};   ///< Name of the rule.
+  fixed_string<47> where{};  ///< Module of the node at which it was tried.
   refusal reason{};
 };
 
 /// What a rewrite did, in order.
 struct rewrite_log {
   fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
-  fixed_vector<refused, 48> refusals{};         ///< The last refusal of each rule that had one.
+  fixed_vector<refused, 48> refusals{};                   ///< The last refusal of each rule that had one.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
@@ -13502,48 +13406,6 @@ inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_req
 
 }  // namespace qwq::rules
 
-// qwq/targets/target.hpp: What a target is.
-
-namespace qwq {
-
-/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
-/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
-/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
-/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
-/// operators from outside of the library it supports (`supports` of an `op_schema`).
-template <class T>
-concept target = requires(op kind, const quant_spec& spec) {
-  { T::name } -> std::convertible_to<std::string_view>;
-  { T::cache } -> std::convertible_to<dtype>;
-  { T::rules.size() } -> std::convertible_to<std::size_t>;
-  { T::quantizes(kind) } -> std::same_as<bool>;
-  { T::supports(kind) } -> std::same_as<bool>;
-  { T::accepts(spec) } -> std::same_as<bool>;
-};
-
-/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
-/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
-template <class Target>
-concept leaves_cache_to_host = requires {
-  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
-  { Target::options.length } -> std::convertible_to<std::int64_t>;
-  { Target::options.mask_fill } -> std::convertible_to<float>;
-};
-
-/// The library itself as a target: the model's own graph, run by `session`.
-template <dtype Cache = dtype::f32>
-struct native {
-  static constexpr std::string_view name = "native";
-  static constexpr dtype cache = Cache;
-  static constexpr std::array<rule, 0> rules{};
-  static constexpr bool quantizes(op) { return false; }
-  static constexpr bool supports(op) { return true; }
-  static constexpr bool supports(const op_schema&) { return true; }
-  static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
-};
-
-}  // namespace qwq
-
 // qwq/rules/epilogue_rules.hpp: Rules that give a step what is done to its result: the result is then stored once, on its slot's grid.
 
 namespace qwq::rules {
@@ -13716,6 +13578,48 @@ inline constexpr rule fuse[] = {fuse_silu,
 
 }  // namespace qwq::rules
 
+// qwq/targets/target.hpp: What a target is.
+
+namespace qwq {
+
+/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
+/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
+/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
+/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
+/// operators from outside of the library it supports (`supports` of an `op_schema`).
+template <class T>
+concept target = requires(op kind, const quant_spec& spec) {
+  { T::name } -> std::convertible_to<std::string_view>;
+  { T::cache } -> std::convertible_to<dtype>;
+  { T::rules.size() } -> std::convertible_to<std::size_t>;
+  { T::quantizes(kind) } -> std::same_as<bool>;
+  { T::supports(kind) } -> std::same_as<bool>;
+  { T::accepts(spec) } -> std::same_as<bool>;
+};
+
+/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
+/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
+template <class Target>
+concept leaves_cache_to_host = requires {
+  { Target::options.prompt } -> std::convertible_to<std::int64_t>;
+  { Target::options.length } -> std::convertible_to<std::int64_t>;
+  { Target::options.mask_fill } -> std::convertible_to<float>;
+};
+
+/// The library itself as a target: the model's own graph, run by `session`.
+template <dtype Cache = dtype::f32>
+struct native {
+  static constexpr std::string_view name = "native";
+  static constexpr dtype cache = Cache;
+  static constexpr std::array<rule, 0> rules{};
+  static constexpr bool quantizes(op) { return false; }
+  static constexpr bool supports(op) { return true; }
+  static constexpr bool supports(const op_schema&) { return true; }
+  static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
+};
+
+}  // namespace qwq
+
 // qwq/targets/disable_fusions.hpp: Targets whose sessions leave out fusions: for tests of equality and for benchmarks.
 
 namespace qwq {
@@ -13742,7 +13646,8 @@ constexpr bool fuses(std::string_view rule) {
 /// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
 template <target Target, fixed_string... Fusions>
 struct disable_fusions : Target {
-  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
+  static_assert((detail::is_fusion(Fusions.view()) && ...),
+                "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
   static constexpr bool fuses(std::string_view rule) {
     return sizeof...(Fusions) > 0 && ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
   }
@@ -13803,7 +13708,7 @@ struct compiled_graphs {
   graph<Capacity> emitted{};   ///< What emitters write.
   graph<Capacity> executed{};  ///< What sessions run.
   slot_list slots{};           ///< Quantization parameters that both refer to.
-  rewrite_log log{};               ///< What the target's rules did.
+  rewrite_log log{};           ///< What the target's rules did.
 };
 
 /// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which
@@ -14013,7 +13918,7 @@ struct circle_options {
   /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
   /// 8-bit logit; exp(-120) is 0 already.
   int mask_fill = -120;
-  bool per_head = false;  ///< Attention is written head by head, instead of as batches of products.
+  bool per_head = false;    ///< Attention is written head by head, instead of as batches of products.
   bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
 };
 
@@ -14256,9 +14161,9 @@ struct onnx_winml {
   /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element, weight = spec.weight.element;
-    return !spec.quantizes() || (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
-                                 (activation == dtype::u8 || activation == dtype::u16) &&
-                                 (weight == dtype::i8 || weight == dtype::i4));
+    return !spec.quantizes() ||
+           (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
+            (activation == dtype::u8 || activation == dtype::u16) && (weight == dtype::i8 || weight == dtype::i4));
   }
 
   static constexpr bool supports(op kind) {
@@ -14394,7 +14299,8 @@ constexpr bool require_accepted() {
   if constexpr (Spec.overrides != nullptr) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       (require_accepted<Target, detail::with_override(Spec, I)>(), ...);
-    }(std::make_index_sequence<Spec.overrides->size()>{});
+    }
+    (std::make_index_sequence<Spec.overrides->size()>{});
   }
   if constexpr (!Target::accepts(Spec)) {
     using others = detail::targets_that<detail::accepts_spec<Spec>>;
@@ -14448,164 +14354,6 @@ struct compiled {
   static_assert(require_none<executed::value.error>());
   static_assert(require_supported<emitted, Target>());
   static_assert(!Scheme::spec.quantizes() || covered.covered == covered.total);
-};
-
-}  // namespace qwq
-
-// qwq/quant/mixed.hpp: Mixed precision: another scheme in some layers, another type for some weights.
-
-namespace qwq {
-
-namespace detail {
-
-template <class Scheme>
-struct weight_formats_of {
-  using type = type_list<>;
-};
-template <class Scheme>
-  requires requires { typename Scheme::weight_formats; }
-struct weight_formats_of<Scheme> {
-  using type = typename Scheme::weight_formats;
-};
-template <class Scheme>
-  requires(!requires { typename Scheme::weight_formats; } && requires { typename Scheme::weight_format; })
-struct weight_formats_of<Scheme> {
-  using type = type_list<typename Scheme::weight_format>;
-};
-
-/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
-template <class Scheme>
-struct layer_schemes_of {
-  using type = type_list<Scheme>;
-  static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
-};
-template <class Scheme>
-  requires requires { typename Scheme::layer_schemes; }
-struct layer_schemes_of<Scheme> {
-  using type = typename Scheme::layer_schemes;
-  static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
-    return Scheme::layer_scheme(layer, layers);
-  }
-};
-
-}  // namespace detail
-
-/// The formats of a scheme's weights.
-template <class Scheme> using weight_formats = typename detail::weight_formats_of<Scheme>::type;
-/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
-template <class Scheme> using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
-template <class Scheme>
-constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
-  return detail::layer_schemes_of<Scheme>::index(i, layers);
-}
-/// The formats of the weights of all layers.
-template <class Scheme> using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
-/// Whether a scheme quantizes activations, or anything, in some layer.
-template <class Scheme>
-constexpr bool quantizes_activations() {
-  return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
-}
-template <class Scheme>
-constexpr bool quantizes() {
-  return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
-}
-
-/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
-template <class Scheme, class F>
-void with_weight_format(const number_format& format, F&& f) {
-  [&]<class... Format>(type_list<Format...>) {
-    static_cast<void>(((Format::value == format && (f(std::type_identity<Format>{}), true)) || ...));
-  }(weight_formats<Scheme>{});
-}
-
-/// `Scheme` in the layers with these numbers; -1 is the last one.
-template <quantization_scheme Scheme, std::int64_t... Layers>
-struct in_layers {};
-
-/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
-/// scheme around makes of them.
-template <quantization_scheme Scheme, fixed_string... Names>
-struct in_tensors {
-  static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
-                "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
-};
-
-namespace detail {
-
-/// What an exception adds to a `mixed`.
-template <class Exception>
-struct exception_to_scheme;
-
-template <class Scheme, std::int64_t... Layers>
-struct exception_to_scheme<in_layers<Scheme, Layers...>> {
-  using scheme = Scheme;
-  using schemes = type_list<Scheme>;
-  using formats = type_list<>;
-  static constexpr void add(weight_overrides&) {}
-  static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
-    if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
-    ++next;
-  }
-  static constexpr bool is_inside(std::int64_t layers) {
-    return ((-layers <= Layers && Layers < layers) && ...);
-  }
-};
-
-template <class Scheme, fixed_string... Names>
-struct exception_to_scheme<in_tensors<Scheme, Names...>> {
-  using scheme = Scheme;
-  using schemes = type_list<>;
-  using formats = weight_formats<Scheme>;
-  static constexpr void add(weight_overrides& to) {
-    (to.push_back({fixed_string<47>{Names.view()}, Scheme::spec.weight}), ...);
-  }
-  static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
-  static constexpr bool is_inside(std::int64_t) { return true; }
-};
-
-template <class... Format>
-constexpr bool have_one_convention(type_list<Format...>) {
-  const auto same_as_others = []<class A>(std::type_identity<A>) {
-    return ((A::value != Format::value || std::is_same_v<A, Format>) && ...);
-  };
-  return (same_as_others(std::type_identity<Format>{}) && ...);
-}
-
-}  // namespace detail
-
-/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
-/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
-template <quantization_scheme Base, class... Exceptions>
-struct mixed : Base {
-  /// The weights that become something else than in the base scheme.
-  static constexpr weight_overrides exceptions = [] {
-    weight_overrides all;
-    (detail::exception_to_scheme<Exceptions>::add(all), ...);
-    return all;
-  }();
-  static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
-                                   exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
-
-  /// How weights become codes, in each of the ways that there are.
-  using weight_formats = detail::join<qwq::weight_formats<Base>,
-                                      typename detail::exception_to_scheme<Exceptions>::formats...>;
-  /// The schemes that layers have.
-  using layer_schemes =
-      detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
-  static_assert(detail::have_one_convention(
-                    detail::join<weight_formats, qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
-                "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
-
-  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
-  static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
-    std::size_t index = 0, next = 1;
-    (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
-    return index;
-  }
-  /// Whether a model with so many layers has all that are named.
-  static constexpr bool fits(std::int64_t layers) {
-    return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
-  }
 };
 
 }  // namespace qwq
@@ -14703,15 +14451,181 @@ constexpr weight_layout layout_of() {
 
 }  // namespace qwq
 
+// qwq/quant/mixed.hpp: Mixed precision: another scheme in some layers, another type for some weights.
+
+namespace qwq {
+
+namespace detail {
+
+template <class Scheme>
+struct weight_formats_of {
+  using type = type_list<>;
+};
+template <class Scheme>
+requires requires { typename Scheme::weight_formats; }
+struct weight_formats_of<Scheme> {
+  using type = typename Scheme::weight_formats;
+};
+template <class Scheme>
+requires(
+    !requires { typename Scheme::weight_formats; } &&
+    requires { typename Scheme::weight_format; }) struct weight_formats_of<Scheme> {
+  using type = type_list<typename Scheme::weight_format>;
+};
+
+/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
+template <class Scheme>
+struct layer_schemes_of {
+  using type = type_list<Scheme>;
+  static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
+};
+template <class Scheme>
+requires requires { typename Scheme::layer_schemes; }
+struct layer_schemes_of<Scheme> {
+  using type = typename Scheme::layer_schemes;
+  static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
+    return Scheme::layer_scheme(layer, layers);
+  }
+};
+
+}  // namespace detail
+
+/// The formats of a scheme's weights.
+template <class Scheme>
+using weight_formats = typename detail::weight_formats_of<Scheme>::type;
+/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
+template <class Scheme>
+using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+template <class Scheme>
+constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
+  return detail::layer_schemes_of<Scheme>::index(i, layers);
+}
+/// The formats of the weights of all layers.
+template <class Scheme>
+using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
+/// Whether a scheme quantizes activations, or anything, in some layer.
+template <class Scheme>
+constexpr bool quantizes_activations() {
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
+}
+template <class Scheme>
+constexpr bool quantizes() {
+  return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
+}
+
+/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
+template <class Scheme, class F>
+void with_weight_format(const number_format& format, F&& f) {
+  [&]<class... Format>(type_list<Format...>) {
+    static_cast<void>(((Format::value == format && (f(std::type_identity<Format>{}), true)) || ...));
+  }(weight_formats<Scheme>{});
+}
+
+/// `Scheme` in the layers with these numbers; -1 is the last one.
+template <quantization_scheme Scheme, std::int64_t... Layers>
+struct in_layers {};
+
+/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
+/// scheme around makes of them.
+template <quantization_scheme Scheme, fixed_string... Names>
+struct in_tensors {
+  static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
+                "qwq: in_tensors<Scheme, Names...> takes a scheme with one type of weights");
+};
+
+namespace detail {
+
+/// What an exception adds to a `mixed`.
+template <class Exception>
+struct exception_to_scheme;
+
+template <class Scheme, std::int64_t... Layers>
+struct exception_to_scheme<in_layers<Scheme, Layers...>> {
+  using scheme = Scheme;
+  using schemes = type_list<Scheme>;
+  using formats = type_list<>;
+  static constexpr void add(weight_overrides&) {}
+  static constexpr void find(std::int64_t layer, std::int64_t layers, std::size_t& index, std::size_t& next) {
+    if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
+    ++next;
+  }
+  static constexpr bool is_inside(std::int64_t layers) { return ((-layers <= Layers && Layers < layers) && ...); }
+};
+
+template <class Scheme, fixed_string... Names>
+struct exception_to_scheme<in_tensors<Scheme, Names...>> {
+  using scheme = Scheme;
+  using schemes = type_list<>;
+  using formats = weight_formats<Scheme>;
+  static constexpr void add(weight_overrides& to) {
+    (to.push_back({fixed_string<47>{Names.view()}, Scheme::spec.weight}), ...);
+  }
+  static constexpr void find(std::int64_t, std::int64_t, std::size_t&, std::size_t&) {}
+  static constexpr bool is_inside(std::int64_t) { return true; }
+};
+
+template <class... Format>
+constexpr bool have_one_convention(type_list<Format...>) {
+  const auto same_as_others = []<class A>(std::type_identity<A>) {
+    return ((A::value != Format::value || std::is_same_v<A, Format>)&&...);
+  };
+  return (same_as_others(std::type_identity<Format>{}) && ...);
+}
+
+}  // namespace detail
+
+/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
+/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
+template <quantization_scheme Base, class... Exceptions>
+struct mixed : Base {
+  /// The weights that become something else than in the base scheme.
+  static constexpr weight_overrides exceptions = [] {
+    weight_overrides all;
+    (detail::exception_to_scheme<Exceptions>::add(all), ...);
+    return all;
+  }();
+  static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
+                                   exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
+
+  /// How weights become codes, in each of the ways that there are.
+  using weight_formats =
+      detail::join<qwq::weight_formats<Base>, typename detail::exception_to_scheme<Exceptions>::formats...>;
+  /// The schemes that layers have.
+  using layer_schemes = detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
+  static_assert(detail::have_one_convention(
+                    detail::join<weight_formats,
+                                 qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
+                "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
+
+  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
+  static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
+    std::size_t index = 0, next = 1;
+    (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
+    return index;
+  }
+  /// Whether a model with so many layers has all that are named.
+  static constexpr bool fits(std::int64_t layers) {
+    return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
+  }
+};
+
+}  // namespace qwq
+
 // qwq/compile/program.hpp: Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
 
 namespace qwq {
 
 /// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
 /// model has them.
-template <class Target> inline constexpr bool has_embedding_and_head = requires { requires Target::includes_embedding_and_head; };
+template <class Target>
+inline constexpr bool has_embedding_and_head = requires {
+  requires Target::includes_embedding_and_head;
+};
 /// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_single_graph = requires { requires Target::single_graph; };
+template <class Target>
+inline constexpr bool is_single_graph = requires {
+  requires Target::single_graph;
+};
 
 /// Tokens that a prefill graph takes at a time, unless its target says another number.
 inline constexpr std::int64_t prefill_rows = 64;
@@ -14769,8 +14683,8 @@ constexpr bool require_weight() {
 template <class Model, class Scheme>
 constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
-        std::make_index_sequence<Scheme::exceptions.size()>{});
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }
+    (std::make_index_sequence<Scheme::exceptions.size()>{});
     constexpr std::int64_t layers = layer_count<Model>();
     if constexpr (!Scheme::fits(layers))
       static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
@@ -14823,7 +14737,8 @@ struct part_kinds {
     }
   }
 };
-template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
+template <class Model, class Scheme>
+inline constexpr part_kinds<Model, Scheme> kinds_of{};
 
 }  // namespace detail
 
@@ -14854,7 +14769,7 @@ struct program {
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
-    static constexpr std::size_t index = I;  ///< In `kinds`.
+    static constexpr std::size_t index = I;       ///< In `kinds`.
     static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
     using scheme = part_scheme<I>;                ///< How their weights are quantized.
   };
@@ -14999,6 +14914,135 @@ inline constexpr node rotation_table = [] {
 
 }  // namespace qwq
 
+// qwq/core/thread_pool.hpp: The executor that comes with the library: a persistent pool of threads.
+
+namespace qwq {
+
+/// A fixed number of threads, the caller included. Each begins with a part of the tasks of its own, the same one in
+/// every run of as many tasks, and then helps the others: a thread that the system holds back delays only the task that
+/// it is at. One run at a time; `run` allocates nothing. Tasks are independent and each is done by one thread, so
+/// results do not depend on the number of threads.
+class thread_pool final : public executor {
+ public:
+  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
+  /// those that it got: see `threads()`.
+  explicit thread_pool(std::size_t threads = 0) {
+    if (threads == 0) threads = std::thread::hardware_concurrency();
+    if (threads == 0) threads = 1;
+    parts_ = std::make_unique<part[]>(threads);
+    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
+    try {
+      for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {  // a limit on processes or on address space
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  ~thread_pool() override {
+    stop_.store(true, std::memory_order_relaxed);
+    round_.fetch_add(1);
+    round_.notify_all();
+    for (std::thread& t : workers_) t.join();
+  }
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+
+  std::size_t threads() const override { return workers_.size() + 1; }
+
+  void run(std::size_t count, task f, void* context) override {
+    if (workers_.empty() || count < 2) {
+      for (std::size_t i = 0; i < count; ++i) f(context, i);
+      return;
+    }
+    task_ = f;
+    context_ = context;
+    count_ = count;
+    left_.store(count, std::memory_order_relaxed);
+    const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
+    for (std::size_t i = 0; i < threads(); ++i)
+      parts_[i].state.store(state_of(round, begin_of(i + 1) - begin_of(i)), std::memory_order_release);
+    round_.store(round);  // in one order with what notify_all reads: nobody falls asleep unseen
+    round_.notify_all();
+    take_tasks(round, 0);
+    // Nobody is waited for but those who are at a task: a thread that slept through all of it finds nothing to take.
+    wait_until([&] { return left_.load(std::memory_order_acquire) == 0; }, [] { std::this_thread::yield(); });
+  }
+
+ private:
+  /// The round that a part belongs to, and how many of its tasks nobody has taken: in one word, so that who comes late
+  /// takes none of another round.
+  struct alignas(64) part {
+    std::atomic<std::uint64_t> state{0};
+  };
+  static std::uint64_t state_of(std::uint32_t round, std::size_t untaken) {
+    return std::uint64_t{round} << 32 | static_cast<std::uint32_t>(untaken);
+  }
+  std::size_t begin_of(std::size_t part) const { return count_ * part / threads(); }
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  /// Longer than the pauses between the parallel parts of a layer, so that those find everybody awake.
+  static constexpr std::chrono::microseconds patience{100};
+
+  /// Spins until `done`, and when that takes long calls `rest` in between.
+  template <class Done, class Rest>
+  static void wait_until(Done done, Rest rest) {
+    while (!done()) {
+      const auto end = std::chrono::steady_clock::now() + patience;
+      for (std::uint32_t i = 1; !done(); ++i) {
+        pause();
+        if (i % 64 == 0 && std::chrono::steady_clock::now() > end) {
+          rest();
+          break;
+        }
+      }
+    }
+  }
+
+  void take_tasks(std::uint32_t round, std::size_t self) {
+    std::size_t finished = 0;
+    for (std::size_t k = 0; k < threads(); ++k) {
+      const std::size_t at = (self + k) % threads();
+      std::atomic<std::uint64_t>& state = parts_[at].state;
+      for (std::uint64_t seen = state.load(std::memory_order_acquire);
+           seen >> 32 == round && static_cast<std::uint32_t>(seen) != 0;) {
+        if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+        // From here on until it is finished the round cannot end, and these cannot change.
+        task_(context_, begin_of(at + 1) - static_cast<std::uint32_t>(seen));
+        ++finished;
+        --seen;
+      }
+    }
+    if (finished != 0) left_.fetch_sub(finished, std::memory_order_release);
+  }
+
+  void work(std::size_t self) {
+    for (std::uint32_t seen = 0;;) {
+      wait_until([&] { return round_.load(std::memory_order_acquire) != seen; },
+                 [&] { round_.wait(seen, std::memory_order_acquire); });
+      if (stop_.load(std::memory_order_relaxed)) return;
+      seen = round_.load(std::memory_order_acquire);
+      take_tasks(seen, self);
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::unique_ptr<part[]> parts_;
+  alignas(64) std::atomic<std::uint32_t> round_{0};
+  std::atomic<bool> stop_{false};
+  std::size_t count_ = 0;
+  task task_ = nullptr;
+  void* context_ = nullptr;
+  alignas(64) std::atomic<std::size_t> left_{0};
+};
+
+}  // namespace qwq
+
 // qwq/io/state_file.hpp: Defines `state_file`, what a saved session is as bytes: who wrote it, which states it has, and their values.
 
 namespace qwq {
@@ -15008,7 +15052,7 @@ struct saved_state {
   std::string name;
   std::int64_t layer = -1;  ///< Number of the layer, or -1.
   dtype type = dtype::f32;
-  bool running = false;  ///< All rows are saved, not only those of the tokens that were read.
+  bool running = false;    ///< All rows are saved, not only those of the tokens that were read.
   std::int64_t outer = 1;  ///< Heads of a cache.
   std::int64_t rows = 1;   ///< Saved rows of each.
   std::int64_t inner = 1;  ///< Elements of a row.
@@ -15207,15 +15251,15 @@ namespace qwq {
 /// text are its positions: [1, kv_heads, positions, head_dim].
 struct stored_state {
   std::string_view name;
-  std::size_t part = 0;      ///< Index of the part in the model's list.
-  std::int64_t layer = -1;   ///< Number of the layer, or -1.
+  std::size_t part = 0;     ///< Index of the part in the model's list.
+  std::int64_t layer = -1;  ///< Number of the layer, or -1.
   dtype type = dtype::f32;
   state_update update = state_update::append;  ///< How runs change it.
-  std::int64_t outer = 1;  ///< Heads of a cache.
-  std::int64_t rows = 1;   ///< Positions of a cache.
-  std::int64_t inner = 1;  ///< Elements of a row.
+  std::int64_t outer = 1;                      ///< Heads of a cache.
+  std::int64_t rows = 1;                       ///< Positions of a cache.
+  std::int64_t inner = 1;                      ///< Elements of a row.
   std::byte* data = nullptr;
-  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
+  float* scales = nullptr;  ///< [outer, rows] where elements are 8-bit codes, else null.
 
   bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
   /// Bytes of one row.
@@ -15345,7 +15389,7 @@ constexpr auto state_slots(std::string_view name) {
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
 template <class Target, std::int64_t Rotary>
 struct cache_host {
-  explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
+  explicit cache_host(double) {}                                      ///< Other targets leave nothing to the host.
   static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
 };
 
@@ -15372,8 +15416,7 @@ class cache_host<Target, Rotary> {
     const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
-      for (std::int64_t i = 0; i < length; ++i)
-        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
+      for (std::int64_t i = 0; i < length; ++i) std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
   /// Fills `x`, [prompt, width], up from its first `count` rows.
@@ -15781,226 +15824,6 @@ class weight_source {
 
 }  // namespace qwq
 
-// qwq/weights/quantized_matrix.hpp: Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
-
-namespace qwq {
-
-namespace detail {
-
-/// Runs f(i) for i in [0, count) on `threads`. Of what tasks throw, what the first of them threw is thrown here.
-template <class F>
-void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
-  std::mutex lock;
-  std::exception_ptr problem;
-  std::size_t where = count;
-  parallel_for(threads, count, work, [&](std::size_t i) {
-    try {
-      f(i);
-    } catch (...) {
-      const std::lock_guard guard(lock);
-      if (i < where) {
-        where = i;
-        problem = std::current_exception();
-      }
-    }
-  });
-  if (problem) std::rethrow_exception(problem);
-}
-
-}  // namespace detail
-
-/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
-/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
-/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
-template <class Begin, class Task, class Done>
-void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
-                   Done&& done) {
-  const std::int64_t rows = w.rows(), cols = w.cols();
-  constexpr std::int64_t task_elements = 1 << 16, block_elements = 1 << 22;
-  const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
-  const std::int64_t block_rows = std::max<std::int64_t>(1, block_elements / cols / kernel::panel_n) * kernel::panel_n;
-  w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
-  for (std::int64_t row_block = 0; row_block < rows; row_block += block_rows) {
-    const std::int64_t count = std::min(block_rows, rows - row_block);
-    begin(count);
-    const auto tasks = static_cast<std::size_t>((count + task_rows - 1) / task_rows);
-    detail::run_tasks(threads, tasks, count * cols, [&](std::size_t i) {
-      thread_local std::vector<float> buffer;
-      const std::int64_t first = row_block + static_cast<std::int64_t>(i) * task_rows;
-      const std::int64_t n = std::min(task_rows, row_block + count - first);
-      buffer.resize(static_cast<std::size_t>(task_rows * cols));
-      const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
-      w.read(first, n, x);
-      task(row_block, first, matrix_view<const float>{x.data(), n, cols});
-    });
-    done();
-    w.for_each_range(row_block, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
-  }
-}
-
-/// The codes of one matrix. What is not known yet is read when somebody asks for it.
-template <class Format>
-class quantized_matrix_reader {
-  static constexpr bool in_blocks = blockwise_format<Format>;
-
- public:
-  /// Type of a code, or of the bytes that hold packed ones.
-  using code =
-      typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
-  /// Takes bytes, front to back.
-  using byte_sink = std::function<void(std::span<const std::byte>)>;
-
-  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
-  /// tensors of `w`, and `threads` must outlive the object.
-  quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
-      : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
-    if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
-    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
-    if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
-    if (shared_ == granularity::column)
-      throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
-  }
-
-  /// How many scales there are: one, one for each row, or one for each block of a row.
-  std::size_t scale_count() const {
-    return shared_ == granularity::tensor ? 1 : static_cast<std::size_t>(rows()) * row_scales();
-  }
-
-  const std::vector<float>& scales() {
-    measure();
-    return params_.scales;
-  }
-  /// As many as scales; none for blocks.
-  const std::vector<std::int32_t>& zero_points() {
-    measure();
-    return params_.zero_points;
-  }
-  /// Lets go of scales and zero points.
-  void forget() { params_ = {}; }
-
-  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
-  /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
-  void codes(const byte_sink& sink) {
-    row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
-  }
-  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
-  template <class F>
-  void row_blocks(F&& f) {
-    if (shared_ == granularity::tensor) measure();
-    const block_sink sink = std::ref(f);
-    read(&sink);
-  }
-
-  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
-  template <class F>
-    requires(!in_blocks)
-  void values(F&& f) {
-    measure();
-    std::vector<float> x;
-    std::int64_t first = 0;
-    row_blocks([&](std::span<const code> codes, std::span<const float>) {
-      const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols();
-      x.resize(codes.size());
-      dequantize_rows<Format>({x.data(), count, cols()}, {codes.data(), count, cols()}, params_, first);
-      first += count;
-      f(std::span<const float>(x));
-    });
-  }
-
- private:
-  using block_sink = std::function<void(std::span<const code>, std::span<const float>)>;
-
-  std::int64_t rows() const { return source_.rows(); }
-  std::int64_t cols() const { return source_.cols(); }
-  /// Scales and codes of one row.
-  std::size_t row_scales() const {
-    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
-    return 1;
-  }
-  std::size_t row_codes() const {
-    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).packed_bytes();
-    return static_cast<std::size_t>(cols());
-  }
-
-  void measure() {
-    if (params_.scales.empty()) read(nullptr);
-  }
-
-  /// One pass: finds the scales unless they are known, and makes codes for a sink.
-  void read(const block_sink* sink) {
-    const bool unknown = params_.scales.empty();
-    weight_params<Format> found;
-    found.shared = shared_;
-    if (unknown) {
-      found.scales.resize(scale_count());
-      if (!in_blocks) found.zero_points.resize(scale_count());
-    }
-    weight_params<Format>& p = unknown ? found : params_;
-    kernel::extrema whole;
-    std::mutex lock;
-    std::vector<code> codes;
-    const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
-      if constexpr (in_blocks) {
-        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first, block,
-                        p.scales);
-      } else {
-        if (unknown) {
-          const kernel::extrema seen = measure_rows(first, block, found);
-          const std::lock_guard guard(lock);
-          whole = {std::min(whole.min, seen.min), std::max(whole.max, seen.max)};
-        }
-        if (sink != nullptr)
-          quantize_rows<Format>({codes.data() + (first - row_block) * cols(), block.rows, cols()}, block, p, first);
-      }
-    };
-    const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
-    std::size_t done = 0;
-    for_each_row_block(from_, source_, threads_, begin, task, [&] {
-      const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
-      if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
-      if (shared_ != granularity::tensor) done += count;
-    });
-    if (!unknown) return;
-    if constexpr (!in_blocks)
-      if (shared_ == granularity::tensor) put(found, 0, whole);
-    params_ = std::move(found);
-  }
-
-  /// Finds the parameters of rows that have their own; returns the range of all.
-  kernel::extrema measure_rows(std::int64_t first, matrix_view<const float> block, weight_params<Format>& found) const {
-    kernel::extrema all;
-    for (std::int64_t i = 0; i < block.rows; ++i) {
-      const kernel::extrema seen = detail::finite_range(block.span(i), where_, first + i);
-      if (shared_ == granularity::row) put(found, static_cast<std::size_t>(first + i), seen);
-      all = {std::min(all.min, seen.min), std::max(all.max, seen.max)};
-    }
-    return all;
-  }
-  void put(weight_params<Format>& found, std::size_t at, kernel::extrema seen) const {
-    const qparams q = compute_qparams<Format>({seen.min, seen.max}, 0, false, shared_ != granularity::tensor);
-    found.scales[at] = q.scale;
-    found.zero_points[at] = q.zero_point;
-  }
-
-  void quantize_blocks(std::span<code> codes, std::int64_t first, matrix_view<const float> block,
-                       std::span<float> scales) const {
-    const block_quantizer<Format> quantizer(where_, static_cast<std::size_t>(cols()));
-    const std::size_t bytes = quantizer.packed_bytes(), blocks = quantizer.blocks();
-    for (std::int64_t i = 0; i < block.rows; ++i)
-      quantizer.quantize_row(block.span(i), codes.subspan(static_cast<std::size_t>(i) * bytes, bytes),
-                             scales.subspan(static_cast<std::size_t>(first + i) * blocks, blocks));
-  }
-
-  const checkpoint& from_;
-  weight_source source_;
-  std::string where_;
-  executor& threads_;
-  granularity shared_ = granularity::row;
-  weight_params<Format> params_;
-};
-
-}  // namespace qwq
-
 // qwq/weights/resolve.hpp: Defines `resolve_weight`, which finds the tensors of a checkpoint that a weight leaf is stored in.
 
 namespace qwq {
@@ -16285,6 +16108,225 @@ class model_weights {
 
 }  // namespace qwq
 
+// qwq/weights/quantized_matrix.hpp: Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
+
+namespace qwq {
+
+namespace detail {
+
+/// Runs f(i) for i in [0, count) on `threads`. Of what tasks throw, what the first of them threw is thrown here.
+template <class F>
+void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
+  std::mutex lock;
+  std::exception_ptr problem;
+  std::size_t where = count;
+  parallel_for(threads, count, work, [&](std::size_t i) {
+    try {
+      f(i);
+    } catch (...) {
+      const std::lock_guard guard(lock);
+      if (i < where) {
+        where = i;
+        problem = std::current_exception();
+      }
+    }
+  });
+  if (problem) std::rethrow_exception(problem);
+}
+
+}  // namespace detail
+
+/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
+/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
+/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
+template <class Begin, class Task, class Done>
+void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
+                        Done&& done) {
+  const std::int64_t rows = w.rows(), cols = w.cols();
+  constexpr std::int64_t task_elements = 1 << 16, block_elements = 1 << 22;
+  const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
+  const std::int64_t block_rows = std::max<std::int64_t>(1, block_elements / cols / kernel::panel_n) * kernel::panel_n;
+  w.for_each_range(0, rows, [&](std::span<const std::byte> bytes) { from.sequential(bytes); });
+  for (std::int64_t row_block = 0; row_block < rows; row_block += block_rows) {
+    const std::int64_t count = std::min(block_rows, rows - row_block);
+    begin(count);
+    const auto tasks = static_cast<std::size_t>((count + task_rows - 1) / task_rows);
+    detail::run_tasks(threads, tasks, count * cols, [&](std::size_t i) {
+      thread_local std::vector<float> buffer;
+      const std::int64_t first = row_block + static_cast<std::int64_t>(i) * task_rows;
+      const std::int64_t n = std::min(task_rows, row_block + count - first);
+      buffer.resize(static_cast<std::size_t>(task_rows * cols));
+      const auto x = std::span(buffer).first(static_cast<std::size_t>(n * cols));
+      w.read(first, n, x);
+      task(row_block, first, matrix_view<const float>{x.data(), n, cols});
+    });
+    done();
+    w.for_each_range(row_block, count, [&](std::span<const std::byte> bytes) { from.release(bytes); });
+  }
+}
+
+/// The codes of one matrix. What is not known yet is read when somebody asks for it.
+template <class Format>
+class quantized_matrix_reader {
+  static constexpr bool in_blocks = blockwise_format<Format>;
+
+ public:
+  /// Type of a code, or of the bytes that hold packed ones.
+  using code =
+      typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
+  /// Takes bytes, front to back.
+  using byte_sink = std::function<void(std::span<const std::byte>)>;
+
+  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
+  /// tensors of `w`, and `threads` must outlive the object.
+  quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
+      : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
+    if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
+    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
+    if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
+    if (shared_ == granularity::column)
+      throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
+  }
+
+  /// How many scales there are: one, one for each row, or one for each block of a row.
+  std::size_t scale_count() const {
+    return shared_ == granularity::tensor ? 1 : static_cast<std::size_t>(rows()) * row_scales();
+  }
+
+  const std::vector<float>& scales() {
+    measure();
+    return params_.scales;
+  }
+  /// As many as scales; none for blocks.
+  const std::vector<std::int32_t>& zero_points() {
+    measure();
+    return params_.zero_points;
+  }
+  /// Lets go of scales and zero points.
+  void forget() { params_ = {}; }
+
+  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
+  /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
+  void codes(const byte_sink& sink) {
+    row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
+  }
+  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
+  template <class F>
+  void row_blocks(F&& f) {
+    if (shared_ == granularity::tensor) measure();
+    const block_sink sink = std::ref(f);
+    read(&sink);
+  }
+
+  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
+  template <class F>
+  requires(!in_blocks) void values(F&& f) {
+    measure();
+    std::vector<float> x;
+    std::int64_t first = 0;
+    row_blocks([&](std::span<const code> codes, std::span<const float>) {
+      const std::int64_t count = static_cast<std::int64_t>(codes.size()) / cols();
+      x.resize(codes.size());
+      dequantize_rows<Format>({x.data(), count, cols()}, {codes.data(), count, cols()}, params_, first);
+      first += count;
+      f(std::span<const float>(x));
+    });
+  }
+
+ private:
+  using block_sink = std::function<void(std::span<const code>, std::span<const float>)>;
+
+  std::int64_t rows() const { return source_.rows(); }
+  std::int64_t cols() const { return source_.cols(); }
+  /// Scales and codes of one row.
+  std::size_t row_scales() const {
+    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
+    return 1;
+  }
+  std::size_t row_codes() const {
+    if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).packed_bytes();
+    return static_cast<std::size_t>(cols());
+  }
+
+  void measure() {
+    if (params_.scales.empty()) read(nullptr);
+  }
+
+  /// One pass: finds the scales unless they are known, and makes codes for a sink.
+  void read(const block_sink* sink) {
+    const bool unknown = params_.scales.empty();
+    weight_params<Format> found;
+    found.shared = shared_;
+    if (unknown) {
+      found.scales.resize(scale_count());
+      if (!in_blocks) found.zero_points.resize(scale_count());
+    }
+    weight_params<Format>& p = unknown ? found : params_;
+    kernel::extrema whole;
+    std::mutex lock;
+    std::vector<code> codes;
+    const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
+      if constexpr (in_blocks) {
+        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first,
+                        block, p.scales);
+      } else {
+        if (unknown) {
+          const kernel::extrema seen = measure_rows(first, block, found);
+          const std::lock_guard guard(lock);
+          whole = {std::min(whole.min, seen.min), std::max(whole.max, seen.max)};
+        }
+        if (sink != nullptr)
+          quantize_rows<Format>({codes.data() + (first - row_block) * cols(), block.rows, cols()}, block, p, first);
+      }
+    };
+    const auto begin = [&](std::int64_t count) { codes.resize(static_cast<std::size_t>(count) * row_codes()); };
+    std::size_t done = 0;
+    for_each_row_block(from_, source_, threads_, begin, task, [&] {
+      const std::size_t count = shared_ == granularity::tensor ? 1 : codes.size() / row_codes() * row_scales();
+      if (sink != nullptr) (*sink)(codes, std::span<const float>(p.scales).subspan(done, count));
+      if (shared_ != granularity::tensor) done += count;
+    });
+    if (!unknown) return;
+    if constexpr (!in_blocks)
+      if (shared_ == granularity::tensor) put(found, 0, whole);
+    params_ = std::move(found);
+  }
+
+  /// Finds the parameters of rows that have their own; returns the range of all.
+  kernel::extrema measure_rows(std::int64_t first, matrix_view<const float> block, weight_params<Format>& found) const {
+    kernel::extrema all;
+    for (std::int64_t i = 0; i < block.rows; ++i) {
+      const kernel::extrema seen = detail::finite_range(block.span(i), where_, first + i);
+      if (shared_ == granularity::row) put(found, static_cast<std::size_t>(first + i), seen);
+      all = {std::min(all.min, seen.min), std::max(all.max, seen.max)};
+    }
+    return all;
+  }
+  void put(weight_params<Format>& found, std::size_t at, kernel::extrema seen) const {
+    const qparams q = compute_qparams<Format>({seen.min, seen.max}, 0, false, shared_ != granularity::tensor);
+    found.scales[at] = q.scale;
+    found.zero_points[at] = q.zero_point;
+  }
+
+  void quantize_blocks(std::span<code> codes, std::int64_t first, matrix_view<const float> block,
+                       std::span<float> scales) const {
+    const block_quantizer<Format> quantizer(where_, static_cast<std::size_t>(cols()));
+    const std::size_t bytes = quantizer.packed_bytes(), blocks = quantizer.blocks();
+    for (std::int64_t i = 0; i < block.rows; ++i)
+      quantizer.quantize_row(block.span(i), codes.subspan(static_cast<std::size_t>(i) * bytes, bytes),
+                             scales.subspan(static_cast<std::size_t>(first + i) * blocks, blocks));
+  }
+
+  const checkpoint& from_;
+  weight_source source_;
+  std::string where_;
+  executor& threads_;
+  granularity shared_ = granularity::row;
+  weight_params<Format> params_;
+};
+
+}  // namespace qwq
+
 // qwq/weights/constant_store.hpp: Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
 
 namespace qwq {
@@ -16497,8 +16539,9 @@ std::vector<bound_constant> bind_part(constant_store& store, std::int64_t layer,
   std::vector<bound_constant> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
-                                                      tensor_name(Part::prefix, layer, n.name), positions));
+    bound.push_back(store.bind<typename Part::scheme>(
+        n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
+        tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
 }
@@ -16642,9 +16685,7 @@ class session {
     if constexpr (has_running_states) states_.clear_running();
   }
   /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
-  void truncate(std::int64_t count)
-    requires(!has_running_states)
-  {
+  void truncate(std::int64_t count) requires(!has_running_states) {
     if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
     position_ = std::min(position_, count);
     if (mark_ && *mark_ > position_) mark_.reset();
@@ -16671,9 +16712,8 @@ class session {
   /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
   void save(std::ostream& out, const std::string& where = "states") const {
     state_file f = describe_file(position_);
-    states_.for_each_piece(position_, [&](std::span<std::byte> piece) {
-      f.values.insert(f.values.end(), piece.begin(), piece.end());
-    });
+    states_.for_each_piece(
+        position_, [&](std::span<std::byte> piece) { f.values.insert(f.values.end(), piece.begin(), piece.end()); });
     write_state_file(out, f, where);
   }
   /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
@@ -16778,9 +16818,10 @@ class session {
   static constexpr std::size_t most_bytes(Bytes bytes) {
     return std::max(detail::most_bytes<prefill_program>(bytes), detail::most_bytes<decode_program>(bytes));
   }
-  static constexpr std::size_t arena_size = most_bytes(
-      []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
-  static constexpr std::size_t scratch_size = most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
+  static constexpr std::size_t arena_size =
+      most_bytes([]<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
+  static constexpr std::size_t scratch_size =
+      most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
 
   /// The states of the decode graphs, which read all that there are.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
@@ -16804,8 +16845,13 @@ class session {
 
   /// What a file of this session's states says, without their values, when `position` tokens were read.
   state_file describe_file(std::int64_t position) const {
-    state_file f{std::string(Model::model_type), std::string(Target::name), std::string(Scheme::name),
-                 weights_.fingerprint(), position, {}, {}};
+    state_file f{std::string(Model::model_type),
+                 std::string(Target::name),
+                 std::string(Scheme::name),
+                 weights_.fingerprint(),
+                 position,
+                 {},
+                 {}};
     for (const stored_state& s : states_.all())
       f.states.push_back({std::string(s.name), s.layer, s.type, s.is_running(), s.outer,
                           s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
@@ -16908,15 +16954,12 @@ class session {
     std::array<std::int64_t, layout.symbols.size() + 1> extents{};
     std::array<void*, layout.inputs.size() + 1> inputs{};
     std::array<state_view, layout.states.size() + 1> states{};
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((extents[K] = extent_of<G, K>(rows)), ...);
-    }(std::make_index_sequence<layout.symbols.size()>{});
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((inputs[K] = input_address<Program, G, K>()), ...);
-    }(std::make_index_sequence<layout.inputs.size()>{});
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((states[K] = state_memory<Part, K>(i)), ...);
-    }(std::make_index_sequence<layout.states.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((extents[K] = extent_of<G, K>(rows)), ...); }
+    (std::make_index_sequence<layout.symbols.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((inputs[K] = input_address<Program, G, K>()), ...); }
+    (std::make_index_sequence<layout.inputs.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((states[K] = state_memory<Part, K>(i)), ...); }
+    (std::make_index_sequence<layout.states.size()>{});
 
     execution_context f;
     f.threads = threads_;
@@ -16940,7 +16983,8 @@ class session {
       const float* result = nullptr;
       (hand_on<Part, K>(f, i, result), ...);
       return result;
-    }(std::make_index_sequence<G::value.outputs.size()>{});
+    }
+    (std::make_index_sequence<G::value.outputs.size()>{});
   }
 
   /// Memory of state `K` of a graph of part `i`.
@@ -17069,8 +17113,8 @@ class session {
   std::vector<std::int64_t> ids_;
   [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
-  std::int64_t run_tokens_ = 0;       // of the run that is computed now
-  std::int32_t last_position_ = 0;    // of its last token
+  std::int64_t run_tokens_ = 0;     // of the run that is computed now
+  std::int32_t last_position_ = 0;  // of its last token
   std::optional<std::int64_t> mark_, wanted_mark_;
 };
 
@@ -17496,90 +17540,6 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
 
 }  // namespace qwq
 
-// qwq/runtime/session_interface.hpp: Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
-
-namespace qwq {
-
-/// What `session` does, behind one type; see there.
-class session_interface {
- public:
-  virtual ~session_interface() = default;
-  virtual std::int64_t vocab_size() const = 0;
-  virtual std::int64_t layer_count() const = 0;
-  virtual std::int64_t position() const = 0;
-  virtual std::int64_t capacity() const = 0;
-  virtual std::int64_t chunk() const = 0;
-  virtual void reset() = 0;  ///< Forgets the text.
-  virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
-  virtual void rewind() = 0;                        ///< Goes back to the mark.
-  virtual void set_hook(layer_hook* l) = 0;
-  virtual void prefill(std::span<const std::int32_t> ids,
-                       const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
-  virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
-  virtual std::span<const float> decode(std::int32_t id) = 0;
-  /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
-  struct state_copy {
-    std::string name;
-    std::int64_t layer = -1;  ///< Number of the layer, or -1.
-    std::int64_t outer = 1;   ///< Heads of a cache.
-    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
-    std::int64_t inner = 1;   ///< Elements of a row.
-    std::vector<float> data;
-  };
-  /// Copies of all states of the text.
-  virtual std::vector<state_copy> states() const = 0;
-};
-
-namespace detail {
-
-template <class Model, target Target, quantization_scheme Scheme>
-class opened_session final : public session_interface {
- public:
-  opened_session(const checkpoint& from, std::int64_t positions, granularity weights, const calibration_result* tuned,
-                 executor* threads)
-      : bound_(from, {.positions = positions, .weights = weights}), session_(bound_, tuned, threads) {}
-
-  std::int64_t vocab_size() const override { return session_.vocab_size(); }
-  std::int64_t layer_count() const override { return session_.layer_count(); }
-  std::int64_t position() const override { return session_.position(); }
-  std::int64_t capacity() const override { return session_.capacity(); }
-  std::int64_t chunk() const override { return session_.chunk(); }
-  void reset() override { session_.reset(); }
-  void mark_at(std::int64_t position) override { session_.mark_at(position); }
-  void rewind() override { session_.rewind(); }
-  void set_hook(layer_hook* l) override { session_.set_hook(l); }
-  void prefill(std::span<const std::int32_t> ids,
-               const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
-    session_.prefill(ids, rows);
-  }
-  std::span<const float> prefill(std::span<const std::int32_t> ids) override { return session_.prefill(ids); }
-  std::span<const float> decode(std::int32_t id) override { return session_.decode(id); }
-  std::vector<state_copy> states() const override {
-    std::vector<state_copy> all;
-    for (const stored_state& s : session_.states()) {
-      const std::int64_t rows = s.is_running() ? s.rows : position();
-      all.push_back({std::string(s.name), s.layer, s.outer, rows, s.inner, used_values(s, rows)});
-    }
-    return all;
-  }
-
- private:
-  bound_model<Model, Target, Scheme> bound_;
-  session<Model, Target, Scheme> session_;
-};
-
-}  // namespace detail
-
-/// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
-template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
-std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
-                                          granularity weights = granularity::tensor,
-                                          const calibration_result* tuned = nullptr, executor* threads = nullptr) {
-  return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);
-}
-
-}  // namespace qwq
-
 // qwq/quant/histogram.hpp: Streaming histograms whose range grows in powers of two, so that merging is exact in any order.
 
 namespace qwq::detail {
@@ -17742,16 +17702,16 @@ namespace qwq {
 /// data can be merged. NaN and infinity are never part of the range: they are counted by `nonfinite`, not by `count`.
 /// `result` throws `error` when no finite value was observed.
 template <class O>
-concept observer =
-    std::default_initializable<O> && std::copyable<O> && requires(O o, const O& other, std::span<const float> values) {
-      o.observe(values);
-      o.end_batch();  // a calibration sample ends here
-      o.merge(other);
-      o.reset();  // forgets the data, keeps the options
-      { other.result() } -> std::same_as<range>;
-      { other.count() } -> std::same_as<std::uint64_t>;
-      { other.nonfinite() } -> std::same_as<std::uint64_t>;
-    };
+concept observer = std::default_initializable<O> && std::copyable<O> &&
+    requires(O o, const O& other, std::span<const float> values) {
+  o.observe(values);
+  o.end_batch();  // a calibration sample ends here
+  o.merge(other);
+  o.reset();  // forgets the data, keeps the options
+  { other.result() } -> std::same_as<range>;
+  { other.count() } -> std::same_as<std::uint64_t>;
+  { other.nonfinite() } -> std::same_as<std::uint64_t>;
+};
 
 namespace detail {
 
@@ -18373,8 +18333,8 @@ class observer_bank final : public calibration_listener {
       using format = typename PartScheme::activation_format;
       for (const slot& s : Compiled::slots) {
         if (s.kind != slot_kind::activation) continue;
-        const std::span seen = std::span(observers).subspan(static_cast<std::size_t>(s.first),
-                                                            static_cast<std::size_t>(s.count));
+        const std::span seen =
+            std::span(observers).subspan(static_cast<std::size_t>(s.first), static_cast<std::size_t>(s.count));
         for (std::size_t e = 0; e < seen.size(); ++e)
           out[static_cast<std::size_t>(s.first) + e] = to_affine<format>(compute_qparams<format>(range_of(seen, e)));
       }
@@ -18398,8 +18358,8 @@ class observer_bank final : public calibration_listener {
 /// How ranges are found.
 struct calibration_options {
   any_observer observer{};
-  std::int64_t decode_steps = 32;       ///< Tokens that each prompt is continued by, at most.
-  std::vector<std::int32_t> eos{};      ///< Ids that end a continuation.
+  std::int64_t decode_steps = 32;   ///< Tokens that each prompt is continued by, at most.
+  std::vector<std::int32_t> eos{};  ///< Ids that end a continuation.
   executor* threads = nullptr;
 };
 
@@ -18407,8 +18367,8 @@ struct calibration_options {
 /// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
 /// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
-                             F&& done) {
+calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts,
+                             const calibration_options& o, F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();
@@ -18455,8 +18415,450 @@ Config read_config(const std::filesystem::path& path) {
 
 }  // namespace qwq
 
+// qwq/runtime/session_interface.hpp: Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
+
+namespace qwq {
+
+/// What `session` does, behind one type; see there.
+class session_interface {
+ public:
+  virtual ~session_interface() = default;
+  virtual std::int64_t vocab_size() const = 0;
+  virtual std::int64_t layer_count() const = 0;
+  virtual std::int64_t position() const = 0;
+  virtual std::int64_t capacity() const = 0;
+  virtual std::int64_t chunk() const = 0;
+  virtual void reset() = 0;                         ///< Forgets the text.
+  virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
+  virtual void rewind() = 0;                        ///< Goes back to the mark.
+  virtual void set_hook(layer_hook* l) = 0;
+  virtual void prefill(std::span<const std::int32_t> ids,
+                       const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
+  virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
+  virtual std::span<const float> decode(std::int32_t id) = 0;
+  /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
+  struct state_copy {
+    std::string name;
+    std::int64_t layer = -1;  ///< Number of the layer, or -1.
+    std::int64_t outer = 1;   ///< Heads of a cache.
+    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
+    std::int64_t inner = 1;   ///< Elements of a row.
+    std::vector<float> data;
+  };
+  /// Copies of all states of the text.
+  virtual std::vector<state_copy> states() const = 0;
+};
+
+namespace detail {
+
+template <class Model, target Target, quantization_scheme Scheme>
+class opened_session final : public session_interface {
+ public:
+  opened_session(const checkpoint& from, std::int64_t positions, granularity weights, const calibration_result* tuned,
+                 executor* threads)
+      : bound_(from, {.positions = positions, .weights = weights}), session_(bound_, tuned, threads) {}
+
+  std::int64_t vocab_size() const override { return session_.vocab_size(); }
+  std::int64_t layer_count() const override { return session_.layer_count(); }
+  std::int64_t position() const override { return session_.position(); }
+  std::int64_t capacity() const override { return session_.capacity(); }
+  std::int64_t chunk() const override { return session_.chunk(); }
+  void reset() override { session_.reset(); }
+  void mark_at(std::int64_t position) override { session_.mark_at(position); }
+  void rewind() override { session_.rewind(); }
+  void set_hook(layer_hook* l) override { session_.set_hook(l); }
+  void prefill(std::span<const std::int32_t> ids,
+               const std::function<void(std::int64_t, matrix_view<const float>)>& rows) override {
+    session_.prefill(ids, rows);
+  }
+  std::span<const float> prefill(std::span<const std::int32_t> ids) override { return session_.prefill(ids); }
+  std::span<const float> decode(std::int32_t id) override { return session_.decode(id); }
+  std::vector<state_copy> states() const override {
+    std::vector<state_copy> all;
+    for (const stored_state& s : session_.states()) {
+      const std::int64_t rows = s.is_running() ? s.rows : position();
+      all.push_back({std::string(s.name), s.layer, s.outer, rows, s.inner, used_values(s, rows)});
+    }
+    return all;
+  }
+
+ private:
+  bound_model<Model, Target, Scheme> bound_;
+  session<Model, Target, Scheme> session_;
+};
+
+}  // namespace detail
+
+/// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
+template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
+std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
+                                                granularity weights = granularity::tensor,
+                                                const calibration_result* tuned = nullptr,
+                                                executor* threads = nullptr) {
+  return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);
+}
+
+}  // namespace qwq
+
+// qwq/text/message.hpp: One turn of a conversation.
+
+namespace qwq {
+
+/// One chat turn; `role` is "system", "user" or "assistant". Both strings are UTF-8.
+struct message {
+  std::string role;
+  std::string content;
+
+  bool operator==(const message&) const = default;
+};
+
+}  // namespace qwq
+
+// qwq/text/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
+
+namespace qwq {
+
+/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with the content as it is, and, if
+/// `add_generation_prompt`, the start of the assistant's turn; `enable_thinking == false` puts an empty
+/// `<think>\n\n</think>\n\n` there, which tells Qwen3 to answer at once. Encode the result with `tokenizer::encode`.
+///
+/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What
+/// published templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come
+/// before the last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a
+/// system turn if there is none; those of models that always think go on with `<think>\n` after
+/// `<|im_start|>assistant\n`.
+/// There are no tools: throws `error` for a role other than system, user and assistant.
+inline std::string apply_chat_template(std::span<const message> messages, bool add_generation_prompt,
+                                       std::optional<bool> enable_thinking = std::nullopt) {
+  std::string prompt;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    if (role != "system" && role != "user" && role != "assistant")
+      throw error("messages[" + std::to_string(i) + "].role: expected \"system\", \"user\" or \"assistant\", found " +
+                  detail::quote(role));
+    prompt.append("<|im_start|>").append(role).append("\n").append(content).append("<|im_end|>\n");
+  }
+  if (add_generation_prompt) {
+    prompt += "<|im_start|>assistant\n";
+    if (enable_thinking == false) prompt += "<think>\n\n</think>\n\n";
+  }
+  return prompt;
+}
+
+}  // namespace qwq
+
 /// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
 #ifdef QWQ_WITH_TEXT
+
+// qwq/report/json_report.hpp: The report as JSON.
+
+#include <nlohmann/json.hpp>
+
+namespace qwq {
+
+namespace detail {
+
+/// JSON has neither NaN nor infinity: what was not measured is null, and an infinity (the SQNR of equal tensors, the KL
+/// of a model that returns NaN) is the largest double, so that a threshold decides as it would on the infinity.
+inline nlohmann::ordered_json json_number(double value) {
+  if (std::isnan(value)) return nullptr;
+  constexpr double largest = std::numeric_limits<double>::max();
+  return std::clamp(value, -largest, largest);
+}
+
+inline nlohmann::ordered_json json_fidelity(const model_fidelity& f) {
+  return {{"kl", json_number(f.kl)},
+          {"kl_max", json_number(f.kl_max)},
+          {"top1", json_number(f.top1)},
+          {"top5", json_number(f.top5)},
+          {"cosine", json_number(f.cosine)},
+          {"sqnr_db", json_number(f.sqnr_db)},
+          {"peir", json_number(f.peir)},
+          {"mean_abs_diff", json_number(f.mean_abs_diff)},
+          {"perplexity_float", json_number(f.perplexity_float)},
+          {"perplexity_quantized", json_number(f.perplexity_quantized)},
+          {"tokens", f.tokens}};
+}
+
+}  // namespace detail
+
+/// An object with the report's fields under their own names and in its order, units as in the report. Numbers that were
+/// not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
+inline nlohmann::ordered_json to_json(const fidelity_report& report) {
+  using json = nlohmann::ordered_json;
+  json layers = json::array();
+  for (const layer_fidelity& l : report.layers)
+    layers.push_back({{"name", l.name},
+                      {"peir", detail::json_number(l.peir)},
+                      {"mean_abs_diff", detail::json_number(l.mean_abs_diff)},
+                      {"cosine", detail::json_number(l.cosine)},
+                      {"sqnr_db", detail::json_number(l.sqnr_db)}});
+  json rules = json::object();
+  for (const auto& [rule, fired] : report.rules) rules[rule] = fired;
+  json files = json::array();
+  for (const written_file& file : report.files) files.push_back({{"name", file.name}, {"bytes", file.bytes}});
+
+  const json whole = {{"model", report.model},
+                      {"scheme", report.scheme},
+                      {"weights", report.weights},
+                      {"observer", report.observer},
+                      {"target", report.target},
+                      {"fidelity", detail::json_fidelity(report.fidelity)},
+                      {"decode", detail::json_fidelity(report.decode)},
+                      {"layers", layers},
+                      {"coverage", {{"covered", report.coverage.covered}, {"total", report.coverage.total}}},
+                      {"rules", rules},
+                      {"files", files},
+                      {"divergence",
+                       {{"prompts", report.divergence.prompts()},
+                        {"equal", report.divergence.equal()},
+                        {"mean_tokens", detail::json_number(report.divergence.mean_tokens())}}},
+                      {"seconds", detail::json_number(report.seconds)},
+                      {"peak_rss_bytes", report.peak_rss_bytes}};
+  // A path may hold any bytes, and a string that is not UTF-8 would throw only when the caller writes it out.
+  return json::parse(whole.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+}  // namespace qwq
+
+// qwq/io/json.hpp: JSON from untrusted files: parsing with one-line errors, and words for what was found.
+
+#include <nlohmann/json.hpp>
+
+namespace qwq::detail {
+
+using json = nlohmann::json;
+
+/// What a value is, for "found ..." in a message.
+inline std::string describe(const json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list of " + std::to_string(value.size());
+  if (value.is_string()) return quote(value.get_ref<const std::string&>());
+  return value.dump();  // a scalar
+}
+
+/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
+/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+inline json parse_object(std::string_view text, const std::string& where) {
+  // The parser would take a NUL for the end, and never see what follows.
+  if (const auto nul = text.find('\0'); nul != text.npos)
+    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
+  std::vector<std::set<std::string>> keys;
+  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second) throw error(where + ": key " + quote(key) + ": expected once, found twice");
+    }
+    return true;
+  };
+  try {
+    json parsed = json::parse(text.begin(), text.end(), check);
+    if (!parsed.is_object()) throw error(where + ": expected a JSON object, found " + describe(parsed));
+    return parsed;
+  } catch (const json::parse_error& e) {
+    std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
+    if (const auto at = what.find("column "); at != what.npos)
+      if (const auto colon = what.find(": ", at); colon != what.npos) what.remove_prefix(colon + 2);
+    throw error(where + ": invalid JSON at byte " + std::to_string(e.byte) + ": " + printable(what));
+  } catch (const json::exception& e) {
+    throw error(where + ": invalid JSON: " + printable(e.what()));
+  }
+}
+
+}  // namespace qwq::detail
+
+// qwq/io/json_place.hpp: A JSON value that knows its place in the file, for the message when it is not what was expected.
+
+namespace qwq::detail {
+
+/// Refers to `value`, which must outlive it. `where` starts the messages: "tokenizer.json: model.vocab".
+class json_place {
+ public:
+  json_place(const json& value, std::string where) : value_(&value), where_(std::move(where)) {}
+  /// The root of a file.
+  static json_place root(const json& value, std::string_view source) { return {value, std::string(source) + ": "}; }
+
+  const json& operator*() const { return *value_; }
+  const json* operator->() const { return value_; }
+  const std::string& where() const { return where_; }
+
+  /// A member of an object; null when it is absent.
+  json_place operator[](std::string_view key) const {
+    static const json absent;
+    const auto at = object().find(key);
+    return {at == value_->end() ? absent : *at, where_ + (where_.ends_with(": ") ? "" : ".") + printable(key)};
+  }
+  json_place operator[](std::size_t i) const { return {list()[i], where_ + '[' + std::to_string(i) + ']'}; }
+
+  const json& object() const { return value_->is_object() ? *value_ : refuse("an object"); }
+  const json& list() const { return value_->is_array() ? *value_ : refuse("a list"); }
+  const std::string& string() const {
+    return (value_->is_string() ? *value_ : refuse("a string")).get_ref<const std::string&>();
+  }
+  bool flag(bool absent) const {
+    if (value_->is_null()) return absent;
+    return (value_->is_boolean() ? *value_ : refuse("true or false")).get<bool>();
+  }
+
+  /// Refuses anything but the one value that is supported.
+  void must_be(std::string_view supported) const {
+    if (string() != supported) refuse(quote(supported));
+  }
+  void must_be(bool supported, bool absent) const {
+    if (flag(absent) != supported) refuse(supported ? "true" : "false");
+  }
+
+  [[noreturn]] const json& refuse(const std::string& expected) const {
+    throw error(where_ + ": expected " + expected + ", found " + describe(*value_));
+  }
+
+ private:
+  const json* value_;
+  std::string where_;
+};
+
+}  // namespace qwq::detail
+
+// qwq/text/sample.hpp: Calibration and evaluation texts: one JSON object per line.
+
+namespace qwq {
+
+/// One row. Only the fields of its kind are set; they are never empty (the content of a message may be).
+struct sample {
+  /// Which fields a row has.
+  enum class kind { qa, text, messages, ids };
+  kind type = kind::text;
+  std::string question, answer;             ///< {"question", "answer"}
+  std::string text;                         ///< {"text"}
+  std::vector<message> messages;            ///< {"messages": [{"role", "content"}, ...]}
+  std::vector<std::int32_t> ids;            ///< {"ids"}: token ids >= 0
+  std::optional<std::size_t> answer_start;  ///< {"ids", "answer_start"}: index in `ids` where the answer begins
+
+  bool operator==(const sample&) const = default;
+};
+
+namespace detail {
+
+inline std::string text_of(const json_place& at) {
+  if (at.string().empty()) at.refuse("text");
+  return at.string();
+}
+
+/// A list that has elements.
+inline json_place list_of(const json_place& at) {
+  if (at.list().empty()) at.refuse("at least one element");
+  return at;
+}
+
+inline message message_of(const json_place& at) {
+  const json_place role = at["role"];
+  if (*role != "system" && *role != "user" && *role != "assistant")
+    role.refuse("\"system\", \"user\" or \"assistant\"");
+  return {role.string(), at["content"].string()};
+}
+
+/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
+/// numbers. In a field that is read, null is refused as they would be.
+inline std::string without_nan(std::string_view line) {
+  std::string out;
+  for (bool in_string = false; !line.empty();) {
+    std::size_t length = 1;
+    const auto is_word = [&](std::string_view word) {
+      if (!line.starts_with(word)) return false;
+      length = word.size();
+      return true;
+    };
+    if (in_string && line.front() == '\\') length = std::min<std::size_t>(2, line.size());
+    if (line.front() == '"') in_string = !in_string;
+    if (!in_string && (is_word("NaN") || is_word("Infinity") || is_word("-Infinity")))
+      out += "null";
+    else
+      out += line.substr(0, length);
+    line.remove_prefix(length);
+  }
+  return out;
+}
+
+inline sample parse_sample(std::string_view line, const std::string& where) {
+  const bool extended = line.find("NaN") != line.npos || line.find("Infinity") != line.npos;
+  const json parsed = parse_object(extended ? without_nan(line) : line, where);
+  const auto row = json_place::root(parsed, where);
+  sample result;
+  std::size_t kinds = 0;
+  const auto is = [&](const char* key, sample::kind kind) {
+    if (row[key]->is_null()) return;
+    result.type = kind;
+    ++kinds;
+  };
+  is("question", sample::kind::qa);
+  is("text", sample::kind::text);
+  is("messages", sample::kind::messages);
+  is("ids", sample::kind::ids);
+  if (kinds != 1)
+    throw error(where + ": expected one of \"question\", \"text\", \"messages\", \"ids\", found " +
+                std::to_string(kinds) + " of them");
+
+  switch (result.type) {
+    case sample::kind::qa:
+      result.question = text_of(row["question"]);
+      result.answer = text_of(row["answer"]);
+      break;
+    case sample::kind::text:
+      result.text = text_of(row["text"]);
+      break;
+    case sample::kind::messages: {
+      const auto messages = list_of(row["messages"]);
+      for (std::size_t i = 0; i < messages->size(); ++i) result.messages.push_back(message_of(messages[i]));
+      break;
+    }
+    case sample::kind::ids: {
+      const auto ids = list_of(row["ids"]);
+      for (std::size_t i = 0; i < ids->size(); ++i) {
+        const auto id = ids[i];
+        if (!id->is_number_unsigned() || id->get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max())
+          id.refuse("a token id >= 0");
+        result.ids.push_back(id->get<std::int32_t>());
+      }
+      if (const auto start = row["answer_start"]; !start->is_null()) {
+        if (!start->is_number_unsigned() || start->get<std::uint64_t>() >= result.ids.size())
+          start.refuse("an index below " + std::to_string(result.ids.size()));
+        result.answer_start = start->get<std::size_t>();
+      }
+      break;
+    }
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
+/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
+/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
+/// when it has no row.
+inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
+  std::vector<sample> rows;
+  for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {
+    const auto end = std::min(text.find('\n', begin), text.size());
+    const std::string_view row = text.substr(begin, end - begin);
+    if (row.find_first_not_of(" \t\r") != row.npos)
+      rows.push_back(detail::parse_sample(row, file + ':' + std::to_string(line)));
+    begin = end + 1;
+  }
+  if (rows.empty()) throw error(file + ": expected at least one row, found none");
+  return rows;
+}
+
+/// Reads a JSONL file: see `parse_jsonl`.
+inline std::vector<sample> read_jsonl(const std::filesystem::path& path) {
+  const mapped_file file(path);
+  return parse_jsonl(file.text(), path.string());
+}
+
+}  // namespace qwq
 
 // qwq/text/added_tokens.hpp: Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
 
@@ -18642,107 +19044,6 @@ inline std::string unspell(std::string_view token) {
   }
   return out;
 }
-
-}  // namespace qwq::detail
-
-// qwq/io/json.hpp: JSON from untrusted files: parsing with one-line errors, and words for what was found.
-
-#include <nlohmann/json.hpp>
-
-namespace qwq::detail {
-
-using json = nlohmann::json;
-
-/// What a value is, for "found ..." in a message.
-inline std::string describe(const json& value) {
-  if (value.is_object()) return "an object";
-  if (value.is_array()) return "a list of " + std::to_string(value.size());
-  if (value.is_string()) return quote(value.get_ref<const std::string&>());
-  return value.dump();  // a scalar
-}
-
-/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
-/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
-inline json parse_object(std::string_view text, const std::string& where) {
-  // The parser would take a NUL for the end, and never see what follows.
-  if (const auto nul = text.find('\0'); nul != text.npos)
-    throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > 64) throw error(where + ": invalid JSON: expected at most 64 levels of nesting, found more");
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) throw error(where + ": key " + quote(key) + ": expected once, found twice");
-    }
-    return true;
-  };
-  try {
-    json parsed = json::parse(text.begin(), text.end(), check);
-    if (!parsed.is_object()) throw error(where + ": expected a JSON object, found " + describe(parsed));
-    return parsed;
-  } catch (const json::parse_error& e) {
-    std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
-    if (const auto at = what.find("column "); at != what.npos)
-      if (const auto colon = what.find(": ", at); colon != what.npos) what.remove_prefix(colon + 2);
-    throw error(where + ": invalid JSON at byte " + std::to_string(e.byte) + ": " + printable(what));
-  } catch (const json::exception& e) {
-    throw error(where + ": invalid JSON: " + printable(e.what()));
-  }
-}
-
-}  // namespace qwq::detail
-
-// qwq/io/json_place.hpp: A JSON value that knows its place in the file, for the message when it is not what was expected.
-
-namespace qwq::detail {
-
-/// Refers to `value`, which must outlive it. `where` starts the messages: "tokenizer.json: model.vocab".
-class json_place {
- public:
-  json_place(const json& value, std::string where) : value_(&value), where_(std::move(where)) {}
-  /// The root of a file.
-  static json_place root(const json& value, std::string_view source) { return {value, std::string(source) + ": "}; }
-
-  const json& operator*() const { return *value_; }
-  const json* operator->() const { return value_; }
-  const std::string& where() const { return where_; }
-
-  /// A member of an object; null when it is absent.
-  json_place operator[](std::string_view key) const {
-    static const json absent;
-    const auto at = object().find(key);
-    return {at == value_->end() ? absent : *at, where_ + (where_.ends_with(": ") ? "" : ".") + printable(key)};
-  }
-  json_place operator[](std::size_t i) const { return {list()[i], where_ + '[' + std::to_string(i) + ']'}; }
-
-  const json& object() const { return value_->is_object() ? *value_ : refuse("an object"); }
-  const json& list() const { return value_->is_array() ? *value_ : refuse("a list"); }
-  const std::string& string() const {
-    return (value_->is_string() ? *value_ : refuse("a string")).get_ref<const std::string&>();
-  }
-  bool flag(bool absent) const {
-    if (value_->is_null()) return absent;
-    return (value_->is_boolean() ? *value_ : refuse("true or false")).get<bool>();
-  }
-
-  /// Refuses anything but the one value that is supported.
-  void must_be(std::string_view supported) const {
-    if (string() != supported) refuse(quote(supported));
-  }
-  void must_be(bool supported, bool absent) const {
-    if (flag(absent) != supported) refuse(supported ? "true" : "false");
-  }
-
-  [[noreturn]] const json& refuse(const std::string& expected) const {
-    throw error(where_ + ": expected " + expected + ", found " + describe(*value_));
-  }
-
- private:
-  const json* value_;
-  std::string where_;
-};
 
 }  // namespace qwq::detail
 
@@ -19065,8 +19366,8 @@ class tokenizer {
   }
 
   std::unordered_map<std::string, std::int32_t, detail::string_hash, std::equal_to<>> ids_;  // by spelling
-  std::vector<std::string> bytes_;  // by id
-  std::vector<bool> special_;  // by id
+  std::vector<std::string> bytes_;                                                           // by id
+  std::vector<bool> special_;                                                                // by id
   std::size_t longest_ = 0;
   detail::bpe bpe_;
   detail::splitter splitter_;
@@ -19074,6 +19375,81 @@ class tokenizer {
   detail::added_tokens<char16_t> normal_tokens_;  // marked `normalized`: sought after NFC
   bool ignore_merges_ = false;
 };
+
+}  // namespace qwq
+
+// qwq/text/data_set.hpp: From rows of a calibration or evaluation set to token ids.
+
+namespace qwq {
+
+/// How question/answer rows become text.
+enum class qa_style : std::uint8_t {
+  plain,  ///< "Question: {q}\nAnswer: {a}<|endoftext|>"
+  chat,   ///< a user's and an assistant's turn of the chat template
+};
+
+namespace detail {
+
+/// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
+inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
+  token_sequence text{t.encode(whole), 0};
+  const auto head = t.encode(prompt);
+  text.prompt = static_cast<std::size_t>(
+      std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
+  return text;
+}
+
+inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messages) {
+  const std::string whole = apply_chat_template(messages, false, std::nullopt);
+  if (!messages.empty() && messages.back().role == "assistant") messages.pop_back();
+  return encode_with_prompt(t, apply_chat_template(messages, true, std::nullopt), whole);
+}
+
+}  // namespace detail
+
+/// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
+/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
+/// shorter than two tokens; `where` names the row.
+inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
+                                    const std::string& where) {
+  if (s.type != sample::kind::ids && t == nullptr)
+    throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
+  token_sequence text;
+  switch (s.type) {
+    case sample::kind::ids:
+      text = {s.ids, s.answer_start.value_or(s.ids.size() / 2)};
+      break;
+    case sample::kind::text:
+      text.ids = t->encode(s.text);
+      text.prompt = text.ids.size() / 2;
+      break;
+    case sample::kind::messages:
+      text = detail::encode_chat(*t, s.messages);
+      break;
+    case sample::kind::qa:
+      if (style == qa_style::chat) {
+        text = detail::encode_chat(*t, {{"user", s.question}, {"assistant", s.answer}});
+      } else {
+        const std::string prompt = "Question: " + s.question + "\nAnswer:";
+        text = detail::encode_with_prompt(*t, prompt, prompt + " " + s.answer + "<|endoftext|>");
+      }
+      break;
+  }
+  if (text.ids.size() < 2)
+    throw error(where + ": expected at least two tokens, found " + std::to_string(text.ids.size()));
+  if (text.ids.size() > capacity) text.ids.resize(capacity);
+  text.prompt = std::clamp<std::size_t>(text.prompt, 1, text.ids.size());
+  return text;
+}
+
+/// All rows of a JSONL file as token ids.
+inline std::vector<token_sequence> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
+                                              std::size_t capacity) {
+  std::vector<token_sequence> texts;
+  for (const sample& s : read_jsonl(file))
+    texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));
+  return texts;
+}
 
 }  // namespace qwq
 
@@ -19116,290 +19492,6 @@ class stream_decoder {
   std::string pending_;  // at most three bytes between calls
   std::string text_;
 };
-
-}  // namespace qwq
-
-// qwq/report/json_report.hpp: The report as JSON.
-
-#include <nlohmann/json.hpp>
-
-namespace qwq {
-
-namespace detail {
-
-/// JSON has neither NaN nor infinity: what was not measured is null, and an infinity (the SQNR of equal tensors, the KL
-/// of a model that returns NaN) is the largest double, so that a threshold decides as it would on the infinity.
-inline nlohmann::ordered_json json_number(double value) {
-  if (std::isnan(value)) return nullptr;
-  constexpr double largest = std::numeric_limits<double>::max();
-  return std::clamp(value, -largest, largest);
-}
-
-inline nlohmann::ordered_json json_fidelity(const model_fidelity& f) {
-  return {{"kl", json_number(f.kl)},
-          {"kl_max", json_number(f.kl_max)},
-          {"top1", json_number(f.top1)},
-          {"top5", json_number(f.top5)},
-          {"cosine", json_number(f.cosine)},
-          {"sqnr_db", json_number(f.sqnr_db)},
-          {"peir", json_number(f.peir)},
-          {"mean_abs_diff", json_number(f.mean_abs_diff)},
-          {"perplexity_float", json_number(f.perplexity_float)},
-          {"perplexity_quantized", json_number(f.perplexity_quantized)},
-          {"tokens", f.tokens}};
-}
-
-}  // namespace detail
-
-/// An object with the report's fields under their own names and in its order, units as in the report. Numbers that were
-/// not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
-inline nlohmann::ordered_json to_json(const fidelity_report& report) {
-  using json = nlohmann::ordered_json;
-  json layers = json::array();
-  for (const layer_fidelity& l : report.layers)
-    layers.push_back({{"name", l.name},
-                      {"peir", detail::json_number(l.peir)},
-                      {"mean_abs_diff", detail::json_number(l.mean_abs_diff)},
-                      {"cosine", detail::json_number(l.cosine)},
-                      {"sqnr_db", detail::json_number(l.sqnr_db)}});
-  json rules = json::object();
-  for (const auto& [rule, fired] : report.rules) rules[rule] = fired;
-  json files = json::array();
-  for (const written_file& file : report.files) files.push_back({{"name", file.name}, {"bytes", file.bytes}});
-
-  const json whole = {{"model", report.model},
-                      {"scheme", report.scheme},
-                      {"weights", report.weights},
-                      {"observer", report.observer},
-                      {"target", report.target},
-                      {"fidelity", detail::json_fidelity(report.fidelity)},
-                      {"decode", detail::json_fidelity(report.decode)},
-                      {"layers", layers},
-                      {"coverage", {{"covered", report.coverage.covered}, {"total", report.coverage.total}}},
-                      {"rules", rules},
-                      {"files", files},
-                      {"divergence",
-                       {{"prompts", report.divergence.prompts()},
-                        {"equal", report.divergence.equal()},
-                        {"mean_tokens", detail::json_number(report.divergence.mean_tokens())}}},
-                      {"seconds", detail::json_number(report.seconds)},
-                      {"peak_rss_bytes", report.peak_rss_bytes}};
-  // A path may hold any bytes, and a string that is not UTF-8 would throw only when the caller writes it out.
-  return json::parse(whole.dump(-1, ' ', false, json::error_handler_t::replace));
-}
-
-}  // namespace qwq
-
-// qwq/text/sample.hpp: Calibration and evaluation texts: one JSON object per line.
-
-namespace qwq {
-
-/// One row. Only the fields of its kind are set; they are never empty (the content of a message may be).
-struct sample {
-  /// Which fields a row has.
-  enum class kind { qa, text, messages, ids };
-  kind type = kind::text;
-  std::string question, answer;              ///< {"question", "answer"}
-  std::string text;                          ///< {"text"}
-  std::vector<message> messages;             ///< {"messages": [{"role", "content"}, ...]}
-  std::vector<std::int32_t> ids;             ///< {"ids"}: token ids >= 0
-  std::optional<std::size_t> answer_start;   ///< {"ids", "answer_start"}: index in `ids` where the answer begins
-
-  bool operator==(const sample&) const = default;
-};
-
-namespace detail {
-
-inline std::string text_of(const json_place& at) {
-  if (at.string().empty()) at.refuse("text");
-  return at.string();
-}
-
-/// A list that has elements.
-inline json_place list_of(const json_place& at) {
-  if (at.list().empty()) at.refuse("at least one element");
-  return at;
-}
-
-inline message message_of(const json_place& at) {
-  const json_place role = at["role"];
-  if (*role != "system" && *role != "user" && *role != "assistant")
-    role.refuse("\"system\", \"user\" or \"assistant\"");
-  return {role.string(), at["content"].string()};
-}
-
-/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
-/// numbers. In a field that is read, null is refused as they would be.
-inline std::string without_nan(std::string_view line) {
-  std::string out;
-  for (bool in_string = false; !line.empty();) {
-    std::size_t length = 1;
-    const auto is_word = [&](std::string_view word) {
-      if (!line.starts_with(word)) return false;
-      length = word.size();
-      return true;
-    };
-    if (in_string && line.front() == '\\') length = std::min<std::size_t>(2, line.size());
-    if (line.front() == '"') in_string = !in_string;
-    if (!in_string && (is_word("NaN") || is_word("Infinity") || is_word("-Infinity")))
-      out += "null";
-    else
-      out += line.substr(0, length);
-    line.remove_prefix(length);
-  }
-  return out;
-}
-
-inline sample parse_sample(std::string_view line, const std::string& where) {
-  const bool extended = line.find("NaN") != line.npos || line.find("Infinity") != line.npos;
-  const json parsed = parse_object(extended ? without_nan(line) : line, where);
-  const auto row = json_place::root(parsed, where);
-  sample result;
-  std::size_t kinds = 0;
-  const auto is = [&](const char* key, sample::kind kind) {
-    if (row[key]->is_null()) return;
-    result.type = kind;
-    ++kinds;
-  };
-  is("question", sample::kind::qa);
-  is("text", sample::kind::text);
-  is("messages", sample::kind::messages);
-  is("ids", sample::kind::ids);
-  if (kinds != 1)
-    throw error(where + ": expected one of \"question\", \"text\", \"messages\", \"ids\", found " +
-                std::to_string(kinds) + " of them");
-
-  switch (result.type) {
-    case sample::kind::qa:
-      result.question = text_of(row["question"]);
-      result.answer = text_of(row["answer"]);
-      break;
-    case sample::kind::text:
-      result.text = text_of(row["text"]);
-      break;
-    case sample::kind::messages: {
-      const auto messages = list_of(row["messages"]);
-      for (std::size_t i = 0; i < messages->size(); ++i) result.messages.push_back(message_of(messages[i]));
-      break;
-    }
-    case sample::kind::ids: {
-      const auto ids = list_of(row["ids"]);
-      for (std::size_t i = 0; i < ids->size(); ++i) {
-        const auto id = ids[i];
-        if (!id->is_number_unsigned() || id->get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max())
-          id.refuse("a token id >= 0");
-        result.ids.push_back(id->get<std::int32_t>());
-      }
-      if (const auto start = row["answer_start"]; !start->is_null()) {
-        if (!start->is_number_unsigned() || start->get<std::uint64_t>() >= result.ids.size())
-          start.refuse("an index below " + std::to_string(result.ids.size()));
-        result.answer_start = start->get<std::size_t>();
-      }
-      break;
-    }
-  }
-  return result;
-}
-
-}  // namespace detail
-
-/// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
-/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
-/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
-/// when it has no row.
-inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
-  std::vector<sample> rows;
-  for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {
-    const auto end = std::min(text.find('\n', begin), text.size());
-    const std::string_view row = text.substr(begin, end - begin);
-    if (row.find_first_not_of(" \t\r") != row.npos)
-      rows.push_back(detail::parse_sample(row, file + ':' + std::to_string(line)));
-    begin = end + 1;
-  }
-  if (rows.empty()) throw error(file + ": expected at least one row, found none");
-  return rows;
-}
-
-/// Reads a JSONL file: see `parse_jsonl`.
-inline std::vector<sample> read_jsonl(const std::filesystem::path& path) {
-  const mapped_file file(path);
-  return parse_jsonl(file.text(), path.string());
-}
-
-}  // namespace qwq
-
-// qwq/text/data_set.hpp: From rows of a calibration or evaluation set to token ids.
-
-namespace qwq {
-
-/// How question/answer rows become text.
-enum class qa_style : std::uint8_t {
-  plain,  ///< "Question: {q}\nAnswer: {a}<|endoftext|>"
-  chat,   ///< a user's and an assistant's turn of the chat template
-};
-
-namespace detail {
-
-/// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
-inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
-  token_sequence text{t.encode(whole), 0};
-  const auto head = t.encode(prompt);
-  text.prompt = static_cast<std::size_t>(
-      std::mismatch(head.begin(), head.end(), text.ids.begin(), text.ids.end()).first - head.begin());
-  return text;
-}
-
-inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messages) {
-  const std::string whole = apply_chat_template(messages, false, std::nullopt);
-  if (!messages.empty() && messages.back().role == "assistant") messages.pop_back();
-  return encode_with_prompt(t, apply_chat_template(messages, true, std::nullopt), whole);
-}
-
-}  // namespace detail
-
-/// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
-/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
-/// shorter than two tokens; `where` names the row.
-inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
-                                const std::string& where) {
-  if (s.type != sample::kind::ids && t == nullptr)
-    throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
-  token_sequence text;
-  switch (s.type) {
-    case sample::kind::ids:
-      text = {s.ids, s.answer_start.value_or(s.ids.size() / 2)};
-      break;
-    case sample::kind::text:
-      text.ids = t->encode(s.text);
-      text.prompt = text.ids.size() / 2;
-      break;
-    case sample::kind::messages:
-      text = detail::encode_chat(*t, s.messages);
-      break;
-    case sample::kind::qa:
-      if (style == qa_style::chat) {
-        text = detail::encode_chat(*t, {{"user", s.question}, {"assistant", s.answer}});
-      } else {
-        const std::string prompt = "Question: " + s.question + "\nAnswer:";
-        text = detail::encode_with_prompt(*t, prompt, prompt + " " + s.answer + "<|endoftext|>");
-      }
-      break;
-  }
-  if (text.ids.size() < 2)
-    throw error(where + ": expected at least two tokens, found " + std::to_string(text.ids.size()));
-  if (text.ids.size() > capacity) text.ids.resize(capacity);
-  text.prompt = std::clamp<std::size_t>(text.prompt, 1, text.ids.size());
-  return text;
-}
-
-/// All rows of a JSONL file as token ids.
-inline std::vector<token_sequence> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
-                                          std::size_t capacity) {
-  std::vector<token_sequence> texts;
-  for (const sample& s : read_jsonl(file))
-    texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));
-  return texts;
-}
 
 }  // namespace qwq
 

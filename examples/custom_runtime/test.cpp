@@ -77,8 +77,8 @@ void check(const std::filesystem::path& folder, const std::string& name) {
     });
   const std::size_t after = allocations;
   expect(before > 0, name + ": start-up allocates, which is counted");
-  expect(after == before, name + ": one conversation allocates nothing, but did so " + std::to_string(after - before) +
-                              " times");
+  expect(after == before,
+         name + ": one conversation allocates nothing, but did so " + std::to_string(after - before) + " times");
   expect(pieces > 100, name + ": texts come piece by piece");
   for (std::size_t i = 0; i < all.size(); ++i) {
     const std::string prompt = loaded.words.decode(all[i].prompt);
@@ -101,8 +101,8 @@ void check(const std::filesystem::path& folder, const std::string& name) {
   ready.arrive_and_wait();
   done.wait();
   const std::size_t end = allocations;
-  expect(end == start, name + ": many conversations allocate nothing, but did so " + std::to_string(end - start) +
-                           " times");
+  expect(end == start,
+         name + ": many conversations allocate nothing, but did so " + std::to_string(end - start) + " times");
   expect(together == alone, name + ": many conversations say what one says");
   std::printf("%s: %zu texts, %lld pieces, %zu and %zu allocations after start-up\n", name.c_str(), all.size(),
               static_cast<long long>(pieces), after - before, end - start);

@@ -3,10 +3,10 @@
 #include <iostream>
 
 #include <qwq/emit/onnx/genai_files.hpp>
-#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/report/metrics.hpp>
 #include <qwq/runtime/session.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 #include "careful.hpp"
 

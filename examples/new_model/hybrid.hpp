@@ -8,8 +8,8 @@
 
 #include <qwq/core/math.hpp>
 #include <qwq/layer/layers.hpp>
-#include <qwq/model/model_table.hpp>
 #include <qwq/model/model_parts.hpp>
+#include <qwq/model/model_table.hpp>
 
 namespace mine {
 
@@ -39,7 +39,8 @@ struct hybrid_config {
       config_limit{"max_position_embeddings", "1", "1000000"},
   };
   static constexpr void check(json_value file, const hybrid_config& c) {
-    if (c.rotary_dim > c.head_dim) file["rotary_dim"].refuse(fixed_string<63>("at most head_dim = ").append(c.head_dim));
+    if (c.rotary_dim > c.head_dim)
+      file["rotary_dim"].refuse(fixed_string<63>("at most head_dim = ").append(c.head_dim));
     if (c.num_experts_per_tok > c.num_experts)
       file["num_experts_per_tok"].refuse(fixed_string<63>("at most num_experts = ").append(c.num_experts));
   }
@@ -48,7 +49,8 @@ struct hybrid_config {
 // h = decay * h + u, token by token: (u [1,S,C], decay [1,S,C], h [1,C]) -> every h; result 0 is the last one.
 inline constexpr op_schema gated_scan =
     custom_op("gated_scan", 3, [](type_inference& in) {
-      if (in.want_float(0) && in.want_rank(0, 3) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
+      if (in.want_float(0) && in.want_rank(0, 3) &&
+          in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
         in.out = in.args[0];
     }).with_state(2, 0);
 

@@ -6,9 +6,9 @@
 #include <iostream>
 
 #include <qwq/emit/onnx/standard_files.hpp>
-#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 // cap * tanh(x / cap) of every element. The row says the operator's name, how many arguments it has, what its result is
 // and what its attribute is called.

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <iostream>
 
-#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/session.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 using namespace qwq;
 
@@ -15,17 +15,18 @@ using namespace qwq;
 // what to look for, what to read instead, and the condition under which it may.
 constexpr pattern x = var('x'), w = var('w'), cosines = var('c'), sines = var('s'), position = var('p');
 constexpr pattern keys = var('k'), values = var('v'), norm = rms_norm(x, w).as('n');
-constexpr rule scale_into_q_norm{
-    "scale_into_q_norm", attention(rope(norm, cosines, sines), keys, values, position),
-    [](match& m) {
-      const expr gain = leaf_like(m.graph(), m(w), m(w).type);  // the same weight, read with another multiplier
-      m.graph()[gain.id].attr.value *= m.root().attr.value;
-      const expr q = rope(rms_norm(m[x], gain, m(norm).attr.value), m[cosines], m[sines]);
-      return attention(q, m[keys], m[values], m[position], 1.0);
-    },
-    [](const match& m) { return require(m.root().attr.value != 1.0, "the scale is 1 already", m(w).kind == op::weight,
-                     "the gain is no weight");
-    }};
+constexpr rule scale_into_q_norm{"scale_into_q_norm", attention(rope(norm, cosines, sines), keys, values, position),
+                                 [](match& m) {
+                                   const expr gain = leaf_like(
+                                       m.graph(), m(w), m(w).type);  // the same weight, read with another multiplier
+                                   m.graph()[gain.id].attr.value *= m.root().attr.value;
+                                   const expr q = rope(rms_norm(m[x], gain, m(norm).attr.value), m[cosines], m[sines]);
+                                   return attention(q, m[keys], m[values], m[position], 1.0);
+                                 },
+                                 [](const match& m) {
+                                   return require(m.root().attr.value != 1.0, "the scale is 1 already",
+                                                  m(w).kind == op::weight, "the gain is no weight");
+                                 }};
 
 // A target is where rules are listed; this one is the library's own sessions and one rule more.
 struct without_scale : native<> {

@@ -6,10 +6,10 @@
 #include <map>
 
 #include <qwq/emit/onnx/genai_files.hpp>
-#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
-#include <qwq/runtime/session.hpp>
 #include <qwq/runtime/sampler.hpp>
+#include <qwq/runtime/session.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 // What it is: onnx_genai, whose rules take silu(x) apart into x * sigmoid(x), without that rule. The type of its cache
 // and the schemes that it takes are those of onnx_genai.

@@ -9,9 +9,9 @@
 
 #include <qwq/emit/onnx/winml_files.hpp>
 #include <qwq/graph/print.hpp>
-#include <qwq/text/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
 #include <qwq/runtime/calibrate.hpp>
+#include <qwq/text/tokenizer.hpp>
 
 // The config is a template argument: all sizes are known while this compiles.
 using model = qwq::qwen3<qwq::qwen3_config{.vocab_size = 1280,

@@ -4,23 +4,23 @@
 
 #include "qwq/core/small_float.hpp"
 #include "qwq/core/version.hpp"
+#include "qwq/exec/trace_graph.hpp"
 #include "qwq/graph/print.hpp"
-#include "qwq/text/chat_template.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/io/safetensors_writer.hpp"
 #include "qwq/io/special_tokens.hpp"
 #include "qwq/kernel/group.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
-#include "qwq/exec/trace_graph.hpp"
 #include "qwq/model/models.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
-#include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
 #include "qwq/runtime/read_config.hpp"
+#include "qwq/runtime/session_interface.hpp"
+#include "qwq/text/chat_template.hpp"
 
 /// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
 #ifdef QWQ_WITH_TEXT

@@ -28,8 +28,10 @@ namespace {
 constexpr const char* usage =
     "usage: make_checkpoint CONFIG.json FOLDER [OPTION ...]\n"
     "\n"
-    "Writes a Qwen3 checkpoint of random weights: config.json, model.safetensors, or shards and their index when it is\n"
-    "larger than one. Matrices are normal with a standard deviation of 0.02, gains of norms are 1. Equal arguments write\n"
+    "Writes a Qwen3 checkpoint of random weights: config.json, model.safetensors, or shards and their index when it "
+    "is\n"
+    "larger than one. Matrices are normal with a standard deviation of 0.02, gains of norms are 1. Equal arguments "
+    "write\n"
     "equal bytes.\n"
     "\n"
     "  --layers N         decoder layers; those of the config unless given, and the written config says so\n"
@@ -121,7 +123,8 @@ void fill(T* out, std::uint64_t first, std::uint64_t count, std::uint64_t key, b
   const T* const table = normal_numbers<T>().data();
   for (std::uint64_t i = 0; i < count; i += 4) {
     const std::uint64_t bits = random_bits(key, (first + i) / 4);
-    for (std::uint64_t j = 0; j < std::min<std::uint64_t>(4, count - i); ++j) out[i + j] = table[bits >> 16 * j & 0xffff];
+    for (std::uint64_t j = 0; j < std::min<std::uint64_t>(4, count - i); ++j)
+      out[i + j] = table[bits >> 16 * j & 0xffff];
   }
 }
 
@@ -178,8 +181,7 @@ void write_shard(const std::filesystem::path& file, const shard& tensors, std::u
   for (const planned_tensor& t : tensors)
     for (const auto& known : qwq::detail::safetensors_dtypes)
       if (known.type == qwq::dtype_of<T>)
-        header[t.name] = {
-            {"dtype", known.name}, {"shape", t.shape}, {"data_offsets", {t.offset, t.offset + t.bytes}}};
+        header[t.name] = {{"dtype", known.name}, {"shape", t.shape}, {"data_offsets", {t.offset, t.offset + t.bytes}}};
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = text.size(), begin = 8 + length;

@@ -37,7 +37,8 @@ TEST_CASE("each task is done once, before run returns") {
     for (int round = 0; round < 300; ++round)
       for (const std::size_t count : {0u, 1u, 2u, 3u, 7u, 8u, 9u, 100u}) {
         std::vector<int> done(count);  // by one thread each: a race if not
-        pool.run(count, [](void* c, std::size_t i) { ++(*static_cast<std::vector<int>*>(c))[i]; }, &done);
+        pool.run(
+            count, [](void* c, std::size_t i) { ++(*static_cast<std::vector<int>*>(c))[i]; }, &done);
         REQUIRE(std::ranges::all_of(done, [](int times) { return times == 1; }));
       }
   }
@@ -112,7 +113,8 @@ TEST_CASE("a pool works with the threads that the system grants") {
     threads_granted = 1'000'000;
     CHECK(pool.threads() == static_cast<std::size_t>(granted) + 1);
     std::vector<int> done(100);
-    pool.run(done.size(), [](void* c, std::size_t i) { ++(*static_cast<std::vector<int>*>(c))[i]; }, &done);
+    pool.run(
+        done.size(), [](void* c, std::size_t i) { ++(*static_cast<std::vector<int>*>(c))[i]; }, &done);
     CHECK(std::ranges::all_of(done, [](int times) { return times == 1; }));
   }
 }

@@ -93,8 +93,9 @@ TEST_CASE("circle file: identifier, version and numbers of each file_format") {
     CHECK(read.identifier == (f == file_format::circle ? "CIR0" : "TFL3"));
     CHECK(read.version == (f == file_format::circle ? 0 : 3));
     CHECK(read.description == "qwq");
-    CHECK_THROWS_AS(to_circle::check_file(map.bytes(), f == file_format::circle ? file_format::tflite : file_format::circle, "m"),
-                    error);
+    CHECK_THROWS_AS(
+        to_circle::check_file(map.bytes(), f == file_format::circle ? file_format::tflite : file_format::circle, "m"),
+        error);
     CHECK(map.size() % 16 == 0);
   }
   CHECK(static_cast<int>(to_circle::element_type(dtype::u4, file_format::circle)) == -1);
@@ -260,7 +261,7 @@ TEST_CASE("circle file: beyond 2 GB constants stand behind the tables, at absolu
   const mapped_file map(path);
   CHECK(map.size() > 3221225472u);
   CHECK(map.size() % 16 == 0);
-  struct stat info{};
+  struct stat info {};
   REQUIRE(::stat(path.c_str(), &info) == 0);
   CHECK(info.st_blocks * 512 < (1 << 20));  // what it takes on the disk
   to_circle::check_file(map.bytes(), file_format::circle, "big");

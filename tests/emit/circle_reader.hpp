@@ -75,8 +75,8 @@ struct table {
 };
 
 struct buffer {
-  std::string_view data;        // inside or outside of the tables
-  std::uint64_t offset = 0;     // from the start of the file
+  std::string_view data;     // inside or outside of the tables
+  std::uint64_t offset = 0;  // from the start of the file
   bool external = false;
 };
 

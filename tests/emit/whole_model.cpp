@@ -107,7 +107,7 @@ TEST_CASE("onnx_standard_21: the same in operators of opset 21") {
   CHECK(n.at("Softmax") == 2);
   CHECK(n.at("Sqrt") == 9);
   CHECK(n.at("Split") == 4);
-  CHECK(n.at("LessOrEqual") == 1);  // the mask, once for all layers
+  CHECK(n.at("LessOrEqual") == 1);     // the mask, once for all layers
   CHECK(n.at("Gather") == 2 + 2 + 1);  // two lengths, two tables, the embedding
 }
 
@@ -208,8 +208,8 @@ TEST_CASE("onnx_standard: matrices in blocks are stored as MatMul reads them") {
   CHECK(std::vector<std::int64_t>(scale->dims().begin(), scale->dims().end()) == std::vector<std::int64_t>{blocks, n});
 
   inline_executor here;
-  quantized_matrix_reader<w4_g32::weight_format> wanted(e.weights, weight_source::from(e.weights.at(name)), granularity::row,
-                                             here);
+  quantized_matrix_reader<w4_g32::weight_format> wanted(e.weights, weight_source::from(e.weights.at(name)),
+                                                        granularity::row, here);
   std::vector<std::uint8_t> packed;
   wanted.codes([&](std::span<const std::byte> piece) {
     for (const std::byte b : piece) packed.push_back(std::to_integer<std::uint8_t>(b));

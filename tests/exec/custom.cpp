@@ -7,10 +7,10 @@
 #include <sstream>
 #include <vector>
 
-#include "qwq/emit/op_map.hpp"
-#include "qwq/graph/print.hpp"
 #include "qwq/compile/compiled.hpp"
+#include "qwq/emit/op_map.hpp"
 #include "qwq/exec/kernel_table.hpp"
+#include "qwq/graph/print.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 
 using namespace qwq;
@@ -111,9 +111,9 @@ struct twice {
 // A row with more arguments than a node can have is a problem of the node.
 constexpr op_schema wide = custom_op("wide", 11, like_x);
 constexpr diagnostic eleven = around([](builder& b) {
-                             const expr x = input(b);
-                             apply(wide, {}, x, x, x, x, x, x, x, x, x, x, x);
-                           }).error;
+                                const expr x = input(b);
+                                apply(wide, {}, x, x, x, x, x, x, x, x, x, x, x);
+                              }).error;
 static_assert(eleven.what == error_code::too_many_arguments && eleven.where == "mlp/wide" && eleven.expected == "10" &&
               eleven.found == "11");
 
@@ -169,8 +169,7 @@ struct many {
     graph<160> g;
     builder b{g};
     expr sum = input(b);
-    for (int i = 0; i < 50; ++i)
-      sum = sum + leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {1, 4}});
+    for (int i = 0; i < 50; ++i) sum = sum + leaf(b, op::weight, fixed_string<47>{"w"}.append(i), {dtype::f32, {1, 4}});
     for (int i = 0; i < 8; ++i) sum = sum + leaf(b, op::input, fixed_string<47>{"x"}.append(i), {dtype::f32, {1, 4}});
     b.output("y", apply(pick, {}, sum, leaf(b, op::input, "which", {dtype::i32, {1, 4}})).id);
     return g;

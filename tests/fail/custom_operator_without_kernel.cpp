@@ -4,8 +4,8 @@
 // expect: relu
 #include <algorithm>
 
-#include <qwq/graph/builder.hpp>
 #include <qwq/exec/kernel_table.hpp>
+#include <qwq/graph/builder.hpp>
 
 using namespace qwq;
 

@@ -17,8 +17,8 @@ struct sparse {
     const expr router = weight_leaf(b, "mlp.gate.weight", {dtype::f32, {8, 64}}, role::router);
     const expr p = top_k(softmax(linear(x, router)), 2);
     const expr who = get_tuple_element(p, 0, {dtype::i32, {1, 4, 2}});
-    const expr y = expert_linear(x, who, weight_leaf(b, "mlp.experts.*.up_proj.weight", {dtype::f32, {8, 32, 64}},
-                                                     role::expert));
+    const expr y =
+        expert_linear(x, who, weight_leaf(b, "mlp.experts.*.up_proj.weight", {dtype::f32, {8, 32, 64}}, role::expert));
     b.output("y", weighted_sum(y, p).id);
     return g;
   }();
@@ -27,10 +27,9 @@ struct sparse {
 /// What a target quantizes, if it knows operators of experts and if it does not.
 template <bool Experts>
 struct placed {
-  static constexpr diagnostic error =
-      insert_qdq(sparse<Experts>::value, w8a16::spec, [](const node& n) {
-        return n.kind == op::linear || (Experts && n.kind == op::expert_linear);
-      }).value.error;
+  static constexpr diagnostic error = insert_qdq(sparse<Experts>::value, w8a16::spec, [](const node& n) {
+                                        return n.kind == op::linear || (Experts && n.kind == op::expert_linear);
+                                      }).value.error;
 };
 
 static_assert(require_none<placed<true>::error>());

@@ -13,7 +13,8 @@ struct right {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.module = "self_attn";
     b.output("y", layer::linear<128, 256>{"q_proj"}(h).id);
     return g;
@@ -25,7 +26,8 @@ struct wrong {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.module = "self_attn";
     b.output("y", layer::linear<64, 256>{"q_proj"}(h).id);
     return g;

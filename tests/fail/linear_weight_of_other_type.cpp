@@ -9,7 +9,8 @@ struct right {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     const parameter<dtype::i8, 256, 128> w{leaf(b, op::weight, "w", {dtype::i8, {256, 128}})};
     b.output("y", layer::linear<128, 256, dtype::i8>{"q_proj"}(h, w).id);
     return g;
@@ -21,7 +22,8 @@ struct wrong {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     const parameter<dtype::i4, 256, 128> w{leaf(b, op::weight, "w", {dtype::i4, {256, 128}})};
     b.output("y", layer::linear<128, 256, dtype::i8>{"q_proj"}(h, w).id);
     return g;

@@ -2,8 +2,8 @@
 // A mixed scheme with an exception for a layer that the model does not have: the message says the number of layers.
 // expect: scheme_names_a_layer_that_the_model_has_not
 // expect: qwq::in_layers<qwq::w8_g32, 2>
-#include <qwq/model/qwen3.hpp>
 #include <qwq/compile/program.hpp>
+#include <qwq/model/qwen3.hpp>
 
 using namespace qwq;
 

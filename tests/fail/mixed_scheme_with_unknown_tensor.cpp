@@ -2,8 +2,8 @@
 // A mixed scheme with an exception for a tensor that the model does not have: the message says the name.
 // expect: no_weight_of_the_model_ends_in
 // expect: mlp.dawn_proj.weight
-#include <qwq/model/qwen3.hpp>
 #include <qwq/compile/program.hpp>
+#include <qwq/model/qwen3.hpp>
 
 using namespace qwq;
 

@@ -2,8 +2,8 @@
 // A graph with nine named dimensions: a run has extents for eight.
 // expect: error_code::too_many_symbols
 // expect: "ninth"
-#include <qwq/graph/builder.hpp>
 #include <qwq/exec/kernel_call.hpp>
+#include <qwq/graph/builder.hpp>
 
 using namespace qwq;
 

@@ -12,7 +12,8 @@ struct many_outputs {
     graph<8> g;
     builder b{g};
     const expr x = leaf(b, op::input, "x", {dtype::f32, {1, 8}});
-    for (std::size_t i = 0; i < max_outputs; ++i) b.output(fixed_string<31>{"y"}.append(static_cast<long long>(i)), x.id);
+    for (std::size_t i = 0; i < max_outputs; ++i)
+      b.output(fixed_string<31>{"y"}.append(static_cast<long long>(i)), x.id);
     if (More) b.output("one_more", x.id);
     return g;
   }();

@@ -9,7 +9,8 @@ struct right {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", layer::rms_norm<128>{"norm", 1e-6}(dequantize(quantize<dtype::u16>(h, 0))).id);
     return g;
   }();
@@ -20,7 +21,8 @@ struct wrong {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", layer::rms_norm<128>{"norm", 1e-6}(quantize<dtype::u16>(h, 0)).id);
     return g;
   }();

@@ -2,8 +2,8 @@
 // Running an operator that has no kernel.
 // expect: no_kernel_for
 // expect: op::quantize
-#include <qwq/graph/builder.hpp>
 #include <qwq/exec/kernel_table.hpp>
+#include <qwq/graph/builder.hpp>
 
 using namespace qwq;
 

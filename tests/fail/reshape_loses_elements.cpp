@@ -11,7 +11,8 @@ struct right {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", reshape(h, {1, h.dims()[1], 4, 32}).id);
     return g;
   }();
@@ -22,7 +23,8 @@ struct wrong {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", reshape(h, {1, h.dims()[1], 3, 32}).id);
     return g;
   }();

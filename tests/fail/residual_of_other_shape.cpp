@@ -13,7 +13,8 @@ struct right {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", layer::residual{"mlp_residual"}(h, layer::linear<128, 128>{"down_proj"}(h)).id);
     return g;
   }();
@@ -24,7 +25,8 @@ struct wrong {
   static constexpr auto value = [] {
     graph<32> g;
     builder b{g};
-    const qwq::value<dtype::f32> h{leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
+    const qwq::value<dtype::f32> h{
+        leaf(b, op::input, "hidden_states", {dtype::f32, {1, dim{64, "sequence_length"}, 128}})};
     b.output("y", layer::residual{"mlp_residual"}(h, layer::linear<128, 64>{"down_proj"}(h)).id);
     return g;
   }();

@@ -10,7 +10,8 @@
 using namespace qwq;
 
 /// y = x + what was seen before, of a text of hidden states.
-inline constexpr op_schema counted = custom_op("counted", 2, [](type_inference& in) { in.out = in.args[0]; }).with_state(1, 0);
+inline constexpr op_schema counted =
+    custom_op("counted", 2, [](type_inference& in) { in.out = in.args[0]; }).with_state(1, 0);
 template <>
 struct qwq::custom_kernel<counted> {
   template <class Step>
@@ -60,8 +61,8 @@ struct recurrence {
   };
   template <std::int64_t Rows, dtype Cache>
   using part_types = type_list<embedding<Rows>, layer<Rows>, head<Rows>>;
-  static constexpr auto parts = join_parts(single_part(stage::embedding, 0), layer_parts<1>([](auto) { return 1; }),
-                                           single_part(stage::head, 2));
+  static constexpr auto parts =
+      join_parts(single_part(stage::embedding, 0), layer_parts<1>([](auto) { return 1; }), single_part(stage::head, 2));
 };
 
 void right(session<recurrence>& s) { s.reset(); }

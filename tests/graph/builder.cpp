@@ -39,58 +39,99 @@ constexpr tensor_type type_of(Make make) {
 }
 
 // Arity.
-static_assert(is(recorded([](builder& b) { apply(op::add, {}, input(b, {1, 8})); }), error_code::wrong_number_of_arguments,
-                 op::add, "2", "1"));
+static_assert(is(recorded([](builder& b) {
+                   apply(op::add, {}, input(b, {1, 8}));
+                 }),
+                 error_code::wrong_number_of_arguments, op::add, "2", "1"));
 static_assert(is(recorded([](builder& b) {
                    const expr x = input(b, {1, 8});
                    apply(op::silu, {}, x, x, x);
                  }),
                  error_code::wrong_number_of_arguments, op::silu, "1", "3"));
-static_assert(is(recorded([](builder& b) { apply(op::concat, {}, input(b, {1, 8})); }), error_code::wrong_number_of_arguments,
-                 op::concat, "2", "1"));
+static_assert(is(recorded([](builder& b) {
+                   apply(op::concat, {}, input(b, {1, 8}));
+                 }),
+                 error_code::wrong_number_of_arguments, op::concat, "2", "1"));
 
 // Shapes.
-static_assert(is(recorded([](builder& b) { (void)(input(b, {1, S, 8}) + input(b, {1, S, 6})); }),
+static_assert(is(recorded([](builder& b) {
+                   (void)(input(b, {1, S, 8}) + input(b, {1, S, 6}));
+                 }),
                  error_code::shapes_do_not_broadcast, op::add, "[1,sequence_length,8]", "[1,sequence_length,6]"));
-static_assert(is(recorded([](builder& b) { swiglu(input(b, {1, 8}), input(b, {1, 1})); }), error_code::shapes_do_not_broadcast,
-                 op::swiglu, "[1,8]", "[1,1]"));
-static_assert(is(recorded([](builder& b) { linear(input(b, {1, S, 8}), input(b, {4, 6})); }),
+static_assert(is(recorded([](builder& b) {
+                   swiglu(input(b, {1, 8}), input(b, {1, 1}));
+                 }),
+                 error_code::shapes_do_not_broadcast, op::swiglu, "[1,8]", "[1,1]"));
+static_assert(is(recorded([](builder& b) {
+                   linear(input(b, {1, S, 8}), input(b, {4, 6}));
+                 }),
                  error_code::x_and_weight_differ_in_columns, op::linear, "[1,sequence_length,8]", "[4,6]"));
-static_assert(is(recorded([](builder& b) { linear(input(b, {1, 8}), input(b, {4, 8, 1, 1})); }), error_code::rank_is_wrong,
-                 op::linear, "2", "[4,8,1,1]"));
-static_assert(is(recorded([](builder& b) { conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 6, 1, 1})); }),
+static_assert(is(recorded([](builder& b) {
+                   linear(input(b, {1, 8}), input(b, {4, 8, 1, 1}));
+                 }),
+                 error_code::rank_is_wrong, op::linear, "2", "[4,8,1,1]"));
+static_assert(is(recorded([](builder& b) {
+                   conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 6, 1, 1}));
+                 }),
                  error_code::x_and_weight_differ_in_columns, op::conv1x1, "[1,8,1,sequence_length]", "[4,6,1,1]"));
-static_assert(is(recorded([](builder& b) { conv1x1(input(b, {1, S, 8}), input(b, {4, 8, 1, 1})); }), error_code::rank_is_wrong,
-                 op::conv1x1, "4", "[1,sequence_length,8]"));
-static_assert(is(recorded([](builder& b) { rms_norm(input(b, {1, 8}), input(b, {6}), 1e-6); }),
+static_assert(is(recorded([](builder& b) {
+                   conv1x1(input(b, {1, S, 8}), input(b, {4, 8, 1, 1}));
+                 }),
+                 error_code::rank_is_wrong, op::conv1x1, "4", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) {
+                   rms_norm(input(b, {1, 8}), input(b, {6}), 1e-6);
+                 }),
                  error_code::last_dimension_must_match, op::rms_norm, "[8]", "[6]"));
-static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 8}), {2, 5}); }), error_code::element_count_changes,
-                 op::reshape, "[1,8]", "[2,5]"));
-static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {2, 8})); }), error_code::shapes_do_not_broadcast,
-                 op::concat, "[1,8]", "[2,8]"));
-static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {2, 9}), 0); }),
+static_assert(is(recorded([](builder& b) {
+                   reshape(input(b, {1, 8}), {2, 5});
+                 }),
+                 error_code::element_count_changes, op::reshape, "[1,8]", "[2,5]"));
+static_assert(is(recorded([](builder& b) {
+                   concat(input(b, {1, 8}), input(b, {2, 8}));
+                 }),
+                 error_code::shapes_do_not_broadcast, op::concat, "[1,8]", "[2,8]"));
+static_assert(is(recorded([](builder& b) {
+                   concat(input(b, {1, 8}), input(b, {2, 9}), 0);
+                 }),
                  error_code::shapes_do_not_broadcast, op::concat, "[1,8]", "[1,9]"));
-static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {8})); }), error_code::rank_is_wrong, op::concat,
-                 "2", "[8]"));
-static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {2, 3, 8})); }),
+static_assert(is(recorded([](builder& b) {
+                   concat(input(b, {1, 8}), input(b, {8}));
+                 }),
+                 error_code::rank_is_wrong, op::concat, "2", "[8]"));
+static_assert(is(recorded([](builder& b) {
+                   matmul(input(b, {2, 3, 8}), input(b, {2, 3, 8}));
+                 }),
                  error_code::x_and_y_do_not_multiply, op::matmul, "[2,8,8]", "[2,3,8]"));
-static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {1, 8, 3})); }),
+static_assert(is(recorded([](builder& b) {
+                   matmul(input(b, {2, 3, 8}), input(b, {1, 8, 3}));
+                 }),
                  error_code::x_and_y_do_not_multiply, op::matmul, "[2,8,3]", "[1,8,3]"));
-static_assert(is(recorded([](builder& b) { matmul(input(b, {2, 3, 8}), input(b, {8, 3})); }), error_code::rank_is_wrong,
-                 op::matmul, "3", "[8,3]"));
-static_assert(is(recorded([](builder& b) { embedding(input(b, {16, 8, 1}), input(b, {dtype::i64, {1, S}})); }),
+static_assert(is(recorded([](builder& b) {
+                   matmul(input(b, {2, 3, 8}), input(b, {8, 3}));
+                 }),
+                 error_code::rank_is_wrong, op::matmul, "3", "[8,3]"));
+static_assert(is(recorded([](builder& b) {
+                   embedding(input(b, {16, 8, 1}), input(b, {dtype::i64, {1, S}}));
+                 }),
                  error_code::rank_is_wrong, op::embedding, "2", "[16,8,1]"));
 static_assert(is(recorded([](builder& b) {
                    rope(input(b, {1, S, 2, 8}), input(b, {1, S, 4}), input(b, {1, S, 2}));
                  }),
                  error_code::last_dimension_must_match, op::rope, "[1,sequence_length,4]", "[1,sequence_length,2]"));
 // More channels than a head has; another number of tokens.
-static_assert(is(recorded([](builder& b) { rope(input(b, {1, S, 2, 8}), input(b, {1, S, 5}), input(b, {1, S, 5})); }),
-                 error_code::last_dimension_must_match, op::rope, "[1,S,R/2] with R <= head_dim", "[1,sequence_length,5]"));
-static_assert(is(recorded([](builder& b) { rope(input(b, {1, S, 2, 8}), input(b, {1, 3, 4}), input(b, {1, 3, 4})); }),
+static_assert(is(recorded([](builder& b) {
+                   rope(input(b, {1, S, 2, 8}), input(b, {1, S, 5}), input(b, {1, S, 5}));
+                 }),
+                 error_code::last_dimension_must_match, op::rope, "[1,S,R/2] with R <= head_dim",
+                 "[1,sequence_length,5]"));
+static_assert(is(recorded([](builder& b) {
+                   rope(input(b, {1, S, 2, 8}), input(b, {1, 3, 4}), input(b, {1, 3, 4}));
+                 }),
                  error_code::last_dimension_must_match, op::rope, "[1,S,R/2] with R <= head_dim", "[1,3,4]"));
-static_assert(is(recorded([](builder& b) { table_rows(input(b, {32, 4, 1}), position(b), S); }), error_code::rank_is_wrong,
-                 op::table_rows, "2", "[32,4,1]"));
+static_assert(is(recorded([](builder& b) {
+                   table_rows(input(b, {32, 4, 1}), position(b), S);
+                 }),
+                 error_code::rank_is_wrong, op::table_rows, "2", "[32,4,1]"));
 static_assert(is(recorded([](builder& b) {
                    norm_rope(input(b, {1, S, 2, 8}), input(b, {6}), input(b, {1, S, 4}), input(b, {1, S, 4}), 1);
                  }),
@@ -98,7 +139,8 @@ static_assert(is(recorded([](builder& b) {
 static_assert(is(recorded([](builder& b) {
                    norm_rope(input(b, {1, S, 2, 8}), input(b, {8}), input(b, {1, S, 4}), input(b, {1, S, 3}), 1);
                  }),
-                 error_code::last_dimension_must_match, op::norm_rope, "[1,sequence_length,4]", "[1,sequence_length,3]"));
+                 error_code::last_dimension_must_match, op::norm_rope, "[1,sequence_length,4]",
+                 "[1,sequence_length,3]"));
 static_assert(is(recorded([](builder& b) {
                    norm_linear(input(b, {1, 8}), input(b, {8}), {{input(b, {4, 8}).id, input(b, {4, 6}).id}, 2}, 1);
                  }),
@@ -111,12 +153,19 @@ static_assert(is(recorded([](builder& b) {
                    norm_linear_swiglu(input(b, {1, 8}), input(b, {8}), input(b, {4, 8}), input(b, {5, 8}), 1);
                  }),
                  error_code::shapes_do_not_broadcast, op::norm_linear_swiglu, "[4,8]", "[5,8]"));
-static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {8}), input(b, {8}), 1); }),
+static_assert(is(recorded([](builder& b) {
+                   add_norm(input(b, {1, 8}), input(b, {8}), input(b, {8}), 1);
+                 }),
                  error_code::shapes_do_not_broadcast, op::add_norm, "[1,8]", "[8]"));
-static_assert(is(recorded([](builder& b) { add_norm(input(b, {1, 8}), input(b, {1, 8}), input(b, {6}), 1); }),
+static_assert(is(recorded([](builder& b) {
+                   add_norm(input(b, {1, 8}), input(b, {1, 8}), input(b, {6}), 1);
+                 }),
                  error_code::last_dimension_must_match, op::add_norm, "[8]", "[6]"));
-static_assert(is(recorded([](builder& b) { kv_cache_update(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b)); }),
-                 error_code::last_dimension_must_match, op::kv_cache_update, "[1,sequence_length,2,8]", "[1,sequence_length,3,8]"));
+static_assert(is(recorded([](builder& b) {
+                   kv_cache_update(input(b, {1, 2, 32, 8}), input(b, {1, S, 3, 8}), position(b));
+                 }),
+                 error_code::last_dimension_must_match, op::kv_cache_update, "[1,sequence_length,2,8]",
+                 "[1,sequence_length,3,8]"));
 static_assert(is(recorded([](builder& b) {
                    const expr cache = input(b, {1, 2, 32, 8});
                    attention(input(b, {1, S, 5, 8}), cache, cache, position(b), 0.5);
@@ -129,39 +178,63 @@ static_assert(is(recorded([](builder& b) {
                  error_code::last_dimension_must_match, op::attention, "[1,sequence_length,4,6]", "[1,2,32,8]"));
 
 // Attributes.
-static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1}, 2}); }), error_code::bad_attribute,
-                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
-static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1, 1}, 3}); }), error_code::bad_attribute,
-                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
-static_assert(is(recorded([](builder& b) { transpose(input(b, {1, S, 8}), {{0, 1, 3}, 3}); }), error_code::bad_attribute,
-                 op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
-static_assert(is(recorded([](builder& b) { mean(input(b, shape{})); }), error_code::rank_is_wrong, op::mean, "at least 1",
-                 "0"));
-static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 9); }), error_code::bad_attribute, op::slice,
-                 "0 <= begin < end <= extent", "[1,8]"));
-static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 4, 4); }), error_code::bad_attribute, op::slice,
-                 "0 <= begin < end <= extent", "[1,8]"));
-static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 0, 2, 0); }), error_code::bad_attribute, op::slice,
-                 "0 <= begin < end <= extent", "[1,8]"));
-static_assert(is(recorded([](builder& b) { slice(input(b, {1, 8}), 0, 1, 2); }), error_code::bad_attribute, op::slice,
-                 "an axis of the argument", "[1,8]"));
-static_assert(is(recorded([](builder& b) { concat(input(b, {1, 8}), input(b, {1, 8}), -3); }), error_code::bad_attribute,
-                 op::concat, "an axis of the argument", "[1,8]"));
+static_assert(is(recorded([](builder& b) {
+                   transpose(input(b, {1, S, 8}), {{0, 1}, 2});
+                 }),
+                 error_code::bad_attribute, op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) {
+                   transpose(input(b, {1, S, 8}), {{0, 1, 1}, 3});
+                 }),
+                 error_code::bad_attribute, op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) {
+                   transpose(input(b, {1, S, 8}), {{0, 1, 3}, 3});
+                 }),
+                 error_code::bad_attribute, op::transpose, "a permutation of the axes", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) { mean(input(b, shape{})); }), error_code::rank_is_wrong, op::mean,
+                 "at least 1", "0"));
+static_assert(is(recorded([](builder& b) {
+                   slice(input(b, {1, 8}), 4, 9);
+                 }),
+                 error_code::bad_attribute, op::slice, "0 <= begin < end <= extent", "[1,8]"));
+static_assert(is(recorded([](builder& b) {
+                   slice(input(b, {1, 8}), 4, 4);
+                 }),
+                 error_code::bad_attribute, op::slice, "0 <= begin < end <= extent", "[1,8]"));
+static_assert(is(recorded([](builder& b) {
+                   slice(input(b, {1, 8}), 0, 2, 0);
+                 }),
+                 error_code::bad_attribute, op::slice, "0 <= begin < end <= extent", "[1,8]"));
+static_assert(is(recorded([](builder& b) {
+                   slice(input(b, {1, 8}), 0, 1, 2);
+                 }),
+                 error_code::bad_attribute, op::slice, "an axis of the argument", "[1,8]"));
+static_assert(is(recorded([](builder& b) {
+                   concat(input(b, {1, 8}), input(b, {1, 8}), -3);
+                 }),
+                 error_code::bad_attribute, op::concat, "an axis of the argument", "[1,8]"));
 static_assert(is(recorded([](builder& b) { softmax(input(b, shape{})); }), error_code::rank_is_wrong, op::softmax,
                  "at least 1", "0"));
 
 // Element types.
-static_assert(is(recorded([](builder& b) { silu(input(b, {dtype::i32, {1, 8}})); }), error_code::element_type_must_be_float,
-                 op::silu, "f32, f16 or bf16", "i32"));
-static_assert(is(recorded([](builder& b) { (void)(input(b, {1, 8}) * input(b, {dtype::f16, {1, 8}})); }),
+static_assert(is(recorded([](builder& b) {
+                   silu(input(b, {dtype::i32, {1, 8}}));
+                 }),
+                 error_code::element_type_must_be_float, op::silu, "f32, f16 or bf16", "i32"));
+static_assert(is(recorded([](builder& b) {
+                   (void)(input(b, {1, 8}) * input(b, {dtype::f16, {1, 8}}));
+                 }),
                  error_code::element_types_differ, op::mul, "f32", "f16"));
 static_assert(is(recorded([](builder& b) {
                    kv_cache_update(input(b, {1, 2, 32, 8}), input(b, {1, S, 2, 8}), input(b, {dtype::i64, {1, 1}}));
                  }),
                  error_code::element_types_differ, op::kv_cache_update, "i32", "i64"));
-static_assert(is(recorded([](builder& b) { apply(op::dequantize, {}, input(b, {1, 8})); }), error_code::element_types_differ,
-                 op::dequantize, "integer codes", "f32"));
-static_assert(is(recorded([](builder& b) { apply(op::quantize, {}, input(b, {dtype::f16, {1, 8}})); }),
+static_assert(is(recorded([](builder& b) {
+                   apply(op::dequantize, {}, input(b, {1, 8}));
+                 }),
+                 error_code::element_types_differ, op::dequantize, "integer codes", "f32"));
+static_assert(is(recorded([](builder& b) {
+                   apply(op::quantize, {}, input(b, {dtype::f16, {1, 8}}));
+                 }),
                  error_code::element_types_differ, op::quantize, "f32", "f16"));
 
 // The first problem is kept, wherever later ones come from, and names the module that was built when it happened.
@@ -177,24 +250,30 @@ static_assert(type_of([](builder& b) { return input(b, {1, S, 8}) + input(b, {8}
 static_assert(type_of([](builder& b) { return input(b, {8}) + input(b, {1, S, 8}); }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) { return input(b, {1, S, 1}) * input(b, {1, 1, 8}); }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) { return mean(input(b, {1, S, 8})); }) == f32({1, S, 1}));
-static_assert(type_of([](builder& b) { return linear(input(b, {1, S, 8}), input(b, {dtype::bf16, {4, 8}})); }) ==
-              f32({1, S, 4}));
-static_assert(type_of([](builder& b) { return conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 8, 1, 1})); }) ==
-              f32({1, 4, 1, S}));
+static_assert(type_of([](builder& b) {
+                return linear(input(b, {1, S, 8}), input(b, {dtype::bf16, {4, 8}}));
+              }) == f32({1, S, 4}));
+static_assert(type_of([](builder& b) {
+                return conv1x1(input(b, {1, 8, 1, S}), input(b, {4, 8, 1, 1}));
+              }) == f32({1, 4, 1, S}));
 static_assert(type_of([](builder& b) { return reshape(input(b, {1, S, 8}), {1, S, 2, 4}); }) == f32({1, S, 2, 4}));
-static_assert(type_of([](builder& b) { return transpose(input(b, {1, S, 2, 4}), {{0, 3, 2, 1}, 4}); }) ==
-              f32({1, 4, 2, S}));
+static_assert(type_of([](builder& b) {
+                return transpose(input(b, {1, S, 2, 4}), {{0, 3, 2, 1}, 4});
+              }) == f32({1, 4, 2, S}));
 static_assert(type_of([](builder& b) { return concat(input(b, {1, S, 8}), input(b, {1, S, 3})); }) == f32({1, S, 11}));
 static_assert(type_of([](builder& b) { return slice(input(b, {1, S, 8}), 2, 7); }) == f32({1, S, 5}));
-static_assert(type_of([](builder& b) { return concat(input(b, {1, 4, 8}), input(b, {1, 3, 8}), 1); }) ==
-              f32({1, 7, 8}));
+static_assert(type_of([](builder& b) {
+                return concat(input(b, {1, 4, 8}), input(b, {1, 3, 8}), 1);
+              }) == f32({1, 7, 8}));
 static_assert(type_of([](builder& b) { return slice(input(b, {5, S, 8}), 2, 5, 0); }) == f32({3, S, 8}));
 static_assert(type_of([](builder& b) { return softmax(input(b, {1, S, 8})); }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) { return matmul(input(b, {2, S, 8}), input(b, {2, 8, 5})); }) == f32({2, S, 5}));
-static_assert(type_of([](builder& b) { return cast(input(b, {1, S, 8}), dtype::f16); }) ==
-              tensor_type{dtype::f16, {1, S, 8}});
-static_assert(type_of([](builder& b) { return embedding(input(b, {16, 8}), input(b, {dtype::i64, {1, S}})); }) ==
-              f32({1, S, 8}));
+static_assert(type_of([](builder& b) {
+                return cast(input(b, {1, S, 8}), dtype::f16);
+              }) == tensor_type{dtype::f16, {1, S, 8}});
+static_assert(type_of([](builder& b) {
+                return embedding(input(b, {16, 8}), input(b, {dtype::i64, {1, S}}));
+              }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) {
                 const expr cache = input(b, {1, 2, 32, 8});
                 return attention(input(b, {1, S, 4, 8}), cache, cache, position(b), 0.5);
@@ -207,44 +286,60 @@ static_assert(type_of([](builder& b) {
               }) == tensor_type{dtype::f16, {1, 2, P, 8}});
 
 // A state is a leaf: an operator updates it in place.
-static_assert(is(recorded([](builder& b) { kv_cache_update(input(b, {1, 2, P, 8}), input(b, {1, S, 2, 8}), position(b)); }),
+static_assert(is(recorded([](builder& b) {
+                   kv_cache_update(input(b, {1, 2, P, 8}), input(b, {1, S, 2, 8}), position(b));
+                 }),
                  error_code::state_must_be_a_leaf, op::kv_cache_update, "state", "input"));
 
 // Partial rotary, and a bias.
-static_assert(type_of([](builder& b) { return rope(input(b, {1, S, 2, 8}), input(b, {1, S, 1}), input(b, {1, S, 1})); }) ==
-              f32({1, S, 2, 8}));
-static_assert(type_of([](builder& b) { return linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {4})); }) ==
-              f32({1, S, 4}));
-static_assert(is(recorded([](builder& b) { linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {8})); }),
+static_assert(type_of([](builder& b) {
+                return rope(input(b, {1, S, 2, 8}), input(b, {1, S, 1}), input(b, {1, S, 1}));
+              }) == f32({1, S, 2, 8}));
+static_assert(type_of([](builder& b) {
+                return linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {4}));
+              }) == f32({1, S, 4}));
+static_assert(is(recorded([](builder& b) {
+                   linear(input(b, {1, S, 8}), input(b, {4, 8}), input(b, {8}));
+                 }),
                  error_code::last_dimension_must_match, op::linear, "[4]", "[8]"));
 
 // A named extent keeps its name when something is put beside it.
 constexpr dim window{67, "sequence_length", 3};
-static_assert(type_of([](builder& b) { return concat(input(b, {1, 3, 8}), input(b, {1, S, 8}), 1); }) ==
-              f32({1, window, 8}));
+static_assert(type_of([](builder& b) {
+                return concat(input(b, {1, 3, 8}), input(b, {1, S, 8}), 1);
+              }) == f32({1, window, 8}));
 static_assert(to_text(shape{1, window, 8}) == "[1,sequence_length+3,8]");
-static_assert(recorded([](builder& b) { concat(input(b, {1, S, 8}), input(b, {1, S, 8}), 1); }).what ==
-              error_code::bad_attribute);
+static_assert(recorded([](builder& b) {
+                concat(input(b, {1, S, 8}), input(b, {1, S, 8}), 1);
+              }).what == error_code::bad_attribute);
 // At run time a named extent may be 1.
 static_assert(type_of([](builder& b) { return slice(input(b, {1, window, 8}), 1, 4, 1); }) == f32({1, 3, 8}));
 static_assert(recorded([](builder& b) { slice(input(b, {1, window, 8}), 1, 5, 1); }).what == error_code::bad_attribute);
 
 // The operators of other families.
 static_assert(type_of([](builder& b) { return top_k(softmax(input(b, {1, S, 8})), 2); }) == f32({1, S, 2}));
-static_assert(is(recorded([](builder& b) { top_k(input(b, {1, S, 8}), 9); }), error_code::bad_attribute, op::top_k,
-                 "1 <= k <= last extent", "[1,sequence_length,8]"));
+static_assert(is(recorded([](builder& b) {
+                   top_k(input(b, {1, S, 8}), 9);
+                 }),
+                 error_code::bad_attribute, op::top_k, "1 <= k <= last extent", "[1,sequence_length,8]"));
 static_assert(type_of([](builder& b) { return gelu_tanh(softplus(exp(input(b, {1, S, 8})))); }) == f32({1, S, 8}));
-static_assert(type_of([](builder& b) { return layer_norm(input(b, {1, S, 8}), input(b, {8}), input(b, {8}), 1e-6); }) ==
-              f32({1, S, 8}));
+static_assert(type_of([](builder& b) {
+                return layer_norm(input(b, {1, S, 8}), input(b, {8}), input(b, {8}), 1e-6);
+              }) == f32({1, S, 8}));
 constexpr expr chosen(builder& b) { return input(b, {dtype::i32, {1, S, 2}}); }
-static_assert(type_of([](builder& b) { return expert_linear(input(b, {1, S, 8}), chosen(b), input(b, {4, 6, 8})); }) ==
-              f32({1, S, 2, 6}));
-static_assert(type_of([](builder& b) { return expert_linear(input(b, {1, S, 2, 8}), chosen(b), input(b, {4, 6, 8})); }) ==
-              f32({1, S, 2, 6}));
-static_assert(is(recorded([](builder& b) { expert_linear(input(b, {1, S, 7}), chosen(b), input(b, {4, 6, 8})); }),
+static_assert(type_of([](builder& b) {
+                return expert_linear(input(b, {1, S, 8}), chosen(b), input(b, {4, 6, 8}));
+              }) == f32({1, S, 2, 6}));
+static_assert(type_of([](builder& b) {
+                return expert_linear(input(b, {1, S, 2, 8}), chosen(b), input(b, {4, 6, 8}));
+              }) == f32({1, S, 2, 6}));
+static_assert(is(recorded([](builder& b) {
+                   expert_linear(input(b, {1, S, 7}), chosen(b), input(b, {4, 6, 8}));
+                 }),
                  error_code::x_and_weight_differ_in_columns, op::expert_linear, "[1,sequence_length,7]", "[4,6,8]"));
-static_assert(type_of([](builder& b) { return weighted_sum(input(b, {1, S, 2, 8}), input(b, {1, S, 2})); }) ==
-              f32({1, S, 8}));
+static_assert(type_of([](builder& b) {
+                return weighted_sum(input(b, {1, S, 2, 8}), input(b, {1, S, 2}));
+              }) == f32({1, S, 8}));
 static_assert(type_of([](builder& b) {
                 const expr seen = state(b, "conv", f32({1, 6, 3}), state_update::replace);
                 return causal_conv1d(input(b, {1, S, 6}), input(b, {6, 4}), seen);
@@ -263,11 +358,14 @@ static_assert(type_of([](builder& b) {
               }) == f32({1, S, 8}));
 
 // What is too much is refused, and the node is named.
-static_assert(is(recorded([](builder& b) { reshape(input(b, {1, 2, 4}), {1, 1, 1, 2, 2, 2}); }), error_code::too_many_dimensions,
-                 op::reshape, "5", "[1,1,1,2,2,...]"));
+static_assert(is(recorded([](builder& b) {
+                   reshape(input(b, {1, 2, 4}), {1, 1, 1, 2, 2, 2});
+                 }),
+                 error_code::too_many_dimensions, op::reshape, "5", "[1,1,1,2,2,...]"));
 static_assert(recorded([](builder& b) { input(b, {1, 1, 1, 1, 1, 2}); }).what == error_code::too_many_dimensions);
 constexpr std::string_view long_name = "a_module_whose_name_is_longer_than_what_a_node_has_room_for.weight";
-static_assert(recorded([](builder& b) { leaf(b, op::weight, long_name, f32({8})); }).what == error_code::name_is_too_long);
+static_assert(recorded([](builder& b) { leaf(b, op::weight, long_name, f32({8})); }).what ==
+              error_code::name_is_too_long);
 static_assert(recorded([](builder& b) {
                 b.module = long_name;
                 neg(leaf(b, op::input, "x", f32({8})));

@@ -158,8 +158,9 @@ TEST_CASE("a full disk is reported by name") {
   const int fd = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
   REQUIRE(fd >= 0);
   const std::byte one{};
-  CHECK(complaint([&] { qwq::detail::write_all(fd, std::span{&one, 1}, "weights.bin"); }) ==
-        "weights.bin: cannot write: No space left on device");
+  CHECK(complaint([&] {
+          qwq::detail::write_all(fd, std::span{&one, 1}, "weights.bin");
+        }) == "weights.bin: cannot write: No space left on device");
   ::close(fd);
 }
 

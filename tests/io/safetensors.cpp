@@ -220,7 +220,8 @@ TEST_CASE("tensors may neither overlap nor leave holes") {
 TEST_CASE("a tensor of a dtype that is not read matters when it is asked for") {
   const scratch temp;
   const std::string header = '{' + tensor("stats", "F64", "[2]", "[0,16]") + ',' +
-                             tensor("w", "F32", "[2]", "[16,24]") + ',' + tensor("z", "F8_E4M3", "[3]", "[24,27]") + '}';
+                             tensor("w", "F32", "[2]", "[16,24]") + ',' + tensor("z", "F8_E4M3", "[3]", "[24,27]") +
+                             '}';
   const auto path = temp.put("model.safetensors", file_of(header, 27));
   const qwq::safetensors_file file(path);
   REQUIRE(file.tensors().size() == 1);

@@ -61,13 +61,13 @@ TEST_CASE("operands of one shape") {
 
 TEST_CASE("operands that are repeated") {
   for (const std::int64_t n : lengths) {
-    check({3, n}, {3, n}, {n});           // a vector for each row
-    check({3, n}, {3, 1}, {3, n});        // a factor for each row
-    check({2, 3, n}, {2, 3, n}, {1});     // one value
+    check({3, n}, {3, n}, {n});        // a vector for each row
+    check({3, n}, {3, 1}, {3, n});     // a factor for each row
+    check({2, 3, n}, {2, 3, n}, {1});  // one value
     check({2, 3, n}, {2, 1, n}, {2, 3, n});
   }
-  check({1, 4, 6, 7}, {1, 4, 6, 7}, {1, 1, 6, 7});     // a mask for all heads
-  check({1, 6, 4, 8}, {1, 6, 4, 8}, {1, 6, 1, 8});     // a RoPE row for all heads
+  check({1, 4, 6, 7}, {1, 4, 6, 7}, {1, 1, 6, 7});  // a mask for all heads
+  check({1, 6, 4, 8}, {1, 6, 4, 8}, {1, 6, 1, 8});  // a RoPE row for all heads
   check({2, 3, 4, 5, 6}, {2, 1, 4, 1, 6}, {3, 1, 5, 1});
-  check({5, 4}, {5, 1}, {4});                          // both
+  check({5, 4}, {5, 1}, {4});  // both
 }

@@ -16,11 +16,11 @@ struct shape {
 };
 // Around the tiles (6 rows), pieces and strips of them (96, 192, 528 and 1056 where K is long), the panels (64 outputs,
 // 1024 deep; packed ones 32), and the rows that are multiplied one by one (3).
-const std::vector<shape> shapes{
-    {1, 1, 1},       {1, 5, 3},      {2, 6, 16},     {3, 7, 17},    {4, 12, 31},  {5, 97, 33},  {7, 96, 64},
-    {1, 193, 65},    {13, 11, 257},  {64, 25, 300},  {130, 13, 40}, {33, 6, 513}, {9, 300, 12}, {1, 257, 30},
-    {70, 103, 1030}, {4, 535, 1025}, {129, 5, 2050}, {0, 4, 8},     {4, 0, 8},    {3, 5, 0},    {8, 5, 0},
-    {4, 1060, 1030}};
+const std::vector<shape> shapes{{1, 1, 1},      {1, 5, 3},      {2, 6, 16},   {3, 7, 17},    {4, 12, 31},
+                                {5, 97, 33},    {7, 96, 64},    {1, 193, 65}, {13, 11, 257}, {64, 25, 300},
+                                {130, 13, 40},  {33, 6, 513},   {9, 300, 12}, {1, 257, 30},  {70, 103, 1030},
+                                {4, 535, 1025}, {129, 5, 2050}, {0, 4, 8},    {4, 0, 8},     {3, 5, 0},
+                                {8, 5, 0},      {4, 1060, 1030}};
 
 buffer<float> transposed(const buffer<float>& x, std::int64_t rows, std::int64_t cols) {
   buffer<float> y(rows * cols);

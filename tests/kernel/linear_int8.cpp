@@ -14,7 +14,7 @@ namespace {
 struct shape {
   std::int64_t m, n, k;
 };
-const std::vector<shape> shapes{{1, 1, 1},  {1, 5, 3},    {2, 6, 16},  {3, 300, 17}, {4, 12, 31},  {5, 97, 33},
+const std::vector<shape> shapes{{1, 1, 1},   {1, 5, 3},    {2, 6, 16},    {3, 300, 17},   {4, 12, 31},  {5, 97, 33},
                                 {7, 96, 64}, {1, 193, 65}, {13, 11, 257}, {130, 40, 128}, {33, 6, 513}, {9, 35, 2100}};
 
 /// Activations in blocks, and their memory.
@@ -37,8 +37,8 @@ float expected(const kernel::int8_rows& x, std::int64_t i, const kernel::packed_
     std::int64_t dot = 0;
     for (std::int64_t k = b * x.block; k < std::min((b + 1) * x.block, x.cols); ++k)
       dot += x.codes[i * x.row_bytes + k] * std::lround(w.at(j, k) / scale);
-    const double part = static_cast<double>(static_cast<float>(dot)) *
-                        static_cast<double>(scale * x.scales[i * x.blocks() + b]);
+    const double part =
+        static_cast<double>(static_cast<float>(dot)) * static_cast<double>(scale * x.scales[i * x.blocks() + b]);
     sum += part;
     magnitude += std::abs(part);
   }
@@ -154,7 +154,8 @@ TEST_CASE("codes are rounded to the nearest of 127 steps of a block's largest ma
           const std::int64_t end = std::min((b + 1) * block, cols);
           float largest = 0;
           std::int32_t sum = 0;
-          for (std::int64_t k = b * block; k < end; ++k) largest = std::max(largest, std::abs(x.matrix(rows, cols)(i, k)));
+          for (std::int64_t k = b * block; k < end; ++k)
+            largest = std::max(largest, std::abs(x.matrix(rows, cols)(i, k)));
           const float scale = q.rows.scales[i * q.rows.blocks() + b];
           near = near && scale == largest / 127.0f;
           for (std::int64_t k = b * block; k < end; ++k) {

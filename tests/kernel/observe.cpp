@@ -91,7 +91,7 @@ TEST_CASE("histogram counts what lies between the edges") {
       std::vector<float> edges(bins + 1);
       kernel::histogram_edges(edges, lo, hi);
       std::vector<float> values = special;
-      for (std::size_t i = 0; i < edges.size(); i += bins > 200 ? 31 : 1)  // on the edges and next to them
+      for (std::size_t i = 0; i<edges.size(); i += bins> 200 ? 31 : 1)  // on the edges and next to them
         for (const float v : {edges[i], std::nextafter(edges[i], -infinity), std::nextafter(edges[i], infinity)})
           values.push_back(v);
       const auto spread = normal(2999, 3);

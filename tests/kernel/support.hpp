@@ -23,9 +23,9 @@ inline constexpr float half_ulp = 0x1p-24f;
 
 /// Around the widths of every architecture, their multiples and their tails.
 inline const std::vector<std::int64_t> lengths{0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 257};
-inline const std::vector<float> special{0.0f,       -0.0f,     1.0f,            -1.0f,            infinity, -infinity,
-                                        quiet_nan,  0x1p-149f, 0x1.fffffep127f, -0x1.fffffep127f, 0.5f,     -2.5f,
-                                        -0x1p-140f, 0x1p-126f, 88.7f,           -104.0f};
+inline const std::vector<float> special{
+    0.0f, -0.0f, 1.0f,       -1.0f,     infinity, -infinity, quiet_nan, 0x1p-149f, 0x1.fffffep127f, -0x1.fffffep127f,
+    0.5f, -2.5f, -0x1p-140f, 0x1p-126f, 88.7f,    -104.0f};
 
 /// `count` elements that start one element past an aligned address and lie between guards.
 template <class T>

@@ -171,8 +171,8 @@ std::vector<float> attention_weights(const std::vector<float>& q, const std::vec
 /// Every value of layer 0 on the goldens' inputs, also those that fusions leave out.
 template <qwen3_config C>
 void check_layer(const std::filesystem::path& folder) {
-  using target =
-      disable_fusions<native<>, "fuse_qk_norm_rope", "fuse_gate_up", "fuse_residual", "fuse_norm_linear", "fuse_residual_norm">;
+  using target = disable_fusions<native<>, "fuse_qk_norm_rope", "fuse_gate_up", "fuse_residual", "fuse_norm_linear",
+                                 "fuse_residual_norm">;
   using layer = typename program<qwen3<C>, target, f32, prefill_rows>::template first<stage::layers>::executed;
   const checkpoint weights = checkpoint::open(folder);
   const golden g(folder);

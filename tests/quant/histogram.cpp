@@ -27,7 +27,7 @@ void observe(Histogram& h, const std::vector<float>& values) {
 /// Where every value went, and that it went between the edges of its bin.
 template <class Histogram>
 void check_bins(float scale) {
-  const std::vector<float> values{0.0f,         -0.0f,       1.0f * scale,  -1.0f * scale, 0.75f * scale,
+  const std::vector<float> values{0.0f,         -0.0f,         1.0f * scale,  -1.0f * scale, 0.75f * scale,
                                   0.3f * scale, 1e-3f * scale, -1.9f * scale, 1.999f * scale};
   for (const float x : values) {
     CAPTURE(x);

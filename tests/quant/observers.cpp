@@ -68,8 +68,7 @@ std::map<std::string, sample> data() {
 /// Calls f(name, make) for every observer.
 template <class F>
 void each_observer(F&& f) {
-  for (const std::string name :
-       {"minmax", "moving_average", "percentile:99.99", "percentile:99", "entropy", "mse"})
+  for (const std::string name : {"minmax", "moving_average", "percentile:99.99", "percentile:99", "entropy", "mse"})
     f(name, [name] { return qwq::any_observer::parse(name); });
   f(std::string("mse, 16 bits"), [] { return qwq::any_observer::parse("mse", 16); });
 }
@@ -286,8 +285,8 @@ TEST_CASE("percentile: each side loses its share, to 1/64 of the end") {
       o.observe(x);
       const auto cut = x.size() * (1000000 - kept) / 2000000;
       const float low = order_statistic(x, cut), high = order_statistic(x, x.size() - 1 - cut);
-      const float largest = std::max(std::abs(*std::min_element(x.begin(), x.end())),
-                                     std::abs(*std::max_element(x.begin(), x.end())));
+      const float largest =
+          std::max(std::abs(*std::min_element(x.begin(), x.end())), std::abs(*std::max_element(x.begin(), x.end())));
       const auto r = o.result();
       CHECK(std::abs(r.low - low) <= std::max(std::abs(low) / 64, largest / 32768));
       CHECK(std::abs(r.high - high) <= std::max(std::abs(high) / 64, largest / 32768));
@@ -450,8 +449,13 @@ TEST_CASE("observers by name") {
 TEST_CASE("percentages are exact") {
   sample x(1000);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i + 1);
-  for (const auto& [text, kept] : {std::pair{"99", 990000u}, {"99.0", 990000u}, {"99.99", 999900u},
-                                   {"99.999", 999990u}, {"99.9999", 999999u}, {"0.5", 5000u}, {"007.25", 72500u}}) {
+  for (const auto& [text, kept] : {std::pair{"99", 990000u},
+                                   {"99.0", 990000u},
+                                   {"99.99", 999900u},
+                                   {"99.999", 999990u},
+                                   {"99.9999", 999999u},
+                                   {"0.5", 5000u},
+                                   {"007.25", 72500u}}) {
     CAPTURE(text);
     auto by_name = qwq::any_observer::parse(std::string("percentile:") + text);
     qwq::percentile_observer expected(kept);

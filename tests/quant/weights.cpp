@@ -140,7 +140,7 @@ TEST_CASE("what is wrong with a weight is said in one line") {
   CHECK_THROWS_WITH_AS(ranges.result(), "lm_head: expected 4 observed rows, found 2", qwq::error);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     w[5] = bad;
-    CHECK_THROWS_WITH_AS(ranges.observe(2, view),
-                         "lm_head: expected finite values, found NaN or infinity in row 3", qwq::error);
+    CHECK_THROWS_WITH_AS(ranges.observe(2, view), "lm_head: expected finite values, found NaN or infinity in row 3",
+                         qwq::error);
   }
 }

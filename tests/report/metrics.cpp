@@ -86,8 +86,8 @@ TEST_CASE("tensor_error: equal, zero and empty tensors") {
   CHECK(tensor({1, 2}, {-1, -2}).cosine() == -1);
 
   const auto empty = tensor({}, {});
-  for (const double v : {empty.mean_abs_diff(), empty.max_abs_diff(), empty.mse(), empty.peir(), empty.cosine(),
-                         empty.sqnr_db()})
+  for (const double v :
+       {empty.mean_abs_diff(), empty.max_abs_diff(), empty.mse(), empty.peir(), empty.cosine(), empty.sqnr_db()})
     CHECK(std::isnan(v));
 }
 
@@ -184,9 +184,9 @@ TEST_CASE("distribution_error: top-1 and top-5") {
   CHECK(token(a, a).top5() == 1);
   CHECK(token(a, {0, 1, 2, 3, 4, 5, 7, 6}).top1() == 0);
   CHECK(token(a, {0, 1, 2, 3, 4, 5, 7, 6}).top5() == 1);
-  CHECK(token(a, {7, 6, 5, 4, 3, 2, 1, 0}).top5() == near(2.0 / 5));   // {3,4,5,6,7} and {0,1,2,3,4}
-  CHECK(token({1, 1, 0}, {1, 1, 0.5}).top1() == 1);                    // of equal logits, the lowest id
-  CHECK(token({1, 0, 2}, {2, 1, 0}).top5() == 1);                      // fewer than five ids: all of them
+  CHECK(token(a, {7, 6, 5, 4, 3, 2, 1, 0}).top5() == near(2.0 / 5));  // {3,4,5,6,7} and {0,1,2,3,4}
+  CHECK(token({1, 1, 0}, {1, 1, 0.5}).top1() == 1);                   // of equal logits, the lowest id
+  CHECK(token({1, 0, 2}, {2, 1, 0}).top5() == 1);                     // fewer than five ids: all of them
   CHECK(token({0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 1}).top5() == near(4.0 / 5));
 }
 
@@ -208,8 +208,8 @@ TEST_CASE("distribution_error: perplexity") {
 
 TEST_CASE("distribution_error: nothing measured is NaN; a NaN predicts nothing") {
   const qwq::distribution_error empty;
-  for (const double v : {empty.kl(), empty.kl_max(), empty.top1(), empty.top5(), empty.perplexity_float(),
-                         empty.perplexity_quantized()})
+  for (const double v :
+       {empty.kl(), empty.kl_max(), empty.top1(), empty.top5(), empty.perplexity_float(), empty.perplexity_quantized()})
     CHECK(std::isnan(v));
   CHECK(std::isnan(token({0, 1}, {0, 1}).perplexity_float()));
 
@@ -253,12 +253,12 @@ TEST_CASE("greedy_divergence: ids before the first difference") {
   using ids = std::vector<int>;
   qwq::greedy_divergence d;
   CHECK(std::isnan(d.mean_tokens()));
-  d.add(ids{1, 2, 3}, ids{1, 2, 3});                              // 3, equal
-  d.add(ids{1, 2, 3}, ids{1, 9, 3});                              // 1
-  d.add(ids{1, 2}, std::array<std::int64_t, 3>{1, 2, 3});         // 2: one goes on
+  d.add(ids{1, 2, 3}, ids{1, 2, 3});                       // 3, equal
+  d.add(ids{1, 2, 3}, ids{1, 9, 3});                       // 1
+  d.add(ids{1, 2}, std::array<std::int64_t, 3>{1, 2, 3});  // 2: one goes on
   qwq::greedy_divergence other;
-  other.add(ids{4}, ids{5});                                      // 0
-  other.add(ids{}, ids{});                                        // 0, equal
+  other.add(ids{4}, ids{5});  // 0
+  other.add(ids{}, ids{});    // 0, equal
   d.merge(other);
   CHECK(d.prompts() == 5);
   CHECK(d.equal() == 2);

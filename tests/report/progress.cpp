@@ -37,8 +37,10 @@ std::string logged(F&& f) {
 std::vector<std::string> split(const std::string& s, char at) {
   std::vector<std::string> parts{""};
   for (const char c : s)
-    if (c == at) parts.emplace_back();
-    else parts.back() += c;
+    if (c == at)
+      parts.emplace_back();
+    else
+      parts.back() += c;
   return parts;
 }
 
@@ -76,9 +78,10 @@ std::string on_terminal(int columns, F&& f) {
 
 TEST_CASE("a log gets one line at every tenth") {
   const auto lines = split(logged([](std::FILE* out) {
-    qwq::progress p("calibrate", 1000, false, out);
-    for (int i = 0; i < 1000; ++i) p.tick();
-  }), '\n');
+                             qwq::progress p("calibrate", 1000, false, out);
+                             for (int i = 0; i < 1000; ++i) p.tick();
+                           }),
+                           '\n');
   REQUIRE(lines.size() == 11);
   for (std::size_t i = 0; i < 10; ++i) {
     const std::string percent = std::to_string(10 * (i + 1));
@@ -93,22 +96,24 @@ TEST_CASE("a log gets one line at every tenth") {
 
 TEST_CASE("a log of few or uneven steps") {
   const auto few = split(logged([](std::FILE* out) {
-    qwq::progress p("layers", 3, false, out);
-    for (int i = 0; i < 3; ++i) p.tick();
-  }), '\n');
+                           qwq::progress p("layers", 3, false, out);
+                           for (int i = 0; i < 3; ++i) p.tick();
+                         }),
+                         '\n');
   REQUIRE(few.size() == 4);
   CHECK(few[0].starts_with("layers  33% 1/3  "));
   CHECK(few[1].starts_with("layers  66% 2/3  "));
   CHECK(few[2].starts_with("layers 100% 3/3  "));
 
   const auto leaps = split(logged([](std::FILE* out) {
-    qwq::progress p("bytes", 100, false, out);
-    p.tick(5);    // below a tenth: nothing
-    p.tick(50);   // 55 %
-    p.tick(4);    // 59 %: nothing
-    p.tick(60);   // past the end
-    p.tick(1);    // and on: nothing
-  }), '\n');
+                             qwq::progress p("bytes", 100, false, out);
+                             p.tick(5);   // below a tenth: nothing
+                             p.tick(50);  // 55 %
+                             p.tick(4);   // 59 %: nothing
+                             p.tick(60);  // past the end
+                             p.tick(1);   // and on: nothing
+                           }),
+                           '\n');
   REQUIRE(leaps.size() == 3);
   CHECK(leaps[0].starts_with("bytes  55% 55/100  "));
   CHECK(leaps[1].starts_with("bytes 100% 119/100  "));

@@ -23,9 +23,17 @@ qwq::fidelity_report example() {
   r.weights = "per channel";
   r.observer = "percentile<9999>";
   r.target = "onnx_winml";
-  r.fidelity = {.kl = 0.00026, .kl_max = 0.0123, .top1 = 0.99217, .top5 = 0.981, .cosine = 0.9999987,
-                .sqnr_db = 52.3141, .peir = 0.00417, .mean_abs_diff = 0.0123456, .perplexity_float = 12.61,
-                .perplexity_quantized = 12.6134, .tokens = 4096};
+  r.fidelity = {.kl = 0.00026,
+                .kl_max = 0.0123,
+                .top1 = 0.99217,
+                .top5 = 0.981,
+                .cosine = 0.9999987,
+                .sqnr_db = 52.3141,
+                .peir = 0.00417,
+                .mean_abs_diff = 0.0123456,
+                .perplexity_float = 12.61,
+                .perplexity_quantized = 12.6134,
+                .tokens = 4096};
   r.decode = r.fidelity;
   r.decode.sqnr_db = inf;
   r.decode.perplexity_float = r.decode.perplexity_quantized = qwq::detail::not_measured;
@@ -130,8 +138,9 @@ TEST_CASE("the JSON") {
   CHECK(f.at("tokens") == 4096);
   CHECK(j.at("decode").at("kl") == 0.00026);
   CHECK(j.at("layers").size() == 2);
-  CHECK(j.at("layers")[1] == nlohmann::json{{"name", "model.layers.1"}, {"peir", 0.02}, {"mean_abs_diff", 0.25},
-                                            {"cosine", 0.98}, {"sqnr_db", 21.04}});
+  CHECK(j.at("layers")[1] ==
+        nlohmann::json{
+            {"name", "model.layers.1"}, {"peir", 0.02}, {"mean_abs_diff", 0.25}, {"cosine", 0.98}, {"sqnr_db", 21.04}});
   CHECK(j.at("coverage") == nlohmann::json{{"covered", 409}, {"total", 412}});
   CHECK(j.at("rules") == nlohmann::json{{"fuse_rms_norm", 57}, {"fuse_rope", 28}, {"fold_transpose", 0}});
   CHECK(j.at("files")[1] == nlohmann::json{{"name", "model.onnx.data"}, {"bytes", 650117120}});

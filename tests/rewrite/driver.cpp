@@ -14,8 +14,9 @@ constexpr pattern x = var('x'), y = var('y');
 
 constexpr rule split_silu{"split_silu", silu(x), [](match& m) { return m[x] * sigmoid(m[x]); }};
 constexpr rule fuse_gate{"fuse_gate", (x * sigmoid(x)) * y, [](match& m) { return swiglu(m[x], m[y]); }};
-constexpr rule drop_reshape{"drop_reshape", reshape(x), [](match& m) { return m[x]; },
-                            [](const match& m) { return require(m(x).dims() == m.root().dims(), "the reshape changes the shape"); }};
+constexpr rule drop_reshape{
+    "drop_reshape", reshape(x), [](match& m) { return m[x]; },
+    [](const match& m) { return require(m(x).dims() == m.root().dims(), "the reshape changes the shape"); }};
 constexpr std::array mlp{split_silu, fuse_gate, drop_reshape};
 
 constexpr expr input(builder& b, std::string_view name) { return leaf(b, op::input, name, {dtype::f32, {1, 8}}); }
@@ -76,8 +77,7 @@ constexpr std::size_t fired_in(std::string_view rule, std::string_view module) {
   return n;
 }
 static_assert(fired_in("split_silu", "second.mlp") == 1 && fired_in("fuse_gate", "third.mlp") == 1);
-static_assert(three::result.log.applied[0].rule == "split_silu" &&
-              three::result.log.applied[0].where == "first.mlp");
+static_assert(three::result.log.applied[0].rule == "split_silu" && three::result.log.applied[0].where == "first.mlp");
 // New nodes take the module of what they replace, and say who made them.
 static_assert(three::result.value[4].name == "third.mlp" && three::result.value[4].made_by == "fuse_gate");
 

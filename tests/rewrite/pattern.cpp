@@ -137,7 +137,8 @@ constexpr rule small_slices{"small_slices", slice(slice(a).as('s')), [](match& m
                                              inner.attr.ints[0] == 2, "the inner slice does not begin at 2",
                                              m.argument(inner, 0).name == "x", "the input is not x");
                             }};
-constexpr rewrite_log sliced(std::string_view name, std::int32_t inner, std::int32_t outer, bool inner_is_output = false) {
+constexpr rewrite_log sliced(std::string_view name, std::int32_t inner, std::int32_t outer,
+                             bool inner_is_output = false) {
   graph<48> g;
   builder build{g};
   const expr x = input(build, name);

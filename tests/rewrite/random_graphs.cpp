@@ -23,9 +23,9 @@
 #include "qwq/graph/print.hpp"
 #include "qwq/quant/insert_qdq.hpp"
 #include "qwq/rewrite/rewrite.hpp"
+#include "qwq/rules/canonicalize_rules.hpp"
 #include "qwq/rules/fusion_rules.hpp"
 #include "qwq/rules/norm_rules.hpp"
-#include "qwq/rules/canonicalize_rules.hpp"
 #include "qwq/targets/all_targets.hpp"
 
 using namespace qwq;
@@ -357,8 +357,8 @@ struct all_integers : native<> {
   static constexpr bool accepts(const quant_spec&) { return true; }
 };
 
-constexpr profile for_schemes{.convolutions = false, .experts = false, .embeddings = false, .other_weights = false,
-                              .most_nodes = 30};
+constexpr profile for_schemes{
+    .convolutions = false, .experts = false, .embeddings = false, .other_weights = false, .most_nodes = 30};
 
 }  // namespace
 
@@ -409,12 +409,13 @@ TEST_CASE("all that happens to a graph keeps its values") {
   p.cache = dtype::f16;
   p.convolutions = true;
   p.biases = false;  // such a product is no convolution, and so its matrix would have no codes
-  check_target<onnx_winml>("onnx_winml", p,
-                           {floats,
-                            {.activation = coded(dtype::u8), .weight = coded(dtype::i8)},
-                            {.activation = coded(dtype::u16), .weight = coded(dtype::i8), .scope = quant_scope::all},
-                            {.activation = coded(dtype::u8), .weight = coded(dtype::i4, 32), .scope = quant_scope::all}},
-                           session);
+  check_target<onnx_winml>(
+      "onnx_winml", p,
+      {floats,
+       {.activation = coded(dtype::u8), .weight = coded(dtype::i8)},
+       {.activation = coded(dtype::u16), .weight = coded(dtype::i8), .scope = quant_scope::all},
+       {.activation = coded(dtype::u8), .weight = coded(dtype::i4, 32), .scope = quant_scope::all}},
+      session);
   p = for_schemes;
   p.experts = p.embeddings = p.convolutions = true;
   check_target<all_integers>("integers", p,
@@ -478,10 +479,10 @@ TEST_CASE("a wrong rule is found out") {
     }
   };
   using namespace rules;
-  without_condition(onnx_winml::rules, {.cache = dtype::f16},
-                    {drop_reshape, reshape_fill, sink_squeeze_add, sink_squeeze_mul, sink_squeeze_sigmoid,
-                     sink_squeeze_lp_norm, sink_squeeze_slice, sink_squeeze_concat, linear_to_conv1x1,
-                     norm_to_lp_norm});
+  without_condition(
+      onnx_winml::rules, {.cache = dtype::f16},
+      {drop_reshape, reshape_fill, sink_squeeze_add, sink_squeeze_mul, sink_squeeze_sigmoid, sink_squeeze_lp_norm,
+       sink_squeeze_slice, sink_squeeze_concat, linear_to_conv1x1, norm_to_lp_norm});
   without_condition(rules::run, {.quantized = true, .gqa = true},
                     {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize, conv1x1_to_linear});
   without_condition(rules::fuse, {.quantized = true}, {fuse_swiglu, fuse_residual, fuse_residual_norm});

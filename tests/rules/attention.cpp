@@ -31,7 +31,7 @@ struct attention_graph {
     const expr k = rope(split("k", kv_heads), of_tokens(cos), of_tokens(OtherTable ? sin2 : sin));
     const expr keys = kv_cache_update(state(b, "key", cache, state_update::append), k, last);
     const expr values = kv_cache_update(state(b, "value", cache, state_update::append), split("v", kv_heads),
-                                  OtherPosition ? other : last);
+                                        OtherPosition ? other : last);
     const expr out = reshape(attention(q, keys, values, last, 0.4), {1, rows, heads * head_dim});
     return out;
   });
@@ -98,8 +98,9 @@ constexpr expr convolved(builder& b, const fixed_vector<std::int32_t, 5>& out) {
   return transpose(fake(conv1x1(x, leaf(b, op::weight, "w", {dtype::f32, {10, channels, 1, 1}})), 0), out);
 }
 static_assert(fires(rules::hoist_transpose, around([](builder& b) { return convolved(b, {{0, 2, 3, 1}, 4}); })) == 1);
-static_assert(fires(rules::hoist_transpose,
-                    around([](builder& b) { return transpose(fake(input(b, "x"), 0), {{0, 2, 1}, 3}); })) == 0);
+static_assert(fires(rules::hoist_transpose, around([](builder& b) {
+                      return transpose(fake(input(b, "x"), 0), {{0, 2, 1}, 3});
+                    })) == 0);
 
 static_assert(fires(rules::sink_transpose, around([](builder& b) {
                       return fake(transpose(rules::detail::unsqueeze(input(b, "x")), {{0, 3, 1, 2}, 4}), 0);

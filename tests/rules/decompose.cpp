@@ -51,7 +51,7 @@ struct attended {
     const expr k = Twist == twist::plain_key ? split("k", kv_heads) : rms_norm(split("k", kv_heads), gain, 1e-6);
     const expr keys = kv_cache_update(state(b, "key", cache, state_update::append), rotated(k), last);
     const expr values = kv_cache_update(state(b, "value", cache, state_update::append), split("v", kv_heads),
-                                  Twist == twist::other_position ? other : last);
+                                        Twist == twist::other_position ? other : last);
     const expr out = attention(rotated(split("q", heads)), keys, values, last, Twist == twist::no_scale ? 1 : 0.4);
     b.output("y", out.id);
     b.output("key", keys.id);

@@ -38,12 +38,14 @@ struct twice {
 };
 constexpr std::array merge{rules::merge_reshapes};
 static_assert(fires(rules::merge_reshapes, twice::value) == 1 && count(op::reshape, after<twice, merge>::value) == 1);
-static_assert(fires(rules::merge_reshapes,
-                    around([](builder& b) { return reshape(silu(input(b, "x")), {1, rows, 2, channels / 2}); })) == 0);
+static_assert(fires(rules::merge_reshapes, around([](builder& b) {
+                      return reshape(silu(input(b, "x")), {1, rows, 2, channels / 2});
+                    })) == 0);
 
 static_assert(fires(rules::drop_reshape, around([](builder& b) { return reshape(input(b, "x"), hidden.dims); })) == 1);
-static_assert(fires(rules::drop_reshape,
-                    around([](builder& b) { return reshape(input(b, "x"), {1, 1, rows, channels}); })) == 0);
+static_assert(fires(rules::drop_reshape, around([](builder& b) {
+                      return reshape(input(b, "x"), {1, 1, rows, channels});
+                    })) == 0);
 
 static_assert(fires(rules::reshape_fill,
                     around([](builder& b) { return reshape(leaf(b, op::splat, "c", hidden, 2), nhwc.dims); })) == 1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules keep what a weight leaf says: whole rule sets on a decoder layer whose weights are all 2 * (stored + 1).
 #include "qwq/model/qwen3.hpp"
-#include "qwq/rules/fusion_rules.hpp"
 #include "qwq/rules/canonicalize_rules.hpp"
+#include "qwq/rules/fusion_rules.hpp"
 #include "qwq/targets/all_targets.hpp"
 #include "support.hpp"
 

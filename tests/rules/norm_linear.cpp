@@ -10,7 +10,17 @@ namespace {
 
 constexpr std::int64_t wide = 40;
 
-enum class read_by : std::uint8_t { one, three, five, gate, gate_and_one, product_on_grid, an_add, an_output, a_weight };
+enum class read_by : std::uint8_t {
+  one,
+  three,
+  five,
+  gate,
+  gate_and_one,
+  product_on_grid,
+  an_add,
+  an_output,
+  a_weight
+};
 
 /// Products of a norm, or something near it, joined so that one output reads them all.
 template <read_by By>

@@ -97,9 +97,8 @@ TEST_CASE("keys in the cache are scaled, values are the model's") {
         for (std::int64_t d = 0; d < 64; ++d) {
           const float key = reference.cache(layer, "key").at(head, position)[d] / 8;  // sqrt(head_dim)
           keys = std::max(keys, std::abs(s.cache(layer, "key").at(head, position)[d] - key));
-          values = std::max(
-              values, std::abs(s.cache(layer, "value").at(head, position)[d] -
-                                reference.cache(layer, "value").at(head, position)[d]));
+          values = std::max(values, std::abs(s.cache(layer, "value").at(head, position)[d] -
+                                             reference.cache(layer, "value").at(head, position)[d]));
         }
   CHECK(keys < 1e-4f);
   CHECK(values < 1e-4f);

@@ -61,8 +61,8 @@ static_assert(steps<onnx_standard, w8a16>(op::add_norm) == 1);
 static_assert(steps<plain_sums, w8a16>(op::add_norm) == 0);
 
 /// What puts values on grids is a step of its own.
-using separate_grids =
-    disable_fusions<onnx_winml, "fuse_norm_fake_quant", "fuse_swiglu_fake_quant", "fuse_add_fake_quant", "fuse_mul_fake_quant">;
+using separate_grids = disable_fusions<onnx_winml, "fuse_norm_fake_quant", "fuse_swiglu_fake_quant",
+                                       "fuse_add_fake_quant", "fuse_mul_fake_quant">;
 static_assert(steps<onnx_winml, w8a16>(op::fake_quant) < steps<separate_grids, w8a16>(op::fake_quant));
 
 }  // namespace

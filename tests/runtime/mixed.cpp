@@ -36,8 +36,8 @@ static_assert(parts::kinds::size == 6);  // embedding, three kinds of layers, no
 
 template <class Scheme>
 against_float fidelity(const checkpoint& weights) {
-  const auto tuned =
-      calibrate<tinyqwen, onnx_winml, Scheme>(weights, texts("calib.jsonl", 8), {.decode_steps = 8}, [](std::size_t) {});
+  const auto tuned = calibrate<tinyqwen, onnx_winml, Scheme>(weights, texts("calib.jsonl", 8), {.decode_steps = 8},
+                                                             [](std::size_t) {});
   const bound_model<tinyqwen> floats(weights, {.positions = 320});
   const bound_model<tinyqwen, onnx_winml, Scheme> codes(weights, {.positions = 320});
   session<tinyqwen> reference(floats);
@@ -58,8 +58,8 @@ TEST_CASE("a mixed scheme is closer to the float model than its base, and not as
 
 TEST_CASE("layers in float have no parameters") {
   const checkpoint weights = checkpoint::open(data / "tinyqwen");
-  const auto tuned =
-      calibrate<tinyqwen, onnx_winml, careful>(weights, texts("calib.jsonl", 1), {.decode_steps = 1}, [](std::size_t) {});
+  const auto tuned = calibrate<tinyqwen, onnx_winml, careful>(weights, texts("calib.jsonl", 1), {.decode_steps = 1},
+                                                              [](std::size_t) {});
   REQUIRE(tuned.decode.size() == 9);
   CHECK(tuned.decode[3].empty());
   CHECK(tuned.decode[1].size() == nth_layer<0>::slots.size());

@@ -24,12 +24,10 @@ struct scaled : tinyqwen {
     }();
   };
   template <std::int64_t Rows, dtype Kv>
-  using part_types =
-      type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>, scale<Rows>>;
-  static constexpr auto parts = join_parts(
-      single_part(stage::embedding, 0), single_part(stage::embedding, 4),
-      layer_parts<config.num_hidden_layers>([](std::int64_t) { return 1; }), single_part(stage::norm, 2),
-      single_part(stage::head, 3));
+  using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>, scale<Rows>>;
+  static constexpr auto parts = join_parts(single_part(stage::embedding, 0), single_part(stage::embedding, 4),
+                                           layer_parts<config.num_hidden_layers>([](std::int64_t) { return 1; }),
+                                           single_part(stage::norm, 2), single_part(stage::head, 3));
 };
 static_assert(parameter_count<scaled<100>>() == parameter_count<tinyqwen>());
 static_assert(program<scaled<100>, onnx_genai, w4_g32, 1>::kinds::size == 5);

@@ -129,8 +129,8 @@ TEST_CASE("narrow caches continue the prompts as the f32 cache does, and differ 
     CHECK(difference > 0);
     CHECK(difference < bound);
     // What the first layer reads is the same.
-    for (const auto& [wide, found] : {std::pair(a.cache(0, "key"), b.cache(0, "key")),
-                                      std::pair(a.cache(0, "value"), b.cache(0, "value"))})
+    for (const auto& [wide, found] :
+         {std::pair(a.cache(0, "key"), b.cache(0, "key")), std::pair(a.cache(0, "value"), b.cache(0, "value"))})
       for (std::int64_t i = 0; i < 150; ++i) {
         float greatest = 0, worst = 0;
         for (std::int64_t d = 0; d < 64; ++d) {

@@ -28,8 +28,7 @@ void check_caches(const calibration_result& tuned) {
   for (const char* kind : {"key", "value"})
     for (std::size_t i = 1; i <= 6; ++i) {  // after the embedding
       std::vector<kernel::affine> all;
-      for (const auto s : state_slots<prefill>(kind))
-        all.push_back(tuned.prefill[i][static_cast<std::size_t>(s)]);
+      for (const auto s : state_slots<prefill>(kind)) all.push_back(tuned.prefill[i][static_cast<std::size_t>(s)]);
       for (const auto s : state_slots<decode>(kind)) all.push_back(tuned.decode[i][static_cast<std::size_t>(s)]);
       CHECK(all.size() == 4);
       for (const kernel::affine& p : all) CHECK((p.scale == all[0].scale && p.zero_point == all[0].zero_point));

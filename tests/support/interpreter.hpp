@@ -172,7 +172,8 @@ class interpreter {
     const auto random = [&](std::int64_t i) { return detail::random_number(setting_.seed, n.name.view(), i); };
     switch (n.kind) {
       case op::input:
-        for (std::int64_t i = 0; i < out.size(); ++i) out[i] = is_plain_float(n.type.type) ? 2 * random(i) : integer(n, i);
+        for (std::int64_t i = 0; i < out.size(); ++i)
+          out[i] = is_plain_float(n.type.type) ? 2 * random(i) : integer(n, i);
         break;
       case op::state: {
         require(n.type.type != dtype::i8, "is a cache of codes, which the interpreter cannot read");
@@ -195,8 +196,8 @@ class interpreter {
       default:  // rope_cos, rope_sin
         for (std::int64_t i = 0; i < out.size(); ++i) {
           const auto half = static_cast<double>(out.last());
-          const double angle = static_cast<double>(i / out.last()) *
-                               std::pow(n.attr.value, -static_cast<double>(i % out.last()) / half);
+          const double angle =
+              static_cast<double>(i / out.last()) * std::pow(n.attr.value, -static_cast<double>(i % out.last()) / half);
           out[i] = n.kind == op::rope_cos ? std::cos(angle) : std::sin(angle);
         }
     }
@@ -594,8 +595,7 @@ class interpreter {
     };
     for (std::int64_t c = 0; c < channels; ++c) {
       for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t k = 0; k < taps; ++k)
-          out.own[i * channels + c] += w[c * taps + k] * at(c, i - taps + 1 + k);
+        for (std::int64_t k = 0; k < taps; ++k) out.own[i * channels + c] += w[c * taps + k] * at(c, i - taps + 1 + k);
       for (std::int64_t k = 0; k < taps - 1; ++k) out.results[0][c * (taps - 1) + k] = at(c, rows - taps + 1 + k);
     }
     return out;

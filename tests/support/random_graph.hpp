@@ -23,13 +23,13 @@ struct profile {
   /// The host keeps the cache and looks up the RoPE rows, as for `circle`: static shapes, one RoPE table, the first
   /// tokens of a text or one token, and no cache that two attentions read.
   bool host_cache = false;
-  bool quantized = false;     ///< With quantize, dequantize and fake_quant nodes.
-  bool gqa = false;           ///< With gqa nodes.
-  bool convolutions = true;   ///< With conv1x1 nodes.
-  bool experts = true;        ///< With expert_linear nodes.
-  bool embeddings = true;     ///< With embedding nodes.
-  bool other_weights = true;  ///< With matrices that are computed, and weights that no product reads.
-  bool biases = true;         ///< With products that have a bias.
+  bool quantized = false;       ///< With quantize, dequantize and fake_quant nodes.
+  bool gqa = false;             ///< With gqa nodes.
+  bool convolutions = true;     ///< With conv1x1 nodes.
+  bool experts = true;          ///< With expert_linear nodes.
+  bool embeddings = true;       ///< With embedding nodes.
+  bool other_weights = true;    ///< With matrices that are computed, and weights that no product reads.
+  bool biases = true;           ///< With products that have a bias.
   std::size_t most_nodes = 90;  ///< No fragment is added to a graph of more nodes.
 };
 
@@ -290,9 +290,7 @@ class random_graph {
     const expr last = position();
     const tables t = rope_tables(rotated_ / 2);
     const rotation at = rows_at(t, last);
-    const auto split = [&](std::int64_t count) {
-      return reshape(product(n, count * depth), {1, rows_, count, depth});
-    };
+    const auto split = [&](std::int64_t count) { return reshape(product(n, count * depth), {1, rows_, count, depth}); };
     const auto normed = [&](expr y, int percent) { return chance(percent) ? norm(y) : y; };
     const auto queries = [&] {
       const expr q = normed(split(heads), 60);
@@ -337,10 +335,10 @@ class random_graph {
     const expr total = leaf(b_, op::input, "total_seq_len", {dtype::i32, {1}});
     const attributes attr{.value = 0.5,
                           .ints = {{static_cast<std::int32_t>(heads), static_cast<std::int32_t>(kv_heads)}, 2}};
-    const expr g = apply(op::gqa, attr, q, k, v, state(b_, key_name, cache, state_update::append),
-                         state(b_, value_name, cache, state_update::append), position(), total,
-                         leaf(b_, op::rope_cos, "rope_cos", table, 10000),
-                         leaf(b_, op::rope_sin, "rope_sin", table, 10000));
+    const expr g =
+        apply(op::gqa, attr, q, k, v, state(b_, key_name, cache, state_update::append),
+              state(b_, value_name, cache, state_update::append), position(), total,
+              leaf(b_, op::rope_cos, "rope_cos", table, 10000), leaf(b_, op::rope_sin, "rope_sin", table, 10000));
     if (chance(70)) b_.output(key_name, get_tuple_element(g, 1, cache).id);
     if (chance(70)) b_.output(value_name, get_tuple_element(g, 2, cache).id);
     const expr made = chance(80) ? get_tuple_element(g, 0, g.definition().type) : g;
@@ -539,8 +537,8 @@ class random_graph {
 
   void build() {
     if (p_.embeddings && chance(20))
-      stream_.push_back(embedding(weight({7, width_}, role::embedding),
-                                  leaf(b_, op::input, "ids", {dtype::i64, {1, rows_}})));
+      stream_.push_back(
+          embedding(weight({7, width_}, role::embedding), leaf(b_, op::input, "ids", {dtype::i64, {1, rows_}})));
     else
       stream_.push_back(leaf(b_, op::input, "x", {dtype::f32, hidden()}));
     if (chance(40)) stream_.push_back(leaf(b_, op::input, "z", {dtype::f32, hidden()}));

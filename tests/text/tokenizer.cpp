@@ -231,9 +231,8 @@ TEST_CASE("case and blanks are Unicode's") {
 }
 
 TEST_CASE("Qwen3.5's expression keeps marks with their letters") {
-  const std::string regex =
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N})"
-      R"(| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const std::string regex = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N})"
+                            R"(| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
   const std::string hindi = "\u0939\u093F\u0928\u094D\u0926\u0940";
   CHECK(pieces({regex, "regex"}, hindi) == std::vector{hindi});
   CHECK(pieces({qwen3_regex(), "regex"}, hindi).size() > 1);
@@ -339,8 +338,9 @@ TEST_CASE("tokens by name and by id") {
 }
 
 TEST_CASE("more than 512 MiB of text is refused") {
-  CHECK(complaint([] { tiny().encode({"", (std::size_t{1} << 29) + 1}); }) ==
-        "tokenizer: text: expected at most 536870912 bytes, found 536870913");
+  CHECK(complaint([] {
+          tiny().encode({"", (std::size_t{1} << 29) + 1});
+        }) == "tokenizer: text: expected at most 536870912 bytes, found 536870913");
 }
 
 TEST_CASE("files that are not what they should be") {
@@ -358,10 +358,12 @@ TEST_CASE("files that are not what they should be") {
         "t: model.vocab[\"zzz\\x0a\"]: expected an id of its own, found 64");
   CHECK(refusal([](json& f) { f["model"]["vocab"][""] = 1240; }) ==
         "t: model.vocab[\"\"]: expected a token, found an empty string");
-  CHECK(refusal([](json& f) { f["model"]["merges"][1] = {"zz", "a"}; }) ==
-        "t: model.merges[1]: expected tokens of model.vocab, found \"zz\"");
-  CHECK(refusal([](json& f) { f["model"]["merges"][1] = {"!", "!!"}; }) ==
-        "t: model.merges[1]: expected tokens of model.vocab, found \"!!\"");
+  CHECK(refusal([](json& f) {
+          f["model"]["merges"][1] = {"zz", "a"};
+        }) == "t: model.merges[1]: expected tokens of model.vocab, found \"zz\"");
+  CHECK(refusal([](json& f) {
+          f["model"]["merges"][1] = {"!", "!!"};
+        }) == "t: model.merges[1]: expected tokens of model.vocab, found \"!!\"");
   for (const json& merge : {json("ab"), json("a b c"), json({"a"}), json({"a", 1}), json(1)})
     CHECK(refusal([&](json& f) {
             f["model"]["merges"][1] = merge;

@@ -70,7 +70,7 @@ inline void choose_pair(const std::vector<scheme_and_target>& pairs, bool last, 
 }
 
 inline std::vector<std::string> distinct(const std::vector<scheme_and_target>& pairs,
-                                         std::string scheme_and_target::* member) {
+                                         std::string scheme_and_target::*member) {
   std::vector<std::string> out;
   for (const scheme_and_target& p : pairs)
     if (std::find(out.begin(), out.end(), p.*member) == out.end()) out.push_back(p.*member);

@@ -16,23 +16,23 @@
 #include <utility>
 #include <vector>
 
+#include "qwq/cli/arguments.hpp"
+#include "qwq/cli/exporter_part.hpp"
+#include "qwq/cli/ids.hpp"
+#include "qwq/cli/signal_guard.hpp"
+#include "qwq/cli/usage_error.hpp"
 #include "qwq/io/atomic_file.hpp"
 #include "qwq/io/io_error.hpp"
 #include "qwq/io/mapped_file.hpp"
 #include "qwq/io/presence.hpp"
 #include "qwq/io/safetensors_writer.hpp"
 #include "qwq/io/special_tokens.hpp"
-#include "qwq/text/stream_decoder.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/json_report.hpp"
 #include "qwq/report/progress.hpp"
 #include "qwq/report/scatter.hpp"
 #include "qwq/text/data_set.hpp"
-#include "qwq/cli/arguments.hpp"
-#include "qwq/cli/ids.hpp"
-#include "qwq/cli/signal_guard.hpp"
-#include "qwq/cli/exporter_part.hpp"
-#include "qwq/cli/usage_error.hpp"
+#include "qwq/text/stream_decoder.hpp"
 
 namespace qwq {
 

@@ -13,13 +13,13 @@
 #include <type_traits>
 #include <vector>
 
+#include "qwq/cli/same_config.hpp"
 #include "qwq/core/written_file.hpp"
 #include "qwq/emit/options.hpp"
 #include "qwq/emit/program_data.hpp"
 #include "qwq/quant/tico_scheme.hpp"
-#include "qwq/runtime/session_interface.hpp"
 #include "qwq/runtime/calibrate.hpp"
-#include "qwq/cli/same_config.hpp"
+#include "qwq/runtime/session_interface.hpp"
 
 namespace qwq {
 
@@ -31,7 +31,7 @@ struct program_summary {
 
 /// Binds a checkpoint for texts of at most `positions` tokens and opens a session on it.
 using session_opener = std::unique_ptr<session_interface> (*)(const checkpoint&, std::int64_t positions, granularity,
-                                                        const calibration_result*, executor*);
+                                                              const calibration_result*, executor*);
 
 /// The model that an exporter was built for, in float.
 struct exporter_model {

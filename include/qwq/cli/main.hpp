@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "qwq/text/tokenizer.hpp"
 #include "qwq/cli/arguments.hpp"
 #include "qwq/cli/exporter.hpp"
 #include "qwq/cli/ids.hpp"
-#include "qwq/cli/signal_guard.hpp"
 #include "qwq/cli/process.hpp"
+#include "qwq/cli/signal_guard.hpp"
 #include "qwq/cli/usage_error.hpp"
+#include "qwq/text/tokenizer.hpp"
 
 namespace qwq {
 

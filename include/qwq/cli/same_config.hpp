@@ -11,9 +11,9 @@
 #include <string_view>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/core/fixed_vector.hpp"
 #include "qwq/core/quote.hpp"
-#include "qwq/core/fixed_string.hpp"
 #include "qwq/model/config_reader.hpp"
 
 namespace qwq::detail {

@@ -29,7 +29,7 @@ class signal_guard {
   signal_guard() {
     seen() = 0;
     for (std::size_t i = 0; i < signals.size(); ++i) {
-      struct sigaction action{};
+      struct sigaction action {};
       action.sa_handler = [](int signal) { seen() = signal; };
       action.sa_flags = static_cast<int>(SA_RESETHAND);
       ::sigaction(signals[i], nullptr, &before_[i]);

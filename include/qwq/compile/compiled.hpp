@@ -89,7 +89,8 @@ constexpr bool require_accepted() {
   if constexpr (Spec.overrides != nullptr) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       (require_accepted<Target, detail::with_override(Spec, I)>(), ...);
-    }(std::make_index_sequence<Spec.overrides->size()>{});
+    }
+    (std::make_index_sequence<Spec.overrides->size()>{});
   }
   if constexpr (!Target::accepts(Spec)) {
     using others = detail::targets_that<detail::accepts_spec<Spec>>;

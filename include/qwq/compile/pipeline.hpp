@@ -10,8 +10,8 @@
 #include "qwq/quant/scheme.hpp"
 #include "qwq/rewrite/rewrite.hpp"
 #include "qwq/rules/canonicalize_rules.hpp"
-#include "qwq/targets/target.hpp"
 #include "qwq/targets/disable_fusions.hpp"
+#include "qwq/targets/target.hpp"
 
 namespace qwq {
 
@@ -62,7 +62,7 @@ struct compiled_graphs {
   graph<Capacity> emitted{};   ///< What emitters write.
   graph<Capacity> executed{};  ///< What sessions run.
   slot_list slots{};           ///< Quantization parameters that both refer to.
-  rewrite_log log{};               ///< What the target's rules did.
+  rewrite_log log{};           ///< What the target's rules did.
 };
 
 /// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which

@@ -12,19 +12,25 @@
 #include <utility>
 #include <vector>
 
-#include "qwq/core/type_list.hpp"
 #include "qwq/compile/compiled.hpp"
+#include "qwq/core/type_list.hpp"
 #include "qwq/model/model_parts.hpp"
-#include "qwq/quant/mixed.hpp"
 #include "qwq/model/weight_layout.hpp"
+#include "qwq/quant/mixed.hpp"
 
 namespace qwq {
 
 /// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
 /// model has them.
-template <class Target> inline constexpr bool has_embedding_and_head = requires { requires Target::includes_embedding_and_head; };
+template <class Target>
+inline constexpr bool has_embedding_and_head = requires {
+  requires Target::includes_embedding_and_head;
+};
 /// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
-template <class Target> inline constexpr bool is_single_graph = requires { requires Target::single_graph; };
+template <class Target>
+inline constexpr bool is_single_graph = requires {
+  requires Target::single_graph;
+};
 
 /// Tokens that a prefill graph takes at a time, unless its target says another number.
 inline constexpr std::int64_t prefill_rows = 64;
@@ -82,8 +88,8 @@ constexpr bool require_weight() {
 template <class Model, class Scheme>
 constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }(
-        std::make_index_sequence<Scheme::exceptions.size()>{});
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (require_weight<Model, Scheme::exceptions[I].name>(), ...); }
+    (std::make_index_sequence<Scheme::exceptions.size()>{});
     constexpr std::int64_t layers = layer_count<Model>();
     if constexpr (!Scheme::fits(layers))
       static_assert(sizeof(scheme_names_a_layer_that_the_model_has_not<Scheme, layers>) > 0);
@@ -136,7 +142,8 @@ struct part_kinds {
     }
   }
 };
-template <class Model, class Scheme> inline constexpr part_kinds<Model, Scheme> kinds_of{};
+template <class Model, class Scheme>
+inline constexpr part_kinds<Model, Scheme> kinds_of{};
 
 }  // namespace detail
 
@@ -167,7 +174,7 @@ struct program {
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
-    static constexpr std::size_t index = I;  ///< In `kinds`.
+    static constexpr std::size_t index = I;       ///< In `kinds`.
     static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
     using scheme = part_scheme<I>;                ///< How their weights are quantized.
   };

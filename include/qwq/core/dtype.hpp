@@ -61,14 +61,14 @@ struct float16 {
   static constexpr std::uint16_t round(std::uint32_t f) {
     const auto sign = static_cast<std::uint16_t>(f >> 16 & 0x8000u);
     f &= 0x7fffffffu;
-    if (f > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);           // NaN
-    if (f >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);          // rounds to infinity
-    if (f >= 0x38800000u) {                                                           // normal
+    if (f > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);   // NaN
+    if (f >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to infinity
+    if (f >= 0x38800000u) {                                                   // normal
       const std::uint32_t even = f >> 13 & 1u;
       return static_cast<std::uint16_t>(sign | ((f - 0x38000000u + 0xfffu + even) >> 13));
     }
-    if (f < 0x33000000u) return sign;                                                 // rounds to zero
-    const std::uint32_t shift = 126u - (f >> 23);                                     // subnormal
+    if (f < 0x33000000u) return sign;              // rounds to zero
+    const std::uint32_t shift = 126u - (f >> 23);  // subnormal
     const std::uint32_t mantissa = (f & 0x7fffffu) | 0x800000u;
     const std::uint32_t kept = mantissa >> shift;
     const std::uint32_t rest = mantissa & ((1u << shift) - 1u);
@@ -93,50 +93,72 @@ struct bfloat16 {
 };
 
 namespace detail {
-template <dtype> struct storage;
-template <> struct storage<dtype::f32> {
+template <dtype>
+struct storage;
+template <>
+struct storage<dtype::f32> {
   using type = float;
 };
-template <> struct storage<dtype::f16> {
+template <>
+struct storage<dtype::f16> {
   using type = float16;
 };
-template <> struct storage<dtype::bf16> {
+template <>
+struct storage<dtype::bf16> {
   using type = bfloat16;
 };
-template <> struct storage<dtype::i8> {
+template <>
+struct storage<dtype::i8> {
   using type = std::int8_t;
 };
-template <> struct storage<dtype::u8> {
+template <>
+struct storage<dtype::u8> {
   using type = std::uint8_t;
 };
-template <> struct storage<dtype::i16> {
+template <>
+struct storage<dtype::i16> {
   using type = std::int16_t;
 };
-template <> struct storage<dtype::u16> {
+template <>
+struct storage<dtype::u16> {
   using type = std::uint16_t;
 };
-template <> struct storage<dtype::i32> {
+template <>
+struct storage<dtype::i32> {
   using type = std::int32_t;
 };
-template <> struct storage<dtype::i64> {
+template <>
+struct storage<dtype::i64> {
   using type = std::int64_t;
 };
 
-template <class T> struct dtype_of;
-template <> struct dtype_of<float> : std::integral_constant<dtype, dtype::f32> {};
-template <> struct dtype_of<float16> : std::integral_constant<dtype, dtype::f16> {};
-template <> struct dtype_of<bfloat16> : std::integral_constant<dtype, dtype::bf16> {};
-template <> struct dtype_of<std::int8_t> : std::integral_constant<dtype, dtype::i8> {};
-template <> struct dtype_of<std::uint8_t> : std::integral_constant<dtype, dtype::u8> {};
-template <> struct dtype_of<std::int16_t> : std::integral_constant<dtype, dtype::i16> {};
-template <> struct dtype_of<std::uint16_t> : std::integral_constant<dtype, dtype::u16> {};
-template <> struct dtype_of<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
-template <> struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
+template <class T>
+struct dtype_of;
+template <>
+struct dtype_of<float> : std::integral_constant<dtype, dtype::f32> {};
+template <>
+struct dtype_of<float16> : std::integral_constant<dtype, dtype::f16> {};
+template <>
+struct dtype_of<bfloat16> : std::integral_constant<dtype, dtype::bf16> {};
+template <>
+struct dtype_of<std::int8_t> : std::integral_constant<dtype, dtype::i8> {};
+template <>
+struct dtype_of<std::uint8_t> : std::integral_constant<dtype, dtype::u8> {};
+template <>
+struct dtype_of<std::int16_t> : std::integral_constant<dtype, dtype::i16> {};
+template <>
+struct dtype_of<std::uint16_t> : std::integral_constant<dtype, dtype::u16> {};
+template <>
+struct dtype_of<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
+template <>
+struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
 }  // namespace detail
 
 /// C++ type that stores one element of `T` (byte-wide types and wider; 4-bit elements are packed in bytes).
-template <dtype T> using storage_t = typename detail::storage<T>::type;
+template <dtype T>
+using storage_t = typename detail::storage<T>::type;
 /// The dtype of a C++ element type.
-template <class T> inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
+template <class T>
+inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
 
 }  // namespace qwq

@@ -16,13 +16,14 @@ struct fixed_string {
 
   constexpr fixed_string() = default;
   /// The first N characters of a string.
-  constexpr fixed_string(std::string_view s) { append(s); }                    // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(std::string_view s) { append(s); }  // NOLINT(google-explicit-constructor)
   /// The same of a fixed_string of another capacity.
   template <std::size_t M>
-  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}                 // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}  // NOLINT(google-explicit-constructor)
   /// The same of a literal.
   template <std::size_t M>
-  constexpr fixed_string(const char (&s)[M]) : fixed_string(std::string_view{s}) {}    // NOLINT(google-explicit-constructor)
+  constexpr fixed_string(const char (&s)[M])
+      : fixed_string(std::string_view{s}) {}  // NOLINT(google-explicit-constructor)
 
   static constexpr std::size_t capacity() { return N; }
   constexpr std::size_t size() const { return view().size(); }
@@ -34,7 +35,7 @@ struct fixed_string {
     return {chars, n};
   }
   /// The characters.
-  constexpr operator std::string_view() const { return view(); }       // NOLINT(google-explicit-constructor)
+  constexpr operator std::string_view() const { return view(); }  // NOLINT(google-explicit-constructor)
 
   constexpr fixed_string& append(std::string_view s) {
     std::size_t at = size();

@@ -13,15 +13,15 @@
 #include <string_view>
 #include <vector>
 
-#include "qwq/core/quote.hpp"
 #include "qwq/core/fixed_string.hpp"
+#include "qwq/core/quote.hpp"
 #include "qwq/core/utf8.hpp"
 
 namespace qwq {
 
 /// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
 struct json_problem {
-  fixed_string<191> where{};     ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
+  fixed_string<191> where{};  ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
   fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
   fixed_string<191> found{};     ///< What is there.
 

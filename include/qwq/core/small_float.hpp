@@ -24,7 +24,8 @@ struct small_float {
     const unsigned mantissa = magnitude & ((1u << MantissaBits) - 1);
     const int exponent = static_cast<int>(magnitude >> MantissaBits);
     const unsigned significand = exponent > 0 ? mantissa | 1u << MantissaBits : mantissa;
-    const float value = static_cast<float>(significand) * power_of_two((exponent > 0 ? exponent : 1) - bias - MantissaBits);
+    const float value =
+        static_cast<float>(significand) * power_of_two((exponent > 0 ? exponent : 1) - bias - MantissaBits);
     return (code & sign_bit) != 0 ? -value : value;
   }
 
@@ -121,18 +122,24 @@ struct float8_e8m0 {
 };
 
 namespace detail {
-template <> struct storage<dtype::f8e4m3> {
+template <>
+struct storage<dtype::f8e4m3> {
   using type = float8_e4m3;
 };
-template <> struct storage<dtype::f8e5m2> {
+template <>
+struct storage<dtype::f8e5m2> {
   using type = float8_e5m2;
 };
-template <> struct storage<dtype::f8e8m0> {
+template <>
+struct storage<dtype::f8e8m0> {
   using type = float8_e8m0;
 };
-template <> struct dtype_of<float8_e4m3> : std::integral_constant<dtype, dtype::f8e4m3> {};
-template <> struct dtype_of<float8_e5m2> : std::integral_constant<dtype, dtype::f8e5m2> {};
-template <> struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
+template <>
+struct dtype_of<float8_e4m3> : std::integral_constant<dtype, dtype::f8e4m3> {};
+template <>
+struct dtype_of<float8_e5m2> : std::integral_constant<dtype, dtype::f8e5m2> {};
+template <>
+struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
 }  // namespace detail
 
 }  // namespace qwq

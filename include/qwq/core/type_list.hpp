@@ -27,7 +27,8 @@ template <class... A, class... B, class... More>
 struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
 
 /// All types of some lists, in order.
-template <class... Lists> using join = typename joined<Lists...>::type;
+template <class... Lists>
+using join = typename joined<Lists...>::type;
 
 template <template <class> class F, class List>
 struct mapped;
@@ -38,8 +39,10 @@ struct mapped<F, type_list<T...>> {
 };
 
 /// F of every type of a list, and, where those are lists, all of their types.
-template <template <class> class F, class List> using map = typename mapped<F, List>::type;
-template <template <class> class F, class List> using flat_map = typename mapped<F, List>::joined;
+template <template <class> class F, class List>
+using map = typename mapped<F, List>::type;
+template <template <class> class F, class List>
+using flat_map = typename mapped<F, List>::joined;
 
 template <std::size_t I, class List>
 struct listed;
@@ -51,7 +54,8 @@ template <std::size_t I, class First, class... Rest>
 struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
 
 /// The I-th type of a list.
-template <std::size_t I, class List> using type_at = typename listed<I, List>::type;
+template <std::size_t I, class List>
+using type_at = typename listed<I, List>::type;
 
 /// Calls f with the i-th type of a list, as a `std::type_identity`.
 template <class First, class... Rest, class F>

@@ -37,9 +37,7 @@ struct matrix_view {
   }
 
   /// The same elements, to read.
-  constexpr operator matrix_view<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, row_stride};
   }
 };

@@ -217,11 +217,10 @@ class tensor_source {
         const auto begin = [&](std::int64_t count) { block_values.resize(static_cast<std::size_t>(count * cols)); };
         const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
           T* to = block_values.data() + (first - row_block) * cols;
-          for (std::int64_t i = 0; i < block.rows * cols; ++i)
-            to[i] = static_cast<T>(block.data[i]);
+          for (std::int64_t i = 0; i < block.rows * cols; ++i) to[i] = static_cast<T>(block.data[i]);
         };
         for_each_row_block(from_, w, reading_.threads, begin, task,
-                      [&] { sink(std::as_bytes(std::span(block_values))); });
+                           [&] { sink(std::as_bytes(std::span(block_values))); });
       });
     };
   }

@@ -23,15 +23,16 @@ template <class Target>
 struct writer;
 
 template <class Target>
-concept has_writer = requires { writer<Target>::ops; };
+concept has_writer = requires {
+  writer<Target>::ops;
+};
 
 /// Writes a checkpoint as files of `Target`. `tuned`: what calibration found; null for a scheme that leaves activations
 /// in float. All files appear in `out` when all are whole: after an `error` the folder is as it was. Returns them in
 /// the order in which they were put there.
 template <has_writer Target>
-std::vector<written_file> write_files(const program_data& data, const checkpoint& from,
-                                      const calibration_result* tuned, const emit_options& options,
-                                      const std::filesystem::path& out) {
+std::vector<written_file> write_files(const program_data& data, const checkpoint& from, const calibration_result* tuned,
+                                      const emit_options& options, const std::filesystem::path& out) {
   for (const program_parts* parts : {&data.prefill, &data.decode})
     for (const part& p : parts->kinds)
       for (const node& n : p.nodes)
@@ -55,9 +56,10 @@ constexpr bool require_writable() {
 /// Writes a checkpoint of `Model`, quantized by `Scheme`, as files of `Target`: see `to_file::write_files`, and the
 /// `writer` of the target for what the files are. Does not compile when an operator has no row in the target's op map.
 template <class Model, target Target, quantization_scheme Scheme>
-  requires to_file::has_writer<Target>
-std::vector<written_file> emit(const checkpoint& from, const calibration_result* tuned, const emit_options& options,
-                               const std::filesystem::path& out) {
+requires to_file::has_writer<Target> std::vector<written_file> emit(const checkpoint& from,
+                                                                    const calibration_result* tuned,
+                                                                    const emit_options& options,
+                                                                    const std::filesystem::path& out) {
   static_assert(to_file::require_writable<program<Model, Target, Scheme, prompt_rows<Target>()>, Target>());
   if constexpr (!is_single_graph<Target>)
     static_assert(to_file::require_writable<program<Model, Target, Scheme, 1>, Target>());

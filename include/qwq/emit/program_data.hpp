@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <string_view>
 
+#include "qwq/compile/program.hpp"
 #include "qwq/core/dtype.hpp"
 #include "qwq/emit/constant_source.hpp"
 #include "qwq/emit/program_parts.hpp"
-#include "qwq/compile/program.hpp"
 #include "qwq/model/weight_layout.hpp"
 
 namespace qwq::to_file {

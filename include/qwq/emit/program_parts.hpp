@@ -30,9 +30,7 @@ struct part {
   std::string_view prefix;
 
   /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
-  const slot* leaf_slot(std::size_t id) const {
-    return slot_of_leaf(nodes, *slots, id);
-  }
+  const slot* leaf_slot(std::size_t id) const { return slot_of_leaf(nodes, *slots, id); }
 
   /// Parameters of an activation slot, from those of all slots; `all` is null when nothing was calibrated.
   const kernel::affine& params_of(std::int16_t slot, const std::vector<kernel::affine>* all) const {
@@ -44,18 +42,13 @@ struct part {
   }
 
   /// Whether an output is a state after the run.
-  bool is_state(const graph_output& o) const {
-    return is_state_output(nodes, o);
-  }
+  bool is_state(const graph_output& o) const { return is_state_output(nodes, o); }
 
   /// The graph that emitters write of a `compiled` part.
   template <class Compiled>
   static part of() {
     constexpr auto& g = Compiled::emitted::value;
-    return {{g.nodes.begin(), g.nodes.end()},
-            {g.outputs.begin(), g.outputs.end()},
-            &Compiled::slots,
-            Compiled::prefix};
+    return {{g.nodes.begin(), g.nodes.end()}, {g.outputs.begin(), g.outputs.end()}, &Compiled::slots, Compiled::prefix};
   }
 };
 
@@ -83,9 +76,8 @@ struct program_parts {
   template <class Program>
   static program_parts of() {
     program_parts all;
-    qwq::detail::for_each_type(typename Program::kinds{}, [&]<class Part>(std::type_identity<Part>) {
-      all.kinds.push_back(part::of<Part>());
-    });
+    qwq::detail::for_each_type(typename Program::kinds{},
+                               [&]<class Part>(std::type_identity<Part>) { all.kinds.push_back(part::of<Part>()); });
     for (std::size_t i = 0; i < Program::parts.size(); ++i)
       all.entries.push_back({Program::parts[i].of, Program::parts[i].layer, Program::kind_of(i)});
     return all;

@@ -2,10 +2,10 @@
 // Defines the kernel calls of attention: rotations, the cache, and attention itself.
 #pragma once
 
+#include "qwq/exec/kernel_call.hpp"
 #include "qwq/kernel/attention.hpp"
 #include "qwq/kernel/norm_rope.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 
@@ -68,8 +68,7 @@ struct kernel_of<op::kv_cache_update> {
     const std::int64_t tokens = S::template extent<S::template arg_id<1>, 1>(f);
     const std::int64_t first = S::template number<2>(f) + 1 - tokens;
     const matrix_view<const float> rows{S::template in<1>(f).data(), tokens, cache.kv_heads * cache.head_dim};
-    detail::for_each_row(f, rows,
-                         [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
+    detail::for_each_row(f, rows, [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
   }
 };
 template <>
@@ -81,9 +80,9 @@ struct kernel_of<op::attention> {
     constexpr std::int64_t width = S::self().dims()[2].extent * S::self().dims()[3].extent;
     const std::int64_t tokens = S::tokens(f);
     kernel::attention(*f.threads, matrix_view<float>{S::out(f).data(), tokens, width},
-                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width},
-                      detail::cache_view<S, 1>(f), detail::cache_view<S, 2>(f),
-                      S::template number<3>(f) + 1 - tokens, static_cast<float>(S::self().attr.value));
+                      matrix_view<const float>{S::template in<0>(f).data(), tokens, width}, detail::cache_view<S, 1>(f),
+                      detail::cache_view<S, 2>(f), S::template number<3>(f) + 1 - tokens,
+                      static_cast<float>(S::self().attr.value));
   }
 };
 

@@ -2,12 +2,12 @@
 // Steps without weights: element by element, row by row, and those that move values to other places.
 #pragma once
 
+#include "qwq/exec/kernel_call.hpp"
 #include "qwq/kernel/broadcast.hpp"
 #include "qwq/kernel/elementwise.hpp"
 #include "qwq/kernel/layout.hpp"
 #include "qwq/kernel/norm.hpp"
 #include "qwq/kernel/softmax.hpp"
-#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 

@@ -30,10 +30,10 @@ class slot_hook {
 struct execution_context {
   executor* threads = nullptr;
   std::byte* arena = nullptr;
-  const std::int64_t* extents = nullptr;  ///< What each named dimension counts in this run: `plan::symbols`.
-  const bound_constant* parameters = nullptr;    ///< `plan::parameters`
-  void* const* inputs = nullptr;          ///< `plan::inputs`
-  const state_view* states = nullptr;     ///< `plan::states`
+  const std::int64_t* extents = nullptr;       ///< What each named dimension counts in this run: `plan::symbols`.
+  const bound_constant* parameters = nullptr;  ///< `plan::parameters`
+  void* const* inputs = nullptr;               ///< `plan::inputs`
+  const state_view* states = nullptr;          ///< `plan::states`
   /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
   std::byte* scratch = nullptr;
   /// Parameters by slot. Null in float runs: then values pass slots unchanged.

@@ -2,10 +2,10 @@
 // Steps with weights: products, the norms in front of them, and what fusions make of both.
 #pragma once
 
+#include "qwq/exec/kernel_call.hpp"
 #include "qwq/kernel/embedding.hpp"
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/norm.hpp"
-#include "qwq/exec/kernel_call.hpp"
 
 namespace qwq {
 
@@ -13,11 +13,10 @@ namespace detail {
 
 /// y = rms_norm(x, weight, eps).
 template <class Epilogue = kernel::identity_epilogue>
-void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight,
-               float eps, Epilogue epilogue = {}) {
-  for_each_row(f, x, [&](std::int64_t i) {
-    kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue);
-  });
+void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<const float> x,
+               std::span<const float> weight, float eps, Epilogue epilogue = {}) {
+  for_each_row(f, x,
+               [&](std::int64_t i) { kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue); });
 }
 
 /// Activations of a product: the first argument of a step.
@@ -46,9 +45,7 @@ struct normed_rows {
     made = true;
     return own;
   }
-  void quantize(const kernel::int8_rows& codes) const {
-    kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps);
-  }
+  void quantize(const kernel::int8_rows& codes) const { kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps); }
 };
 
 /// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
@@ -147,7 +144,8 @@ struct kernel_of<op::norm_linear> {
     [&]<std::size_t... K>(std::index_sequence<K...>) {
       detail::multiply<S, K + 2 ...>(f, detail::normed_rows<S>{f},
                                      kernel::store_sums<>{S::template result_matrix<K>(f)}...);
-    }(std::make_index_sequence<S::arity - 2>{});
+    }
+    (std::make_index_sequence<S::arity - 2>{});
   }
 };
 template <>

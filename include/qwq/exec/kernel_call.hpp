@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "qwq/core/parallel.hpp"
+#include "qwq/exec/execution_context.hpp"
+#include "qwq/exec/memory_plan.hpp"
 #include "qwq/kernel/epilogue.hpp"
 #include "qwq/kernel/packed_weight.hpp"
 #include "qwq/kernel/quantize.hpp"
-#include "qwq/exec/execution_context.hpp"
-#include "qwq/exec/memory_plan.hpp"
 
 namespace qwq {
 
@@ -36,7 +36,7 @@ struct kernel_of<op::custom> {
 /// A graph and its plan, as steps read them: `G::value` is the graph.
 template <class G>
 struct planned {
-  static constexpr auto& graph = G::value;  ///< The graph.
+  static constexpr auto& graph = G::value;             ///< The graph.
   static constexpr auto layout = make_plan(G::value);  ///< Its plan.
   static_assert(require_none<layout.error>());
 };
@@ -45,7 +45,7 @@ struct planned {
 template <class G, std::size_t Id>
 struct kernel_call {
   static constexpr auto& g = planned<G>::graph;  ///< The graph.
-  static constexpr std::size_t id = Id;  ///< Its index in the graph.
+  static constexpr std::size_t id = Id;          ///< Its index in the graph.
   static constexpr const node& self() { return g[Id]; }
   static constexpr op kind = G::value[Id].kind;
   static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
@@ -66,9 +66,8 @@ struct kernel_call {
   template <std::size_t Node = Id>
   static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
     fixed_vector<std::int64_t, max_rank> out;
-    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) {
-      (out.push_back(extent<Node, Axis>(f)), ...);
-    }(std::make_index_sequence<G::value[Node].dims().size()>{});
+    [&]<std::size_t... Axis>(std::index_sequence<Axis...>) { (out.push_back(extent<Node, Axis>(f)), ...); }
+    (std::make_index_sequence<G::value[Node].dims().size()>{});
     return out;
   }
   /// Elements of a node's value in this run.
@@ -141,7 +140,9 @@ struct kernel_call {
   /// The result as a matrix with one row for each last axis.
   static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
   /// The same with rows of everything from `axis` on.
-  static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) { return matrix<Id, float>(f, axis); }
+  static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) {
+    return matrix<Id, float>(f, axis);
+  }
   /// The node that reads result K of a step with several.
   template <std::size_t K>
   static constexpr std::size_t result_id = [] {

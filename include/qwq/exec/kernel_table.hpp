@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "qwq/exec/attention_kernels.hpp"
-#include "qwq/exec/gemm_kernels.hpp"
 #include "qwq/exec/elementwise_kernels.hpp"
+#include "qwq/exec/gemm_kernels.hpp"
 
 namespace qwq {
 
@@ -33,16 +33,16 @@ using step_function = void (*)(execution_context&);
 
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
-  if constexpr (has_step(G::value[Id])) table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
+  if constexpr (has_step(G::value[Id]))
+    table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
 }
 
 template <class G>
 constexpr auto make_steps() {
   std::array<step_function, step_count<G>()> table{};
   std::size_t n = 0;
-  [&]<std::size_t... Id>(std::index_sequence<Id...>) {
-    (add_step<G, Id>(table.data(), n), ...);
-  }(std::make_index_sequence<G::value.size()>{});
+  [&]<std::size_t... Id>(std::index_sequence<Id...>) { (add_step<G, Id>(table.data(), n), ...); }
+  (std::make_index_sequence<G::value.size()>{});
   return table;
 }
 

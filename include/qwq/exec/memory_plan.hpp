@@ -32,7 +32,7 @@ inline constexpr std::size_t max_symbols = 8;
 /// Locations of all values, for shapes at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  buffer_slice of[Capacity]{};      ///< Where each node's value is.
+  buffer_slice of[Capacity]{};  ///< Where each node's value is.
   std::size_t arena_bytes = 0;  ///< Size of the arena.
   /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
   fixed_vector<node_id, Capacity> parameters{};
@@ -84,7 +84,8 @@ struct planner {
   /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
-    if (schema(n).state_arg >= 0 && schema(n).state_result < 0) return n.args[static_cast<std::size_t>(schema(n).state_arg)];
+    if (schema(n).state_arg >= 0 && schema(n).state_result < 0)
+      return n.args[static_cast<std::size_t>(schema(n).state_arg)];
     if (n.kind != op::get_tuple_element) return no_node;
     const node& producer = g[n.args[0]];
     const op_schema& r = schema(producer);

@@ -16,12 +16,14 @@ void trace_graph(execution_context& f, F&& after) {
       using this_step = kernel_call<G, I>;
       if constexpr (detail::has_step(this_step::self())) kernel_of<this_step::kind>::template run<this_step>(f);
       if constexpr (detail::has_step(this_step::self()) || this_step::kind == op::get_tuple_element) {
-        constexpr bool visible = G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
+        constexpr bool visible =
+            G::value[I].type.type == dtype::f32 && planned<G>::layout.of[I].where == storage_class::arena;
         if constexpr (visible) after(static_cast<node_id>(I), std::span<const float>(this_step::out(f)));
       }
     };
     (one(std::integral_constant<std::size_t, Id>{}), ...);
-  }(std::make_index_sequence<G::value.size()>{});
+  }
+  (std::make_index_sequence<G::value.size()>{});
 }
 
 }  // namespace qwq

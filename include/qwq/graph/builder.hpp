@@ -62,7 +62,8 @@ class builder {
   /// Appends a node that has its type already.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
-      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)), "more nodes");
+      return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)),
+                  "more nodes");
     graph_[(*graph_.count)++] = n;
     return static_cast<node_id>(graph_.size() - 1);
   }
@@ -73,7 +74,8 @@ class builder {
     if (name.size() > graph_output{}.name.capacity())
       fail(graph_[id], error_code::name_is_too_long, "at most 31 characters", fixed_string<31>{name.substr(20)});
     else if (!graph_.outputs->try_push_back({name, id}))
-      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)), fixed_string<31>{name});
+      fail(graph_[id], error_code::too_many_outputs, fixed_string<31>{}.append(static_cast<long long>(max_outputs)),
+           fixed_string<31>{name});
   }
 
   /// Records a problem of a node.
@@ -104,8 +106,8 @@ struct expr {
 /// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
 /// kind.
 template <class... Rest>
-  requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
+requires(std::derived_from<Rest, expr>&&...) constexpr expr
+    apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
   arguments args{{first.id}, 1};
   const bool fits = (args.try_push_back(rest.id) && ...);
   if (!fits) {
@@ -114,13 +116,14 @@ constexpr expr apply(const op_schema& operation, const attributes& attr, expr fi
     if (n.kind == op::custom) n.custom = &operation;
     n.name = first.b->module;
     const auto count = [](std::size_t i) { return fixed_string<31>{}.append(static_cast<long long>(i)); };
-    return {first.b, first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
+    return {first.b,
+            first.b->fail(n, error_code::too_many_arguments, count(max_arguments), count(1 + sizeof...(rest)))};
   }
   return {first.b, first.b->add(operation, args, attr)};
 }
 template <class... Rest>
-  requires(std::derived_from<Rest, expr> && ...)
-constexpr expr apply(op kind, const attributes& attr, expr first, Rest... rest) {
+requires(std::derived_from<Rest, expr>&&...) constexpr expr
+    apply(op kind, const attributes& attr, expr first, Rest... rest) {
   return apply(schema(kind), attr, first, rest...);
 }
 
@@ -156,7 +159,8 @@ constexpr state_update update_of(const node& state) { return static_cast<state_u
 // (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
 
 /// What operators apply to: `expr` and what derives from it; rewrite/pattern.hpp adds patterns.
-template <class V> inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
+template <class V>
+inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
 template <class V>
 concept graph_operand = is_graph_operand<V>;
 template <class V>
@@ -288,9 +292,7 @@ constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
 // Operators with attributes: of values, the attributes follow the arguments; patterns match any.
 
 /// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
-constexpr expr rms_norm(expr x, expr w, double eps) {
-  return apply(op::rms_norm, detail::number(eps), x, w);
-}
+constexpr expr rms_norm(expr x, expr w, double eps) { return apply(op::rms_norm, detail::number(eps), x, w); }
 template <graph_pattern... P>
 constexpr auto rms_norm(const P&... p) {
   return apply(op::rms_norm, {}, p...);
@@ -338,9 +340,7 @@ constexpr auto norm_rope(const P&... p) {
   return apply(op::norm_rope, {}, p...);
 }
 /// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
-constexpr expr top_k(expr x, std::int32_t k) {
-  return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x);
-}
+constexpr expr top_k(expr x, std::int32_t k) { return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x); }
 template <graph_pattern... P>
 constexpr auto top_k(const P&... p) {
   return apply(op::top_k, {}, p...);
@@ -394,9 +394,7 @@ constexpr auto slice(const P&... p) {
   return apply(op::slice, {}, p...);
 }
 /// cast(x, type): the same values as elements of another type.
-constexpr expr cast(expr x, dtype to) {
-  return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x);
-}
+constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
 template <graph_pattern... P>
 constexpr auto cast(const P&... p) {
   return apply(op::cast, {}, p...);

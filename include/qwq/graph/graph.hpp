@@ -24,11 +24,11 @@ enum class role : std::uint8_t {
   head,       ///< The matrix that makes logits.
   norm,       ///< The gain of a norm.
   bias,
-  router,     ///< Chooses experts.
-  expert,     ///< Matrices of routed experts.
-  gate,       ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
-  conv,       ///< A depthwise convolution.
-  position,   ///< A table of positions.
+  router,    ///< Chooses experts.
+  expert,    ///< Matrices of routed experts.
+  gate,      ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
+  conv,      ///< A depthwise convolution.
+  position,  ///< A table of positions.
 };
 constexpr std::string_view name(role r) {
   constexpr std::string_view names[] = {"none",   "embedding", "head", "norm", "bias",

@@ -8,8 +8,8 @@
 #include <initializer_list>
 #include <string_view>
 
-#include "qwq/graph/op.hpp"
 #include "qwq/graph/diagnostic.hpp"
+#include "qwq/graph/op.hpp"
 #include "qwq/graph/tensor_type.hpp"
 
 namespace qwq {
@@ -103,7 +103,8 @@ constexpr void infer_binary(type_inference& in) {
   for (std::size_t i = 0; i < shorter.size(); ++i) {
     dim& d = in.out.dims[lead + i];
     if (d == shorter[i] || shorter[i] == dim{1}) continue;
-    if (d != dim{1}) return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
+    if (d != dim{1})
+      return in.fail(error_code::shapes_do_not_broadcast, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
     d = shorter[i];
   }
 }
@@ -166,8 +167,8 @@ constexpr void infer_norm_gated_linear(type_inference& in) {
 }
 
 constexpr void infer_add_norm(type_inference& in) {
-  if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) ||
-      !in.want_type(2, in.args[0].type) || !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
+  if (!in.want_float(0) || !in.want_axes(0) || !in.want_type(1, in.args[0].type) || !in.want_type(2, in.args[0].type) ||
+      !in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast) ||
       !in.want_shape({in.dims(0).last()}, in.dims(2), error_code::last_dimension_must_match))
     return;
   in.out = in.args[0];
@@ -193,7 +194,8 @@ constexpr void infer_conv1x1(type_inference& in) {
 }
 
 constexpr void infer_swiglu(type_inference& in) {
-  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast)) in.out = in.args[0];
+  if (in.want_float(0) && in.want_shape(in.dims(0), in.dims(1), error_code::shapes_do_not_broadcast))
+    in.out = in.args[0];
 }
 
 constexpr void infer_reshape(type_inference& in) {
@@ -291,11 +293,13 @@ constexpr void infer_attention(type_inference& in) {
   if (!in.want_float(0) || !in.want_cache(1) || !in.want_cache(2)) return;
   for (std::size_t i = 0; i < 3; ++i)
     if (!in.want_rank(i, 4)) return;
-  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match)) return;
+  if (!in.want_type(3, dtype::i32) || !in.want_shape(in.dims(1), in.dims(2), error_code::last_dimension_must_match))
+    return;
   const std::int64_t heads = in.dims(0)[2].extent;
   const std::int64_t kv_heads = in.dims(1)[1].extent;
   if (kv_heads < 1 || heads % kv_heads != 0)
-    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads), fixed_string<31>{}.append(heads));
+    return in.fail(error_code::heads_do_not_divide, fixed_string<31>{"a multiple of "}.append(kv_heads),
+                   fixed_string<31>{}.append(heads));
   if (in.dims(0).last() != in.dims(1).last())
     return in.fail(error_code::last_dimension_must_match, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
   in.out = in.args[0];
@@ -374,7 +378,8 @@ constexpr void infer_causal_conv1d(type_inference& in) {
   const dim channels = in.dims(0)[2];
   if (in.dims(1)[0] != channels)
     return in.fail(error_code::x_and_weight_differ_in_columns, to_text<31>(in.dims(0)), to_text<31>(in.dims(1)));
-  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2), error_code::last_dimension_must_match))
+  if (in.want_shape({dim{1}, channels, dim{in.dims(1)[1].extent - 1}}, in.dims(2),
+                    error_code::last_dimension_must_match))
     in.out = in.args[0];
 }
 
@@ -412,7 +417,8 @@ constexpr void infer_fake_quant(type_inference& in) {
 }
 
 constexpr void infer_dequantize(type_inference& in) {
-  if (is_plain_float(in.args[0].type)) return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
+  if (is_plain_float(in.args[0].type))
+    return in.fail(error_code::element_types_differ, "integer codes", name(in.args[0].type));
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
@@ -466,7 +472,7 @@ struct op_schema {
   /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
   std::string_view value_name;
   std::string_view ints_name;  ///< The same for `attributes::ints`.
-  trait traits;  ///< What is true of it.
+  trait traits;                ///< What is true of it.
   /// Sets the result's type from those of the arguments, or says what is wrong with them.
   void (*infer)(type_inference&);
   /// Arguments that are matrices of weights: schemes store them as codes.
@@ -544,7 +550,8 @@ inline constexpr op_schema op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear, argument_set({1, 2})},
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear,
+     argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
     {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
@@ -591,7 +598,7 @@ constexpr std::string_view name(op kind) { return schema(kind).name; }
 /// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
 /// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
 constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
-                           std::string_view value_name = {}, std::string_view ints_name = {}) {
+                              std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
 }
 

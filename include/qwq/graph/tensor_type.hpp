@@ -8,17 +8,17 @@
 #include <string_view>
 
 #include "qwq/core/dtype.hpp"
-#include "qwq/core/fixed_vector.hpp"
 #include "qwq/core/fixed_string.hpp"
+#include "qwq/core/fixed_vector.hpp"
 
 namespace qwq {
 
 /// One extent of a shape. A named dimension keeps its name to the emitted file; its extent is then the
 /// largest value that it may take at run time, and buffers are planned for it.
 struct dim {
-  std::int64_t extent = 1;  ///< Its length, or the largest that it can have.
+  std::int64_t extent = 1;    ///< Its length, or the largest that it can have.
   std::string_view symbol{};  ///< Its name; empty where the extent is fixed.
-  std::int64_t plus = 0;  ///< Elements beside those that `symbol` counts: "sequence_length+3".
+  std::int64_t plus = 0;      ///< Elements beside those that `symbol` counts: "sequence_length+3".
 
   constexpr dim() = default;
   /// A fixed extent.

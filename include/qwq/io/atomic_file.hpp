@@ -109,7 +109,7 @@ class atomic_file final : public output_file {
   int lock(bool& taken) const {
     taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (taken) return 0;
-    struct stat info{};
+    struct stat info {};
     if (::fstat(fd_, &info) != 0) return errno;
     taken = info.st_nlink == 0;
     return 0;  // a file system without locks never finds files left behind, and needs no mark

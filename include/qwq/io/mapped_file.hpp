@@ -58,7 +58,7 @@ class mapped_file {
   /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
   /// name is still mapped as it was.
   void check_unchanged() const {
-    struct stat now{};
+    struct stat now {};
     if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
     if (now.st_size != state_.st_size || now.st_mtim.tv_sec != state_.st_mtim.tv_sec ||
         now.st_mtim.tv_nsec != state_.st_mtim.tv_nsec)
@@ -122,7 +122,7 @@ class mapped_file {
   };
 
   std::filesystem::path path_;
-  struct stat state_{};
+  struct stat state_ {};
   mapping bytes_{};
 };
 

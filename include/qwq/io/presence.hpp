@@ -12,7 +12,7 @@ namespace qwq::detail {
 /// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
 /// as present: opening the file then says what is wrong.
 inline bool is_present(const std::filesystem::path& path) {
-  struct stat info{};
+  struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 

@@ -151,8 +151,7 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
   const bool has_size = entry.unknown_dtype.empty();
   if (has_size && !byte_count(tensor.type, tensor.shape, tensor.bytes))
     refuse("shape", "a size that fits 64 bits", printable(to_string(tensor.shape)));
-  if (offsets.size() != 2 || !offsets[0] || !offsets[1])
-    refuse("data_offsets", "[begin, end]", printable(range));
+  if (offsets.size() != 2 || !offsets[0] || !offsets[1]) refuse("data_offsets", "[begin, end]", printable(range));
   const std::uint64_t begin = entry.begin = *offsets[0], end = entry.end = *offsets[1];
   if (begin > end || end > std::uint64_t{1} << 62)
     refuse("data_offsets", "begin <= end <= " + std::to_string(data), printable(range));

@@ -52,9 +52,9 @@ class safetensors_writer {
       throw fail(name, "expected dimensions >= 0 and a size that fits 64 bits, found " + detail::to_string(shape));
     std::string dims;
     for (const std::int64_t dim : shape) dims += (dims.empty() ? "" : ",") + std::to_string(dim);
-    const std::string entry = json_string(name, name) + ":{\"dtype\":\"" + std::string(known->name) +
-                              "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(offset_) + ',' +
-                              std::to_string(end) + "]}";
+    const std::string entry = json_string(name, name) + ":{\"dtype\":\"" + std::string(known->name) + "\",\"shape\":[" +
+                              dims + "],\"data_offsets\":[" + std::to_string(offset_) + ',' + std::to_string(end) +
+                              "]}";
     if (name == "__metadata__" || !names_.insert(name).second) throw fail(name, "expected a new name, found it in use");
     if (!header_.empty()) header_ += ',';
     header_ += entry;

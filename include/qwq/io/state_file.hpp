@@ -26,7 +26,7 @@ struct saved_state {
   std::string name;
   std::int64_t layer = -1;  ///< Number of the layer, or -1.
   dtype type = dtype::f32;
-  bool running = false;  ///< All rows are saved, not only those of the tokens that were read.
+  bool running = false;    ///< All rows are saved, not only those of the tokens that were read.
   std::int64_t outer = 1;  ///< Heads of a cache.
   std::int64_t rows = 1;   ///< Saved rows of each.
   std::int64_t inner = 1;  ///< Elements of a row.

@@ -4,8 +4,8 @@
 
 #include <limits>
 
-#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::kernel {
 

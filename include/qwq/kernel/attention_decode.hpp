@@ -6,11 +6,11 @@
 #include <cstring>
 
 #include "qwq/kernel/append_kv.hpp"
+#include "qwq/kernel/simd_dot_int16.hpp"
 #include "qwq/kernel/simd_exp.hpp"
 #include "qwq/kernel/simd_int8.hpp"
 #include "qwq/kernel/simd_reduce.hpp"
 #include "qwq/kernel/simd_stream.hpp"
-#include "qwq/kernel/simd_dot_int16.hpp"
 #include "qwq/kernel/softmax.hpp"
 
 namespace qwq::kernel::detail {
@@ -36,7 +36,8 @@ struct stream_query {
 
 /// Whether codes are multiplied as integers, with queries and weights as integers of 16 bits: their steps, 1 / 32767 of
 /// the greatest, are 1/258 of those of the codes.
-template <class Arch, class T> inline constexpr bool as_words = is_kv_code<T> && simd::has_word_products<Arch>;
+template <class Arch, class T>
+inline constexpr bool as_words = is_kv_code<T>&& simd::has_word_products<Arch>;
 
 using stream_scores = float[stream_block];
 

@@ -235,10 +235,10 @@ class attention_tile {
 
   const tile_query* rows_;
   std::int64_t count_, head_dim_, groups_;
-  alignas(64) float q_[buffer_floats];  // [head_dim, groups * width]
+  alignas(64) float q_[buffer_floats];                   // [head_dim, groups * width]
   alignas(64) float weight_[most_block * most_queries];  // [keys, groups * width]: scores, then weights
-  alignas(64) float sum_[buffer_floats];  // [queries, head_dim]: weights . values so far
-  alignas(64) float block_[buffer_floats];  // keys or values of a block as floats
+  alignas(64) float sum_[buffer_floats];                 // [queries, head_dim]: weights . values so far
+  alignas(64) float block_[buffer_floats];               // keys or values of a block as floats
   alignas(64) float max_[most_queries], total_[most_queries], keep_[most_queries];
 };
 

@@ -78,13 +78,15 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 /// y = epilogue(a + b) along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u + v); });
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
+                              [epilogue](auto u, auto v) { return epilogue(u + v); });
 }
 
 /// y = epilogue(a * b) along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
-  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()}, [epilogue](auto u, auto v) { return epilogue(u * v); });
+  detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
+                              [epilogue](auto u, auto v) { return epilogue(u * v); });
 }
 
 }  // namespace qwq::kernel

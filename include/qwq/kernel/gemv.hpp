@@ -63,10 +63,11 @@ void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, 
         const auto word = simd::prepare_codes<Arch, Bits>(simd::load_words<Arch>(from));
         if (v * width % 16 == 0) __builtin_prefetch(from + fetched_ahead);
         [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
-          ((sum[p][v][I % chains] = simd::fma<Arch>(simd::batch<Arch>(at[I]),
-                                                    simd::code_at<Arch, Bits, packed::shift(I)>(word),
-                                                    sum[p][v][I % chains])), ...);
-        }(std::make_integer_sequence<int, int{packed::per_word}>{});
+          ((sum[p][v][I % chains] = simd::fma<Arch>(
+                simd::batch<Arch>(at[I]), simd::code_at<Arch, Bits, packed::shift(I)>(word), sum[p][v][I % chains])),
+           ...);
+        }
+        (std::make_integer_sequence<int, int{packed::per_word}>{});
       }
       codes += panel_n * 4;
     };

@@ -46,9 +46,8 @@ QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row&
     QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) f(p, v);
   };
   simd::ints<Arch> sum[Digits][P][V];
-  QWQ_UNROLL for (int d = 0; d < Digits; ++d) for_each([&](int p, int v) QWQ_INLINE {
-    sum[d][p][v] = simd::ints<Arch>(-packed::middle * x.sums[d * x.blocks]);
-  });
+  QWQ_UNROLL for (int d = 0; d < Digits; ++d) for_each(
+      [&](int p, int v) QWQ_INLINE { sum[d][p][v] = simd::ints<Arch>(-packed::middle * x.sums[d * x.blocks]); });
   const std::int8_t* at = x.codes;
   const std::int8_t* const end = at + depth;
   do {
@@ -99,9 +98,8 @@ void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const pa
   for (std::int64_t b = 0; b < x.blocks; ++b, x.codes += block, ++x.sums, ++x.scales) {
     const std::int64_t depth = std::min(block, left);
     const std::byte* const scales = panel + first * 4;
-    QWQ_UNROLL for (int p = 0; p < P; p += together)
-        add_block<Arch, Bits, Digits, together>(total + p, x, depth, codes + p * panel_bytes, scales + p * panel_bytes,
-                                                panel_bytes);
+    QWQ_UNROLL for (int p = 0; p < P; p += together) add_block<Arch, Bits, Digits, together>(
+        total + p, x, depth, codes + p * panel_bytes, scales + p * panel_bytes, panel_bytes);
     codes += depth * panel_n * Bits / 8;
     left -= depth;
     if (left == 0) {
@@ -141,8 +139,7 @@ bool split_limbs(const int8_rows& y, const float* x) {
     const std::int64_t first = b * y.block, count = std::min(y.block, y.cols - first);
     const float largest = largest_magnitude<Arch>(plain_row<Arch>{x}, first, count);
     if (!(largest == 0 || (largest >= 0x1p-90f && largest <= std::numeric_limits<float>::max()))) return false;
-    const float power =
-        largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);
+    const float power = largest == 0 ? 1.0f : std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) & 0x7f800000u);
     y.scales[b] = power * 0x1p-29f;
     const simd::batch<Arch> inverse(0x1p29f / power);
     simd::ints<Arch> total[f32_digits];

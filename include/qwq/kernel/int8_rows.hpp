@@ -68,7 +68,8 @@ template <class Arch, class Row>
 float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
   return simd::reduce_max<Arch>(simd::fold<Arch>(
       count, simd::batch<Arch>(0.0f),
-      [&](simd::batch<Arch> a, std::int64_t i, auto n) QWQ_INLINE { return xsimd::max(a, xsimd::abs(x(first + i, n))); },
+      [&](simd::batch<Arch> a, std::int64_t i, auto n)
+          QWQ_INLINE { return xsimd::max(a, xsimd::abs(x(first + i, n))); },
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
 }
 
@@ -134,7 +135,7 @@ void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
     std::int8_t* const codes = y.codes + i * y.row_bytes;
     std::int64_t b = 0;
     if (y.block % simd::lanes<Arch> == 0)
-      for (; (b + simd::lanes<Arch>) * y.block <= y.cols; b += simd::lanes<Arch>) {
+      for (; (b + simd::lanes<Arch>)*y.block <= y.cols; b += simd::lanes<Arch>) {
         const std::int64_t first = b * y.block, at = i * y.blocks() + b;
         quantize_blocks<Arch>(codes + first, y.scales + at, y.sums + at, x, first, y.block);
       }

@@ -38,9 +38,10 @@ void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
     const std::int64_t i0 = static_cast<std::int64_t>(task) / panels * piece,
                        j0 = static_cast<std::int64_t>(task) % panels * right_n, j1 = std::min(j0 + right_n, count);
     panel_store<Arch> store;
-    multiply_panel<Arch>(
-        x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
-        [&](std::int64_t i, std::int64_t rows, float* sums) { f(strip{i, rows, j0, j1, sums}, store); });
+    multiply_panel<Arch>(x, i0, std::min(i0 + piece, x.rows), w, j0, j1, store,
+                         [&](std::int64_t i, std::int64_t rows, float* sums) {
+                           f(strip{i, rows, j0, j1, sums}, store);
+                         });
   });
 }
 
@@ -97,7 +98,7 @@ bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
   return false;
 }
 template <class Arch, int Bits, class F>
-  requires simd::has_add_dot<Arch>
+requires simd::has_add_dot<Arch>
 bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weight<Bits>& w, F&& f) {
   alignas(64) std::byte memory[std::size_t{1} << 17];
   const std::int64_t block = w.blocks() == 1 || w.block % f32_block == 0 ? std::min(w.block, f32_block) : w.block;
@@ -122,8 +123,7 @@ class sums_sink {
  public:
   /// Refers to `f`, which is called as f(row, output, sums).
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>)
-  sums_sink(F&& f)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, sums_sink>) sums_sink(F&& f)
       : context_(const_cast<void*>(static_cast<const void*>(&f))),
         call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
           (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
@@ -157,9 +157,8 @@ struct store_sums {
   matrix_view<float> y;
   Epilogue epilogue = {};
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
-    detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
-      return epilogue(simd::load<Arch>(sums.data() + k, count));
-    });
+    detail::map<Arch>({y.row(i) + j, sums.size()},
+                      [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
   }
 };
 /// Adds sums to a residual stream: y = r + sums. y may be r.

@@ -26,20 +26,24 @@ void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
 
 /// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
 /// for each block then overlaps with the next one.
-template <class Arch> inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
-template <class Arch> inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
+template <class Arch>
+inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
+template <class Arch>
+inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
 /// Outputs of a tile, and of the panels that it is a part of or has side by side.
-template <class Arch> inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch> * simd::lanes<Arch>;
-template <class Arch> inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
+template <class Arch>
+inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch>* simd::lanes<Arch>;
+template <class Arch>
+inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
 
 /// From row to row of sums: not a power of two, and room for a panel that is there twice.
 inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
 
 /// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
 struct byte_panels {
-  const std::byte* codes;   // [block / 4, panel_n] words of each block
-  const std::byte* scales;  // [panel_n] of each block
-  std::int64_t code_stride, scale_stride;          // from block to block
+  const std::byte* codes;                              // [block / 4, panel_n] words of each block
+  const std::byte* scales;                             // [panel_n] of each block
+  std::int64_t code_stride, scale_stride;              // from block to block
   std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
   std::int64_t blocks;
   int middle;
@@ -55,9 +59,8 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
   constexpr int batches = int8_tile_batches<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
   // Where a batch of the tile begins among words or scales of panels.
-  const auto place = [](int v, std::int64_t panel_stride) QWQ_INLINE {
-    return v * width / panel_n * panel_stride + v * width % panel_n * 4;
-  };
+  const auto place = [](int v, std::int64_t panel_stride)
+                         QWQ_INLINE { return v * width / panel_n * panel_stride + v * width % panel_n * 4; };
   const std::int64_t blocks = x.blocks();
   const std::int8_t* at = x.codes + i0 * x.row_bytes + block0 * x.block;
   const std::int32_t* x_sums = x.sums + i0 * blocks + block0;
@@ -96,9 +99,8 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
     if (block0 + b == 0)
       epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float*) QWQ_INLINE { return dot * by; });
     else
-      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to) QWQ_INLINE {
-        return simd::fma<Arch>(dot, by, simd::load<Arch>(to));
-      });
+      epilogue([](simd::batch<Arch> dot, simd::batch<Arch> by, const float* to)
+                   QWQ_INLINE { return simd::fma<Arch>(dot, by, simd::load<Arch>(to)); });
   }
 }
 
@@ -114,7 +116,8 @@ void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::i
     const std::int64_t rows = (i1 - i0 + tiles - 1) / tiles;
     [&]<int... M>(std::integer_sequence<int, M...>) {
       ((rows == M + 1 ? multiply_int8_tile<Arch, M + 1>(sums, x, i0, w, block0) : void()), ...);
-    }(std::make_integer_sequence<int, most>{});
+    }
+    (std::make_integer_sequence<int, most>{});
     sums += rows * int8_sums_stride;
     i0 += rows;
   }

@@ -9,16 +9,17 @@
 #include <optional>
 #include <type_traits>
 
-#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
 #include "qwq/kernel/simd_stream.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::kernel {
 
 namespace detail {
 
 /// Accumulators side by side, so that latencies overlap and all fit the registers.
-template <class Arch> inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
+template <class Arch>
+inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
 
 /// What a pass over the data may ask for. Each has `take`, for a batch and one of its accumulators, and an element
 /// that changes nothing. NaN elements do not count in extrema and magnitudes.
@@ -102,8 +103,8 @@ struct moment_lanes {
 template <class Arch, class... Parts>
 [[gnu::always_inline]] inline void observe(std::span<const float> x, bool far, Parts&... parts) {
   const auto n = static_cast<std::int64_t>(x.size());
-  const auto i =
-      simd::walk<Arch, observed_lines<Arch>>(n, far, [&](int k, std::int64_t at) __attribute__((always_inline)) {
+  const auto i = simd::walk<Arch, observed_lines<Arch>>(
+      n, far, [&](int k, std::int64_t at) __attribute__((always_inline)) {
         const auto v = simd::load<Arch>(x.data() + at);
         (parts.take(k, v), ...);
       });

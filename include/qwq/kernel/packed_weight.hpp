@@ -98,7 +98,8 @@ void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8
         const std::int64_t inside = std::clamp<std::int64_t>(shape.cols - k, 0, packed::per_word);
         std::uint32_t words[panel_n];
         for (std::int64_t j = 0; j < panel_n; ++j)
-          words[j] = packed_word<Bits>(rows + (j < count ? j * row_bytes + k * Bits / 8 : 0), flip, j < count ? inside : 0);
+          words[j] =
+              packed_word<Bits>(rows + (j < count ? j * row_bytes + k * Bits / 8 : 0), flip, j < count ? inside : 0);
         std::memcpy(to, words, sizeof words);
         to += sizeof words;
       }
@@ -125,10 +126,9 @@ inline void pack(std::byte* to, const int8_weight& w) {
 }
 template <int Bits>
 void pack(std::byte* to, const block_weight<Bits>& w) {
-  detail::pack_rows(to, packed_shape(w), w.codes, w.row_blocks() * w.block * Bits / 8, 0,
-                    [&](std::int64_t j, std::int64_t b) {
-                      return w.scales[static_cast<std::size_t>(j * w.row_blocks() + b)];
-                    });
+  detail::pack_rows(
+      to, packed_shape(w), w.codes, w.row_blocks() * w.block * Bits / 8, 0,
+      [&](std::int64_t j, std::int64_t b) { return w.scales[static_cast<std::size_t>(j * w.row_blocks() + b)]; });
 }
 
 }  // namespace qwq::kernel

@@ -70,7 +70,8 @@ void make_panel(float* panel, const packed_weight<Bits>& w, std::int64_t j0, std
           float* const to = panel + (k - k0) * right_n + v;
           [&]<int... I>(std::integer_sequence<int, I...>) QWQ_INLINE {
             (simd::store<Arch>(to + I * right_n, simd::code_at<Arch, Bits, packed::shift(I)>(word) * scale), ...);
-          }(std::make_integer_sequence<int, int{packed::per_word}>{});
+          }
+          (std::make_integer_sequence<int, int{packed::per_word}>{});
         }
     }
   }

@@ -11,10 +11,10 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "qwq/kernel/views.hpp"
 #include "qwq/kernel/simd.hpp"
 #include "qwq/kernel/simd_int4.hpp"
 #include "qwq/kernel/simd_stream.hpp"
+#include "qwq/kernel/views.hpp"
 
 namespace qwq::kernel {
 

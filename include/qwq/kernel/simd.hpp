@@ -20,20 +20,26 @@ namespace qwq::kernel::simd {
 
 /// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
 /// different machines then never share a function.
-template <class Arch> using batch = xsimd::batch<float, Arch>;
-template <class Arch> inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
+template <class Arch>
+using batch = xsimd::batch<float, Arch>;
+template <class Arch>
+inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
 
 /// As many integers.
-template <class Arch> using integers = xsimd::batch<std::int32_t, Arch>;
+template <class Arch>
+using integers = xsimd::batch<std::int32_t, Arch>;
 
 /// Stands for "all lanes" where a count of lanes is asked for.
 struct whole {};
 
 namespace detail {
 
-template <class Arch> inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
-template <class Arch> inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
-template <class Arch> inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
+template <class Arch>
+inline constexpr bool lanes_512 = sizeof(batch<Arch>) == 64;
+template <class Arch>
+inline constexpr bool lanes_256 = sizeof(batch<Arch>) == 32;
+template <class Arch>
+inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
 
 #if defined(__AVX512F__)
 /// The mask of `count` lanes, fewer than 16.
@@ -120,8 +126,7 @@ batch<Arch> load(const std::uint8_t* p) {
 }
 
 template <class Arch, class T>
-  requires std::is_integral_v<T>
-batch<Arch> load(const T* p) {
+requires std::is_integral_v<T> batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
@@ -206,7 +211,7 @@ void store(bfloat16* p, batch<Arch> x) {
 }
 
 template <class Arch, class T>
-  requires std::is_integral_v<T>
+requires std::is_integral_v<T>
 void store(T* p, integers<Arch> x) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch> && sizeof(T) == 1)
@@ -219,7 +224,7 @@ void store(T* p, integers<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
 }
 template <class Arch, class T>
-  requires std::is_integral_v<T>
+requires std::is_integral_v<T>
 void store(T* p, batch<Arch> x) {
   simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
 }
@@ -243,9 +248,11 @@ void store(T* p, Lanes x, std::int64_t count) {
 
 /// Whether `fma` and `fnma` round once.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-template <class Arch> inline constexpr bool fused = true;
+template <class Arch>
+inline constexpr bool fused = true;
 #else
-template <class Arch> inline constexpr bool fused = detail::lanes_512<Arch>;
+template <class Arch>
+inline constexpr bool fused = detail::lanes_512<Arch>;
 #endif
 
 /// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).

@@ -6,7 +6,8 @@
 
 namespace qwq::kernel::simd {
 
-template <class Arch> using words = xsimd::batch<std::uint32_t, Arch>;
+template <class Arch>
+using words = xsimd::batch<std::uint32_t, Arch>;
 
 template <class Arch>
 words<Arch> load_words(const std::byte* p) {

@@ -8,13 +8,17 @@ namespace qwq::kernel::simd {
 
 /// Whether there are such products. Without them codes are converted to f32.
 #if defined(__AVX512BW__) && defined(__AVX512VNNI__)
-template <class Arch> inline constexpr bool has_word_products = detail::lanes_512<Arch>;
+template <class Arch>
+inline constexpr bool has_word_products = detail::lanes_512<Arch>;
 #else
-template <class> inline constexpr bool has_word_products = false;
+template <class>
+inline constexpr bool has_word_products = false;
 #endif
 
-template <class Arch> using word_lanes = xsimd::batch<std::int16_t, Arch>;
-template <class Arch> using int_lanes = xsimd::batch<std::int32_t, Arch>;
+template <class Arch>
+using word_lanes = xsimd::batch<std::int16_t, Arch>;
+template <class Arch>
+using int_lanes = xsimd::batch<std::int32_t, Arch>;
 
 /// As many codes as `word_lanes` has lanes.
 template <class Arch>

@@ -6,15 +6,19 @@
 
 namespace qwq::kernel::simd {
 
-template <class Arch> using ints = xsimd::batch<std::int32_t, Arch>;
+template <class Arch>
+using ints = xsimd::batch<std::int32_t, Arch>;
 
 /// Whether a machine has `add_dot` as one instruction.
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-template <class Arch> inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
+template <class Arch>
+inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
 #elif defined(__AVXVNNI__)
-template <class Arch> inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
+template <class Arch>
+inline constexpr bool has_add_dot = detail::lanes_256<Arch>;
 #else
-template <class> inline constexpr bool has_add_dot = false;
+template <class>
+inline constexpr bool has_add_dot = false;
 #endif
 
 namespace detail {
@@ -44,7 +48,9 @@ inline __m256i add_pairs(__m256i a, __m256i b) { return _mm256_madd_epi16(a, b);
 inline __m512i add_pairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
 #endif
 template <class Arch>
-concept adds_pairs = requires(typename words<Arch>::register_type r) { add_pairs(r, r); };
+concept adds_pairs = requires(typename words<Arch>::register_type r) {
+  add_pairs(r, r);
+};
 
 }  // namespace detail
 

@@ -20,9 +20,11 @@ namespace simd {
 
 /// Whether Arch has streaming stores.
 #if defined(__SSE2__)
-template <class Arch> inline constexpr bool streams = true;
+template <class Arch>
+inline constexpr bool streams = true;
 #else
-template <class Arch> inline constexpr bool streams = false;
+template <class Arch>
+inline constexpr bool streams = false;
 #endif
 
 /// Stores one batch to memory that is aligned to it, past the cache where the machine can.

@@ -21,7 +21,8 @@ inline void transpose_16x16(float* y, std::int64_t y_stride, const float* x, std
     a[4 * c + r] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(from + 12 * x_stride));
   }
   QWQ_UNROLL for (int c = 0; c < 4; ++c) {
-    const __m512 low01 = _mm512_unpacklo_ps(a[4 * c], a[4 * c + 1]), high01 = _mm512_unpackhi_ps(a[4 * c], a[4 * c + 1]);
+    const __m512 low01 = _mm512_unpacklo_ps(a[4 * c], a[4 * c + 1]),
+                 high01 = _mm512_unpackhi_ps(a[4 * c], a[4 * c + 1]);
     const __m512 low23 = _mm512_unpacklo_ps(a[4 * c + 2], a[4 * c + 3]),
                  high23 = _mm512_unpackhi_ps(a[4 * c + 2], a[4 * c + 3]);
     b[4 * c] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(low01), _mm512_castps_pd(low23)));

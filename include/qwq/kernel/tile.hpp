@@ -42,9 +42,8 @@ struct left_rows {
 
 /// Float rows are read where they are.
 template <class Arch, class X>
-left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t, float*)
-  requires std::is_convertible_v<X, matrix_view<const float>>
-{
+left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t,
+                    float*) requires std::is_convertible_v<X, matrix_view<const float>> {
   const std::int64_t next = i + 2 * row_tile;
   return {x.row(i) + k0, x.row_stride,
           next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,

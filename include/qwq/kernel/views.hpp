@@ -51,7 +51,8 @@ struct block_weight {
 };
 
 /// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
-template <class T> inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
+template <class T>
+inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
 
 /// In what products with packed weights take their activations: as they are, or quantized to int8 by rows and blocks
 /// while the model runs, which is faster and changes results.
@@ -84,9 +85,7 @@ struct kv_view {
       return x;
   }
   /// The same elements, to read.
-  constexpr operator kv_view<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  constexpr operator kv_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, kv_heads, capacity, head_dim, scales};
   }
 };

@@ -24,9 +24,15 @@ struct parameter : expr {
 };
 
 template <class V>
-concept float_value = requires { V::type; } && is_plain_float(V::type);
+concept float_value = requires {
+  V::type;
+}
+&&is_plain_float(V::type);
 template <class V>
-concept quantized_value = requires { V::type; } && !is_plain_float(V::type);
+concept quantized_value = requires {
+  V::type;
+}
+&&!is_plain_float(V::type);
 
 /// Boundary into integers: codes of type `T` with the parameters of `slot`.
 template <dtype T>
@@ -58,7 +64,9 @@ class in_module {
   in_module& operator=(const in_module&) = delete;
 
   /// Full name of a tensor of the module: "self_attn.q_proj.weight".
-  constexpr fixed_string<95> tensor(std::string_view name) const { return fixed_string<95>{b_.module}.append(".").append(name); }
+  constexpr fixed_string<95> tensor(std::string_view name) const {
+    return fixed_string<95>{b_.module}.append(".").append(name);
+  }
 
  private:
   builder& b_;

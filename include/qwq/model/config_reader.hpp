@@ -23,9 +23,9 @@
 #include <boost/hana/tuple.hpp>
 
 #include "qwq/core/error.hpp"
+#include "qwq/core/fixed_string.hpp"
 #include "qwq/core/fixed_vector.hpp"
 #include "qwq/core/json_tree.hpp"
-#include "qwq/core/fixed_string.hpp"
 #include "qwq/model/config_limit.hpp"
 
 namespace qwq {

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <type_traits>
 
-#include "qwq/core/json_tree.hpp"
 #include "qwq/core/fixed_string.hpp"
+#include "qwq/core/json_tree.hpp"
 #include "qwq/core/type_list.hpp"
 #include "qwq/model/config_reader.hpp"
 #include "qwq/model/qwen3_config.hpp"

@@ -108,9 +108,9 @@ struct qwen3 {
   template <std::int64_t Rows, dtype Kv>
   using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
   /// The parts, in the order in which a text passes them.
-  static constexpr auto parts = join_parts(single_part(stage::embedding, 0),
-                                           layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
-                                           single_part(stage::norm, 2), single_part(stage::head, 3));
+  static constexpr auto parts =
+      join_parts(single_part(stage::embedding, 0), layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
+                 single_part(stage::norm, 2), single_part(stage::head, 3));
 };
 
 }  // namespace qwq

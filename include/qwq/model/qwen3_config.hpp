@@ -53,7 +53,8 @@ struct qwen3_config {
     if (c.num_key_value_heads > c.num_attention_heads)
       file["num_key_value_heads"].refuse(fixed_string<63>("an integer from 1 to ").append(c.num_attention_heads));
     else if (c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads != 0)
-      file["num_key_value_heads"].refuse(fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
+      file["num_key_value_heads"].refuse(
+          fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
     if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");  // RoPE rotates pairs
     for (const Json& rotated : {file, file["rope_parameters"], file["rope_scaling"]})
       if (const Json part = rotated["partial_rotary_factor"]; !part.is_null() && part.number() != 1.0) part.refuse("1");

@@ -181,7 +181,7 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
       const node& made = g[reader.args[i]];
       if (made.type.type != dtype::f32 || !(covered(reader) || covered(made))) continue;
       if (schema(reader).is_matrix(i) ? made.kind == op::weight && !spec.format_of(made).quantizes()
-                                   : !spec.quantizes_activations())
+                                      : !spec.quantizes_activations())
         continue;
       const node& boundary = reader.kind == op::quantize ? reader : made;
       edge((boundary.kind == op::quantize || boundary.kind == op::dequantize) && boundary.slot >= 0, reader);

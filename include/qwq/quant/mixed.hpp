@@ -18,13 +18,14 @@ struct weight_formats_of {
   using type = type_list<>;
 };
 template <class Scheme>
-  requires requires { typename Scheme::weight_formats; }
+requires requires { typename Scheme::weight_formats; }
 struct weight_formats_of<Scheme> {
   using type = typename Scheme::weight_formats;
 };
 template <class Scheme>
-  requires(!requires { typename Scheme::weight_formats; } && requires { typename Scheme::weight_format; })
-struct weight_formats_of<Scheme> {
+requires(
+    !requires { typename Scheme::weight_formats; } &&
+    requires { typename Scheme::weight_format; }) struct weight_formats_of<Scheme> {
   using type = type_list<typename Scheme::weight_format>;
 };
 
@@ -35,7 +36,7 @@ struct layer_schemes_of {
   static constexpr std::size_t index(std::int64_t, std::int64_t) { return 0; }
 };
 template <class Scheme>
-  requires requires { typename Scheme::layer_schemes; }
+requires requires { typename Scheme::layer_schemes; }
 struct layer_schemes_of<Scheme> {
   using type = typename Scheme::layer_schemes;
   static constexpr std::size_t index(std::int64_t layer, std::int64_t layers) {
@@ -46,15 +47,18 @@ struct layer_schemes_of<Scheme> {
 }  // namespace detail
 
 /// The formats of a scheme's weights.
-template <class Scheme> using weight_formats = typename detail::weight_formats_of<Scheme>::type;
+template <class Scheme>
+using weight_formats = typename detail::weight_formats_of<Scheme>::type;
 /// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
-template <class Scheme> using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+template <class Scheme>
+using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
 template <class Scheme>
 constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
   return detail::layer_schemes_of<Scheme>::index(i, layers);
 }
 /// The formats of the weights of all layers.
-template <class Scheme> using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
+template <class Scheme>
+using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
 /// Whether a scheme quantizes activations, or anything, in some layer.
 template <class Scheme>
 constexpr bool quantizes_activations() {
@@ -101,9 +105,7 @@ struct exception_to_scheme<in_layers<Scheme, Layers...>> {
     if (((Layers == layer || Layers + layers == layer) || ...)) index = next;
     ++next;
   }
-  static constexpr bool is_inside(std::int64_t layers) {
-    return ((-layers <= Layers && Layers < layers) && ...);
-  }
+  static constexpr bool is_inside(std::int64_t layers) { return ((-layers <= Layers && Layers < layers) && ...); }
 };
 
 template <class Scheme, fixed_string... Names>
@@ -121,7 +123,7 @@ struct exception_to_scheme<in_tensors<Scheme, Names...>> {
 template <class... Format>
 constexpr bool have_one_convention(type_list<Format...>) {
   const auto same_as_others = []<class A>(std::type_identity<A>) {
-    return ((A::value != Format::value || std::is_same_v<A, Format>) && ...);
+    return ((A::value != Format::value || std::is_same_v<A, Format>)&&...);
   };
   return (same_as_others(std::type_identity<Format>{}) && ...);
 }
@@ -142,13 +144,13 @@ struct mixed : Base {
                                    exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
 
   /// How weights become codes, in each of the ways that there are.
-  using weight_formats = detail::join<qwq::weight_formats<Base>,
-                                      typename detail::exception_to_scheme<Exceptions>::formats...>;
+  using weight_formats =
+      detail::join<qwq::weight_formats<Base>, typename detail::exception_to_scheme<Exceptions>::formats...>;
   /// The schemes that layers have.
-  using layer_schemes =
-      detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
+  using layer_schemes = detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
   static_assert(detail::have_one_convention(
-                    detail::join<weight_formats, qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
+                    detail::join<weight_formats,
+                                 qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
                 "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
 
   /// Index in `layer_schemes` of the scheme of one of `layers` layers.

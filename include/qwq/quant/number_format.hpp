@@ -17,11 +17,11 @@ struct number_format {
   bool symmetric = true;       ///< Codes have no zero point.
   /// Elements along a row that share a scale; 0: one scale for each row or for the tensor, as the user chooses.
   std::int32_t block = 0;
-  std::int32_t block_rows = 1;   ///< Rows that a block spans.
-  dtype scale = dtype::f32;      ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
-  bool global_scale = false;     ///< A further f32 scale for the tensor multiplies those of blocks.
-  bool dynamic = false;          ///< Scales are computed from the values of each run; calibration finds none.
-  dtype then = dtype::f32;       ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
+  std::int32_t block_rows = 1;  ///< Rows that a block spans.
+  dtype scale = dtype::f32;     ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
+  bool global_scale = false;    ///< A further f32 scale for the tensor multiplies those of blocks.
+  bool dynamic = false;         ///< Scales are computed from the values of each run; calibration finds none.
+  dtype then = dtype::f32;      ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
 
   constexpr bool operator==(const number_format&) const = default;
 

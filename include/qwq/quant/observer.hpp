@@ -22,16 +22,16 @@ namespace qwq {
 /// data can be merged. NaN and infinity are never part of the range: they are counted by `nonfinite`, not by `count`.
 /// `result` throws `error` when no finite value was observed.
 template <class O>
-concept observer =
-    std::default_initializable<O> && std::copyable<O> && requires(O o, const O& other, std::span<const float> values) {
-      o.observe(values);
-      o.end_batch();  // a calibration sample ends here
-      o.merge(other);
-      o.reset();  // forgets the data, keeps the options
-      { other.result() } -> std::same_as<range>;
-      { other.count() } -> std::same_as<std::uint64_t>;
-      { other.nonfinite() } -> std::same_as<std::uint64_t>;
-    };
+concept observer = std::default_initializable<O> && std::copyable<O> &&
+    requires(O o, const O& other, std::span<const float> values) {
+  o.observe(values);
+  o.end_batch();  // a calibration sample ends here
+  o.merge(other);
+  o.reset();  // forgets the data, keeps the options
+  { other.result() } -> std::same_as<range>;
+  { other.count() } -> std::same_as<std::uint64_t>;
+  { other.nonfinite() } -> std::same_as<std::uint64_t>;
+};
 
 namespace detail {
 

@@ -17,8 +17,10 @@ template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
   { S::spec } -> std::convertible_to<quant_spec>;
-} && (!S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
-                              (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
+}
+&&(
+    !S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
+    (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
 
 /// Nothing is quantized.
 struct f32 {

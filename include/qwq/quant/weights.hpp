@@ -39,19 +39,23 @@ constexpr granularity shared_in(granularity chosen) {
 }
 
 namespace detail {
-template <dtype T> struct code {
+template <dtype T>
+struct code {
   using type = storage_t<T>;
 };
-template <> struct code<dtype::i4> {
+template <>
+struct code<dtype::i4> {
   using type = std::int8_t;
 };
-template <> struct code<dtype::u4> {
+template <>
+struct code<dtype::u4> {
   using type = std::uint8_t;
 };
 }  // namespace detail
 
 /// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
-template <dtype T> using code_t = typename detail::code<T>::type;
+template <dtype T>
+using code_t = typename detail::code<T>::type;
 
 namespace detail {
 /// Range of row `index` of a weight, whose name is `tensor` in messages. Throws `error` at NaN and infinity.

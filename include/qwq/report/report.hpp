@@ -54,10 +54,10 @@ struct fidelity_report {
   model_fidelity fidelity;                     ///< over the prefill
   model_fidelity decode;                       ///< the same, token by token through the KV cache
   std::vector<layer_fidelity> layers;          ///< in the order of the model
-  coverage_count coverage;  ///< Edges that are quantized.
+  coverage_count coverage;                     ///< Edges that are quantized.
   std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
-  std::vector<written_file> files;  ///< What was written.
-  greedy_divergence divergence;  ///< How far texts are continued alike.
+  std::vector<written_file> files;             ///< What was written.
+  greedy_divergence divergence;                ///< How far texts are continued alike.
   value_pairs logits;                          ///< of the first tokens, for a scatter plot
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;

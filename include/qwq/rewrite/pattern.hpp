@@ -12,7 +12,7 @@ namespace qwq {
 /// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
 struct pattern_node {
   op kind = op::input;
-  char variable = 0;  // the name under which the rule reads what was matched; 0: none
+  char variable = 0;      // the name under which the rule reads what was matched; 0: none
   bool anything = false;  ///< Matches any value.
   bool shared = false;
   fixed_vector<std::uint8_t, max_arguments> args{};
@@ -75,7 +75,8 @@ constexpr pattern match_op(op kind, const Patterns&... args) {
 }
 
 /// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
-template <> inline constexpr bool is_graph_operand<pattern> = true;
+template <>
+inline constexpr bool is_graph_operand<pattern> = true;
 template <class... Patterns>
 constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
   return match_op(kind, first, rest...);
@@ -102,9 +103,9 @@ struct bindings {
 
 /// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
 struct rewriting {
-  graph_ref g;  ///< The graph.
+  graph_ref g;          ///< The graph.
   std::uint16_t* uses;  ///< Readers of each node.
-  node_id* instead;  ///< What is read in place of each node.
+  node_id* instead;     ///< What is read in place of each node.
 
   /// The node that stands for `id` now.
   constexpr node_id resolve(node_id id) const {

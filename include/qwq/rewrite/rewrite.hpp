@@ -12,7 +12,7 @@ namespace qwq {
 
 /// One firing of a rule.
 struct applied_rewrite {
-  std::string_view rule{};  ///< Name of the rule.
+  std::string_view rule{};   ///< Name of the rule.
   fixed_string<47> where{};  // module of the node that was replaced
 };
 
@@ -20,15 +20,15 @@ inline constexpr std::size_t max_rewrites = 320;
 
 /// The last storage_class where a rule did not apply although its pattern was there.
 struct refused {
-  std::string_view rule{};  ///< Name of the rule.
-  fixed_string<47> where{};         ///< Module of the node at which it was tried.
+  std::string_view rule{};   ///< Name of the rule.
+  fixed_string<47> where{};  ///< Module of the node at which it was tried.
   refusal reason{};
 };
 
 /// What a rewrite did, in order.
 struct rewrite_log {
   fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
-  fixed_vector<refused, 48> refusals{};         ///< The last refusal of each rule that had one.
+  fixed_vector<refused, 48> refusals{};                   ///< The last refusal of each rule that had one.
 
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;

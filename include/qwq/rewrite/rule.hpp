@@ -20,7 +20,7 @@ class match {
   /// The node that computes it.
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
   constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
-  constexpr builder& graph() const { return *b_; }  ///< For leaves of the replacement.
+  constexpr builder& graph() const { return *b_; }             ///< For leaves of the replacement.
   /// The node that computes argument `i` of `n`.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
@@ -35,13 +35,16 @@ class match {
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
     for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
-    if (!fits) b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)), "more");
+    if (!fits)
+      b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)),
+               "more");
     return out;
   }
   /// Whether a matched value is read by the root alone, but for being an output of the graph.
   constexpr bool only_root_reads(const pattern& variable) const {
     bool only = true;
-    for_each_reader(found_.find(variable.variable()), [&](node_id id) { only = only && (id == root_ || id == no_node); });
+    for_each_reader(found_.find(variable.variable()),
+                    [&](node_id id) { only = only && (id == root_ || id == no_node); });
     return only;
   }
   /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
@@ -107,7 +110,7 @@ constexpr refusal always(const match&) { return {}; }
 /// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
 struct rule {
   std::string_view name;
-  pattern from;  ///< What is looked for.
+  pattern from;        ///< What is looked for.
   expr (*to)(match&);  ///< Builds what is read instead.
   /// Condition on the match: why the rule does not apply, or nothing.
   refusal (*when)(const match&) = always;

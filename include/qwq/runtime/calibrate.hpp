@@ -118,8 +118,8 @@ class observer_bank final : public calibration_listener {
       using format = typename PartScheme::activation_format;
       for (const slot& s : Compiled::slots) {
         if (s.kind != slot_kind::activation) continue;
-        const std::span seen = std::span(observers).subspan(static_cast<std::size_t>(s.first),
-                                                            static_cast<std::size_t>(s.count));
+        const std::span seen =
+            std::span(observers).subspan(static_cast<std::size_t>(s.first), static_cast<std::size_t>(s.count));
         for (std::size_t e = 0; e < seen.size(); ++e)
           out[static_cast<std::size_t>(s.first) + e] = to_affine<format>(compute_qparams<format>(range_of(seen, e)));
       }
@@ -143,8 +143,8 @@ class observer_bank final : public calibration_listener {
 /// How ranges are found.
 struct calibration_options {
   any_observer observer{};
-  std::int64_t decode_steps = 32;       ///< Tokens that each prompt is continued by, at most.
-  std::vector<std::int32_t> eos{};      ///< Ids that end a continuation.
+  std::int64_t decode_steps = 32;   ///< Tokens that each prompt is continued by, at most.
+  std::vector<std::int32_t> eos{};  ///< Ids that end a continuation.
   executor* threads = nullptr;
 };
 
@@ -152,8 +152,8 @@ struct calibration_options {
 /// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
 /// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
-calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts, const calibration_options& o,
-                             F&& done) {
+calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts,
+                             const calibration_options& o, F&& done) {
   static_assert(quantizes_activations<Scheme>(),
                 "qwq::calibrate<Model, Target, Scheme> requires a Scheme that quantizes activations");
   constexpr std::size_t head_slots = program<Model, Target, Scheme, 1>::template first<stage::head>::slots.size();

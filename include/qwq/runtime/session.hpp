@@ -15,9 +15,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "qwq/compile/program.hpp"
 #include "qwq/core/aligned_bytes.hpp"
 #include "qwq/core/thread_pool.hpp"
-#include "qwq/compile/program.hpp"
 #include "qwq/exec/kernel_table.hpp"
 #include "qwq/io/state_file.hpp"
 #include "qwq/runtime/state_store.hpp"
@@ -35,8 +35,9 @@ std::vector<bound_constant> bind_part(constant_store& store, std::int64_t layer,
   std::vector<bound_constant> bound;
   for (node_id id : planned<run>::layout.parameters) {
     const node& n = run::value[id];
-    bound.push_back(store.bind<typename Part::scheme>(n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
-                                                      tensor_name(Part::prefix, layer, n.name), positions));
+    bound.push_back(store.bind<typename Part::scheme>(
+        n, slot_of_leaf({run::value.nodes.begin(), run::value.size()}, Part::slots, id),
+        tensor_name(Part::prefix, layer, n.name), positions));
   }
   return bound;
 }
@@ -180,9 +181,7 @@ class session {
     if constexpr (has_running_states) states_.clear_running();
   }
   /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
-  void truncate(std::int64_t count)
-    requires(!has_running_states)
-  {
+  void truncate(std::int64_t count) requires(!has_running_states) {
     if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
     position_ = std::min(position_, count);
     if (mark_ && *mark_ > position_) mark_.reset();
@@ -209,9 +208,8 @@ class session {
   /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
   void save(std::ostream& out, const std::string& where = "states") const {
     state_file f = describe_file(position_);
-    states_.for_each_piece(position_, [&](std::span<std::byte> piece) {
-      f.values.insert(f.values.end(), piece.begin(), piece.end());
-    });
+    states_.for_each_piece(
+        position_, [&](std::span<std::byte> piece) { f.values.insert(f.values.end(), piece.begin(), piece.end()); });
     write_state_file(out, f, where);
   }
   /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
@@ -316,9 +314,10 @@ class session {
   static constexpr std::size_t most_bytes(Bytes bytes) {
     return std::max(detail::most_bytes<prefill_program>(bytes), detail::most_bytes<decode_program>(bytes));
   }
-  static constexpr std::size_t arena_size = most_bytes(
-      []<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
-  static constexpr std::size_t scratch_size = most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
+  static constexpr std::size_t arena_size =
+      most_bytes([]<class G>(std::type_identity<G>) { return planned<G>::layout.arena_bytes; });
+  static constexpr std::size_t scratch_size =
+      most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
 
   /// The states of the decode graphs, which read all that there are.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
@@ -342,8 +341,13 @@ class session {
 
   /// What a file of this session's states says, without their values, when `position` tokens were read.
   state_file describe_file(std::int64_t position) const {
-    state_file f{std::string(Model::model_type), std::string(Target::name), std::string(Scheme::name),
-                 weights_.fingerprint(), position, {}, {}};
+    state_file f{std::string(Model::model_type),
+                 std::string(Target::name),
+                 std::string(Scheme::name),
+                 weights_.fingerprint(),
+                 position,
+                 {},
+                 {}};
     for (const stored_state& s : states_.all())
       f.states.push_back({std::string(s.name), s.layer, s.type, s.is_running(), s.outer,
                           s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
@@ -446,15 +450,12 @@ class session {
     std::array<std::int64_t, layout.symbols.size() + 1> extents{};
     std::array<void*, layout.inputs.size() + 1> inputs{};
     std::array<state_view, layout.states.size() + 1> states{};
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((extents[K] = extent_of<G, K>(rows)), ...);
-    }(std::make_index_sequence<layout.symbols.size()>{});
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((inputs[K] = input_address<Program, G, K>()), ...);
-    }(std::make_index_sequence<layout.inputs.size()>{});
-    [&]<std::size_t... K>(std::index_sequence<K...>) {
-      ((states[K] = state_memory<Part, K>(i)), ...);
-    }(std::make_index_sequence<layout.states.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((extents[K] = extent_of<G, K>(rows)), ...); }
+    (std::make_index_sequence<layout.symbols.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((inputs[K] = input_address<Program, G, K>()), ...); }
+    (std::make_index_sequence<layout.inputs.size()>{});
+    [&]<std::size_t... K>(std::index_sequence<K...>) { ((states[K] = state_memory<Part, K>(i)), ...); }
+    (std::make_index_sequence<layout.states.size()>{});
 
     execution_context f;
     f.threads = threads_;
@@ -478,7 +479,8 @@ class session {
       const float* result = nullptr;
       (hand_on<Part, K>(f, i, result), ...);
       return result;
-    }(std::make_index_sequence<G::value.outputs.size()>{});
+    }
+    (std::make_index_sequence<G::value.outputs.size()>{});
   }
 
   /// Memory of state `K` of a graph of part `i`.
@@ -607,8 +609,8 @@ class session {
   std::vector<std::int64_t> ids_;
   [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
-  std::int64_t run_tokens_ = 0;       // of the run that is computed now
-  std::int32_t last_position_ = 0;    // of its last token
+  std::int64_t run_tokens_ = 0;     // of the run that is computed now
+  std::int32_t last_position_ = 0;  // of its last token
   std::optional<std::int64_t> mark_, wanted_mark_;
 };
 

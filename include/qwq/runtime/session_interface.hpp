@@ -22,7 +22,7 @@ class session_interface {
   virtual std::int64_t position() const = 0;
   virtual std::int64_t capacity() const = 0;
   virtual std::int64_t chunk() const = 0;
-  virtual void reset() = 0;  ///< Forgets the text.
+  virtual void reset() = 0;                         ///< Forgets the text.
   virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
   virtual void rewind() = 0;                        ///< Goes back to the mark.
   virtual void set_hook(layer_hook* l) = 0;
@@ -86,8 +86,9 @@ class opened_session final : public session_interface {
 /// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
-                                          granularity weights = granularity::tensor,
-                                          const calibration_result* tuned = nullptr, executor* threads = nullptr) {
+                                                granularity weights = granularity::tensor,
+                                                const calibration_result* tuned = nullptr,
+                                                executor* threads = nullptr) {
   return std::make_unique<detail::opened_session<Model, Target, Scheme>>(from, positions, weights, tuned, threads);
 }
 

@@ -22,15 +22,15 @@ namespace qwq {
 /// text are its positions: [1, kv_heads, positions, head_dim].
 struct stored_state {
   std::string_view name;
-  std::size_t part = 0;      ///< Index of the part in the model's list.
-  std::int64_t layer = -1;   ///< Number of the layer, or -1.
+  std::size_t part = 0;     ///< Index of the part in the model's list.
+  std::int64_t layer = -1;  ///< Number of the layer, or -1.
   dtype type = dtype::f32;
   state_update update = state_update::append;  ///< How runs change it.
-  std::int64_t outer = 1;  ///< Heads of a cache.
-  std::int64_t rows = 1;   ///< Positions of a cache.
-  std::int64_t inner = 1;  ///< Elements of a row.
+  std::int64_t outer = 1;                      ///< Heads of a cache.
+  std::int64_t rows = 1;                       ///< Positions of a cache.
+  std::int64_t inner = 1;                      ///< Elements of a row.
   std::byte* data = nullptr;
-  float* scales = nullptr;   ///< [outer, rows] where elements are 8-bit codes, else null.
+  float* scales = nullptr;  ///< [outer, rows] where elements are 8-bit codes, else null.
 
   bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
   /// Bytes of one row.

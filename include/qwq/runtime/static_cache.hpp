@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "qwq/compile/program.hpp"
 #include "qwq/core/view.hpp"
 #include "qwq/kernel/rope.hpp"
-#include "qwq/compile/program.hpp"
 
 namespace qwq {
 
@@ -35,7 +35,7 @@ constexpr auto state_slots(std::string_view name) {
 /// What a session has beside its graphs: nothing, unless their cache is left to the host.
 template <class Target, std::int64_t Rotary>
 struct cache_host {
-  explicit cache_host(double) {}  ///< Other targets leave nothing to the host.
+  explicit cache_host(double) {}                                      ///< Other targets leave nothing to the host.
   static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
 };
 
@@ -62,8 +62,7 @@ class cache_host<Target, Rotary> {
     const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
-      for (std::int64_t i = 0; i < length; ++i)
-        std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
+      for (std::int64_t i = 0; i < length; ++i) std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
   /// Fills `x`, [prompt, width], up from its first `count` rows.

@@ -21,7 +21,7 @@ struct circle_options {
   /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
   /// 8-bit logit; exp(-120) is 0 already.
   int mask_fill = -120;
-  bool per_head = false;  ///< Attention is written head by head, instead of as batches of products.
+  bool per_head = false;    ///< Attention is written head by head, instead of as batches of products.
   bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
 };
 

@@ -32,7 +32,8 @@ constexpr bool fuses(std::string_view rule) {
 /// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
 template <target Target, fixed_string... Fusions>
 struct disable_fusions : Target {
-  static_assert((detail::is_fusion(Fusions.view()) && ...), "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
+  static_assert((detail::is_fusion(Fusions.view()) && ...),
+                "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
   static constexpr bool fuses(std::string_view rule) {
     return sizeof...(Fusions) > 0 && ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
   }

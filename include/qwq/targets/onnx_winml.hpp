@@ -46,9 +46,9 @@ struct onnx_winml {
   /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element, weight = spec.weight.element;
-    return !spec.quantizes() || (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
-                                 (activation == dtype::u8 || activation == dtype::u16) &&
-                                 (weight == dtype::i8 || weight == dtype::i4));
+    return !spec.quantizes() ||
+           (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
+            (activation == dtype::u8 || activation == dtype::u16) && (weight == dtype::i8 || weight == dtype::i4));
   }
 
   static constexpr bool supports(op kind) {

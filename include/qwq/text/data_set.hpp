@@ -12,8 +12,8 @@
 
 #include "qwq/text/chat_template.hpp"
 #include "qwq/text/sample.hpp"
-#include "qwq/text/tokenizer.hpp"
 #include "qwq/text/token_sequence.hpp"
+#include "qwq/text/tokenizer.hpp"
 
 namespace qwq {
 
@@ -46,7 +46,7 @@ inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messa
 /// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
 /// shorter than two tokens; `where` names the row.
 inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
-                                const std::string& where) {
+                                    const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)
     throw error(where + ": the row is text and the checkpoint has no tokenizer.json; rows of \"ids\" need none");
   token_sequence text;
@@ -79,7 +79,7 @@ inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_styl
 
 /// All rows of a JSONL file as token ids.
 inline std::vector<token_sequence> read_texts(const std::filesystem::path& file, const tokenizer* t, qa_style style,
-                                          std::size_t capacity) {
+                                              std::size_t capacity) {
   std::vector<token_sequence> texts;
   for (const sample& s : read_jsonl(file))
     texts.push_back(encode_sample(s, t, style, capacity, file.string() + ": row " + std::to_string(texts.size() + 1)));

@@ -25,11 +25,11 @@ struct sample {
   /// Which fields a row has.
   enum class kind { qa, text, messages, ids };
   kind type = kind::text;
-  std::string question, answer;              ///< {"question", "answer"}
-  std::string text;                          ///< {"text"}
-  std::vector<message> messages;             ///< {"messages": [{"role", "content"}, ...]}
-  std::vector<std::int32_t> ids;             ///< {"ids"}: token ids >= 0
-  std::optional<std::size_t> answer_start;   ///< {"ids", "answer_start"}: index in `ids` where the answer begins
+  std::string question, answer;             ///< {"question", "answer"}
+  std::string text;                         ///< {"text"}
+  std::vector<message> messages;            ///< {"messages": [{"role", "content"}, ...]}
+  std::vector<std::int32_t> ids;            ///< {"ids"}: token ids >= 0
+  std::optional<std::size_t> answer_start;  ///< {"ids", "answer_start"}: index in `ids` where the answer begins
 
   bool operator==(const sample&) const = default;
 };

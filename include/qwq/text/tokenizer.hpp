@@ -17,14 +17,14 @@
 
 #include "qwq/core/error.hpp"
 #include "qwq/core/utf8.hpp"
-#include "qwq/text/added_tokens.hpp"
-#include "qwq/text/bpe.hpp"
-#include "qwq/text/byte_level.hpp"
 #include "qwq/io/json.hpp"
 #include "qwq/io/json_place.hpp"
 #include "qwq/io/mapped_file.hpp"
-#include "qwq/text/pre_tokenizer.hpp"
 #include "qwq/io/presence.hpp"
+#include "qwq/text/added_tokens.hpp"
+#include "qwq/text/bpe.hpp"
+#include "qwq/text/byte_level.hpp"
+#include "qwq/text/pre_tokenizer.hpp"
 
 namespace qwq {
 
@@ -247,8 +247,8 @@ class tokenizer {
   }
 
   std::unordered_map<std::string, std::int32_t, detail::string_hash, std::equal_to<>> ids_;  // by spelling
-  std::vector<std::string> bytes_;  // by id
-  std::vector<bool> special_;  // by id
+  std::vector<std::string> bytes_;                                                           // by id
+  std::vector<bool> special_;                                                                // by id
   std::size_t longest_ = 0;
   detail::bpe bpe_;
   detail::splitter splitter_;

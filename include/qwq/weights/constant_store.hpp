@@ -18,12 +18,12 @@
 #include "qwq/io/checkpoint.hpp"
 #include "qwq/io/state_file.hpp"
 #include "qwq/kernel/rope.hpp"
+#include "qwq/model/weight_layout.hpp"
 #include "qwq/quant/finite.hpp"
 #include "qwq/quant/mixed.hpp"
 #include "qwq/quant/slot.hpp"
-#include "qwq/weights/quantized_matrix.hpp"
-#include "qwq/model/weight_layout.hpp"
 #include "qwq/weights/model_weights.hpp"
+#include "qwq/weights/quantized_matrix.hpp"
 #include "qwq/weights/source.hpp"
 
 namespace qwq {

@@ -8,8 +8,8 @@
 
 #include "qwq/graph/graph.hpp"
 #include "qwq/io/checkpoint.hpp"
-#include "qwq/weights/account.hpp"
 #include "qwq/model/weight_layout.hpp"
+#include "qwq/weights/account.hpp"
 #include "qwq/weights/resolve.hpp"
 #include "qwq/weights/source.hpp"
 

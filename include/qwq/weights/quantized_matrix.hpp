@@ -52,7 +52,7 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
 /// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
 template <class Begin, class Task, class Done>
 void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
-                   Done&& done) {
+                        Done&& done) {
   const std::int64_t rows = w.rows(), cols = w.cols();
   constexpr std::int64_t task_elements = 1 << 16, block_elements = 1 << 22;
   const std::int64_t task_rows = std::max<std::int64_t>(1, task_elements / cols);
@@ -131,8 +131,7 @@ class quantized_matrix_reader {
 
   /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
   template <class F>
-    requires(!in_blocks)
-  void values(F&& f) {
+  requires(!in_blocks) void values(F&& f) {
     measure();
     std::vector<float> x;
     std::int64_t first = 0;
@@ -179,8 +178,8 @@ class quantized_matrix_reader {
     std::vector<code> codes;
     const auto task = [&](std::int64_t row_block, std::int64_t first, matrix_view<const float> block) {
       if constexpr (in_blocks) {
-        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first, block,
-                        p.scales);
+        quantize_blocks(std::span(codes).subspan(static_cast<std::size_t>(first - row_block) * row_codes()), first,
+                        block, p.scales);
       } else {
         if (unknown) {
           const kernel::extrema seen = measure_rows(first, block, found);

@@ -136,7 +136,8 @@ void write_all(const char* from_folder, const std::filesystem::path& out) {
   fix_unit_ranges<program<model, circle<options>, qdq_w8a16, options.prompt>>(tuned.prefill);
   fix_unit_ranges<program<model, circle<options>, qdq_w8a16, 1>>(tuned.decode);
   emit<model, tflite<options>, qdq_w8a16>(from, &tuned, {}, out / "qdq");
-  to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(), emit_options{.weights = granularity::row});
+  to_file::tensor_source constants(from, to_file::quantizer::of<qdq_w8a16>(),
+                                   emit_options{.weights = granularity::row});
   {
     to_circle::model_builder m(to_circle::file_format::tflite);
     write<qdq_w8a16>(m, constants, &tuned, qdq_mode::qdq, true);

@@ -12,8 +12,8 @@
 
 #include "qwq/emit/circle/circle_check.hpp"
 #include "qwq/emit/circle/circle_ops.hpp"
-#include "qwq/emit/sidecar_files.hpp"
 #include "qwq/emit/emit.hpp"
+#include "qwq/emit/sidecar_files.hpp"
 #include "qwq/io/file_set.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/targets/circle.hpp"
@@ -26,13 +26,17 @@ namespace to_circle {
 struct file_kind {
   file_format reader;  ///< Circle or TFLite.
   qdq_mode quantized;  ///< How quantized values are written.
-  bool per_head;  ///< Attention is written head by head.
+  bool per_head;       ///< Attention is written head by head.
 };
 
-template <class Target> inline constexpr bool kind_of = false;  // no target of ours
-template <circle_options O> inline constexpr file_kind kind_of<circle<O>>{file_format::circle, qdq_mode::integer, O.per_head};
-template <circle_options O> inline constexpr file_kind kind_of<circle_qdq<O>>{file_format::circle, qdq_mode::qdq, O.per_head};
-template <circle_options O> inline constexpr file_kind kind_of<tflite<O>>{file_format::tflite, qdq_mode::qdq, O.per_head};
+template <class Target>
+inline constexpr bool kind_of = false;  // no target of ours
+template <circle_options O>
+inline constexpr file_kind kind_of<circle<O>>{file_format::circle, qdq_mode::integer, O.per_head};
+template <circle_options O>
+inline constexpr file_kind kind_of<circle_qdq<O>>{file_format::circle, qdq_mode::qdq, O.per_head};
+template <circle_options O>
+inline constexpr file_kind kind_of<tflite<O>>{file_format::tflite, qdq_mode::qdq, O.per_head};
 
 template <class Target>
 concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>;
@@ -54,8 +58,7 @@ inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::
   value_names states;
   for (const node& n : p.nodes)
     if (n.kind == op::state) states[std::string(n.name.view())] = past_name(n.name) + suffix;
-  const auto results =
-      w.write(p, m.parts.entries[i].layer, states, m.tuned != nullptr ? &m.tuned->at(i) : nullptr);
+  const auto results = w.write(p, m.parts.entries[i].layer, states, m.tuned != nullptr ? &m.tuned->at(i) : nullptr);
   std::vector<named_value> rows;
   for (const graph_output& o : p.outputs) {
     const std::string name(o.name.view());
@@ -89,10 +92,9 @@ inline void write_model(graph_writer& w, const mode& m) {
 /// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
 /// `missing`: where the values without quantization parameters are counted; may be null.
 inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill,
-                                              const mode& decode, file_kind kind,
-                                              const op_map<graph_writer>& ops, const std::string& suffix,
-                                              std::int64_t* missing, const file_handling& how,
-                                              const std::filesystem::path& out) {
+                                              const mode& decode, file_kind kind, const op_map<graph_writer>& ops,
+                                              const std::string& suffix, std::int64_t* missing,
+                                              const file_handling& how, const std::filesystem::path& out) {
   file_set files(out, how);
   const auto add_graph = [&](model_builder& m, const std::string& name, auto&& write) {
     m.begin(name);
@@ -150,8 +152,7 @@ inline std::vector<written_file> write_folder(file_kind kind, const to_file::pro
   const std::string type = data.quantizes() ? ".q" : ".f32";
   const bool only_integers = data.quantizes() && kind.quantized == qdq_mode::integer;
   std::int64_t missing = 0;
-  auto written = write_stages(from, constants,
-                              {"prefill", data.prefill, tuned != nullptr ? &tuned->prefill : nullptr},
+  auto written = write_stages(from, constants, {"prefill", data.prefill, tuned != nullptr ? &tuned->prefill : nullptr},
                               {"decode", data.decode, tuned != nullptr ? &tuned->decode : nullptr}, kind,
                               is_circle ? circle_ops : shared_ops, type + (is_circle ? ".circle" : ".tflite"),
                               only_integers ? &missing : nullptr, options.files, out);
@@ -167,8 +168,9 @@ inline std::vector<written_file> write_folder(file_kind kind, const to_file::pro
 /// and the tokenizer's files.
 template <to_circle::circle_target Target>
 struct to_file::writer<Target> {
-  static constexpr auto& ops =
-      to_circle::kind_of<Target>.reader == to_circle::file_format::circle ? to_circle::circle_ops : to_circle::shared_ops;
+  static constexpr auto& ops = to_circle::kind_of<Target>.reader == to_circle::file_format::circle
+                                   ? to_circle::circle_ops
+                                   : to_circle::shared_ops;
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out) {

@@ -33,7 +33,7 @@ struct encoding {
 /// head, as tensors [1,1,rows,columns]; then the tensor of the whole is there when somebody asked for it.
 struct written_value {
   tensor_id tensor = no_tensor;  ///< Where it is in the file.
-  encoding how;  ///< What its elements stand for.
+  encoding how;                  ///< What its elements stand for.
   /// The same divided by heads, where attention is written head by head.
   std::vector<tensor_id> heads{};
 };
@@ -293,7 +293,7 @@ class graph_writer {
   // of the subgraph
   std::map<std::string, written_value> bound_;
   std::map<tensor_id, written_value> floats_;  // codes -> what DEQUANTIZE made of them
-  std::map<tensor_id, written_value> codes_;  // and back
+  std::map<tensor_id, written_value> codes_;   // and back
   named_tensors signed_inputs_, signed_outputs_;
 };
 

@@ -34,7 +34,7 @@ inline void write_weight(graph_writer& w) {
                                       extents(n.dims()), w.constants().floats(t, n.type.type)));
   else if (s->kind == slot_kind::weight && s->format.block > 0)
     n.dims().size() < 4 ? w.emit_block_codes(base, key, *s, *w.constants().matrix(*s, t))
-                         : w.emit_block_kernel(base, key, *s, *w.constants().matrix(*s, t));
+                        : w.emit_block_kernel(base, key, *s, *w.constants().matrix(*s, t));
   else if (s->kind == slot_kind::weight)
     w.emit_codes(base, key, *s, *w.constants().matrix(*s, t));
   else

@@ -8,9 +8,9 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "qwq/emit/sidecar_files.hpp"
-#include "qwq/emit/onnx/onnx_check.hpp"
 #include "qwq/emit/onnx/external_data.hpp"
+#include "qwq/emit/onnx/onnx_check.hpp"
+#include "qwq/emit/sidecar_files.hpp"
 #include "qwq/io/file_set.hpp"
 
 namespace qwq::to_onnx {

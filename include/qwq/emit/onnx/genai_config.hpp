@@ -11,8 +11,8 @@
 #include <onnx/onnx_pb.h>
 
 #include "qwq/emit/program_data.hpp"
-#include "qwq/io/special_tokens.hpp"
 #include "qwq/io/json.hpp"
+#include "qwq/io/special_tokens.hpp"
 
 namespace qwq::to_onnx {
 
@@ -60,7 +60,10 @@ inline json genai_config(const to_file::model_sizes& c, std::string_view type, s
                       {"head_size", c.head_dim}};
   return {{"model", model},
           {"search",
-           {{"max_length", std::min(max_length, c.max_position_embeddings)}, {"min_length", 0}, {"do_sample", false}, {"past_present_share_buffer", true}}}};
+           {{"max_length", std::min(max_length, c.max_position_embeddings)},
+            {"min_length", 0},
+            {"do_sample", false},
+            {"past_present_share_buffer", true}}}};
 }
 
 }  // namespace qwq::to_onnx

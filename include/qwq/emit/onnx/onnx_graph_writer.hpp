@@ -168,8 +168,8 @@ class graph_writer {
     set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element,
                                  extents(stored_dims(self())), [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
-    slots_[static_cast<std::size_t>(s.first)] =
-        parameters(base, key, s.format.element, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
+    slots_[static_cast<std::size_t>(s.first)] = parameters(
+        base, key, s.format.element, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
   }
 
   /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
@@ -193,8 +193,8 @@ class graph_writer {
     if (!is_signed(s.format.element) || dims[1] % q.block() != 0)
       throw error("emit: " + base + ": expected signed codes in whole blocks of " + std::to_string(q.block()) +
                   ", found " + std::string(name(s.format.element)) + " in rows of " + std::to_string(dims[1]));
-    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element, dims,
-                                 [&](const byte_sink& sink) { q.codes(sink); }));
+    set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element,
+                                 dims, [&](const byte_sink& sink) { q.codes(sink); }));
     bases_[values_[id_]] = base;
     dims[1] /= q.block();
     const std::string scale = model_.initializer(base + "_scale", key + ":block_scales", dtype::f32, dims,
@@ -303,8 +303,8 @@ class graph_writer {
       ::onnx::NodeProto& n = model_.node("Gather", x + what, std::vector{parameter, experts});
       return model_.result(n, x + what, expert_rows(type, {}));
     };
-    names = {of_rows(all.scale, dtype::f32, "_row_scale"),
-             of_rows(all.zero_point, self().type.type, "_row_zero_point"), 0};
+    names = {of_rows(all.scale, dtype::f32, "_row_scale"), of_rows(all.zero_point, self().type.type, "_row_zero_point"),
+             0};
     const tensor_type rows = expert_rows(self().type.type, {self().dims().last()});
     const std::string flat = model_.reshape(x + "_rows", x, arg_node(0).type, rows.dims);
     ::onnx::NodeProto& n =
@@ -368,9 +368,9 @@ class graph_writer {
   std::vector<slot_names> slots_;
 
   // of the model
-  std::map<std::string, std::string> bases_;  // codes -> name of the value that they stand for
+  std::map<std::string, std::string> bases_;     // codes -> name of the value that they stand for
   std::map<std::string, boundary> dequantized_;  // value -> the codes that it came from
-  std::map<std::string, std::string> readers_;  // codes and parameters -> value
+  std::map<std::string, std::string> readers_;   // codes and parameters -> value
 };
 
 }  // namespace qwq::to_onnx

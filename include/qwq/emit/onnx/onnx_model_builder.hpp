@@ -253,7 +253,7 @@ class model_builder {
   ::onnx::ModelProto model_;
   std::set<std::string> names_, values_;
   std::map<std::string, int> twins_;
-  std::map<std::string, std::string> computed_;  // operator and inputs -> value
+  std::map<std::string, std::string> computed_;                          // operator and inputs -> value
   std::map<std::string, std::pair<std::string, tensor_type>> reshaped_;  // value -> what it was reshaped from
   std::map<std::string, std::string> named_;
 };

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "qwq/emit/onnx/onnx_graph_writer.hpp"
 #include "qwq/compile/program.hpp"
+#include "qwq/emit/onnx/onnx_graph_writer.hpp"
 
 namespace qwq::to_onnx {
 
@@ -24,7 +24,7 @@ struct state_names {
 
 /// What `write_stages` wrote.
 struct written_stages {
-  std::vector<written_output> states;                           ///< After the run, in the order of the parts.
+  std::vector<written_output> states;                            ///< After the run, in the order of the parts.
   std::map<std::string, written_output, std::less<>> outputs{};  ///< Others, of the last part, by their names in it.
 };
 

@@ -22,9 +22,9 @@ struct format_variant;
 
 /// The same, behind pointers: the layout compiles once.
 struct whole_model_writer {
-  opset_versions versions;  ///< What the files declare.
+  opset_versions versions;          ///< What the files declare.
   const op_map<graph_writer>& ops;  ///< One row per operator.
-  bool cache_in_place;  ///< The runtime may hand over one buffer as past and present.
+  bool cache_in_place;              ///< The runtime may hand over one buffer as past and present.
   /// Writes what all layers read beside their states, and names it by the inputs of a layer. `cache`: the first state
   /// that grows with the text, as an input of the model; empty when there is none.
   value_names (*shared_inputs)(model_builder&, const std::string& cache);
@@ -78,8 +78,8 @@ inline tensor_type outside_type(const node& state, std::string_view length) {
 }
 
 /// All parts in one graph.
-inline void write_whole(model_builder& model, tensor_source& constants, const whole_model_writer& how, const program_parts& parts,
-                        const activation_params* params, const emit_options& options) {
+inline void write_whole(model_builder& model, tensor_source& constants, const whole_model_writer& how,
+                        const program_parts& parts, const activation_params* params, const emit_options& options) {
   using namespace whole_names;
   graph_writer writer(model, constants, how.ops, options);
   const auto for_each_state = [&](auto&& f) {
@@ -148,7 +148,7 @@ inline std::vector<written_file> write_whole_folder(const whole_model_writer& ho
 /// configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of several schemes may be written
 /// to one folder; the configs name the last one.
 template <class Target>
-  requires requires { qwq::to_onnx::format_variant<Target>::versions; }
+requires requires { qwq::to_onnx::format_variant<Target>::versions; }
 struct qwq::to_file::writer<Target> {
   static constexpr auto& ops = to_onnx::format_variant<Target>::ops;
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,

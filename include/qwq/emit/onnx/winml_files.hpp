@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "qwq/emit/emit.hpp"
+#include "qwq/emit/onnx/contrib_ops.hpp"
 #include "qwq/emit/onnx/export_folder.hpp"
 #include "qwq/emit/onnx/genai_config.hpp"
-#include "qwq/emit/onnx/contrib_ops.hpp"
 #include "qwq/emit/onnx/stages.hpp"
 #include "qwq/targets/onnx_winml.hpp"
 
@@ -28,13 +28,12 @@ inline const std::string logits = "logits";                     ///< Logits.
 inline const std::string last_position = "past_seq_len";        ///< Position of the last token of a run.
 inline const std::string total = "total_seq_len";               ///< Number of tokens, cached ones included.
 /// States of a layer, before and after a run: "past_keys_3".
-inline constexpr state_names states{
-    [](std::int64_t layer, std::string_view state) {
-      return std::string("past_").append(state).append("s_") + std::to_string(layer);
-    },
-    [](std::int64_t layer, std::string_view state) {
-      return std::string("present_").append(state).append("s_") + std::to_string(layer);
-    }};
+inline constexpr state_names states{[](std::int64_t layer, std::string_view state) {
+                                      return std::string("past_").append(state).append("s_") + std::to_string(layer);
+                                    },
+                                    [](std::int64_t layer, std::string_view state) {
+                                      return std::string("present_").append(state).append("s_") + std::to_string(layer);
+                                    }};
 }  // namespace winml_names
 
 /// A model that is one stage, the embedding or the head: `input` and `output` are names inside of its parts.
@@ -42,8 +41,7 @@ inline void write_single(model_builder& model, tensor_source& constants, const p
                          const char* input, const std::string& in, const char* output, const std::string& out) {
   graph_writer writer(model, constants, contrib_ops);
   value_names values{{input, in}};
-  const auto written =
-      write_stages(writer, parts, only, only, values, {{output, out}}, winml_names::states, nullptr);
+  const auto written = write_stages(writer, parts, only, only, values, {{output, out}}, winml_names::states, nullptr);
   model.output(out, written.outputs.at(output).type);
 }
 
@@ -53,8 +51,8 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
   using namespace winml_names;
   graph_writer writer(model, constants, contrib_ops);
   value_names values{{"hidden_states", embedded}, {"last_position", last_position}, {"total_seq_len", total}};
-  const auto written = write_stages(writer, parts, stage::layers, stage::norm, values,
-                                    {{"hidden_states", transformed}}, states, params);
+  const auto written =
+      write_stages(writer, parts, stage::layers, stage::norm, values, {{"hidden_states", transformed}}, states, params);
   model.output(transformed, written.outputs.at("hidden_states").type);
   for (const written_output& c : written.states) model.output(c.name, c.type);
 }
@@ -109,8 +107,9 @@ inline std::vector<written_file> to_file::writer<onnx_winml>::write(const progra
   add("prefill", true, false, {"sequence_length"}, [&](model_builder& m) {
     write_transformer(m, constants, data.prefill, tuned != nullptr ? &tuned->prefill : nullptr);
   });
-  add("decode", false, true, {"sequence_length"},
-      [&](model_builder& m) { write_transformer(m, constants, data.decode, tuned != nullptr ? &tuned->decode : nullptr); });
+  add("decode", false, true, {"sequence_length"}, [&](model_builder& m) {
+    write_transformer(m, constants, data.decode, tuned != nullptr ? &tuned->decode : nullptr);
+  });
   add("lm_head", true, true, {}, [&](model_builder& m) {
     write_single(m, constants, data.prefill, stage::head, "hidden_states", transformed, "logits", logits);
   });
