@@ -13123,8 +13123,8 @@ constexpr expr merge_heads(expr x) {
 constexpr bool only_attention_reads_states(const match& m) {
   return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
 }
-/// Whether the tables of cos and sin are those of positions, not computed ones.
-constexpr bool reads_tables(const match& m) { return m(cos).kind == op::rope_cos && m(sin).kind == op::rope_sin; }
+/// Whether the tables of cos and sin are leaves, not computed ones.
+constexpr bool reads_tables(const match& m) { return m(cos).args.empty() && m(sin).args.empty(); }
 
 /// x in another element type, where it has another one.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
@@ -13162,7 +13162,7 @@ inline constexpr rule attention_to_gqa{
     [](const match& m) {
       using namespace detail;
       return require(only_attention_reads_states(m), "another operator reads the states after the run", reads_tables(m),
-                     "cos and sin are not read from tables of positions", m(q).dims()[1] == m(k).dims()[1],
+                     "the tables of cos and sin are computed", m(q).dims()[1] == m(k).dims()[1],
                      "queries and keys have different numbers of tokens",
                      m(key_cache).type.type == m(value_cache).type.type,
                      "keys and values have caches of different types");
@@ -13802,11 +13802,14 @@ namespace detail {
 /// Whether the matched tables are the only ones of the graph.
 constexpr bool has_one_table(const match& m) {
   const auto same = [](const node& a, const node& b) {
-    return a.kind != b.kind || (a.attr.value == b.attr.value && a.dims().last() == b.dims().last());
+    return a.kind == b.kind && a.name == b.name && a.attr.value == b.attr.value && a.dims() == b.dims();
   };
   const graph_ref& g = m.graph().target();
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (!same(m(cos), g[i]) || !same(m(sin), g[i])) return false;
+    if (g[i].kind == op::table_rows) {
+      const node& table = m.argument(g[i], 0);
+      if (!same(table, m(cos)) && !same(table, m(sin))) return false;
+    }
   return true;
 }
 }  // namespace detail
@@ -13830,8 +13833,8 @@ inline constexpr rule rope_to_products{
       return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
     },
     [](const match& m) {
-      return require(detail::reads_tables(m), "cos and sin are not read from tables of positions",
-                     detail::has_one_table(m), "the graph has tables of different angles, and the host makes one");
+      return require(detail::reads_tables(m), "the tables of cos and sin are computed", detail::has_one_table(m),
+                     "the graph reads other tables too, and the host makes one");
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.

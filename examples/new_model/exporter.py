@@ -41,8 +41,11 @@ def main():
 
         # The same bytes as the program's, but for what it says about its own session.
         done("export", "--quiet", "--checkpoint", OUT / "checkpoint", "--scheme", "f32", "--out", scratch / "out")
-        for file in (scratch / "out").iterdir():
-            assert file.read_bytes() == (OUT / "standard-f32" / file.name).read_bytes(), file.name
+        files = [file for file in (scratch / "out").rglob("*") if file.is_file()]
+        assert files
+        for file in files:
+            written = OUT / "standard-f32" / file.relative_to(scratch / "out")
+            assert file.read_bytes() == written.read_bytes(), file
         done("export", "--quiet", "--checkpoint", OUT / "checkpoint", "--scheme", "w8a16", "--calibration",
              scratch / "rows.jsonl", "--decode-steps", 4, "--out", scratch / "quantized")
 

@@ -63,7 +63,7 @@ struct exporter_part {
   session_opener open = nullptr;
   /// What files are written from.
   to_file::program_data (*data)() = nullptr;
-  file_writer files = nullptr;
+  file_writer files = nullptr;  ///< Writes them as files of the target.
   program_summary (*summarize)() = nullptr;
 };
 

@@ -30,8 +30,8 @@ constexpr expr merge_heads(expr x) {
 constexpr bool only_attention_reads_states(const match& m) {
   return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
 }
-/// Whether the tables of cos and sin are those of positions, not computed ones.
-constexpr bool reads_tables(const match& m) { return m(cos).kind == op::rope_cos && m(sin).kind == op::rope_sin; }
+/// Whether the tables of cos and sin are leaves, not computed ones.
+constexpr bool reads_tables(const match& m) { return m(cos).args.empty() && m(sin).args.empty(); }
 
 /// x in another element type, where it has another one.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
@@ -69,7 +69,7 @@ inline constexpr rule attention_to_gqa{
     [](const match& m) {
       using namespace detail;
       return require(only_attention_reads_states(m), "another operator reads the states after the run", reads_tables(m),
-                     "cos and sin are not read from tables of positions", m(q).dims()[1] == m(k).dims()[1],
+                     "the tables of cos and sin are computed", m(q).dims()[1] == m(k).dims()[1],
                      "queries and keys have different numbers of tokens",
                      m(key_cache).type.type == m(value_cache).type.type,
                      "keys and values have caches of different types");

@@ -21,11 +21,14 @@ namespace detail {
 /// Whether the matched tables are the only ones of the graph.
 constexpr bool has_one_table(const match& m) {
   const auto same = [](const node& a, const node& b) {
-    return a.kind != b.kind || (a.attr.value == b.attr.value && a.dims().last() == b.dims().last());
+    return a.kind == b.kind && a.name == b.name && a.attr.value == b.attr.value && a.dims() == b.dims();
   };
   const graph_ref& g = m.graph().target();
   for (std::size_t i = 0; i < g.size(); ++i)
-    if (!same(m(cos), g[i]) || !same(m(sin), g[i])) return false;
+    if (g[i].kind == op::table_rows) {
+      const node& table = m.argument(g[i], 0);
+      if (!same(table, m(cos)) && !same(table, m(sin))) return false;
+    }
   return true;
 }
 }  // namespace detail
@@ -49,8 +52,8 @@ inline constexpr rule rope_to_products{
       return partial ? concat(rotated, slice(whole, width, static_cast<std::int32_t>(d[3].extent))) : rotated;
     },
     [](const match& m) {
-      return require(detail::reads_tables(m), "cos and sin are not read from tables of positions",
-                     detail::has_one_table(m), "the graph has tables of different angles, and the host makes one");
+      return require(detail::reads_tables(m), "the tables of cos and sin are computed", detail::has_one_table(m),
+                     "the graph reads other tables too, and the host makes one");
     }};
 
 /// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
