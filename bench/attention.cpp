@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention at the shape of Qwen3-0.6B: a token as fast as its cache is read, a prompt as fast as the machine multiplies.
+// Attention at the shape of Qwen3-0.6B: a token as fast as its cache is read, a prompt as fast as the machine
+// multiplies.
 #include "limits.hpp"
 #include "qwq/kernel/attention.hpp"
 #include "qwq/kernel/norm_rope.hpp"

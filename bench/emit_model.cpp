@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the model of model.cpp as others run it: in one ONNX file with GroupQueryAttention and MatMulNBits. Of a prompt
-// only the last token goes through the head, as in a session.
+// Writes the model of model.cpp as others run it: in one ONNX file with GroupQueryAttention and MatMulNBits. Of a
+// prompt only the last token goes through the head, as in a session.
 #include <filesystem>
 #include <fstream>
 #include <iostream>

@@ -78,8 +78,8 @@ class runner {
     best = std::max(best, amount * static_cast<double>(calls) / seconds);
     return seconds;
   }
-  /// Calls before the samples, outside of the clock: others had the caches, and a last level of which a set is a good part
-  /// changes hands over several passes. What takes long fills them by itself.
+  /// Calls before the samples, outside of the clock: others had the caches, and a last level of which a set is a good
+  /// part changes hands over several passes. What takes long fills them by itself.
   double round() {
     for (int i = 0; i < 4 && !long_; ++i) f();
     return sample() / static_cast<double>(calls);

@@ -50,8 +50,8 @@ struct contender {
   double amount = 0;  ///< of one call; 0: as much as a call of ours
 };
 
-/// What is counted. Tables show bytes as GB/s, operations as GFLOP/s (integer ones as GOP/s), tokens as tok/s, and rounds
-/// of a parallel loop in thousands a second.
+/// What is counted. Tables show bytes as GB/s, operations as GFLOP/s (integer ones as GOP/s), tokens as tok/s, and
+/// rounds of a parallel loop in thousands a second.
 enum class unit : std::uint8_t { bytes, flops, int_ops, tokens, rounds };
 
 /// One line of the table.
@@ -77,8 +77,8 @@ void keep(const T& x) {
   asm volatile("" : : "r,m"(x) : "memory");
 }
 
-/// An array that copies share; large ones are made of huge pages, and what may fit a second-level cache of ordinary ones,
-/// as in programs: those share its sets by chance.
+/// An array that copies share; large ones are made of huge pages, and what may fit a second-level cache of ordinary
+/// ones, as in programs: those share its sets by chance.
 template <class T>
 struct buffer {
   std::shared_ptr<T[]> first;

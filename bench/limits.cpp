@@ -41,8 +41,8 @@ lane combine(lane a, lane b) { return a ^ b; }
 constexpr std::int64_t page = 4096 / sizeof(float);
 constexpr int lines_at_once = 8;
 
-/// Calls f(k, i), k < 8, for lanes at i of [0, n). Prefetchers follow each page on its own: past the caches several pages
-/// in turn (Pages = 4) come faster than one after the other.
+/// Calls f(k, i), k < 8, for lanes at i of [0, n). Prefetchers follow each page on its own: past the caches several
+/// pages in turn (Pages = 4) come faster than one after the other.
 template <int Pages, class F>
 void walk(std::int64_t n, F&& f) {
   if constexpr (Pages == 1) {
@@ -233,7 +233,8 @@ void widen_and_multiply(const T* numbers, std::int64_t size, std::int64_t passes
     for (const lane& s : row) keep(s);
 }
 
-/// Codes of keys times two queries of 16 bits, and of values times two weights of 16 bits: half of the codes are of each.
+/// Codes of keys times two queries of 16 bits, and of values times two weights of 16 bits: half of the codes are of
+/// each.
 template <class Arch>
 void multiply_codes(const std::int8_t* codes, std::int64_t size, std::int64_t passes) {
   namespace simd = kernel::simd;

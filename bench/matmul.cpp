@@ -51,7 +51,8 @@ stored<kernel::packed_weight<Bits>> make_weight(weight_shape s, std::type_identi
   return {bytes, w};
 }
 
-/// The product of `m` tokens with one weight after the other, on f32 activations or on int8 ones, which are quantized first.
+/// The product of `m` tokens with one weight after the other, on f32 activations or on int8 ones, which are quantized
+/// first.
 template <class W>
 call multiply(executor& ex, std::int64_t m, std::vector<stored<W>> weights, bool int8) {
   const std::int64_t n = weights[0].weight.rows, k = weights[0].weight.cols;

@@ -16,7 +16,7 @@ packages=(
 case "${1-}" in
   "") ;;
   --run) packages+=(ca-certificates nodejs npm) ;;
-  --test) packages+=(ca-certificates clang-19 doctest-dev doxygen git libbenchmark-dev libxtensor-dev nodejs npm pkg-config python3) ;;
+  --test) packages+=(ca-certificates clang-19 clang-format doctest-dev doxygen git libbenchmark-dev libxtensor-dev nodejs npm pkg-config python3) ;;
   *) echo "usage: $0 [--run|--test]" >&2; exit 2 ;;
 esac
 

@@ -10947,35 +10947,6 @@ struct qwen3 {
 
 // qwq/model/models.hpp: All models of `model_families`, with their definitions.
 
-// qwq/quant/finite.hpp: Whether values are finite: asked of everything that a scale comes from.
-
-namespace qwq::detail {
-
-/// Sign removed; as integers these order magnitudes, and infinity and NaN come last.
-constexpr std::uint32_t magnitude_bits(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu; }
-inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
-
-/// Calls f(first, count) for every `Size` of n elements and for what is left. The count of a whole block is a constant,
-/// which makes its loops vector code at -O2 too.
-template <std::size_t Size, class F>
-void blockwise(std::size_t n, F&& f) {
-  std::size_t i = 0;
-  for (; i + Size <= n; i += Size) f(i, std::integral_constant<std::size_t, Size>{});
-  if (i < n) f(i, n - i);
-}
-
-inline bool all_finite(std::span<const float> values) {
-  bool finite = true;
-  blockwise<1024>(values.size(), [&, x = values.data()](std::size_t first, auto count) {
-    std::uint32_t largest = 0;
-    for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(x[first + i]));
-    finite &= largest < infinity_bits;
-  });
-  return finite;
-}
-
-}  // namespace qwq::detail
-
 // qwq/quant/number_format.hpp: Defines `number_format`, how the elements of a quantized tensor are stored.
 
 namespace qwq {
@@ -11155,6 +11126,90 @@ constexpr kernel::affine to_affine(const qparams& p) {
 }
 
 }  // namespace qwq
+
+// qwq/quant/modelopt.hpp: Defines `conventions::modelopt` and `conventions::compressed_tensors`, the integer scales of Hugging Face checkpoints.
+
+namespace qwq::conventions {
+
+namespace detail {
+/// Largest magnitude in a range.
+constexpr float absolute_max(range r) {
+  qwq::detail::require_finite(r);
+  return std::max(-r.low, r.high);
+}
+/// Throws `error` for a format that has zero points or unsigned codes.
+constexpr void require_symmetric(int_spec f) {
+  if (!f.symmetric || !is_signed(f.type))
+    throw error("integer format: expected symmetric codes of a signed type, found " + std::string(name(f.type)));
+}
+}  // namespace detail
+
+/// The convention of NVIDIA ModelOpt's exported integer weights: scale = absmax / qmax in f32, with qmax = 2^(bits-1) - 1;
+/// codes are round(x / scale), ties to even, clipped to all codes of the type. A tensor of zeros has scale 1.
+struct modelopt {
+  static constexpr kernel::scaling by = kernel::scaling::divide;
+
+  /// The codes that a range is spread over.
+  static constexpr kernel::code_range scale_range(int_spec f) {
+    detail::require_symmetric(f);
+    const auto [low, high] = qwq::detail::codes_of(f.type);
+    return {-high, high};
+  }
+  /// Scale of a range; the zero point is 0. Throws `error` when an end is not finite or low > high.
+  static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
+    const float absmax = detail::absolute_max(r);
+    return {absmax == 0 ? 1.0f : absmax / static_cast<float>(scale_range(f).max), 0};
+  }
+};
+
+/// The convention of vLLM's compressed-tensors for f32 weights: the scale spreads [-absmax, absmax] over all codes, absmax
+/// / (2^(bits-1) - 0.5). A tensor of zeros has the machine epsilon of f32 as its scale.
+struct compressed_tensors {
+  static constexpr kernel::scaling by = kernel::scaling::divide;
+
+  /// The codes that a range is spread over: all of them.
+  static constexpr kernel::code_range scale_range(int_spec f) {
+    detail::require_symmetric(f);
+    return qwq::detail::codes_of(f.type);
+  }
+  /// Scale of a range; the zero point is 0. Throws `error` when an end is not finite or low > high.
+  static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
+    const auto [low, high] = scale_range(f);
+    const float scale = detail::absolute_max(r) / (static_cast<float>(high - low) / 2);
+    return {scale == 0 ? std::numeric_limits<float>::epsilon() : scale, 0};
+  }
+};
+
+}  // namespace qwq::conventions
+
+// qwq/quant/finite.hpp: Whether values are finite: asked of everything that a scale comes from.
+
+namespace qwq::detail {
+
+/// Sign removed; as integers these order magnitudes, and infinity and NaN come last.
+constexpr std::uint32_t magnitude_bits(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu; }
+inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
+
+/// Calls f(first, count) for every `Size` of n elements and for what is left. The count of a whole block is a constant,
+/// which makes its loops vector code at -O2 too.
+template <std::size_t Size, class F>
+void blockwise(std::size_t n, F&& f) {
+  std::size_t i = 0;
+  for (; i + Size <= n; i += Size) f(i, std::integral_constant<std::size_t, Size>{});
+  if (i < n) f(i, n - i);
+}
+
+inline bool all_finite(std::span<const float> values) {
+  bool finite = true;
+  blockwise<1024>(values.size(), [&, x = values.data()](std::size_t first, auto count) {
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(x[first + i]));
+    finite &= largest < infinity_bits;
+  });
+  return finite;
+}
+
+}  // namespace qwq::detail
 
 // qwq/quant/matmul_nbits.hpp: Weights of com.microsoft.MatMulNBits: blocks along K with a scale each, codes packed as the operator reads them.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model that the library does not know, on random weights: it runs, goes back to a mark, is calibrated expert by expert,
-// quantized, and written as ONNX with its states as inputs and outputs.
+// A model that the library does not know, on random weights: it runs, goes back to a mark, is calibrated expert by
+// expert, quantized, and written as ONNX with its states as inputs and outputs.
 #include <cmath>
 #include <filesystem>
 #include <fstream>

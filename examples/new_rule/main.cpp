@@ -11,8 +11,8 @@
 using namespace qwq;
 
 // attention(rope(rms_norm(x, w)), ..., scale) = attention(rope(rms_norm(x, scale * w)), ..., 1), for engines whose
-// attention has no scale: rotation is linear, so the scale can be part of the norm's gain. A rule has a name for the trace,
-// what to look for, what to read instead, and the condition under which it may.
+// attention has no scale: rotation is linear, so the scale can be part of the norm's gain. A rule has a name for the
+// trace, what to look for, what to read instead, and the condition under which it may.
 constexpr pattern x = var('x'), w = var('w'), cosines = var('c'), sines = var('s'), position = var('p');
 constexpr pattern keys = var('k'), values = var('v'), norm = rms_norm(x, w).as('n');
 constexpr rule scale_into_q_norm{"scale_into_q_norm", attention(rope(norm, cosines, sines), keys, values, position),

@@ -19,8 +19,8 @@ struct onnx_quick : qwq::onnx_genai {
   static constexpr bool supports(qwq::op kind) { return kind == qwq::op::silu || qwq::onnx_genai::supports(kind); }
 };
 
-// How its files are written: com.microsoft's QuickGelu(x, alpha) is x * sigmoid(alpha * x). Everything else, the layout of
-// the folder as well, is that of onnx_genai.
+// How its files are written: com.microsoft's QuickGelu(x, alpha) is x * sigmoid(alpha * x). Everything else, the layout
+// of the folder as well, is that of onnx_genai.
 inline void write_silu(qwq::to_onnx::graph_writer& w) {
   qwq::to_onnx::set_attribute(w.emit("QuickGelu", qwq::to_onnx::microsoft), "alpha", 1.0f);
 }

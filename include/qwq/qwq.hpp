@@ -13,6 +13,7 @@
 #include "qwq/kernel/linear_int8.hpp"
 #include "qwq/kernel/reference.hpp"
 #include "qwq/model/models.hpp"
+#include "qwq/quant/modelopt.hpp"
 #include "qwq/quant/tico_scheme.hpp"
 #include "qwq/report/compare.hpp"
 #include "qwq/report/progress.hpp"

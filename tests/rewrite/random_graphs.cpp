@@ -287,8 +287,8 @@ constexpr number_format coded(dtype t, std::int32_t block = 0) {
 }
 
 /// What happens to one graph: the rules of `Target`, the slots of a scheme, and what a session does then, in the order
-/// of compile/pipeline.hpp. Each form is compared with the one before: first without parameters, so that floats pass, and
-/// from the placed graph on with them.
+/// of compile/pipeline.hpp. Each form is compared with the one before: first without parameters, so that floats pass,
+/// and from the placed graph on with them.
 template <class Target>
 std::optional<std::string> follow(const sample& s, const quant_spec& spec, outcome& out) {
   interface_change change;

@@ -23,8 +23,8 @@ static_assert(count(op::rms_norm, after<norm, decompose>::value) == 0);
 static_assert(fires(rules::fuse_rms_norm, after<norm, decompose>::value) == 1);  // it is the form that fuses
 static_assert(fires(rules::decompose_rms_norm, around([](builder& b) { return lp_norm(input(b, "x")); })) == 0);
 
-// Attention of `Rows` tokens, as a model has it. The near misses: a key that is not normalized, a gain that is computed,
-// k and v at different positions, no scale.
+// Attention of `Rows` tokens, as a model has it. The near misses: a key that is not normalized, a gain that is
+// computed, k and v at different positions, no scale.
 
 constexpr std::int64_t width = 6, heads = 4, kv_heads = 2, table_length = 16;
 

@@ -41,7 +41,7 @@ TEST_CASE("token rows of a real file") {
 
 TEST_CASE("one row of each kind") {
   const auto rows = qwq::parse_jsonl(R"({"text": "a\nb", "source": {"page": 1}}
-{"messages": [{"role": "system", "content": ""}, {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}
+{"messages": [{"role":"system", "content":""}, {"role":"user", "content":"hi"}, {"role":"assistant", "content":"yo"}]}
 {"ids": [0, 2147483647]}
 {"answer": "4", "question": "2+2"}
 {"answer_start": 1, "ids": [1, 2]})",
