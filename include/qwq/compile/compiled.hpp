@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `compiled`, one part of a model for one target and scheme: the graph for emitters and the graph for sessions.
+// Defines `compiled`, a model part compiled for a target and a scheme into two graphs, for emitters and for sessions.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace qwq {
 
 namespace detail {
 
-/// The same graph in no more room than it needs.
+/// Copies a graph into the smallest capacity that holds it.
 template <std::size_t N, std::size_t Capacity>
 constexpr graph<N> fit(const graph<Capacity>& g) {
   graph<N> out;
@@ -24,7 +24,8 @@ constexpr graph<N> fit(const graph<Capacity>& g) {
   return out;
 }
 
-/// An operator from outside of the library is supported by targets that say so of its row.
+/// True if `Target` supports the operator of `n`. Custom operators are unsupported unless the target has an overload of
+/// `supports` for their `op_schema`.
 template <class Target>
 constexpr bool supports(const node& n) {
   if (n.kind != op::custom) return Target::supports(n.kind);
@@ -34,7 +35,7 @@ constexpr bool supports(const node& n) {
     return false;
 }
 
-/// Index of the first operator that `Target` does not support; `size()` when there is none.
+/// Index of the first node whose operator `Target` does not support, or `size()` if all are supported.
 template <class Target, std::size_t Capacity>
 constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   std::size_t i = 0;
@@ -42,13 +43,13 @@ constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   return i;
 }
 
-/// A spec whose weights are all in the format of its i-th override, if that is quantized.
+/// `spec` with the format of its i-th override as the weight format, if that format is quantized.
 constexpr quant_spec with_override(const quant_spec& spec, std::size_t i) {
   const number_format& other = (*spec.overrides)[i].format;
   return {spec.activation, other.quantizes() ? other : spec.weight, spec.scope};
 }
 
-/// Whether a scheme's spec has the values of its formats.
+/// True if the formats in a scheme's spec equal its `weight_format` and `activation_format`.
 template <class Scheme>
 constexpr bool has_own_formats() {
   if constexpr (requires { typename Scheme::weight_format; } && Scheme::spec.weight.quantizes())
@@ -76,14 +77,16 @@ struct accepts_spec {
 
 }  // namespace detail
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared but never defined: the compiler prints the template arguments when `sizeof` needs the definition.
 
+/// Compile error: `Target` does not support operator `Op` at module `Where`. `SupportedBy` lists the targets that do.
 template <class Target, op Op, fixed_string Where, class SupportedBy>
 struct op_is_not_supported_by_target;
+/// Compile error: `Target` does not accept a scheme with these formats. `SupportedBy` lists the targets that do.
 template <class Target, dtype Weight, std::int32_t Block, dtype Activation, quant_scope Scope, class SupportedBy>
 struct scheme_is_not_supported_by_target;
 
-/// Refuses to compile when `Target` does not accept the scheme's formats, those of overrides among them.
+/// Fails to compile if `Target` does not accept the formats of `Spec`, including those of its overrides. Returns true.
 template <target Target, quant_spec Spec>
 constexpr bool require_accepted() {
   if constexpr (Spec.overrides != nullptr) {
@@ -100,7 +103,7 @@ constexpr bool require_accepted() {
   return true;
 }
 
-/// Refuses to compile when the graph `G::value` has an operator that `Target` does not support.
+/// Fails to compile if the graph `G::value` has an operator that `Target` does not support. Returns true.
 template <class G, target Target>
 constexpr bool require_supported() {
   constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
@@ -114,27 +117,32 @@ constexpr bool require_supported() {
   return true;
 }
 
-/// `Part` of a model for a target and a scheme. Does not compile when a rule fails, an edge or weight that the scheme
-/// quantizes is left in float, or the target does not support the scheme or an operator that is left; the message then
+/// Compiles `Part` for `Target` with `Scheme`. Compilation fails if a rule fails, if an edge or weight that the scheme
+/// quantizes stays in float, or if the target does not support the scheme or a remaining operator. The error message
 /// names the targets that do.
 template <class Part, target Target, quantization_scheme Scheme>
 struct compiled {
+  /// Prefix of the part's tensor names in a checkpoint.
   static constexpr std::string_view prefix = Part::prefix;
 
  private:
   static constexpr auto graphs = compile_part<Part, Target, Scheme>();
 
  public:
-  /// What emitters write.
+  /// The graph that emitters write, legalized for the target and with quantize/dequantize pairs.
   struct emitted {
+    /// The graph, in a `graph` of exactly its size.
     static constexpr auto value = detail::fit<graphs.emitted.size()>(graphs.emitted);
   };
-  /// What sessions run.
+  /// The graph that sessions execute, canonicalized and fused.
   struct executed {
+    /// The graph, in a `graph` of exactly its size.
     static constexpr auto value = detail::fit<graphs.executed.size()>(graphs.executed);
   };
+  /// Quantization slots that both graphs refer to.
   static constexpr slot_list slots = graphs.slots;
-  static constexpr rewrite_log log = graphs.log;  ///< What the target's rules did.
+  static constexpr rewrite_log log = graphs.log;  ///< Rewrites that the target's rules applied.
+  /// Quantized edges and weights of the emitted graph, compared with those that the scheme requires.
   static constexpr coverage covered = count_coverage(emitted::value, Scheme::spec, covers<Target, Scheme>{});
 
   static_assert(detail::has_own_formats<Scheme>(),

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `compile_part`, the passes that turn one part of a model into the graph that emitters write and the graph that
-// sessions run.
+// Defines `compile_part`, the passes that turn one model part into a graph for emitters and a graph for sessions.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +14,10 @@
 
 namespace qwq {
 
-/// Whether a scheme quantizes the operands and the result of a node on a target.
+/// Predicate: true if `Scheme` quantizes the operands and the result of a node on `Target`.
 template <class Target, class Scheme>
 struct covers {
+  /// True if both the scheme and the target quantize the operator of `n`.
   constexpr bool operator()(const node& n) const { return Scheme::spec.covers(schema(n)) && target_quantizes(n); }
 
  private:
@@ -41,7 +41,8 @@ inline constexpr auto fusions_of = [] {
   return on;
 }();
 
-/// Rewrites the model's graph into operators that the target has.
+/// Applies the target's rules, which rewrite the model's graph into operators that the target supports. `first_rules`,
+/// if present, run before `rules`.
 template <class Target, std::size_t Capacity>
 constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
   if constexpr (requires { Target::first_rules; }) {
@@ -56,35 +57,35 @@ constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
 
 }  // namespace detail
 
-/// What the passes make of a part.
+/// Result of `compile_part`.
 template <std::size_t Capacity>
 struct compiled_graphs {
-  graph<Capacity> emitted{};   ///< What emitters write.
-  graph<Capacity> executed{};  ///< What sessions run.
-  slot_list slots{};           ///< Quantization parameters that both refer to.
-  rewrite_log log{};           ///< What the target's rules did.
+  graph<Capacity> emitted{};   ///< Graph for emitters.
+  graph<Capacity> executed{};  ///< Graph for sessions.
+  slot_list slots{};           ///< Quantization slots that both graphs refer to.
+  rewrite_log log{};           ///< Rewrites that the target's rules applied.
 };
 
-/// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which
-/// later passes keep.
+/// Runs the compile pipeline on `Part`. Each pass maps a graph to a graph. A pass reports a problem in the `error` of
+/// its result; later passes propagate it.
 template <class Part, target Target, quantization_scheme Scheme>
 constexpr auto compile_part() {
   constexpr std::size_t capacity = decltype(Part::value.nodes)::capacity();
   compiled_graphs<capacity> out;
 
-  // 1. Legalize: the target's rules replace what it has no operator for.
+  // 1. Legalize: the target's rules replace operators that the target does not support.
   auto legal = detail::legalize<Target>(Part::value);
   out.log = legal.log;
 
-  // 2. Insert QDQ: quantize/dequantize pairs wherever scheme and target quantize.
+  // 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize.
   auto quantized = insert_qdq(legal.value, Scheme::spec, covers<Target, Scheme>{});
   out.emitted = quantized.value;
   out.slots = quantized.slots;
 
-  // 3. Canonicalize, for sessions only: pairs become fake_quant, and targets' layouts become row-major.
+  // 3. Canonicalize, for sessions only: QDQ pairs become fake_quant, and target-specific layouts become row-major.
   const auto canonical = rewrite(quantized.value, rules::run);
 
-  // 4. Fuse: the same values in fewer passes over memory.
+  // 4. Fuse: compute the same values in fewer passes over memory.
   out.executed = rewrite(canonical.value, detail::fusions_of<Target>).value;
   return out;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
+// Defines `program`, a model compiled for one target and scheme: its parts, and the values that they share.
 #pragma once
 
 #include <algorithm>
@@ -20,20 +20,22 @@
 
 namespace qwq {
 
-/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
-/// model has them.
+/// True if `Target` also rewrites and quantizes the embedding and the head. Otherwise both stay in float and keep the
+/// model's own operators.
 template <class Target>
 inline constexpr bool has_embedding_and_head = requires {
   requires Target::includes_embedding_and_head;
 };
-/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
+/// True if `Target` uses one graph for both prefill and decode. Its activations then have one set of quantization
+/// parameters.
 template <class Target>
 inline constexpr bool is_single_graph = requires {
   requires Target::single_graph;
 };
 
-/// Tokens that a prefill graph takes at a time, unless its target says another number.
+/// Tokens per run of a prefill graph, unless the target specifies another number.
 inline constexpr std::int64_t prefill_rows = 64;
+/// Tokens per run of the prefill graph of `Target`: `options.prompt` if the host keeps the cache, else `prefill_rows`.
 template <class Target>
 constexpr std::int64_t prompt_rows() {
   if constexpr (leaves_cache_to_host<Target>)
@@ -42,7 +44,8 @@ constexpr std::int64_t prompt_rows() {
     return prefill_rows;
 }
 
-/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
+/// Maximum number of tokens in a text: `max_position_embeddings`, or the length of the target's cache if that is
+/// smaller.
 template <class Model, class Target>
 constexpr std::int64_t longest_text() {
   if constexpr (leaves_cache_to_host<Target>)
@@ -51,21 +54,25 @@ constexpr std::int64_t longest_text() {
     return Model::config.max_position_embeddings;
 }
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared but never defined: the compiler prints the template arguments when `sizeof` needs the definition.
 
+/// Compile error: a scheme has an override for `Name`, but no weight name of the model ends in it.
 template <fixed_string Name>
 struct no_weight_of_the_model_ends_in;
+/// Compile error: a scheme selects a layer that a model of `Layers` layers does not have.
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
+/// Compile error: a part has an input `Name` that no part produces.
 template <fixed_string Name>
 struct no_part_makes_the_input;
+/// Compile error: a model declares how leaf `Pattern` is stored, but has no leaf of that name.
 template <fixed_string Pattern>
 struct no_leaf_is_named_so;
 
 namespace detail {
 
-/// Whether `fits(name)` is true of some weight leaf of a model.
+/// True if `fits(name)` holds for at least one weight leaf of `Model`.
 template <class Model, class Fits>
 constexpr bool has_weight(Fits fits) {
   bool found = false;
@@ -84,7 +91,7 @@ constexpr bool require_weight() {
   return true;
 }
 
-/// Refuses to compile when a scheme has an exception for a tensor or layer that the model has not.
+/// Fails to compile if a scheme has an exception for a tensor or layer that the model does not have.
 template <class Model, class Scheme>
 constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
@@ -97,7 +104,7 @@ constexpr bool require_exceptions() {
   return true;
 }
 
-/// Refuses to compile when a model declares how a leaf is stored that it has not.
+/// Fails to compile if a model declares how a leaf is stored, but has no such leaf.
 template <class Model>
 constexpr bool require_stored_leaves() {
   if constexpr (requires { Model::stored; }) {
@@ -115,19 +122,22 @@ constexpr bool require_stored_leaves() {
   return true;
 }
 
-/// What parts that are compiled once have in common.
+/// Identifies parts with equal compiled graphs: they have the same stage, type and scheme.
 struct part_kind {
+  /// Stage of the parts.
   stage of = stage::layers;
   std::size_t type = 0;    ///< Index in the model's `part_types`.
   std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
   friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
 };
 
-/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
+/// The distinct kinds of parts in `Model` with `Scheme`, and the kind of each part.
 template <class Model, class Scheme>
 struct part_kinds {
   static constexpr std::size_t part_count = Model::parts.size();
+  /// Distinct kinds, in order of first occurrence.
   fixed_vector<part_kind, 64> kinds;
+  /// Index in `kinds`, for each part.
   std::array<std::size_t, part_count> of_part{};
 
   constexpr part_kinds() {
@@ -147,15 +157,17 @@ inline constexpr part_kinds<Model, Scheme> kinds_of{};
 
 }  // namespace detail
 
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
+/// The parts of `Model` compiled for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
+  /// The model.
   using model = Model;
-  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
+  static constexpr auto& parts = Model::parts;  ///< In execution order.
+  /// Number of decoder layers.
   static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
-  /// What embedding and head are compiled for.
+  /// Target of the embedding and the head.
   using outer = std::conditional_t<has_embedding_and_head<Target>, Target, native<>>;
-  /// Their scheme.
+  /// Scheme of the embedding and the head.
   using outer_scheme = std::conditional_t<has_embedding_and_head<Target>, Scheme, f32>;
 
  private:
@@ -169,25 +181,25 @@ struct program {
   static auto list_kinds(std::index_sequence<I...>);
 
  public:
-  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
+  /// A kind of part, compiled once for all parts of the same type, stage and scheme.
   template <std::size_t I>
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
-    static constexpr std::size_t index = I;       ///< In `kinds`.
-    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
-    using scheme = part_scheme<I>;                ///< How their weights are quantized.
+    static constexpr std::size_t index = I;       ///< Index in `kinds`.
+    static constexpr stage of = all.kinds[I].of;  ///< Stage of the parts.
+    using scheme = part_scheme<I>;                ///< Scheme of the layers; for other stages, the first layer scheme.
   };
-  /// The kinds that occur.
+  /// All kinds of the model, as a `type_list`.
   using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
   /// Index in `kinds` of part `i`.
   static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
-  /// Calls f with the kind of part `i`, as a `std::type_identity`.
+  /// Calls `f` with the kind of part `i`, as a `std::type_identity`.
   template <class F>
   static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
     return detail::with_type(kinds{}, kind_of(i), f);
   }
-  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
+  /// Calls `f(kind, i)` for every part `i`, in execution order. `kind` is a `std::type_identity`.
   template <class F>
   static constexpr void for_each_part(F&& f) {
     for (std::size_t i = 0; i < parts.size(); ++i)
@@ -213,24 +225,25 @@ auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>)
   return type_list<kind<I>...>{};
 }
 
-/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
+/// Calibrated quantization parameters of a program's activation slots, indexed by part and then by slot.
 using activation_params = std::vector<std::vector<kernel::affine>>;
 
-/// The result of calibration: parameters of the prefill and of the decode graphs.
+/// Result of calibration.
 struct calibration_result {
+  /// Parameters of the prefill graphs and of the decode graphs.
   activation_params prefill, decode;
 };
 
 namespace detail {
 
-/// A value that parts hand to each other by name.
+/// A named value that one part outputs and another part takes as an input.
 struct value_entry {
-  std::string_view name;
-  std::size_t bytes = 0;      ///< At the bounds of its extents.
-  std::size_t row_bytes = 0;  ///< Of one token.
+  std::string_view name;      ///< Name of the value.
+  std::size_t bytes = 0;      ///< Size in bytes, with named extents at their bounds.
+  std::size_t row_bytes = 0;  ///< Size in bytes for one token.
 };
 
-/// Whether some part of a program has an input of this name.
+/// True if at least one part of a program has an input named `name`.
 template <class Program>
 constexpr bool is_read(std::string_view name) {
   bool read = false;
@@ -240,7 +253,7 @@ constexpr bool is_read(std::string_view name) {
   return read;
 }
 
-/// The values that parts of a program hand to each other.
+/// The values that parts of a program pass to each other.
 template <class Program>
 inline constexpr auto handed_values = [] {
   fixed_vector<value_entry, 16> all;
@@ -261,7 +274,7 @@ inline constexpr auto handed_values = [] {
   return all;
 }();
 
-/// Index of a handed value; the number of them when no part hands it out.
+/// Index of `name` in `handed_values`, or their number if there is no such value.
 template <class Program>
 constexpr std::size_t value_index(std::string_view name) {
   constexpr auto& all = handed_values<Program>;
@@ -270,7 +283,7 @@ constexpr std::size_t value_index(std::string_view name) {
   return i;
 }
 
-/// A state that the parts of one kind have.
+/// A state of the parts of one kind.
 struct state_entry {
   fixed_string<47> name{};
   tensor_type type{};
@@ -286,7 +299,7 @@ inline constexpr auto states_of = [] {
   return all;
 }();
 
-/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
+/// Index in `states_of<Part>` of the state named `name`, or their number if there is none.
 template <class Part>
 constexpr std::size_t state_index(std::string_view name) {
   std::size_t i = 0;
@@ -294,7 +307,7 @@ constexpr std::size_t state_index(std::string_view name) {
   return i;
 }
 
-/// Whether a program has states of this kind.
+/// True if a program has states with this kind of update.
 template <class Program>
 constexpr bool has_states(state_update update) {
   bool found = false;
@@ -304,7 +317,7 @@ constexpr bool has_states(state_update update) {
   return found;
 }
 
-/// The first table of cosines in a model's graphs: what its rotations are.
+/// The first `rope_cos` leaf in a model's graphs, which defines its RoPE angles; a default node if there is none.
 template <class Model>
 inline constexpr node rotation_table = [] {
   node found;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `aligned_bytes`, memory that kernels read and write a vector at a time.
+// Defines `aligned_bytes`, a buffer aligned for vector loads and stores.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace qwq {
 
-/// Alignment of buffers: a cache line, and the widest vector.
+/// Alignment of buffers in bytes: a cache line, and the widest vector.
 inline constexpr std::size_t buffer_alignment = 64;
 
 /// `bytes`, rounded up to a multiple of `buffer_alignment`.
@@ -23,10 +23,10 @@ struct free_aligned {
 };
 }  // namespace detail
 
-/// Memory that begins at a multiple of `buffer_alignment`.
+/// A buffer aligned to `buffer_alignment`.
 using aligned_bytes = std::unique_ptr<std::byte[], detail::free_aligned>;
 
-/// At least `bytes` bytes, uninitialized; never null. Throws `std::bad_alloc`.
+/// Allocates at least `bytes` uninitialized bytes; never null. Throws `std::bad_alloc`.
 inline aligned_bytes allocate_aligned(std::size_t bytes) {
   return aligned_bytes(new (std::align_val_t{buffer_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
 }

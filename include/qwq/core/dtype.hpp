@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Element types: their names, widths, storage, and the conversions of the 16-bit floats.
+// Defines `dtype`, the element types of tensors, their C++ types, and the 16-bit floats `float16` and `bfloat16`.
 #pragma once
 
 #include <bit>
@@ -10,10 +10,11 @@
 
 namespace qwq {
 
-/// Element type of a tensor. The floats of 8 and 4 bits are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
-/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, as scales do.
+/// Element type of a tensor. The 8- and 4-bit floats are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
+/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, for scales.
 enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64, f8e4m3, f8e5m2, f4e2m1, f8e8m0 };
 
+/// Name of an element type: "f32".
 constexpr std::string_view name(dtype t) {
   constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4",     "u4",     "i8",     "u8",    "i16",
                                         "u16", "i32", "i64",  "f8e4m3", "f8e5m2", "f4e2m1", "f8e8m0"};
@@ -26,28 +27,30 @@ constexpr int bits(dtype t) {
   return widths[static_cast<std::size_t>(t)];
 }
 
-/// Bytes that `count` elements take; 4-bit elements are packed two to a byte.
+/// Size of `count` elements in bytes; 4-bit elements are packed two per byte.
 constexpr std::size_t byte_size(dtype t, std::size_t count) {
   return (count * static_cast<std::size_t>(bits(t)) + 7) / 8;
 }
 
-/// Whether elements are the values themselves: floats that no scale belongs to. The others are indices, or codes.
+/// True for floats that are values without a scale. Other types are indices or codes.
 constexpr bool is_plain_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
-/// Whether elements are floating-point numbers, plain or codes.
+/// True for floating-point types, plain or codes.
 constexpr bool is_floating_point(dtype t) { return is_plain_float(t) || t >= dtype::f8e4m3; }
+/// True for signed integer types.
 constexpr bool is_signed(dtype t) {
   return t == dtype::i4 || t == dtype::i8 || t == dtype::i16 || t == dtype::i32 || t == dtype::i64;
 }
 
 /// IEEE-754 binary16, stored as its bits. Conversion from f32 rounds half to even.
 struct float16 {
-  std::uint16_t bits = 0;  ///< As they are stored.
+  std::uint16_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr float16() = default;
-  /// Rounds to nearest, ties to even; what is too large becomes infinite.
+  /// Rounds to nearest, ties to even; values that are too large become infinite.
   constexpr explicit float16(float value) : bits(round(std::bit_cast<std::uint32_t>(value))) {}
 
-  /// The same number: every f16 is a float.
+  /// Exact conversion.
   constexpr explicit operator float() const {
     const std::uint32_t sign = (bits & 0x8000u) << 16;
     const std::uint32_t magnitude = bits & 0x7fffu;
@@ -79,8 +82,9 @@ struct float16 {
 
 /// bfloat16, stored as its bits. Conversion from f32 rounds half to even.
 struct bfloat16 {
-  std::uint16_t bits = 0;  ///< As they are stored.
+  std::uint16_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr bfloat16() = default;
   /// Rounds to nearest, ties to even.
   constexpr explicit bfloat16(float value) {
@@ -88,7 +92,7 @@ struct bfloat16 {
     bits = (f & 0x7fffffffu) > 0x7f800000u ? static_cast<std::uint16_t>((f >> 16) | 0x40u)
                                            : static_cast<std::uint16_t>((f + 0x7fffu + (f >> 16 & 1u)) >> 16);
   }
-  /// The same number: every bf16 is a float.
+  /// Exact conversion.
   constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
@@ -154,10 +158,10 @@ template <>
 struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
 }  // namespace detail
 
-/// C++ type that stores one element of `T` (byte-wide types and wider; 4-bit elements are packed in bytes).
+/// C++ type of one element of type `T`. 4-bit types have none, because they are packed in bytes.
 template <dtype T>
 using storage_t = typename detail::storage<T>::type;
-/// The dtype of a C++ element type.
+/// Element type of a C++ type.
 template <class T>
 inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one exception type: bad input, said in one line.
+// Defines `error`, the exception type of the library: invalid input, described in one line.
 #pragma once
 
 #include <stdexcept>
@@ -10,7 +10,7 @@ namespace qwq {
 
 namespace detail {
 
-/// `text` with codes for control characters: names of files and fields may hold line breaks, a message may not.
+/// `text` with \xNN for control characters: names of files and fields may contain line breaks, messages must not.
 inline std::string one_line(std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
   std::string line;
@@ -30,10 +30,10 @@ inline std::string one_line(std::string_view text) {
 
 }  // namespace detail
 
-/// Bad input. `what()` is one line that names the file, the tensor or field, what was expected and what was found.
+/// Invalid input. `what()` is one line that names the file, the tensor or field, the expected value and the actual one.
 class error : public std::runtime_error {
  public:
-  /// Control characters in `message` are replaced by their codes.
+  /// Replaces control characters in `message` by their codes.
   explicit error(const std::string& message) : std::runtime_error(detail::one_line(message)) {}
 };
 

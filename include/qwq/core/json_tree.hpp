@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `json_tree`, the values of a JSON text, for constant expressions as well as for run time.
+// Defines `json_tree`, a JSON parser, and `json_value`, usable in constant expressions and at run time.
 #pragma once
 
 #include <algorithm>
@@ -19,16 +19,17 @@
 
 namespace qwq {
 
-/// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
+/// Reason why a JSON file was refused. It does not allocate, so constant expressions can hold it.
 struct json_problem {
-  fixed_string<191> where{};  ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
-  fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
-  fixed_string<191> found{};     ///< What is there.
+  /// Field, such as rope_parameters.rope_theta, or position in the file; empty for the whole file.
+  fixed_string<191> where{};
+  fixed_string<191> expected{};  ///< Expected value; empty if there is no problem.
+  fixed_string<191> found{};     ///< Actual value.
 
-  /// True when nothing is wrong.
+  /// True if there is no problem.
   constexpr bool ok() const { return expected.empty(); }
 
-  /// The problem in one line that begins with the name of the file.
+  /// The problem in one line, which starts with the name of the file.
   std::string message(std::string_view file) const {
     std::string line(file);
     if (!where.empty()) line.append(": ").append(where.view());
@@ -36,13 +37,13 @@ struct json_problem {
   }
 };
 
-/// What a JSON value is.
+/// Type of a JSON value.
 enum class json_kind : std::uint8_t { null, boolean, number, string, list, object };
 
 namespace detail {
 
-/// The double nearest to a JSON number, ties to even; none when it is beyond all doubles or has more than 400 digits.
-/// std::from_chars would be the same, but not in a constant expression.
+/// The double nearest to a JSON number, ties to even; none if it is out of range or has more than 400 digits. Same
+/// result as std::from_chars, which is not constexpr.
 constexpr std::optional<double> nearest_double(std::string_view number) {
   const bool negative = number.starts_with('-');
   if (negative) number.remove_prefix(1);
@@ -57,7 +58,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
     number = number.substr(0, mark);
   }
   std::uint64_t small = 0;
-  std::int64_t digits = 0;  // without zeros before the first other one
+  std::int64_t digits = 0;  // without leading zeros
   bool fraction = false;
   for (const char c : number) {
     if (c == '.') {
@@ -79,7 +80,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   if (digits > 400 || digits + exponent > 310) return std::nullopt;
   if (digits + exponent < -330) return negative ? -0.0 : 0.0;
 
-  // The integer `limbs` * 2^-shift is the number, but for a remainder.
+  // The number is the integer `limbs` * 2^-shift, plus a remainder.
   std::array<std::uint32_t, 96> limbs{};
   std::size_t used = 0;
   const auto multiply = [&](std::uint32_t factor, std::uint64_t carry) {
@@ -103,7 +104,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   bool remainder = false;
   std::int64_t shift = 0;
   if (exponent < 0) {
-    const auto wanted = static_cast<std::size_t>(-exponent * 10 / 96 + 4);  // so that 64 bits are left
+    const auto wanted = static_cast<std::size_t>(-exponent * 10 / 96 + 4);  // leaves at least 64 bits
     const std::size_t moved = wanted > used ? wanted - used : 0;
     for (std::size_t i = used; i-- > 0;) limbs[i + moved] = limbs[i];
     for (std::size_t i = 0; i < moved; ++i) limbs[i] = 0;
@@ -123,7 +124,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   }
   std::int64_t bits = 32 * static_cast<std::int64_t>(used);
   while (!bit(bits - 1)) --bits;
-  std::int64_t power = bits - 1 - shift;  // of the leading bit
+  std::int64_t power = bits - 1 - shift;  // exponent of the leading bit
   const std::int64_t precision = power >= -1022 ? 53 : 53 - (-1022 - power);
   if (precision < 0) return negative ? -0.0 : 0.0;
   std::uint64_t significand = 0;
@@ -142,7 +143,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   return negative ? -value : value;
 }
 
-/// The value of a JSON number without fraction and exponent, if it fits.
+/// Value of a JSON number without fraction and exponent, if it fits in 64 bits.
 constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
   const bool negative = number.starts_with('-');
   std::int64_t value = 0;
@@ -151,7 +152,7 @@ constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
     const std::int64_t digit = c - '0';
     constexpr auto least = std::numeric_limits<std::int64_t>::min();
     if (value < (least + digit) / 10) return std::nullopt;
-    value = value * 10 - digit;  // negative, because there is one more of them
+    value = value * 10 - digit;  // negative, because that range is larger by one
   }
   if (negative) return value;
   if (value == std::numeric_limits<std::int64_t>::min()) return std::nullopt;
@@ -160,26 +161,27 @@ constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
 
 inline constexpr std::string_view json_escapes = "\"\\/bfnrt", json_escaped = "\"\\/\b\f\n\r\t";
 
-/// The value of a hexadecimal digit; negative for other characters.
+/// Value of a hexadecimal digit; negative for other characters.
 constexpr int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
+/// Value of hexadecimal digits.
 constexpr char32_t hex_number(std::string_view digits) {
   char32_t value = 0;
   for (const char c : digits) value = value * 16 + static_cast<char32_t>(hex_digit(c));
   return value;
 }
 
-/// The bytes that the text between the quotes of a valid JSON string stands for. No std::string, which constant
+/// The bytes of a valid JSON string, given the source text between its quotes. Not a std::string, which constant
 /// expressions of g++ 12 and clang 19 cannot move.
 class json_string {
  public:
   constexpr explicit json_string(std::string_view source) : source_(source) {}
 
-  /// Goes through the bytes, decoding one escape at a time.
+  /// Iterates over the bytes, decoding one escape at a time.
   class iterator {
    public:
     constexpr explicit iterator(std::string_view rest) : rest_(rest) { decode(); }
@@ -188,7 +190,7 @@ class json_string {
       if (++at_ == count_) decode();
       return *this;
     }
-    /// True while there is a byte.
+    /// True if there is a current byte.
     constexpr explicit operator bool() const { return count_ > 0; }
     constexpr bool operator!=(std::nullptr_t) const { return count_ > 0; }
 
@@ -245,7 +247,7 @@ class json_string {
   std::string_view source_;
 };
 
-/// `bytes` in quotes and printable ASCII, for a message.
+/// `bytes` in printable ASCII and quotes, for messages.
 template <class Bytes>
 constexpr fixed_string<191> quoted(const Bytes& bytes) {
   fixed_string<191> out("\"");
@@ -257,9 +259,9 @@ constexpr fixed_string<191> quoted(const Bytes& bytes) {
 
 class json_value;
 
-/// Parses a JSON text, which must outlive it, and keeps the first problem of the text and of its values. Strict as
-/// RFC 8259: ill-formed UTF-8, surrogates without their other half and text after the value are refused. So are
-/// duplicate keys, of which a reader would silently keep one, and nesting deeper than 64.
+/// Parses a JSON text, which must outlive the tree, and keeps the first problem of the text and of its values. Strict
+/// as RFC 8259: ill-formed UTF-8, unpaired surrogates and text after the value are refused. Duplicate keys, of which
+/// other readers silently keep one, and nesting deeper than 64 levels are refused, too.
 class json_tree {
  public:
   /// Parses `text`.
@@ -269,16 +271,16 @@ class json_tree {
     skip_space();
     if (at_ != text_.size()) fail("nothing more");
   }
-  json_tree(const json_tree&) = delete;  // values point to it
+  json_tree(const json_tree&) = delete;  // values refer to it
   json_tree& operator=(const json_tree&) = delete;
 
-  /// The whole text. Null when the text is no JSON.
+  /// The top-level value; null if the text is not valid JSON.
   constexpr json_value root();
 
-  /// The first problem.
+  /// The first problem, if any.
   constexpr const json_problem& problem() const { return problem_; }
 
-  /// Records a problem unless there is one already.
+  /// Records a problem, unless one is already recorded.
   constexpr void refuse(std::string_view where, std::string_view expected, std::string_view found) {
     if (problem_.ok()) problem_ = {where, expected, found};
   }
@@ -288,9 +290,9 @@ class json_tree {
 
   struct node {
     json_kind kind = json_kind::null;
-    std::size_t begin = 0, end = 0;  // of the value; a string without its quotes
+    std::size_t begin = 0, end = 0;  // source range of the value; of a string without its quotes
     std::size_t key_begin = 0, key_end = 0;
-    std::size_t count = 0;       // of elements
+    std::size_t count = 0;       // number of elements
     int parent = -1, next = -1;  // the first child follows its parent
   };
 
@@ -329,7 +331,7 @@ class json_tree {
     return true;
   }
 
-  /// Parses a value, which becomes the last node.
+  /// Parses a value; it becomes the last node.
   constexpr bool value(int parent) {
     skip_space();
     const char c = next();
@@ -478,24 +480,24 @@ class json_tree {
   int depth_ = 0;
 };
 
-/// A value of a `json_tree`, which must outlive it, or a member that its object does not have, which counts as null.
+/// A value of a `json_tree`, which must outlive it. A missing member of an object is a value, too: it counts as null.
 class json_value {
  public:
-  /// What it is.
+  /// Type of the value.
   constexpr json_kind kind() const { return node_ < 0 ? json_kind::null : self().kind; }
-  /// True for null and for what is absent.
+  /// True for null and for missing members.
   constexpr bool is_null() const { return kind() == json_kind::null; }
-  /// True for true and false.
+  /// True for a boolean.
   constexpr bool is_boolean() const { return kind() == json_kind::boolean; }
   /// True for a list.
   constexpr bool is_list() const { return kind() == json_kind::list; }
-  /// True when the file does not have it, not even as null.
+  /// True for a missing member; false for an explicit null.
   constexpr bool is_absent() const { return node_ < 0; }
 
   /// Number of elements of a list or object; 0 for other values.
   constexpr std::size_t size() const { return node_ < 0 ? 0 : self().count; }
 
-  /// The member of an object; null when it is absent, or when this is null itself. Refuses other values.
+  /// Member `key` of an object; null if it is missing, or if this value is null. Refuses other values.
   constexpr json_value operator[](std::string_view key) const {
     if (node_ < 0) return *this;
     if (kind() == json_kind::object) {
@@ -507,7 +509,7 @@ class json_value {
     return {tree_, -1, node_, key};
   }
 
-  /// The elements of a list; none of other values.
+  /// Elements of a list; none for other values.
   constexpr std::vector<json_value> elements() const {
     std::vector<json_value> all;
     if (kind() != json_kind::list || size() == 0) return all;
@@ -515,30 +517,30 @@ class json_value {
     return all;
   }
 
-  /// Its text as it is in the file; a string without its quotes.
+  /// Source text of the value; of a string without its quotes.
   constexpr std::string_view source() const {
     return node_ < 0 ? std::string_view("null") : tree_->source(self().begin, self().end);
   }
-  /// True for the value true.
+  /// True for the boolean true.
   constexpr bool is_true() const { return kind() == json_kind::boolean && source() == "true"; }
-  /// The bytes of a string; none of other values.
+  /// Bytes of a string; none for other values.
   constexpr detail::json_string string() const {
     return detail::json_string(kind() == json_kind::string ? source() : std::string_view());
   }
-  /// True for this string.
+  /// True if the value is this string.
   constexpr bool is(std::string_view string_value) const {
     return kind() == json_kind::string && string() == string_value;
   }
-  /// The value of a number that is written without fraction and exponent.
+  /// Value of a number without fraction and exponent; none for other values.
   constexpr std::optional<std::int64_t> integer() const {
     return kind() == json_kind::number ? detail::exact_integer(source()) : std::nullopt;
   }
-  /// The double nearest to a number.
+  /// The double nearest to a number; none for other values.
   constexpr std::optional<double> number() const {
     return kind() == json_kind::number ? detail::nearest_double(source()) : std::nullopt;
   }
 
-  /// Its place in the file, such as layer_types[3] or rope_parameters.rope_theta; empty for the whole file.
+  /// Path of the value, such as layer_types[3] or rope_parameters.rope_theta; empty for the top-level value.
   constexpr fixed_string<191> path() const {
     const int parent = node_ < 0 ? parent_ : self().parent;
     if (parent < 0) return {};
@@ -556,7 +558,7 @@ class json_value {
     return path;
   }
 
-  /// What it is, for "found ..." in a message.
+  /// Description of the value, for "found ..." in a message.
   constexpr fixed_string<191> found() const {
     fixed_string<191> words;
     if (kind() == json_kind::object) return words.append("an object");
@@ -566,14 +568,14 @@ class json_value {
     return words;
   }
 
-  /// Records that it is not what was expected.
+  /// Records the problem that the value is not `expected`.
   constexpr void refuse(std::string_view expected) const { tree_->refuse(path(), expected, found()); }
 
-  /// Refuses anything but one string.
+  /// Refuses all values except the string `only`.
   constexpr void must_be(std::string_view only) const {
     if (!is(only)) refuse(detail::quoted(only));
   }
-  /// Refuses anything but false and null.
+  /// Refuses all values except false and null.
   constexpr void must_be_false() const {
     if (kind() != json_kind::boolean && !is_null()) return refuse("true or false");
     if (is_true()) refuse("false");
@@ -586,7 +588,7 @@ class json_value {
   constexpr const json_tree::node& self() const { return tree_->node_at(node_); }
 
   json_tree* tree_;
-  int node_;  // negative: absent from the object `parent_`, where it would be called `key_`
+  int node_;  // negative: missing in the object `parent_`; its key would be `key_`
   int parent_;
   std::string_view key_;
 };

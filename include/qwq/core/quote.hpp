@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `printable` and `quote`: what a file holds, in the words of a message.
+// Defines `printable` and `quote`, which make arbitrary bytes safe for one-line messages.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace qwq::detail {
 
-/// Appends bytes in printable ASCII to a string or a `text`, so that a message stays one line whatever a file holds; cut
-/// after 160 characters.
+/// Appends bytes to a std::string or a `fixed_string`, with \xNN for characters that are not printable ASCII, so that a
+/// message stays on one line. Truncates after 160 characters.
 template <class Text, class Bytes>
 constexpr void append_printable(Text& out, const Bytes& bytes) {
   constexpr std::string_view hex = "0123456789abcdef";
@@ -24,13 +24,14 @@ constexpr void append_printable(Text& out, const Bytes& bytes) {
   }
 }
 
-/// `s` in printable ASCII; cut after 160 characters.
+/// `s` with \xNN for characters that are not printable ASCII, truncated after 160 characters.
 inline std::string printable(std::string_view s) {
   std::string out;
   append_printable(out, s);
   return out;
 }
 
+/// `printable(s)` in double quotes.
 inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
 
 }  // namespace qwq::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The executor that comes with the library: a persistent pool of threads.
+// Defines `thread_pool`, the library's executor: a persistent pool of threads.
 #pragma once
 
 #include <atomic>
@@ -15,25 +15,26 @@
 
 namespace qwq {
 
-/// A fixed number of threads, the caller included. Each begins with a part of the tasks of its own, the same one in
-/// every run of as many tasks, and then helps the others: a thread that the system holds back delays only the task that
-/// it is at. One run at a time; `run` allocates nothing. Tasks are independent and each is done by one thread, so
-/// results do not depend on the number of threads.
+/// A fixed number of threads, including the caller's. Each thread starts with its own share of the tasks, the same
+/// share in every run of as many tasks, and then takes tasks from other threads: a thread that the operating system
+/// preempts delays only its current task. Only one run at a time; `run` does not allocate. Tasks are independent and
+/// each is executed by one thread, so results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
-  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
-  /// those that it got: see `threads()`.
+  /// Starts `threads` - 1 threads; 0 means as many threads as the hardware supports. If the system grants fewer, the
+  /// pool uses those: see `threads()`.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
     if (threads == 0) threads = 1;
     parts_ = std::make_unique<part[]>(threads);
-    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
+    workers_.reserve(threads - 1);  // from here on, only starting a thread can fail
     try {
       for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
-    } catch (const std::system_error&) {  // a limit on processes or on address space
+    } catch (const std::system_error&) {  // limit on processes or on address space
     } catch (const std::bad_alloc&) {
     }
   }
+  /// Stops and joins the threads.
   ~thread_pool() override {
     stop_.store(true, std::memory_order_relaxed);
     round_.fetch_add(1);
@@ -43,8 +44,10 @@ class thread_pool final : public executor {
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
+  /// Number of threads, including the caller's.
   std::size_t threads() const override { return workers_.size() + 1; }
 
+  /// Runs the tasks on all threads, including the caller's.
   void run(std::size_t count, task f, void* context) override {
     if (workers_.empty() || count < 2) {
       for (std::size_t i = 0; i < count; ++i) f(context, i);
@@ -57,16 +60,16 @@ class thread_pool final : public executor {
     const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
     for (std::size_t i = 0; i < threads(); ++i)
       parts_[i].state.store(state_of(round, begin_of(i + 1) - begin_of(i)), std::memory_order_release);
-    round_.store(round);  // in one order with what notify_all reads: nobody falls asleep unseen
+    round_.store(round);  // sequentially consistent with notify_all, so no thread misses the wake-up
     round_.notify_all();
     take_tasks(round, 0);
-    // Nobody is waited for but those who are at a task: a thread that slept through all of it finds nothing to take.
+    // Waits only for running tasks: a thread that slept through the round finds no tasks left.
     wait_until([&] { return left_.load(std::memory_order_acquire) == 0; }, [] { std::this_thread::yield(); });
   }
 
  private:
-  /// The round that a part belongs to, and how many of its tasks nobody has taken: in one word, so that who comes late
-  /// takes none of another round.
+  /// Round and number of tasks that are not taken yet, in one word, so that a late thread cannot take tasks of another
+  /// round.
   struct alignas(64) part {
     std::atomic<std::uint64_t> state{0};
   };
@@ -83,10 +86,10 @@ class thread_pool final : public executor {
 #endif
   }
 
-  /// Longer than the pauses between the parallel parts of a layer, so that those find everybody awake.
+  /// Longer than the gaps between the parallel sections of a layer, so that threads are still spinning then.
   static constexpr std::chrono::microseconds patience{100};
 
-  /// Spins until `done`, and when that takes long calls `rest` in between.
+  /// Spins until `done()`; calls `rest()` each time it has spun for `patience`.
   template <class Done, class Rest>
   static void wait_until(Done done, Rest rest) {
     while (!done()) {
@@ -109,7 +112,7 @@ class thread_pool final : public executor {
       for (std::uint64_t seen = state.load(std::memory_order_acquire);
            seen >> 32 == round && static_cast<std::uint32_t>(seen) != 0;) {
         if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
-        // From here on until it is finished the round cannot end, and these cannot change.
+        // The round cannot end before this task does, so these members do not change.
         task_(context_, begin_of(at + 1) - static_cast<std::uint32_t>(seen));
         ++finished;
         --seen;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several types as one, and the step from an index to one of them.
+// Defines `type_list`, a list of types, and operations on it: concatenation, mapping, and selection by index.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,10 @@
 
 namespace qwq {
 
-/// Several types, as one.
+/// A list of types.
 template <class... T>
 struct type_list {
-  static constexpr std::size_t size = sizeof...(T);
+  static constexpr std::size_t size = sizeof...(T);  ///< Number of types.
 };
 
 namespace detail {
@@ -26,7 +26,7 @@ struct joined<type_list<A...>> {
 template <class... A, class... B, class... More>
 struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
 
-/// All types of some lists, in order.
+/// Concatenation of lists.
 template <class... Lists>
 using join = typename joined<Lists...>::type;
 
@@ -38,9 +38,10 @@ struct mapped<F, type_list<T...>> {
   using joined = join<F<T>...>;
 };
 
-/// F of every type of a list, and, where those are lists, all of their types.
+/// `F` applied to every type of a list.
 template <template <class> class F, class List>
 using map = typename mapped<F, List>::type;
+/// `F` applied to every type of a list, where the results are lists, concatenated.
 template <template <class> class F, class List>
 using flat_map = typename mapped<F, List>::joined;
 
@@ -53,11 +54,12 @@ struct listed<0, type_list<First, Rest...>> {
 template <std::size_t I, class First, class... Rest>
 struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
 
-/// The I-th type of a list.
+/// Type I of a list.
 template <std::size_t I, class List>
 using type_at = typename listed<I, List>::type;
 
-/// Calls f with the i-th type of a list, as a `std::type_identity`.
+/// Calls `f` with type `i` of a list, as a `std::type_identity`. `i` may be a run-time value; all calls must return the
+/// same type.
 template <class First, class... Rest, class F>
 constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
   if constexpr (sizeof...(Rest) > 0)
@@ -65,7 +67,7 @@ constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&&
   return f(std::type_identity<First>{});
 }
 
-/// Calls f with every type of a list, as a `std::type_identity`.
+/// Calls `f` with every type of a list, as a `std::type_identity`.
 template <class... T, class F>
 constexpr void for_each_type(type_list<T...>, F&& f) {
   (f(std::type_identity<T>{}), ...);

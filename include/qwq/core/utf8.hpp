@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
+// Defines UTF-8 decoding, which repairs ill-formed input, and conversions between UTF-8 and UTF-16.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,19 @@
 
 namespace qwq::detail {
 
+/// Replacement for ill-formed sequences, U+FFFD.
 inline constexpr char32_t replacement_character = 0xFFFD;
 
-/// One code point and how many bytes it took.
+/// A decoded code point and the number of its bytes.
 struct utf8_step {
   char32_t code_point = replacement_character;
   std::size_t length = 1;
-  bool cut_off = false;  ///< the text ends inside a sequence that more bytes could complete
+  bool cut_off = false;  ///< The text ends within a sequence that more bytes could complete.
 };
 
-/// Reads the first code point of `s`, which is not empty. An ill-formed sequence yields U+FFFD over its maximal subpart
-/// (The Unicode Standard 15.0, section 3.9, table 3-7), as Python's errors="replace" and Rust's from_utf8_lossy do.
+/// Decodes the first code point of `s`, which must not be empty. An ill-formed sequence yields U+FFFD for its maximal
+/// subpart (The Unicode Standard 15.0, section 3.9, table 3-7), like Python's errors="replace" and Rust's
+/// from_utf8_lossy.
 constexpr utf8_step read_utf8(std::string_view s) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   const unsigned lead = byte(0);
@@ -38,12 +40,12 @@ constexpr utf8_step read_utf8(std::string_view s) {
   return {code_point, length, false};
 }
 
-/// True when `step`, read from `s`, is a code point of `s` and does not stand for ill-formed bytes.
+/// True if `step`, decoded from `s`, is a code point of `s`, not a replacement for ill-formed bytes.
 constexpr bool is_well_formed(utf8_step step, std::string_view s) {
   return step.code_point != replacement_character || s.starts_with("\xEF\xBF\xBD");
 }
 
-/// Gives the bytes of a code point to `put`, one by one.
+/// Calls `put_char` with each UTF-8 byte of a code point.
 template <class Put>
 constexpr void write_utf8(char32_t c, Put&& put_char) {
   const auto put = [&](char32_t byte) { put_char(static_cast<char>(byte)); };
@@ -62,11 +64,12 @@ constexpr void write_utf8(char32_t c, Put&& put_char) {
   put(0x80 | (c & 0x3F));
 }
 
+/// Appends a code point as UTF-8.
 inline void append_utf8(std::string& out, char32_t c) {
   write_utf8(c, [&](char byte) { out += byte; });
 }
 
-/// Appends well-formed UTF-16.
+/// Appends well-formed UTF-16 as UTF-8.
 inline void append_utf8(std::string& out, std::u16string_view units) {
   for (std::size_t i = 0; i < units.size(); ++i) {
     char32_t c = units[i];
@@ -75,8 +78,8 @@ inline void append_utf8(std::string& out, std::u16string_view units) {
   }
 }
 
-/// Appends `bytes` with U+FFFD for what is ill-formed, up to a sequence that the end of `bytes` cuts off.
-/// Returns the length of that rest: 0 to 3 bytes.
+/// Appends `bytes` with U+FFFD for ill-formed sequences, up to a sequence that the end of `bytes` cuts off. Returns the
+/// length of that rest: 0 to 3 bytes.
 inline std::size_t append_repaired(std::string& out, std::string_view bytes) {
   while (!bytes.empty()) {
     const utf8_step step = read_utf8(bytes);
@@ -87,7 +90,7 @@ inline std::size_t append_repaired(std::string& out, std::string_view bytes) {
   return bytes.size();
 }
 
-/// Well-formed UTF-16; U+FFFD stands for what is ill-formed in `bytes`.
+/// Converts `bytes` to well-formed UTF-16, with U+FFFD for ill-formed sequences.
 inline std::u16string to_utf16(std::string_view bytes) {
   std::u16string out;
   out.reserve(bytes.size());

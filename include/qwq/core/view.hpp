@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A view of a row-major matrix.
+// Defines `matrix_view`, a view of a row-major matrix.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +8,24 @@
 
 namespace qwq {
 
-/// `rows` x `cols` elements that somebody else owns; row i starts at `data + i * row_stride` (a stride in elements).
+/// Non-owning view of `rows` x `cols` elements; row i starts at `data + i * row_stride` (a stride in elements).
 template <class T>
 struct matrix_view {
-  T* data = nullptr;
-  std::int64_t rows = 0, cols = 0, row_stride = 0;
+  T* data = nullptr;                                ///< First element.
+  std::int64_t rows = 0, cols = 0, row_stride = 0;  ///< Extents, and the stride of rows in elements.
 
+  /// An empty view.
   constexpr matrix_view() = default;
-  /// Rows that follow each other without a gap.
+  /// A view of contiguous rows.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
       : matrix_view(first, row_count, col_count, col_count) {}
-  /// Rows that begin `stride` elements apart.
+  /// A view of rows that start `stride` elements apart.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
       : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
 
-  /// First element of a row.
+  /// First element of row i.
   constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
+  /// Elements of row i.
   constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
   /// Element j of row i.
   constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
@@ -36,7 +38,7 @@ struct matrix_view {
     return {data + first, rows, count, row_stride};
   }
 
-  /// The same elements, to read.
+  /// Converts to a view of const elements.
   constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, row_stride};
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a writer of files says about one of them.
+// Defines `written_file`, the name and size of a file that a writer created.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 namespace qwq {
 
-/// A file that was written: its name inside its folder, and its size.
+/// A file that was written.
 struct written_file {
-  std::string name;
-  std::uint64_t bytes = 0;
+  std::string name;         ///< Name within its folder.
+  std::uint64_t bytes = 0;  ///< Size in bytes.
 };
 
 }  // namespace qwq

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines the kernel calls of attention: rotations, the cache, and attention itself.
+// Defines the kernel calls of attention: RoPE, the cache update, and attention itself.
 #pragma once
 
 #include "qwq/exec/kernel_call.hpp"
@@ -11,7 +11,7 @@ namespace qwq {
 
 namespace detail {
 
-/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
+/// View of the cache [1, kv_heads, capacity, head_dim] that is argument `K` of a kernel call.
 template <class S, std::size_t K>
 auto cache_view(const execution_context& f) {
   constexpr std::size_t id = S::template arg_id<K>;
@@ -22,7 +22,7 @@ auto cache_view(const execution_context& f) {
                                   dims[3].extent, cache.scales};
 }
 
-/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
+/// Operands of RoPE: one row per token with all heads contiguous; cos and sin are arguments `Table` and `Table + 1`.
 template <class S, std::size_t Table>
 struct rotation {
   static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
@@ -38,6 +38,7 @@ struct rotation {
 
 }  // namespace detail
 
+/// RoPE of all heads, in parallel over tokens.
 template <>
 struct kernel_of<op::rope> {
   template <class S>
@@ -49,6 +50,7 @@ struct kernel_of<op::rope> {
     });
   }
 };
+/// RMSNorm and RoPE of all heads, in parallel over tokens.
 template <>
 struct kernel_of<op::norm_rope> {
   template <class S>
@@ -60,6 +62,7 @@ struct kernel_of<op::norm_rope> {
     });
   }
 };
+/// Writes the run's rows at their positions in the cache, in parallel over tokens.
 template <>
 struct kernel_of<op::kv_cache_update> {
   template <class S>
@@ -71,6 +74,7 @@ struct kernel_of<op::kv_cache_update> {
     detail::for_each_row(f, rows, [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
   }
 };
+/// Causal attention of the run's tokens over the cache. Heads have at most 512 channels.
 template <>
 struct kernel_of<op::attention> {
   template <class S>

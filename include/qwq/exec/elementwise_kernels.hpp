@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps without weights: element by element, row by row, and those that move values to other places.
+// Defines the kernel calls of elementwise operators, row reductions and layout operators.
 #pragma once
 
 #include "qwq/exec/kernel_call.hpp"
@@ -13,14 +13,14 @@ namespace qwq {
 
 namespace detail {
 
-/// Every element of a fill is the same, so kernels that broadcast read one of them.
+/// True if node `id` is a splat, all of whose elements are equal; broadcasting kernels read only one of them.
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
   return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
 }
 
-/// How the two arguments of a step fill its result.
+/// How the two arguments of a kernel call broadcast to its result.
 template <class S>
 kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
@@ -31,6 +31,7 @@ kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
 }
 
+/// Calls `f` with each index K as a `std::integral_constant`.
 template <std::size_t... K, class F>
 constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
   (f(std::integral_constant<std::size_t, K>{}), ...);
@@ -38,6 +39,7 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
 
 }  // namespace detail
 
+/// Addition with broadcasting and a fused epilogue.
 template <>
 struct kernel_of<op::add> {
   template <class S>
@@ -48,6 +50,7 @@ struct kernel_of<op::add> {
     });
   }
 };
+/// Elementwise multiplication with broadcasting and a fused epilogue.
 template <>
 struct kernel_of<op::mul> {
   template <class S>
@@ -58,6 +61,7 @@ struct kernel_of<op::mul> {
     });
   }
 };
+/// Negation, as a scaling by -1.
 template <>
 struct kernel_of<op::neg> {
   template <class S>
@@ -65,6 +69,7 @@ struct kernel_of<op::neg> {
     kernel::scale(S::out(f), S::template in<0>(f), -1);
   }
 };
+/// Reciprocal square root of each element.
 template <>
 struct kernel_of<op::rsqrt> {
   template <class S>
@@ -72,6 +77,7 @@ struct kernel_of<op::rsqrt> {
     kernel::rsqrt(S::out(f), S::template in<0>(f));
   }
 };
+/// Logistic function of each element.
 template <>
 struct kernel_of<op::sigmoid> {
   template <class S>
@@ -79,6 +85,7 @@ struct kernel_of<op::sigmoid> {
     kernel::sigmoid(S::out(f), S::template in<0>(f));
   }
 };
+/// x * sigmoid(x) of each element.
 template <>
 struct kernel_of<op::silu> {
   template <class S>
@@ -86,6 +93,7 @@ struct kernel_of<op::silu> {
     kernel::silu(S::out(f), S::template in<0>(f));
   }
 };
+/// silu(gate) * up of each element, with a fused epilogue.
 template <>
 struct kernel_of<op::swiglu> {
   template <class S>
@@ -94,6 +102,7 @@ struct kernel_of<op::swiglu> {
         f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
   }
 };
+/// Mean of each row of the last axis.
 template <>
 struct kernel_of<op::mean> {
   template <class S>
@@ -101,6 +110,7 @@ struct kernel_of<op::mean> {
     kernel::mean(S::out(f), S::template in_matrix<0>(f));
   }
 };
+/// Softmax of each row of the last axis.
 template <>
 struct kernel_of<op::softmax> {
   template <class S>
@@ -108,6 +118,7 @@ struct kernel_of<op::softmax> {
     kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
+/// Permutation of the axes, by copy.
 template <>
 struct kernel_of<op::transpose> {
   template <class S>
@@ -118,6 +129,7 @@ struct kernel_of<op::transpose> {
                     std::span(perm.begin(), perm.end()));
   }
 };
+/// Copies each operand to its columns of the result; splats are filled, not copied.
 template <>
 struct kernel_of<op::concat> {
   template <class S>
@@ -137,6 +149,7 @@ struct kernel_of<op::concat> {
     });
   }
 };
+/// Copies a range of columns.
 template <>
 struct kernel_of<op::slice> {
   template <class S>
@@ -147,6 +160,7 @@ struct kernel_of<op::slice> {
     kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
   }
 };
+/// Conversion of each element between the types of operand and result.
 template <>
 struct kernel_of<op::cast> {
   template <class S>
@@ -156,9 +170,10 @@ struct kernel_of<op::cast> {
     kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
   }
 };
+/// Quantization and dequantization of a value with the parameters of its slot, or of the experts of its rows.
 template <>
 struct kernel_of<op::fake_quant> {
-  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
+  /// Calibration passes the value to the hook, quantized runs fake-quantize it, and float runs copy it.
   template <class S>
   static void run(execution_context& f) {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);

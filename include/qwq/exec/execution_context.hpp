@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+// Defines `execution_context`, the buffers, constants, states and quantization parameters of a run.
 #pragma once
 
 #include <cstddef>
@@ -12,33 +12,35 @@
 
 namespace qwq {
 
-/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
-/// `kernel::kv_view`.
+/// Memory of a state of the executed part, dense. States with 8-bit elements have a scale for each head and position,
+/// as in `kernel::kv_view`.
 struct state_view {
-  void* data = nullptr;
-  float* scales = nullptr;
+  void* data = nullptr;     ///< Elements.
+  float* scales = nullptr;  ///< Scales of 8-bit elements; null for other states.
 };
 
-/// Told of every value that reaches an activation slot during calibration.
+/// Calibration hook, called with the values at every activation slot.
 class slot_hook {
  public:
   virtual ~slot_hook() = default;
+  /// Called with values at `slot`, the index of their quantization parameters.
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// One run of one graph. The arrays are in the order of the graph's plan.
+/// Operands of one run of one graph. The arrays are in the order of the graph's `plan`.
 struct execution_context {
-  executor* threads = nullptr;
-  std::byte* arena = nullptr;
-  const std::int64_t* extents = nullptr;       ///< What each named dimension counts in this run: `plan::symbols`.
-  const bound_constant* parameters = nullptr;  ///< `plan::parameters`
-  void* const* inputs = nullptr;               ///< `plan::inputs`
-  const state_view* states = nullptr;          ///< `plan::states`
-  /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
+  executor* threads = nullptr;                 ///< Threads that kernels use.
+  std::byte* arena = nullptr;                  ///< Buffer of `plan::arena_bytes` bytes for intermediate values.
+  const std::int64_t* extents = nullptr;       ///< Value of each named dimension in this run: `plan::symbols`.
+  const bound_constant* parameters = nullptr;  ///< Bound constants: `plan::parameters`.
+  void* const* inputs = nullptr;               ///< Buffers of inputs: `plan::inputs`.
+  const state_view* states = nullptr;          ///< Buffers of states: `plan::states`.
+  /// Scratch memory in which GEMMs quantize their activations to int8 (`int8_scratch`); null: GEMMs use f32
+  /// activations.
   std::byte* scratch = nullptr;
-  /// Parameters by slot. Null in float runs: then values pass slots unchanged.
+  /// Quantization parameters by slot; null in float runs, in which values pass slots unchanged.
   const kernel::affine* slots = nullptr;
-  /// Set while calibrating.
+  /// Hook for calibration; null otherwise.
   slot_hook* hook = nullptr;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps with weights: products, the norms in front of them, and what fusions make of both.
+// Defines the kernel calls of operators with weights: GEMMs, norms, and their fusions, and of `matmul`.
 #pragma once
 
 #include "qwq/exec/kernel_call.hpp"
@@ -19,7 +19,7 @@ void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<con
                [&](std::int64_t i) { kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue); });
 }
 
-/// Activations of a product: the first argument of a step.
+/// GEMM activations: the first argument of the kernel call.
 template <class S>
 struct plain_rows {
   const execution_context& f;
@@ -29,8 +29,8 @@ struct plain_rows {
   void quantize(const kernel::int8_rows& codes) const { kernel::quantize_rows(*f.threads, codes, x); }
 };
 
-/// Activations of a product: the norm of the first argument with the second as gain. As floats they are made in the
-/// bytes that are the step's own.
+/// GEMM activations: the norm of the first argument, with the second argument as gain. As floats they are computed into
+/// the call's own result buffer.
 template <class S>
 struct normed_rows {
   const execution_context& f;
@@ -48,11 +48,11 @@ struct normed_rows {
   void quantize(const kernel::int8_rows& codes) const { kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps); }
 };
 
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
-/// the form that the run asks for.
+/// Runs one GEMM per weight argument in `W` and passes the accumulators to the matching epilogue. Activations are f32,
+/// or int8 if `f.scratch` is set and the weight is packed.
 template <class S, std::size_t... W, class Rows, class... Finish>
 void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
-  std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
+  std::int64_t quantized_in = 0;  // block size of the activations in f.scratch; 0: none yet
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
       if constexpr (requires { w.per_word; })
@@ -70,6 +70,7 @@ void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
 
 }  // namespace detail
 
+/// RMSNorm of each row, in parallel, with a fused epilogue.
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
@@ -80,6 +81,7 @@ struct kernel_of<op::rms_norm> {
     });
   }
 };
+/// L2 normalization of each row.
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
@@ -87,6 +89,7 @@ struct kernel_of<op::lp_norm> {
     kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
+/// Sum and its RMSNorm in one pass over rows, in parallel; the epilogue applies to the norm.
 template <>
 struct kernel_of<op::add_norm> {
   template <class S>
@@ -101,6 +104,7 @@ struct kernel_of<op::add_norm> {
     });
   }
 };
+/// GEMM with a fused epilogue. A bias is added like a residual whose rows are all equal.
 template <>
 struct kernel_of<op::linear> {
   template <class S>
@@ -108,7 +112,7 @@ struct kernel_of<op::linear> {
     if constexpr (S::arity == 3) {
       static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
       const matrix_view<float> y = S::out_matrix(f);
-      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
+      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // stride 0: one row for all
       detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
     } else {
       detail::with_epilogue<S>(f, [&](auto epilogue) {
@@ -118,6 +122,7 @@ struct kernel_of<op::linear> {
     }
   }
 };
+/// GEMM whose epilogue adds the residual.
 template <>
 struct kernel_of<op::linear_add> {
   template <class S>
@@ -126,6 +131,7 @@ struct kernel_of<op::linear_add> {
                            kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
 };
+/// GEMM of the gate, then GEMM of up, whose epilogue applies SwiGLU to the stored gate.
 template <>
 struct kernel_of<op::linear_swiglu> {
   template <class S>
@@ -137,6 +143,7 @@ struct kernel_of<op::linear_swiglu> {
     });
   }
 };
+/// RMSNorm once per row, then one GEMM per weight.
 template <>
 struct kernel_of<op::norm_linear> {
   template <class S>
@@ -148,6 +155,7 @@ struct kernel_of<op::norm_linear> {
     (std::make_index_sequence<S::arity - 2>{});
   }
 };
+/// RMSNorm once per row, then the two GEMMs of linear_swiglu.
 template <>
 struct kernel_of<op::norm_linear_swiglu> {
   template <class S>
@@ -156,6 +164,7 @@ struct kernel_of<op::norm_linear_swiglu> {
     detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
   }
 };
+/// Batched GEMM of two activations.
 template <>
 struct kernel_of<op::matmul> {
   template <class S>
@@ -166,6 +175,7 @@ struct kernel_of<op::matmul> {
                    out.rows / S::template extent<S::id, rank - 2>(f));
   }
 };
+/// 1x1 convolution as a GEMM with one column per token.
 template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
@@ -175,6 +185,7 @@ struct kernel_of<op::conv1x1> {
     });
   }
 };
+/// Gathers rows of the table, as floats.
 template <>
 struct kernel_of<op::embedding> {
   template <class S>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
+// Defines `kernel_call`, a node's operands, result and shapes at run time, and `kernel_of`, the kernel of an operator.
 #pragma once
 
 #include <cstddef>
@@ -14,17 +14,19 @@
 
 namespace qwq {
 
-/// The kernel of an operator: a specialisation has `template <class Step> static void run(execution_context&)`. Declared and not
-/// defined, so that executing an operator without a kernel does not compile.
+/// Declared but not defined: executing an operator without a kernel is a compile error that names the operator.
 template <op Kind>
 struct no_kernel_for;
+/// Kernel of an operator. A specialization has `template <class Call> static void run(execution_context&)`, where
+/// `Call` is a `kernel_call`.
 template <op Kind>
 struct kernel_of : no_kernel_for<Kind> {};
 
-/// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
-/// defined.
+/// Kernel of an operator outside the library. Specialize it for the operator's schema, with the same member as
+/// `kernel_of`. Declared but not defined.
 template <const op_schema& Op>
 struct custom_kernel;
+/// Calls the `custom_kernel` of a custom operator.
 template <>
 struct kernel_of<op::custom> {
   template <class S>
@@ -33,23 +35,26 @@ struct kernel_of<op::custom> {
   }
 };
 
-/// A graph and its plan, as steps read them: `G::value` is the graph.
+/// A graph, `G::value`, and its memory plan.
 template <class G>
 struct planned {
   static constexpr auto& graph = G::value;             ///< The graph.
-  static constexpr auto layout = make_plan(G::value);  ///< Its plan.
+  static constexpr auto layout = make_plan(G::value);  ///< Its memory plan.
   static_assert(require_none<layout.error>());
 };
 
-/// Node `Id` of `G`, ready to run.
+/// Node `Id` of `G::value` as its kernel sees it: static types and shapes, and access to operands and results in an
+/// `execution_context`.
 template <class G, std::size_t Id>
 struct kernel_call {
   static constexpr auto& g = planned<G>::graph;  ///< The graph.
-  static constexpr std::size_t id = Id;          ///< Its index in the graph.
+  static constexpr std::size_t id = Id;          ///< Index of the node in the graph.
+  /// The node.
   static constexpr const node& self() { return g[Id]; }
+  /// Operator of the node.
   static constexpr op kind = G::value[Id].kind;
   static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
-  /// The node that computes argument K.
+  /// Node that computes argument K.
   template <std::size_t K>
   static constexpr std::size_t arg_id = G::value[Id].args[K];
 
@@ -62,7 +67,7 @@ struct kernel_call {
     else
       return d.extent;
   }
-  /// Extents of a value in this run.
+  /// Extents of a node's value in this run.
   template <std::size_t Node = Id>
   static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
     fixed_vector<std::int64_t, max_rank> out;
@@ -70,7 +75,7 @@ struct kernel_call {
     (std::make_index_sequence<G::value[Node].dims().size()>{});
     return out;
   }
-  /// Elements of a node's value in this run.
+  /// Number of elements of a node's value in this run.
   template <std::size_t Node>
   static std::int64_t elements(const execution_context& f) {
     std::int64_t n = 1;
@@ -80,13 +85,13 @@ struct kernel_call {
   /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
   static std::int64_t tokens(const execution_context& f) { return extent<Id, 1>(f); }
 
-  /// Where a node's value is.
+  /// Address of a node's value.
   template <std::size_t Node>
   static void* address(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[Node];
     static_assert(l.where != storage_class::nowhere, "qwq: this value is in no buffer");
     if constexpr (G::value[Node].kind == op::table_rows) {
-      // A view of the rows of the tokens: the last of them is at last_position.
+      // A view of the rows of the run's tokens; the last one is row last_position.
       const auto* table = static_cast<const float*>(f.parameters[l.at].data);
       const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
       return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
@@ -106,17 +111,17 @@ struct kernel_call {
   static std::span<T> value(const execution_context& f) {
     return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
   }
-  /// Result and arguments as spans of elements, or as matrices with one row per last axis.
+  /// The result as a span of elements.
   template <class T = float>
   static std::span<T> out(const execution_context& f) {
     return value<Id, T>(f);
   }
-  /// Argument K.
+  /// Argument K as a span of elements.
   template <std::size_t K, class T = float>
   static std::span<const T> in(const execution_context& f) {
     return value<arg_id<K>, const T>(f);
   }
-  /// A value as a matrix whose rows are everything from `axis` on.
+  /// A node's value as a matrix; axes before `axis` are rows, the others are columns.
   template <std::size_t Node, class T>
   static matrix_view<T> matrix(const execution_context& f, std::size_t axis = g[Node].dims().size() - 1) {
     const auto dims = extents<Node>(f);
@@ -124,48 +129,48 @@ struct kernel_call {
     for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
     return {static_cast<T*>(address<Node>(f)), rows, cols};
   }
-  /// Argument K, an i32 [1,1] such as last_position, as a number.
+  /// Value of argument K, an i32 [1,1] such as last_position.
   template <std::size_t K>
   static std::int64_t number(const execution_context& f) {
     static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
     return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
   }
-  /// The state that argument K is, before or after another operator of the run updated it.
+  /// The state that argument K is a version of, before or after an update in this run.
   template <std::size_t K>
   static const state_view& state(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
     static_assert(l.where == storage_class::state, "qwq: this argument must be a state of the graph");
     return f.states[l.at];
   }
-  /// The result as a matrix with one row for each last axis.
+  /// The result as a matrix with one row per index of the axes before the last.
   static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
-  /// The same with rows of everything from `axis` on.
+  /// The result as a matrix; axes before `axis` are rows, the others are columns.
   static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) {
     return matrix<Id, float>(f, axis);
   }
-  /// The node that reads result K of a step with several.
+  /// Node that projects result K of an operator with several results.
   template <std::size_t K>
   static constexpr std::size_t result_id = [] {
     std::size_t i = Id + 1;
     while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
     return i;
   }();
-  /// Result K as a matrix with one row for each last axis.
+  /// Result K as a matrix with one row per index of the axes before the last.
   template <std::size_t K>
   static matrix_view<float> result_matrix(const execution_context& f) {
     return matrix<result_id<K>, float>(f);
   }
-  /// Argument K as a matrix with one row for each last axis.
+  /// Argument K as a matrix with one row per index of the axes before the last.
   template <std::size_t K>
   static matrix_view<const float> in_matrix(const execution_context& f) {
     return matrix<arg_id<K>, const float>(f);
   }
-  /// The leaf that a constant argument is stored in.
+  /// Leaf that stores the constant argument K: the argument itself, or the operand of its dequantize node.
   template <std::size_t K>
   static constexpr std::size_t stored_id() {
     return g[arg_id<K>].kind == op::dequantize ? g[arg_id<K>].args[0] : arg_id<K>;
   }
-  /// The constant behind argument K.
+  /// Bound constant of argument K.
   template <std::size_t K>
   static const bound_constant& constant(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
@@ -176,8 +181,8 @@ struct kernel_call {
 
 namespace detail {
 
-/// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
-/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
+/// Calls `use` with the weight matrix of argument K in its stored form. During calibration, weights of quantized graphs
+/// are floats. Expert matrices [E,N,K] are one matrix [E*N,K].
 template <class S, std::size_t K, class F>
 void with_weight(const execution_context& f, F&& use) {
   constexpr shape dims = S::g[S::template arg_id<K>].dims();
@@ -194,7 +199,7 @@ void with_weight(const execution_context& f, F&& use) {
   if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
 }
 
-/// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
+/// Calls `row(i)` for each row of `x`, in parallel. The pass is memory-bound: an element costs more than a
 /// multiply-add.
 template <class F>
 void for_each_row(const execution_context& f, matrix_view<const float> x, F&& row) {
@@ -202,8 +207,8 @@ void for_each_row(const execution_context& f, matrix_view<const float> x, F&& ro
                [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
 }
 
-/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
-/// the identity; when calibrating, stored values are passed to the hook.
+/// Calls `use(epilogue)` once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it
+/// is the identity. During calibration, the stored values are passed to the hook.
 template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(execution_context& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `execute`, which calls the kernel of each node of a graph that has one.
+// Defines `execute`, which runs a graph by calling the kernel of each node that has one.
 #pragma once
 
 #include <array>
@@ -15,12 +15,13 @@ namespace qwq {
 
 namespace detail {
 
-/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
-/// node that it is a result of).
+/// True if a node has a kernel call. Leaves (bound before the run), views (alias their operand) and `get_tuple_element`
+/// (written by its producer) have none.
 constexpr bool has_step(const node& n) {
   return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
 }
 
+/// Number of kernel calls of a graph.
 template <class G>
 constexpr std::size_t step_count() {
   std::size_t n = 0;
@@ -29,14 +30,17 @@ constexpr std::size_t step_count() {
   return n;
 }
 
+/// Function that runs one kernel call.
 using step_function = void (*)(execution_context&);
 
+/// Appends the kernel call of node `Id` to `table`, if it has one.
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
   if constexpr (has_step(G::value[Id]))
     table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
 }
 
+/// Table of all kernel calls of a graph, in execution order.
 template <class G>
 constexpr auto make_steps() {
   std::array<step_function, step_count<G>()> table{};
@@ -48,7 +52,8 @@ constexpr auto make_steps() {
 
 }  // namespace detail
 
-/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
+/// Bytes of scratch memory that GEMMs of the graph need to quantize their activations, for any block size of the
+/// weights.
 template <class G>
 constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
@@ -62,7 +67,7 @@ constexpr std::size_t int8_scratch() {
   return most;
 }
 
-/// Which output of the graph has a name; the number of outputs when none has.
+/// Index of the graph's output named `name`, or the number of outputs if there is none.
 template <class G>
 constexpr std::size_t output_index(std::string_view name) {
   std::size_t i = 0;
@@ -70,13 +75,13 @@ constexpr std::size_t output_index(std::string_view name) {
   return i;
 }
 
-/// Where the graph's k-th output is after a run.
+/// Address of the graph's K-th output after a run.
 template <class G, std::size_t K>
 const float* output_address(const execution_context& f) {
   return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
-/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
+/// Executes the graph `G::value` with context `f`, and returns the address of its first output. Allocates nothing.
 template <class G>
 const float* execute(execution_context& f) {
   static_assert(require_none<G::value.error>());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
+// Defines `plan`, the buffer of every value of a graph, assigned at compile time by liveness analysis.
 #pragma once
 
 #include <algorithm>
@@ -12,37 +12,38 @@
 
 namespace qwq {
 
+/// Kind of memory that a value is stored in.
 enum class storage_class : std::uint8_t {
-  nowhere,    ///< A value that no kernel call reads or writes.
-  arena,      ///< At a byte offset of the session's arena.
-  input,      ///< The caller's buffer of the n-th input.
-  parameter,  ///< The n-th constant, resolved when weights are bound.
-  state,      ///< The n-th state, which lasts from run to run.
+  nowhere,    ///< No memory: no kernel call reads or writes the value.
+  arena,      ///< The session's arena, at a byte offset.
+  input,      ///< The caller's buffer for the n-th input.
+  parameter,  ///< The n-th constant, which is resolved when weights are bound.
+  state,      ///< The n-th state, which persists between runs.
 };
 
-/// Where a value is.
+/// Location of a value.
 struct buffer_slice {
-  storage_class where = storage_class::nowhere;
-  std::uint32_t at = 0;
+  storage_class where = storage_class::nowhere;  ///< Kind of memory.
+  std::uint32_t at = 0;  ///< Byte offset in the arena, or index n of the constant, input or state.
 };
 
-/// Most named dimensions of a graph.
+/// Maximum number of names of dimensions in a graph.
 inline constexpr std::size_t max_symbols = 8;
 
-/// Locations of all values, for shapes at their bounds.
+/// Locations of all values of a graph, for named dimensions at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  buffer_slice of[Capacity]{};  ///< Where each node's value is.
-  std::size_t arena_bytes = 0;  ///< Size of the arena.
-  /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
+  buffer_slice of[Capacity]{};  ///< Location of each node's value.
+  std::size_t arena_bytes = 0;  ///< Size of the arena in bytes.
+  /// Constant nodes (weights, splats and RoPE tables), in order.
   fixed_vector<node_id, Capacity> parameters{};
   fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
   fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
-  /// Names of dimensions, in the order in which they are met.
+  /// Names of dimensions, in order of first occurrence.
   fixed_vector<std::string_view, max_symbols> symbols{};
-  diagnostic error{};  ///< The first thing that cannot be planned.
+  diagnostic error{};  ///< The first problem, if the graph cannot be planned.
 
-  /// Index of a named dimension.
+  /// Index of `name` in `symbols`, or their number if it is not there.
   constexpr std::size_t symbol(std::string_view name) const {
     std::size_t i = 0;
     while (i < symbols.size() && symbols[i] != name) ++i;
@@ -57,18 +58,18 @@ struct planner {
   const graph<Capacity>& g;
   plan<Capacity>& out;
   std::size_t last_use[Capacity]{};
-  node_id owner[Capacity]{};     // the value whose bytes node i is in
-  std::size_t size[Capacity]{};  // bytes that the value owns in the arena
+  node_id owner[Capacity]{};     // the node whose buffer holds the value of node i
+  std::size_t size[Capacity]{};  // arena bytes allocated for the node; 0: none
 
   constexpr void run() {
     for (std::size_t i = 0; i < g.size(); ++i) {
       note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
+      if (g[i].kind != op::get_tuple_element)  // its producer writes it; it reads nothing itself
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
-    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
+    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps its operand alive
       if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
@@ -81,7 +82,7 @@ struct planner {
                      fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
   }
 
-  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
+  /// The state leaf that holds the value of node i, if that value is the state after an operator; else `no_node`.
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
     if (schema(n).state_arg >= 0 && schema(n).state_result < 0)
@@ -122,13 +123,13 @@ struct planner {
     }
   }
 
-  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
+  /// True if node i may overwrite its argument: the argument is in the arena and has no later use.
   constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
     return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
-  /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
+  /// The lowest arena offset at which node i overlaps no value that is alive at or after the time node i is computed.
   constexpr std::size_t lowest_gap(std::size_t i) const {
     const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
     std::size_t at = 0;
@@ -148,7 +149,7 @@ struct planner {
 
 }  // namespace detail
 
-/// Plans the buffers of a graph. Offsets are below 4 GiB.
+/// Assigns a buffer to every value of a graph. Offsets are below 4 GiB.
 template <std::size_t Capacity>
 constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
   plan<Capacity> out;

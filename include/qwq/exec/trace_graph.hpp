@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Running a graph one step at a time, to look at every value on the way.
+// Defines `trace_graph`, which executes a graph one kernel call at a time and exposes every intermediate value.
 #pragma once
 
 #include "qwq/exec/kernel_table.hpp"
 
 namespace qwq {
 
-/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
-/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
+/// Executes `G::value` with context `f` and calls `after(node_id, values)` for every f32 value as soon as it is
+/// computed; later kernel calls may reuse its buffer. For tests and debugging; `execute` runs the same kernels without
+/// callbacks.
 template <class G, class F>
 void trace_graph(execution_context& f, F&& after) {
   static_assert(require_none<G::value.error>());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
+// Defines `op_schema`, the arity, attributes, traits and type inference of an operator, and `op_table`.
 #pragma once
 
 #include <array>
@@ -14,70 +14,71 @@
 
 namespace qwq {
 
-/// Attributes of a node. What `value` and `ints` mean is named in the operator's row.
+/// Attributes of a node. The operator's schema names `value` and `ints`.
 struct attributes {
-  double value = 0;
+  double value = 0;                      ///< Number: epsilon, scale, multiplier of a weight, value of a splat.
   fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
   /// Result type of leaves, `cast`, `reshape` and `table_rows`, which no argument determines.
   tensor_type type{};
-  /// Of a weight leaf: what is added to each stored element. The graph reads value * (stored + offset), so the gain
-  /// 1 + w of Qwen3.5's norms has offset 1.
+  /// Offset that is added to each stored element of a weight leaf. The graph reads value * (stored + offset); the gain
+  /// 1 + w of Qwen3.5's norms, for example, has offset 1.
   double offset = 0;
   friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
 
-/// Most arguments that a node can have.
+/// Maximum number of arguments of a node.
 inline constexpr std::size_t max_arguments = 10;
 
-/// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
-/// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
+/// Context of type inference for one node. An operator's `infer` function reads attributes and argument types, and sets
+/// the result type (`out`) or reports a problem (`fail`). The `want_...` functions return true if a requirement holds,
+/// and report a problem otherwise.
 struct type_inference {
-  const attributes& attr;
-  fixed_vector<tensor_type, max_arguments> args{};
-  tensor_type out{};
-  diagnostic error{};
+  const attributes& attr;                           ///< Attributes of the node.
+  fixed_vector<tensor_type, max_arguments> args{};  ///< Types of the arguments.
+  tensor_type out{};                                ///< Type of the result.
+  diagnostic error{};                               ///< The problem, if any.
 
-  constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
+  constexpr const shape& dims(std::size_t i) const { return args[i].dims; }  ///< Shape of argument `i`.
 
-  /// Says what is wrong; the graph then is an error.
+  /// Reports a problem, which becomes the error of the graph.
   constexpr void fail(error_code what, fixed_string<31> expected, fixed_string<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
   }
-  /// Argument i holds floats.
+  /// Requires argument `i` to be f32, f16 or bf16.
   constexpr bool want_float(std::size_t i) {
     if (is_plain_float(args[i].type)) return true;
     fail(error_code::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
-  /// Keys or values: floats, or codes with a scale for each head and position.
+  /// Requires argument `i` to be cached keys or values: floats, or int8 codes with a scale for each head and position.
   constexpr bool want_cache(std::size_t i) { return args[i].type == dtype::i8 || want_float(i); }
-  /// Argument i has this element type.
+  /// Requires argument `i` to have element type `t`.
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
     fail(error_code::element_types_differ, name(t), name(args[i].type));
     return false;
   }
-  /// Argument i has so many axes.
+  /// Requires argument `i` to have `rank` axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
     fail(error_code::rank_is_wrong, fixed_string<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
-  /// The axis that an operator works along must be there.
+  /// Requires argument `i` to have at least one axis.
   constexpr bool want_axes(std::size_t i) {
     if (!dims(i).empty()) return true;
     fail(error_code::rank_is_wrong, "at least 1", "0");
     return false;
   }
-  /// `ints` has `count` elements, and the last of them is an axis of the first argument.
+  /// Requires `ints` to have `count` elements, of which the last is an axis of the first argument.
   constexpr bool want_axis(std::size_t count) {
     if (attr.ints.size() == count && static_cast<std::size_t>(attr.ints.back()) < dims(0).size()) return true;
     fail(error_code::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
     return false;
   }
-  /// Two shapes are equal.
+  /// Requires two shapes to be equal; reports `what` if they differ.
   constexpr bool want_shape(const shape& expected, const shape& found, error_code what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
@@ -178,7 +179,7 @@ constexpr void infer_matmul(type_inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
   if (rank < 2) return in.fail(error_code::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
-  shape y = in.dims(0);  // what y should be
+  shape y = in.dims(0);  // the required shape of y
   y[rank - 2] = in.dims(0).last();
   y[rank - 1] = in.dims(1).last();
   if (!in.want_shape(y, in.dims(1), error_code::x_and_y_do_not_multiply)) return;
@@ -241,7 +242,7 @@ constexpr void infer_slice(type_inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
-  // What a named extent counts is at least 1 at run time.
+  // The part that a name counts is at least 1 at run time.
   const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
   if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(error_code::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
@@ -399,8 +400,7 @@ constexpr void infer_delta_rule(type_inference& in) {
     in.out = in.args[2];
 }
 
-// Codes of a slot: attr.type.type is their integer type.
-// (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
+// The second argument, if present, selects the parameters of each row: (x [1,S,k,N], experts [1,S,k]).
 constexpr bool want_experts(type_inference& in) {
   if (in.args.size() < 2) return true;
   const shape& x = in.dims(0);
@@ -422,8 +422,8 @@ constexpr void infer_dequantize(type_inference& in) {
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
-// A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
-// the past ones.
+// The builder of the node passes the result's type. Results of gqa: the attention output, the present key and the
+// present value; the present ones have the types of the past ones.
 constexpr void infer_result(type_inference& in) { in.out = in.attr.type; }
 
 constexpr void infer_custom(type_inference& in) {
@@ -432,82 +432,85 @@ constexpr void infer_custom(type_inference& in) {
 
 }  // namespace detail
 
-/// What is true of an operator wherever it is used; a set of these is combined with `|`.
+/// Properties of an operator, independent of its use. Combine them with `|`.
 enum class trait : std::uint16_t {
-  none = 0,
-  commutative = 1,     ///< Two arguments may change places.
-  layout = 2,          ///< The result is the argument in another arrangement: it shares its quantization parameters.
-  moves = 4,           ///< Values pass unchanged, as they are or as their codes.
-  view = 8,            ///< The result is bytes of the first argument: no kernel call.
-  elementwise = 16,    ///< An element of the result depends on the same element of each argument alone. With one
-                       ///< argument, the kernel may be called with the result in the argument's bytes.
+  none = 0,            ///< No property.
+  commutative = 1,     ///< The two arguments may be swapped.
+  layout = 2,          ///< The result is the argument rearranged, and shares its quantization parameters.
+  moves = 4,           ///< Values do not change, whether they are floats or codes.
+  view = 8,            ///< The result aliases the first argument's bytes; there is no kernel call.
+  elementwise = 16,    ///< Each element of the result depends only on the same element of each argument. With
+                       ///< one argument, the kernel may run in place.
   constant = 32,       ///< A leaf that is bound before a run.
   encodable = 64,      ///< A constant that a scheme may store as codes.
-  product = 128,       ///< Multiplies the rows of its first argument by matrices; may take them quantized to int8.
-  quantization = 256,  ///< Its slot says with which parameters it changes between floats and codes.
-  outside = 512,       ///< A leaf that a run gets from outside: an input or a state.
+  product = 128,       ///< Runs GEMMs on the rows of its first argument, which the kernel may quantize to int8.
+  quantization = 256,  ///< Converts between floats and codes, with the parameters of its slot.
+  outside = 512,       ///< A leaf that the caller provides for a run: an input or a state.
 };
+/// Union of two sets of traits.
 constexpr trait operator|(trait a, trait b) {
   return static_cast<trait>(static_cast<std::uint16_t>(a) | static_cast<std::uint16_t>(b));
 }
-/// Whether a set has a trait, or one of several.
+/// True if `set` has at least one of the traits in `one`.
 constexpr bool has(trait set, trait one) {
   return (static_cast<std::uint16_t>(set) & static_cast<std::uint16_t>(one)) != 0;
 }
 
-/// A set of arguments, one bit each.
+/// A set of argument indices, one bit each.
 constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
   unsigned bits = 0;
   for (const int i : which) bits |= 1u << i;
   return static_cast<std::uint16_t>(bits);
 }
 
-/// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
-/// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
+/// Properties of an operator. `op_table` has the library's operators; `custom_op` creates schemas for user-defined
+/// ones. Memory planning, quantization, fusion and targets query the schema instead of listing operators.
 struct op_schema {
-  op kind;
-  std::string_view name;
-  std::int8_t min_args;  ///< Fewest arguments.
-  std::int8_t max_args;  ///< Most arguments.
-  /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
+  op kind;                ///< Kind; `op::custom` for operators outside the library.
+  std::string_view name;  ///< Name in printed graphs and messages.
+  std::int8_t min_args;   ///< Minimum number of arguments.
+  std::int8_t max_args;   ///< Maximum number of arguments.
+  /// Name of `attributes::value`; empty if the operator does not use it.
   std::string_view value_name;
-  std::string_view ints_name;  ///< The same for `attributes::ints`.
-  trait traits;                ///< What is true of it.
-  /// Sets the result's type from those of the arguments, or says what is wrong with them.
+  std::string_view ints_name;  ///< Name of `attributes::ints`; empty if the operator does not use it.
+  trait traits;                ///< Properties.
+  /// Computes the result type from the argument types, or reports a problem.
   void (*infer)(type_inference&);
-  /// Arguments that are matrices of weights: schemes store them as codes.
+  /// Arguments that are weight matrices, which schemes store as codes; one bit each.
   std::uint16_t matrix_args = 0;
-  std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
-  /// Which result is the state after the node; -1: the node's own value.
+  std::int8_t state_arg = -1;  ///< Index of the argument that is a state, updated in place; -1: none.
+  /// Index of the result that is the state after the node; -1: the node's own value.
   std::int8_t state_result = -1;
-  /// The argument [1,S,k] that says for each row of a value [1,S,k,N] which expert it belongs to; -1: none. Values of
-  /// such rows that it reads or makes have quantization parameters for each expert.
+  /// Index of the argument [1,S,k] that maps each row of a value [1,S,k,N] to its expert; -1: none. Such operands and
+  /// results have quantization parameters per expert.
   std::int8_t expert_arg = -1;
 
-  constexpr bool is(trait t) const { return has(traits, t); }  ///< Whether it has a trait, or one of several.
-  /// Whether an argument is a matrix of weights.
+  /// True if the operator has at least one of these traits.
+  constexpr bool is(trait t) const { return has(traits, t); }
+  /// True if the argument is a weight matrix.
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
 
-  /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
+  /// Returns this schema with additional traits. The `with` functions are for use with `custom_op`.
   constexpr op_schema with(trait more) const {
     op_schema r = *this;
     r.traits = r.traits | more;
     return r;
   }
-  /// Its arguments with these numbers are matrices of weights.
+  /// Returns this schema with weight matrices as the arguments of these indices.
   constexpr op_schema with_matrices(std::initializer_list<int> arguments) const {
     op_schema r = *this;
     r.matrix_args = argument_set(arguments);
     return r;
   }
-  /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
+  /// Returns this schema with a state at index `argument`; result `index` (-1: the node's own value) is the state after
+  /// it.
   constexpr op_schema with_state(std::int8_t argument, std::int8_t index) const {
     op_schema r = *this;
     r.state_arg = argument;
     r.state_result = index;
     return r;
   }
-  /// Its argument `argument` says which expert each row belongs to.
+  /// Returns this schema with the argument at index `argument` as the expert of each row.
   constexpr op_schema with_experts(std::int8_t argument) const {
     op_schema r = *this;
     r.expert_arg = argument;
@@ -520,6 +523,7 @@ inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant 
                        moves_values = trait::layout | trait::moves;
 }
 
+/// Schemas of the library's operators, indexed by `op`.
 inline constexpr op_schema op_table[] = {
     {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
     {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
@@ -592,11 +596,13 @@ static_assert(
     }(),
     "the rows stand in the order of the enumeration");
 
+/// Schema of a library operator.
 constexpr const op_schema& schema(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
+/// Name of a library operator.
 constexpr std::string_view name(op kind) { return schema(kind).name; }
 
-/// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
-/// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
+/// Creates the schema of a user-defined operator. Define it as a constant with static storage: nodes point to it, and
+/// custom kernels, op map rows and patterns of the operator are found by its address.
 constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
                               std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};

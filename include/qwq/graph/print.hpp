@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A graph as text, one node a line, and as Graphviz DOT.
+// Defines `print` and `print_dot`, which write a graph as text, one node per line, and as Graphviz DOT.
 #pragma once
 
 #include <ostream>
@@ -20,7 +20,7 @@ inline void print_attributes(std::ostream& out, const node& n) {
 }
 }  // namespace detail
 
-/// Writes lines such as `%7 = linear(%5, %6) : f32[1,64,128]  # self_attn.q_proj`.
+/// Writes one line per node, such as `%7 = linear(%5, %6) : f32[1,64,128]  # self_attn.q_proj`, and one per output.
 template <std::size_t N>
 void print(std::ostream& out, const graph<N>& g) {
   for (std::size_t i = 0; i < g.size(); ++i) {
@@ -37,7 +37,7 @@ void print(std::ostream& out, const graph<N>& g) {
   for (const graph_output& o : g.outputs) out << "return %" << o.id << " as " << o.name.view() << '\n';
 }
 
-/// Writes the graph for `dot -Tsvg`. Leaves are boxes, edges carry the type of the value.
+/// Writes the graph as input for `dot -Tsvg`. Leaves are boxes; edge labels are the types of values.
 template <std::size_t N>
 void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "graph") {
   out << "digraph \"" << title << "\" {\n  rankdir=TB; node [shape=ellipse, fontname=\"Helvetica\"];\n";

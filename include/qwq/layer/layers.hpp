@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Typed layers of the Qwen3 family. Each is a class template whose call adds nodes to the graph of its argument.
+// Defines the typed layers of the Qwen3 family: class templates whose call appends nodes to a graph.
 #pragma once
 
 #include <string_view>
@@ -17,20 +17,21 @@ constexpr void require_float() {
 }
 }  // namespace detail
 
-/// y = x W^T, W stored [Out, In]. `Weight` is the element type of the stored weight: f32 for checkpoint tensors of any
-/// float type, or an integer type, whose scales the weight's own slot holds.
+/// y = x W^T, with W stored as [Out, In]. `Weight` is the element type of the stored weight: f32 for checkpoint tensors
+/// of any float type, or an integer type, whose scales are in the weight's own slot.
 template <std::int64_t In, std::int64_t Out, dtype Weight = dtype::f32>
 struct linear {
-  std::string_view name;
-  role use = role::none;  ///< What the weight is for; schemes exclude some roles.
+  std::string_view name;  ///< Name in the checkpoint.
+  role use = role::none;  ///< Role of the weight; schemes exclude some roles.
 
+  /// Applies the layer to x [..., In] with its own weight, a new leaf.
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, name};
     return (*this)(x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
   }
 
-  /// With a weight that another layer owns, such as a tied embedding.
+  /// Applies the layer with a weight that another layer owns, such as a tied embedding.
   template <class X, dtype T, std::int64_t Rows, std::int64_t Cols>
   constexpr value<dtype::f32> operator()(X x, parameter<T, Rows, Cols> w) const {
     detail::require_float<X>();
@@ -45,15 +46,16 @@ struct linear {
   }
 };
 
-/// What a norm multiplies by: the stored weight, or 1 + the stored weight (Qwen3.5).
+/// Gain of a norm: the stored weight, or 1 + the stored weight (Qwen3.5).
 enum class gain : std::uint8_t { as_stored, one_plus };
 
-/// y = g * x / sqrt(mean(x^2) + eps) over the last axis of N channels, g as `Gain` says.
+/// y = g * x / sqrt(mean(x^2) + eps) over the last axis, of N channels, with gain g as `Gain` specifies.
 template <std::int64_t N, gain Gain = gain::as_stored>
 struct rms_norm {
-  std::string_view name;
-  double eps;
+  std::string_view name;  ///< Name in the checkpoint.
+  double eps;             ///< Added to the mean square.
 
+  /// Applies the norm to x [..., N].
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
@@ -64,10 +66,11 @@ struct rms_norm {
   }
 };
 
-/// h + x, the residual stream and what a block adds to it.
+/// h + x: adds the output of a block to the residual stream.
 struct residual {
-  std::string_view name;
+  std::string_view name;  ///< Module of the addition in traces and messages.
 
+  /// Appends the addition; h and x have the same shape.
   template <class H, class X>
   constexpr value<dtype::f32> operator()(H h, X x) const {
     detail::require_float<H>();
@@ -77,7 +80,7 @@ struct residual {
   }
 };
 
-/// cos and sin of the angles of the tokens of a run, [1, S, R/2] each: what rotates the first R channels of each head.
+/// RoPE of the tokens of a run: cos and sin of their angles, [1, S, R/2] each, for the first R channels of each head.
 struct rotation {
   value<dtype::f32> cos;  ///< Cosines.
   value<dtype::f32> sin;  ///< Sines.
@@ -90,14 +93,14 @@ struct rotation {
   }
 };
 
-/// Rotation of tokens that are counted by their positions in the text, from tables of `Positions` rows that are computed
-/// once when a session is bound. `Rotary`: channels of a head that are rotated (R).
+/// RoPE by token position, from tables with `Positions` rows that are computed once, when a session is bound. `Rotary`
+/// is the number of rotated channels per head (R).
 template <std::int64_t Rotary, std::int64_t Positions>
 struct rope_table {
   static_assert(Rotary % 2 == 0, "qwq::layer::rope_table requires an even number of rotated channels");
-  double theta;
+  double theta;  ///< Base of the angles: pair j turns by position * theta^(-2j/R).
 
-  /// `last_position`: of the last of `rows` tokens.
+  /// RoPE of `rows` tokens, of which the last one is at `last_position`.
   constexpr rotation operator()(value<dtype::i32> last_position, const dim& rows) const {
     tensor_type table{dtype::f32, {Positions, Rotary / 2}};
     builder& b = *last_position.b;
@@ -108,33 +111,35 @@ struct rope_table {
   }
 };
 
-/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each: states of the part. And the
-/// position of the last row of the chunk that is computed now (tokens cached before it + rows - 1).
+/// Cached keys and values of previous tokens, [1, kv_heads, max_seq_len, head_dim] each: states of the part.
+/// `last_position` is the position of the last row of the current chunk (tokens cached before it + rows - 1).
 template <dtype T>
 struct kv_cache {
-  value<T> keys;
-  value<T> values;
-  value<dtype::i32> last_position;
+  value<T> keys;                    ///< Key cache.
+  value<T> values;                  ///< Value cache.
+  value<dtype::i32> last_position;  ///< Position of the last token of the run.
 };
 
-/// What attention hands back: its output and the caches with the new rows.
+/// Results of attention: its output and the caches with the new rows.
 template <dtype T>
 struct attention_result {
-  value<dtype::f32> out;
-  value<T> keys;    ///< [1, kv_heads, max_seq_len, head_dim].
-  value<T> values;  ///< [1, kv_heads, max_seq_len, head_dim].
+  value<dtype::f32> out;  ///< Output, [1, S, hidden].
+  value<T> keys;          ///< Updated key cache, [1, kv_heads, max_seq_len, head_dim].
+  value<T> values;        ///< Updated value cache, [1, kv_heads, max_seq_len, head_dim].
 };
 
-/// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
+/// Grouped-query attention with RMSNorm on q and k (Qwen3): `Heads` query heads share `KvHeads` key/value heads.
+/// `Positions` is the maximum length of a text.
 template <std::int64_t Hidden, std::int64_t Heads, std::int64_t KvHeads, std::int64_t HeadDim, std::int64_t Positions>
 struct attention {
   static_assert(KvHeads > 0 && Heads % KvHeads == 0,
                 "qwq::layer::attention requires Heads to be a multiple of KvHeads");
   static_assert(HeadDim % 2 == 0, "qwq::layer::attention requires an even HeadDim: RoPE rotates pairs");
-  double eps;
-  double theta;
-  double scale;  // 1 / sqrt(HeadDim)
+  double eps;    ///< Epsilon of q_norm and k_norm.
+  double theta;  ///< Base of RoPE.
+  double scale;  ///< Scale of the logits, 1 / sqrt(HeadDim).
 
+  /// Applies attention to x [1, S, Hidden] and the cached keys and values.
   template <class X, dtype Kv>
   constexpr attention_result<Kv> operator()(X x, const kv_cache<Kv>& past) const {
     const in_module scope{*x.b, "self_attn"};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Typed values and parameters: what layers accept and return. The element type is part of the C++ type.
+// Defines `value` and `parameter`, values whose element type is part of the C++ type, as layers accept and return them.
 #pragma once
 
 #include <string_view>
@@ -8,33 +8,35 @@
 
 namespace qwq {
 
-/// An activation whose element type is `T`. Float layers take `value<dtype::f32>`; integer codes come from
-/// `quantize` and must pass `dequantize` before a float layer reads them.
+/// An activation with element type `T`. Float layers accept `value<dtype::f32>`; integer codes are results of
+/// `quantize` and must be dequantized with `dequantize` before a float layer.
 template <dtype T>
 struct value : expr {
-  static constexpr dtype type = T;
-  constexpr explicit value(expr e) : expr(e) {}  ///< A value that is known to be of this type.
+  static constexpr dtype type = T;               ///< Element type of the value.
+  constexpr explicit value(expr e) : expr(e) {}  ///< Wraps `e`, which must have element type `T`.
 };
 
 /// A checkpoint tensor of `Rows` x `Cols` elements ([out, in]) stored as `T`.
 template <dtype T, std::int64_t Rows, std::int64_t Cols>
 struct parameter : expr {
-  static constexpr dtype type = T;
-  constexpr explicit parameter(expr e) : expr(e) {}  ///< A value that is known to be of this type.
+  static constexpr dtype type = T;                   ///< Element type of the stored tensor.
+  constexpr explicit parameter(expr e) : expr(e) {}  ///< Wraps `e`, which must have this type and shape.
 };
 
+/// A value or parameter with floats.
 template <class V>
 concept float_value = requires {
   V::type;
 }
 &&is_plain_float(V::type);
+/// A value or parameter with integer codes.
 template <class V>
 concept quantized_value = requires {
   V::type;
 }
 &&!is_plain_float(V::type);
 
-/// Boundary into integers: codes of type `T` with the parameters of `slot`.
+/// Quantizes x to codes of type `T` with the parameters of `slot`.
 template <dtype T>
 constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
   static_assert(!is_plain_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
@@ -43,7 +45,7 @@ constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
   return codes;
 }
 
-/// Boundary back to floats, with the parameters that the codes were made with.
+/// Dequantizes codes with the parameters of their slot.
 template <quantized_value V>
 constexpr value<dtype::f32> dequantize(V codes) {
   const value<dtype::f32> x{apply(op::dequantize, {}, codes)};
@@ -51,19 +53,20 @@ constexpr value<dtype::f32> dequantize(V codes) {
   return x;
 }
 
-/// Enters a module for the life of the object: nodes and weights made meanwhile carry its name.
+/// Scope guard that enters a module: nodes and weights appended during its lifetime carry the module's name.
 class in_module {
  public:
-  /// Enters `name` inside the builder's module.
+  /// Enters module `name` inside the builder's current module.
   constexpr in_module(builder& b, std::string_view name) : b_(b), outer_(b.module) {
     if (!b.module.empty()) b.module.append(".");
     b.module.append(name);
   }
+  /// Returns to the outer module.
   constexpr ~in_module() { b_.module = outer_; }
   in_module(const in_module&) = delete;
   in_module& operator=(const in_module&) = delete;
 
-  /// Full name of a tensor of the module: "self_attn.q_proj.weight".
+  /// Full name of a tensor in the module: "self_attn.q_proj.weight".
   constexpr fixed_string<95> tensor(std::string_view name) const {
     return fixed_string<95>{b_.module}.append(".").append(name);
   }

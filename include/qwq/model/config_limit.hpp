@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `config_limit`, the bounds of a number in config.json.
+// Defines `config_limit`, the bounds of a numeric field of config.json.
 #pragma once
 
 #include <string_view>
 
 namespace qwq {
 
-/// The bounds of a number in config.json, in decimals, as messages print them. A config struct that has an array `limits`
-/// of them is refused with values beyond (`model/config_reader.hpp`).
+/// Bounds of a numeric field of config.json, as decimal text for messages. Files with values outside the `limits` of a
+/// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
-  std::string_view field;     ///< As config.json calls it.
-  std::string_view min, max;  ///< Both are allowed.
+  std::string_view field;     ///< Name in config.json.
+  std::string_view min, max;  ///< Bounds, inclusive.
 };
 
 }  // namespace qwq

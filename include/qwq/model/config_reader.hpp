@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `from_json`, which fills a config struct from config.json, and `require_config`, the same while compiling.
+// Defines `from_json`, which reads a config struct from config.json, and `require_config`, the same at compile time.
 #pragma once
 
 #include <array>
@@ -30,20 +30,20 @@
 
 namespace qwq {
 
-/// A config, and why its text was refused if it was.
+/// A config, and the problem of its text, if any.
 template <class Config>
 struct config_reading {
-  Config config{};
-  json_problem problem;  ///< The first one; clear when the config is sound.
+  Config config{};       ///< The config; complete only if there is no problem.
+  json_problem problem;  ///< The first problem; `ok()` if the config is valid.
 };
 
 namespace detail {
 
-/// A struct whose fields Boost.Hana knows by name.
+/// A struct whose fields Boost.Hana reflects by name.
 template <class T>
 concept reflected = boost::hana::Struct<T>::value;
 
-/// Calls f(name, member) for each field of a struct, or f(name, member, member of other) with another one.
+/// Calls `f(name, member)` for each field of a struct, or `f(name, member, other.member)` if another one is given.
 template <class Struct, class F, class... Other>
 constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
   boost::hana::for_each(boost::hana::accessors<std::remove_const_t<Struct>>(), [&](auto field) {
@@ -52,7 +52,7 @@ constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
   });
 }
 
-/// The limit of a field; null when the struct has none.
+/// Limit of a field; null if the struct has none.
 template <class Config>
 constexpr const config_limit* limit_of(std::string_view field) {
   if constexpr (requires { Config::limits; })
@@ -61,7 +61,7 @@ constexpr const config_limit* limit_of(std::string_view field) {
   return nullptr;
 }
 
-/// What a number should be, in words.
+/// Expected range of a number, for messages.
 constexpr fixed_string<191> range_words(std::string_view kind, const config_limit* limit) {
   fixed_string<191> words(kind);
   if (limit != nullptr) words.append(" from ").append(limit->min).append(" to ").append(limit->max);
@@ -71,7 +71,7 @@ constexpr fixed_string<191> range_words(std::string_view kind, const config_limi
 template <class Config>
 constexpr void read_fields(json_value from, Config& to);
 
-// read_value(from, to, limit) reads a value of each type that a field can have; null leaves the default.
+// read_value(from, to, limit) reads a value of each supported field type; null keeps the default.
 
 constexpr void read_value(json_value from, bool& to, const config_limit*) {
   if (from.is_null()) return;
@@ -120,7 +120,7 @@ constexpr void read_value(json_value from, std::optional<T>& to, const config_li
   if (!from.is_null()) read_value(from, to.emplace(), limit);
 }
 
-/// A list as long as it must be.
+/// Reads a list of exactly N elements.
 template <class T, std::size_t N>
 constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit* limit) {
   if (from.is_null()) return;
@@ -129,7 +129,7 @@ constexpr void read_value(json_value from, std::array<T, N>& to, const config_li
   for (const json_value& element : from.elements()) read_value(element, to[i++], limit);
 }
 
-/// A list of any length up to its capacity.
+/// Reads a list of at most N elements.
 template <class T, std::size_t N>
 constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit* limit) {
   if (from.is_null()) return;
@@ -147,8 +147,8 @@ constexpr void read_value(json_value from, Config& to, const config_limit*) {
   read_fields(from, to);
 }
 
-/// RoPE of transformers 4 (rope_theta beside rope_scaling) and 5 (rope_theta in rope_parameters). `theta` is what
-/// rope_theta beside them says. Refuses frequencies other than the default ones, and two thetas.
+/// Reads RoPE parameters of transformers 4 (rope_theta next to rope_scaling) and 5 (rope_theta in rope_parameters).
+/// `theta` holds the top-level rope_theta. Refuses non-default frequencies, and two different thetas.
 constexpr void read_rope(json_value config, double& theta, const config_limit* limit) {
   json_value known = config["rope_theta"];
   fixed_string<191> name("the top-level rope_theta ");
@@ -178,14 +178,13 @@ constexpr void read_fields(json_value from, Config& to) {
 
 }  // namespace detail
 
-/// Reads the text of a config.json into a struct that Boost.Hana reflects (BOOST_HANA_DEFINE_STRUCT or
-/// BOOST_HANA_ADAPT_STRUCT), field by field; works in constant expressions. Fields can be numbers, bool, `text`,
-/// std::optional, lists (std::array, `fixed_vector`) and structs of these. A field that the file does not have, or that is
-/// null, keeps the default of the struct; fields of the file that the struct does not have are ignored. Beside its fields a
-/// struct can have
-/// - `model_type`, which the file's model_type must be,
+/// Reads the text of a config.json, field by field, into a struct that Boost.Hana reflects (BOOST_HANA_DEFINE_STRUCT or
+/// BOOST_HANA_ADAPT_STRUCT). Usable in constant expressions. Fields can be numbers, bool, `fixed_string`,
+/// std::optional, lists (std::array, `fixed_vector`) and structs of these. A field that is absent or null in the file
+/// keeps the default of the struct; other fields of the file are ignored. Besides its fields, a struct can have
+/// - `model_type`, the required model_type of the file,
 /// - `limits`, an array of `config_limit`,
-/// - `check(json_value file, const Config&)`, which refuses by `json_value::refuse` what limits do not say.
+/// - `check(json_value file, const Config&)`, which refuses further invalid values with `json_value::refuse`.
 /// A field `rope_theta` is also read from rope_parameters and rope_scaling. Quantized checkpoints are refused.
 template <detail::reflected Config>
 constexpr config_reading<Config> read_json(std::string_view json) {
@@ -203,8 +202,8 @@ constexpr config_reading<Config> read_json(std::string_view json) {
   return result;
 }
 
-/// The config that `read_json` makes of a text. Throws `error` with one line that names the file, the field, what was
-/// expected and what was found.
+/// Reads a config with `read_json`. Throws `error` with one line that names the file, the field, the expected value and
+/// the actual one.
 template <detail::reflected Config>
 Config from_json(std::string_view json, std::string_view file) {
   const config_reading<Config> result = read_json<Config>(json);
@@ -212,15 +211,15 @@ Config from_json(std::string_view json, std::string_view file) {
   return result.config;
 }
 
-/// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
+/// Declared but never defined: naming it in an error prints its arguments, the facts about a refused config.
 template <fixed_string File, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct config_is_refused;
 
-/// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
+/// Fails to compile if `Problem` is a problem. `Source::file` is the name of the file. Returns true.
 template <const json_problem& Problem, class Source>
 constexpr bool require_readable() {
   if constexpr (!Problem.ok()) {
-    constexpr std::size_t shown = 35;  // clang prints no longer texts; the end of a path tells more than its beginning
+    constexpr std::size_t shown = 35;  // clang truncates longer texts; the end of a path is the most specific part
     constexpr std::string_view path = Source::file;
     constexpr std::string_view end = path.substr(path.size() > shown ? path.size() - shown : 0);
     constexpr fixed_string<end.size()> file{end};
@@ -241,8 +240,8 @@ struct embedded_config {
 
 }  // namespace detail
 
-/// The config in the text of a file, `Source::text`, as a constant. Does not compile when `from_json` would throw: the
-/// message is the name of `config_is_refused` with what was wrong.
+/// The config in `Source::text`, the text of a file, as a constant. Fails to compile where `from_json` would throw; the
+/// error message names `config_is_refused` with the facts.
 template <detail::reflected Config, class Source>
 consteval Config require_config() {
   static_assert(require_readable<detail::embedded_config<Config, Source>::reading.problem, Source>());

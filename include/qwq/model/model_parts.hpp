@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
+// Defines `model_part`, an element of the constexpr list of parts that is a model.
 #pragma once
 
 #include <array>
@@ -13,26 +13,26 @@
 
 namespace qwq {
 
-/// What a part is for. A text passes the stages in this order.
+/// Stage of a part in a run. Stages are executed in this order.
 enum class stage : std::uint8_t {
   embedding,  ///< Token ids to hidden states.
-  layers,     ///< Decoder layers, which keep the states of a text.
+  layers,     ///< Decoder layers, which own the states of a text.
   norm,       ///< The final norm.
   head,       ///< Hidden states to logits.
 };
 
-/// One part of a model: a graph that is run once, in its place of the list. A value that a part hands out under a name is
-/// an input of that name for the parts after it.
+/// One part of a model: a graph that is executed once per run, in list order. A named output of a part is the input of
+/// that name of later parts.
 struct model_part {
-  stage of = stage::layers;  ///< Where in a run it is.
+  stage of = stage::layers;  ///< Stage of the part.
   std::size_t type = 0;      ///< Index in the model's `part_types`.
-  std::int64_t layer = -1;   ///< Number of the layer, from 0; -1 for parts that a model has one of.
+  std::int64_t layer = -1;   ///< Index of the layer, from 0; -1 for other stages.
 };
 
-/// A part that a model has one of.
+/// A list of one part that is not a layer.
 constexpr std::array<model_part, 1> single_part(stage of, std::size_t type) { return {model_part{of, type, -1}}; }
 
-/// `Count` layers; `type_of(i)` is the index in `part_types` of layer i.
+/// A list of `Count` layers; `type_of(i)` is the index in `part_types` of layer i.
 template <std::int64_t Count, class TypeOf>
 constexpr auto layer_parts(TypeOf type_of) {
   std::array<model_part, static_cast<std::size_t>(Count)> all{};
@@ -41,7 +41,7 @@ constexpr auto layer_parts(TypeOf type_of) {
   return all;
 }
 
-/// Several lists of parts as one.
+/// Concatenates lists of parts.
 template <std::size_t... N>
 constexpr auto join_parts(const std::array<model_part, N>&... lists) {
   std::array<model_part, (N + ...)> all{};
@@ -53,7 +53,7 @@ constexpr auto join_parts(const std::array<model_part, N>&... lists) {
   return all;
 }
 
-/// Number of layers of a model.
+/// Number of decoder layers of `Model`.
 template <class Model>
 constexpr std::int64_t layer_count() {
   std::int64_t n = 0;
@@ -61,14 +61,14 @@ constexpr std::int64_t layer_count() {
   return n;
 }
 
-/// The types of a model's parts, for runs of at most `Rows` tokens and a KV cache of `Cache` elements.
+/// The part types of `Model`, for runs of at most `Rows` tokens and a KV cache with elements of type `Cache`.
 template <class Model, std::int64_t Rows, dtype Cache>
 using part_types = typename Model::template part_types<Rows, Cache>;
 
 namespace detail {
 
-/// Weight elements of each part type, without those of a leaf that a part type before it has under the same full name
-/// (a tied head reads the embedding's table).
+/// Number of weight elements per part type. Leaves with the same full name as a leaf of an earlier part type are not
+/// counted (a tied head uses the embedding table).
 template <class Types>
 constexpr auto own_weight_elements() {
   std::array<std::int64_t, Types::size> own{};
@@ -93,7 +93,7 @@ constexpr auto own_weight_elements() {
 
 }  // namespace detail
 
-/// Number of parameters of a model, counted on its graphs; a leaf that several parts read counts once.
+/// Number of parameters of `Model`, computed from its graphs; a leaf that several parts use counts once.
 template <class Model>
 constexpr std::int64_t parameter_count() {
   constexpr auto own = detail::own_weight_elements<part_types<Model, 1, dtype::f32>>();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `model_families`, the table of the models that config.json can name.
+// Defines `model_families`, the table from `model_type` of config.json to models.
 #pragma once
 
 #include <algorithm>
@@ -15,24 +15,25 @@
 
 namespace qwq {
 
-/// The models of a template: `Config` is what `read_json` fills, `Model` a class template of its values.
+/// A family of models: `Model` is a class template, and `Config` is the type of its argument, which `read_json` fills.
 template <class Config, template <Config> class Model>
 struct model_family {
-  using config_type = Config;  ///< What `read_json` fills.
-  /// The model of the sizes `C`.
+  using config_type = Config;  ///< Type of the config.
+  /// The model with the sizes `C`.
   template <Config C>
   using model = Model<C>;
 };
 
+/// Declared here so that the table does not need the model's definition.
 template <qwen3_config C>
 struct qwen3;
 
-/// The models of the library, of which `model_type` of config.json selects one. A model is defined by its own header.
+/// The model families of the library. `model_type` of config.json selects one; each model's own header defines it.
 using model_families = type_list<model_family<qwen3_config, qwen3>>;
 
 namespace detail {
 
-/// The place of the family in `Families` that a config.json names; their number if it names none.
+/// Index in `Families` of the family that a config.json names, or their number if it names none.
 template <class... Family>
 constexpr std::size_t family_index(type_list<Family...>, std::string_view json) {
   json_tree tree(json);
@@ -44,7 +45,7 @@ constexpr std::size_t family_index(type_list<Family...>, std::string_view json) 
 
 }  // namespace detail
 
-/// What is wrong with a config.json for the models in `Families`.
+/// The problem of a config.json for the models in `Families`, if any.
 template <class... Family>
 constexpr json_problem check_config(type_list<Family...> families, std::string_view json) {
   const std::size_t index = detail::family_index(families, json);
@@ -69,12 +70,12 @@ struct embedded_family {
   static constexpr json_problem problem =
       index < Families::size ? json_problem{} : check_config(Families{}, Source::text);
   static_assert(require_readable<problem, Source>());
-  using type = type_at<std::min(index, Families::size - 1), Families>;  // one message is enough
+  using type = type_at<std::min(index, Families::size - 1), Families>;  // an invalid index is already reported
 };
 
 }  // namespace detail
 
-/// The family in a table whose model_type the text of a config.json, `Source::text`, has. Does not compile when there is
+/// The family in `Families` whose model_type is that of the config.json in `Source::text`. Fails to compile if there is
 /// none.
 template <class Source, class Families = model_families>
 using family_of = typename detail::embedded_family<Families, Source>::type;

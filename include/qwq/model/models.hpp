@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All models of `model_families`, with their definitions.
+// Includes all models of `model_families`, with their definitions.
 #pragma once
 
 #include "qwq/model/model_table.hpp"

@@ -25,19 +25,22 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
   return {h2, a.keys, a.values};
 }
 
-/// Qwen3 dense of the sizes `C`: embedding, decoder layers (one graph, run once per layer with that layer's weights),
-/// final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for prefill, 1 for decode.
+/// Qwen3 dense with the sizes `C`: embedding, decoder layers (one graph, executed once per layer with that layer's
+/// weights), final norm and head. `Rows` is the maximum number of tokens per run: 64 or more for prefill, 1 for decode.
 /// `Kv` is the element type of the KV cache.
 template <qwen3_config C>
 struct qwen3 {
+  /// Sizes of the model.
   static constexpr qwen3_config config = C;
+  /// `model_type` in config.json.
   static constexpr std::string_view model_type = qwen3_config::model_type;
 
+  /// Dimension of n tokens: fixed if n is 1, else named "sequence_length".
   static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
-  /// Hidden states of n tokens, f32 [1,n,H].
+  /// Type of the hidden states of n tokens, f32 [1,n,H].
   static constexpr tensor_type hidden_type(std::int64_t n) { return {dtype::f32, {1, rows(n), C.hidden_size}}; }
 
-  /// (input_ids [1,S]) -> hidden_states [1,S,H]
+  /// Embedding: (input_ids [1,S]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct embedding {
     static constexpr std::string_view prefix = "model.";
@@ -53,8 +56,8 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1])
-  /// -> hidden_states, key, value
+  /// Decoder layer: (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1]) ->
+  /// hidden_states, key, value.
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
     static constexpr std::string_view prefix = "model.layers.";
@@ -74,7 +77,7 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states) -> hidden_states, normalized
+  /// Final norm: (hidden_states [1,S,H]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct final_norm {
     static constexpr std::string_view prefix = "model.";
@@ -87,7 +90,7 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states) -> logits [1,S,V]. A tied head reads the embedding table.
+  /// Head: (hidden_states [1,S,H]) -> logits [1,S,V]. A tied head uses the embedding table.
   template <std::int64_t Rows>
   struct lm_head {
     static constexpr std::string_view prefix = C.tie_word_embeddings ? "model." : "";
@@ -104,10 +107,10 @@ struct qwen3 {
     }();
   };
 
-  /// The types of the parts.
+  /// Types of the parts.
   template <std::int64_t Rows, dtype Kv>
   using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
-  /// The parts, in the order in which a text passes them.
+  /// Parts, in execution order.
   static constexpr auto parts =
       join_parts(single_part(stage::embedding, 0), layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
                  single_part(stage::norm, 2), single_part(stage::head, 3));

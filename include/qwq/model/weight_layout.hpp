@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `weight_layout`, which says how the leaves of a model are stored in checkpoints.
+// Defines `weight_layout`, how the weights of a model are stored in checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -8,46 +8,47 @@
 
 namespace qwq {
 
-// In the name of a leaf, `*` stands for the number of an expert: a leaf [E, N, K] named
-// "mlp.experts.*.gate_proj.weight" is E tensors [N, K]. A declaration has the end of a leaf's name, from a dot on.
+// In leaf names, `*` is the index of an expert: a leaf [E, N, K] named "mlp.experts.*.gate_proj.weight" is E tensors
+// [N, K]. Declarations give the end of a leaf's name, starting after a dot.
 
-/// Says that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The tensor
-/// is [parts * N, K], or [E, parts * N, K] for the experts; transposed, it is [K, parts * N] or [E, K, parts * N].
+/// Declares that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The
+/// tensor is [parts * N, K], or [E, parts * N, K] for experts; transposed, it is [K, parts * N] or [E, K, parts * N].
 struct stored_as {
   std::string_view leaf;    ///< End of the leaf's name.
-  std::string_view tensor;  ///< What the tensor's name has in its place.
-  std::int64_t part = 0;    ///< Which of the parts, from 0.
+  std::string_view tensor;  ///< Replacement for that end in the tensor's name.
+  std::int64_t part = 0;    ///< Index of the part.
   std::int64_t parts = 1;   ///< Number of parts of the leaf's size.
-  bool transposed = false;  ///< Whether the rows are stored as columns.
+  bool transposed = false;  ///< True if rows are stored as columns.
 };
 
-/// Says that a leaf [2N, K] or [E, 2N, K] has the rows of the leaves `a` and `b` in turn: a0, b0, a1, b1, ...
+/// Declares that a leaf [2N, K] or [E, 2N, K] alternates the rows of two leaves `a` and `b`: a0, b0, a1, b1, ...
 struct interleaved {
   std::string_view leaf;  ///< End of the leaf's name.
-  std::string_view a, b;  ///< What the two leaves' names have in its place.
+  std::string_view a, b;  ///< Replacements for that end in the names of the two leaves.
 };
 
-/// Tensors that a checkpoint may have and the model does not read. In `pattern`, `*` stands for any characters.
+/// Tensors that a checkpoint may contain but the model does not use. In `pattern`, `*` matches any characters.
 struct ignored_tensor {
-  std::string_view pattern;  ///< Of the tensor's full name.
-  std::string_view reason;   ///< Why the model does not read it.
+  std::string_view pattern;  ///< Pattern of the full tensor name.
+  std::string_view reason;   ///< Why the model does not use it.
 };
 
-/// A tensor that a checkpoint may have although the model reads `of` in its place. Its values must be equal.
+/// A tensor that duplicates another: the model uses `of`, and a checkpoint may also contain `tensor`, with equal
+/// values.
 struct repeated_tensor {
   std::string_view tensor;  ///< Full name of the tensor.
-  std::string_view of;      ///< Full name of a leaf.
-  std::string_view reason;  ///< Why the model reads that one.
+  std::string_view of;      ///< Full name of the leaf that is used.
+  std::string_view reason;  ///< Why that leaf is used.
 };
 
-/// How the leaves of a model are stored.
+/// How the leaves of a model are stored in checkpoints.
 struct weight_layout {
-  /// What names in files may begin with where names of leaves begin with the first of these.
+  /// Alternatives for the first of these prefixes, at the beginning of tensor names in files.
   std::span<const std::string_view> prefixes;
-  std::span<const stored_as> stored;          ///< Tried in order if a leaf has no tensors of its own.
-  std::span<const interleaved> interleaving;  ///< Leaves that are never stored as such.
-  std::span<const ignored_tensor> ignored;    ///< Tensors that no leaf is stored in, and why.
-  std::span<const repeated_tensor> repeated;  ///< Tensors with the values of another.
+  std::span<const stored_as> stored;          ///< Fused tensors, tried in order if a leaf has no tensors of its own.
+  std::span<const interleaved> interleaving;  ///< Leaves that are assembled from two others.
+  std::span<const ignored_tensor> ignored;    ///< Tensors that are not used, with reasons.
+  std::span<const repeated_tensor> repeated;  ///< Duplicates of other tensors.
 };
 
 namespace detail {
@@ -60,12 +61,12 @@ inline constexpr ignored_tensor default_ignored[] = {{"*.rotary_emb.inv_freq", "
 inline constexpr repeated_tensor default_repeated[] = {
     {"lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings is true"}};
 
-/// True if `name` is `end`, or ends in a dot and `end`.
+/// True if `name` is `end`, or ends with a dot and `end`.
 constexpr bool names_leaf(std::string_view end, std::string_view name) {
   return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
 }
 
-/// True if `pattern` describes `text`; `*` stands for any number of any characters.
+/// True if `pattern` matches `text`; `*` matches any number of characters.
 constexpr bool matches_name(std::string_view pattern, std::string_view text) {
   const std::size_t star = pattern.find('*');
   if (star == pattern.npos) return pattern == text;
@@ -78,12 +79,12 @@ constexpr bool matches_name(std::string_view pattern, std::string_view text) {
 
 }  // namespace detail
 
-/// The layout of models that declare nothing.
+/// Layout of models without declarations.
 inline constexpr weight_layout default_layout{
     detail::default_prefixes, detail::default_stored, {}, detail::default_ignored, detail::default_repeated};
 
-/// How the leaves of `Model` are stored: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and
-/// `repeated`; those that it does not have are the default's.
+/// Layout of `Model`: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and `repeated`, with those
+/// of `default_layout` for missing ones.
 template <class Model>
 constexpr weight_layout layout_of() {
   weight_layout out = default_layout;

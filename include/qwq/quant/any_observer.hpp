@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An observer that is chosen at run time, by its name.
+// Defines `any_observer`, an observer chosen at run time by name.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +18,15 @@
 
 namespace qwq {
 
-/// One of our observers.
+/// One of the library's observers; see `observer` for the member functions.
 class any_observer {
  public:
+  /// A `minmax` observer.
   any_observer() = default;
 
-  /// The observer that `text` names: "minmax", "moving_average", "percentile:99.99" (any percentage above 0 and up to
-  /// 100, with at most 4 decimals), "entropy" or "mse". `bits` is the width of the codes that "mse" chooses ranges for.
-  /// Throws `error` for other text.
+  /// Creates the observer that `text` names: "minmax", "moving_average", "percentile:99.99" (a percentage above 0 and
+  /// up to 100, with at most 4 decimals), "entropy" or "mse". `bits` is the width of the codes for "mse". Throws
+  /// `error` for other text.
   static any_observer parse(std::string_view text, int bits = 8) {
     constexpr std::string_view with_percent = "percentile:";
     if (text == "minmax") return any_observer(minmax());
@@ -44,13 +45,15 @@ class any_observer {
         found + "\"");
   }
 
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     std::visit([&](auto& o) { o.observe(values); }, observer_);
   }
+  /// Ends a calibration sample.
   void end_batch() {
     std::visit([](auto& o) { o.end_batch(); }, observer_);
   }
-  /// Throws `error` when the other is of another kind.
+  /// Adds the values of `other`. Throws `error` if it is another kind of observer.
   void merge(const any_observer& other) {
     std::visit(
         [&]<class O>(O& o) {
@@ -60,15 +63,19 @@ class any_observer {
         },
         observer_);
   }
+  /// Removes all values; the kind and its options are kept.
   void reset() {
     std::visit([](auto& o) { o.reset(); }, observer_);
   }
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     return std::visit([](const auto& o) { return o.result(); }, observer_);
   }
+  /// Number of finite values.
   std::uint64_t count() const {
     return std::visit([](const auto& o) { return o.count(); }, observer_);
   }
+  /// Number of values that are NaN or infinity.
   std::uint64_t nonfinite() const {
     return std::visit([](const auto& o) { return o.nonfinite(); }, observer_);
   }
@@ -78,7 +85,7 @@ class any_observer {
 
   explicit any_observer(variant o) : observer_(std::move(o)) {}
 
-  /// A decimal percentage, exactly; 0 when it is none.
+  /// Parses a decimal percentage exactly; returns 0 if it is invalid.
   static std::uint32_t parts_per_million(std::string_view percent) {
     std::uint32_t value = 0;
     int digits = 0, decimals = -1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Round-to-nearest quantization of weight rows in blocks along K, packed as kernels and files hold them.
+// Defines `block_format` and `block_quantizer`, weight quantization with one scale per block along K.
 #pragma once
 
 #include <algorithm>
@@ -22,39 +22,44 @@ struct nbits {};
 
 }  // namespace conventions
 
-/// A weight format of symmetric codes with one scale for each `Block` elements of a row. `Convention`: `nbits` for u4
-/// and u8, or `ort` (what QuantizeLinear computes) for i4.
+/// A weight format with symmetric codes and one scale per `Block` elements of a row. `Convention` is `nbits` for u4 and
+/// u8, or `ort` (as QuantizeLinear computes) for i4.
 template <dtype T, std::int32_t Block, class Convention>
 struct block_format {
   static_assert(std::is_same_v<Convention, conventions::nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
                 "qwq: block_format<T, Block, Convention> takes u4 or u8 with nbits, i4 with ort");
   static_assert(Block >= 16 && (Block & (Block - 1)) == 0,
                 "qwq: block_format<T, Block, Convention> requires Block to be a power of two, 16 or more");
+  /// The format as a value.
   static constexpr number_format value{.element = T, .block = Block};
+  /// Type of codes.
   static constexpr dtype type = T;
+  /// Elements per block.
   static constexpr std::int32_t block = Block;
+  /// How scales and codes are computed.
   using convention = Convention;
 };
 
+/// A format type with one scale per block.
 template <class F>
 concept blockwise_format = requires {
   { F::block } -> std::convertible_to<std::int32_t>;
 };
 
-/// Quantizes rows of an [N, K] weight.
+/// Round-to-nearest quantization of the rows of an [N, K] weight in `Format`, packed as kernels and files store them.
 template <blockwise_format Format>
 class block_quantizer {
  public:
-  /// `tensor` is the weight's name in messages.
+  /// `tensor` is the weight's name in messages; `k` is the row length.
   block_quantizer(std::string tensor, std::size_t k) : tensor_(std::move(tensor)), k_(k) {}
 
-  /// Scales of one row, and bytes of its codes: two 4-bit codes to a byte, the first in the low half; the last block is
-  /// padded with zero bytes.
+  /// Number of blocks, and so of scales, per row.
   std::size_t blocks() const { return (k_ + block - 1) / block; }
-  /// Bytes of the packed codes of a row.
+  /// Bytes of packed codes per row: two 4-bit codes per byte, the first in the low half; the last block is padded with
+  /// zero bytes.
   std::size_t packed_bytes() const { return byte_size(Format::type, blocks() * block); }
 
-  /// Throws `error` at NaN and infinity.
+  /// Quantizes one row of K weights into packed codes and one scale per block. Throws `error` for NaN or infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales) const {
     if constexpr (std::is_same_v<typename Format::convention, conventions::nbits>) {
       matmul_nbits<bits(Format::type), true>(tensor_, k_, block).quantize_row(row, packed, scales, {});

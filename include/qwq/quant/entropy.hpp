@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Observer that keeps most of the distribution's information, as TensorRT and onnxruntime choose thresholds.
+// Defines `entropy`, an observer that minimizes the loss of information, as TensorRT and onnxruntime choose thresholds.
 #pragma once
 
 #include <algorithm>
@@ -15,26 +15,30 @@
 
 namespace qwq {
 
-/// The clip range [-t, t], within the data's own, whose distribution in `QuantizedBins` levels is the closest (least
-/// Kullback-Leibler divergence) to that of the data in fine bins; the widest of several. What is clipped counts at the
-/// ends. `Bins` fine bins of equal width span the two signs. Meant for 8-bit activations.
-/// Formula: Szymon Migacz, "8-bit type_inference with TensorRT", GTC 2017.
+/// Observer of the clip range [-t, t], limited to the data's range, whose distribution in `QuantizedBins` levels has
+/// the least Kullback-Leibler divergence from the distribution of the data in fine bins; the widest range if several
+/// are equal. Clipped values count at the ends. `Bins` fine bins of equal width span both signs. Intended for 8-bit
+/// activations. Formula: Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017.
 template <int Bins = 2048, int QuantizedBins = 128>
 class entropy : public detail::observer_base {
   static_assert(QuantizedBins >= 2 && Bins >= 4 * QuantizedBins);
 
  public:
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](std::span<const float> finite, const kernel::extrema& seen) {
       histogram_.observe(finite, std::max(-seen.min, seen.max));
     });
   }
+  /// Adds the values of `other`.
   void merge(const entropy& other) {
     seen_.merge(other.seen_);
     histogram_.merge(other.histogram_);
   }
+  /// Removes all values.
   void reset() { *this = {}; }
 
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     const range all = seen_.require("entropy");
     const int below = all.low < 0 ? histogram_.bin(-all.low) + 1 : 0;
@@ -75,7 +79,7 @@ class entropy : public detail::observer_base {
       for (int i = 0; i < above; ++i) add(h.positive(i));
     }
 
-    /// Of the quantized bins [a, b) from the data, whose values outside of them are clipped to the ends.
+    /// Divergence of the quantized bins [a, b) from the data; values outside are clipped to the ends.
     double divergence(std::size_t a, std::size_t b) const {
       const double all = count.back(), kept = count[b] - count[a];
       const double clipped[] = {count[a], all - count[b]};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether values are finite: asked of everything that a scale comes from.
+// Defines checks for finite values and loops over blocks, for code that computes scales.
 #pragma once
 
 #include <algorithm>
@@ -11,12 +11,12 @@
 
 namespace qwq::detail {
 
-/// Sign removed; as integers these order magnitudes, and infinity and NaN come last.
+/// Bits of |x|. As integers they are ordered like magnitudes, with infinity and NaN last.
 constexpr std::uint32_t magnitude_bits(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu; }
 inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
 
-/// Calls f(first, count) for every `Size` of n elements and for what is left. The count of a whole block is a constant,
-/// which makes its loops vector code at -O2 too.
+/// Calls `f(first, count)` for every block of `Size` elements of n, and for the rest. The count of a full block is a
+/// constant, so its loops are vectorized at -O2, too.
 template <std::size_t Size, class F>
 void blockwise(std::size_t n, F&& f) {
   std::size_t i = 0;
@@ -24,6 +24,7 @@ void blockwise(std::size_t n, F&& f) {
   if (i < n) f(i, n - i);
 }
 
+/// True if no value is NaN or infinity.
 inline bool all_finite(std::span<const float> values) {
   bool finite = true;
   blockwise<1024>(values.size(), [&, x = values.data()](std::size_t first, auto count) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streaming histograms whose range grows in powers of two, so that merging is exact in any order.
+// Defines streaming histograms, whose range grows in powers of two, so that merging is exact in any order.
 #pragma once
 
 #include <algorithm>
@@ -22,20 +22,20 @@ struct linear_axis {
   static constexpr int bins = Bins;
 
   explicit linear_axis(int top) : per_unit(std::ldexp(static_cast<float>(Bins), -top)) {}
-  /// The bin of a magnitude, given as its bits. Scaling by a power of two is exact.
+  /// Bin of a magnitude, given as its f32 bits. Scaling by a power of two is exact.
   std::int32_t operator()(std::uint32_t magnitude) const {
     return static_cast<std::int32_t>(std::bit_cast<float>(magnitude) * per_unit);
   }
-  /// Where `bin` begins.
+  /// Lower edge of `bin`.
   static double edge(int bin, int top) { return std::ldexp(static_cast<double>(bin) / Bins, top); }
-  /// The bin that `bin` is a part of when top has grown.
+  /// Bin that contains `bin` after `top` grew by `octaves`.
   static int grown(int bin, int octaves) { return bin >> std::min(octaves, 30); }
 
   float per_unit;
 };
 
-/// 64 bins to an octave, over the 16 octaves below 2^top: the width of a bin is 1/64 of its value or less, however far
-/// the largest outlier is. The first bin begins at 0.
+/// 64 bins per octave, over the 16 octaves below 2^top: a bin is at most 1/64 of its value wide, whatever the largest
+/// outlier. The first bin starts at 0.
 struct octave_axis {
   static constexpr int bins = 1024, per_octave = 64, octaves = bins / per_octave;
 
@@ -53,18 +53,18 @@ struct octave_axis {
   std::int32_t first;
 
  private:
-  // Exponent and leading mantissa bits of an f32, seen as an integer, number the bins of all magnitudes.
+  // The exponent and leading mantissa bits of an f32, as an integer, number the bins of all magnitudes.
   static constexpr int key_shift = 17;
   static constexpr int first_key(int top) { return (top + 127 - octaves) * per_octave; }
 };
 
-/// Counts per bin. They are 32 bits wide until they could overflow, then what there is moves to 64 bits.
+/// Counts per bin. They are 32 bits wide; before they could overflow they are moved to 64-bit counts.
 class bin_counts {
  public:
   bool empty() const { return recent_.empty(); }
   std::uint64_t operator[](std::size_t i) const { return recent_[i] + (old_.empty() ? 0 : old_[i]); }
 
-  /// The counts of `bins` bins, to be incremented `n` times by the caller.
+  /// Counts of `bins` bins, which the caller increments `n` times in total.
   std::uint32_t* increment(std::size_t bins, std::uint32_t n) {
     recent_.resize(bins);
     if (n > std::numeric_limits<std::uint32_t>::max() - increments_) {
@@ -84,7 +84,7 @@ class bin_counts {
     for (std::size_t i = 0; i < other.old_.size(); ++i) old_[i] += other.old_[i];
   }
 
-  /// Moves every bin i to `to(i)`, which is i or less.
+  /// Moves the counts of every bin i to `to(i)`, which is at most i.
   template <class F>
   void move(F&& to) {
     const auto move_all = [&](auto& counts) {
@@ -106,14 +106,14 @@ class bin_counts {
   std::uint32_t increments_ = 0;  ///< Sum of `recent_`.
 };
 
-/// Counts of positive and of negative values by magnitude. The bins end at the least power of two that is above all
-/// magnitudes, so the counts depend on which values were observed, never on their order. 8 KB with 1024 bins to a sign.
+/// Counts of positive and negative values by magnitude. The bins end at the least power of two above all magnitudes, so
+/// the counts depend only on the observed values, not on their order. 8 KB with 1024 bins per sign.
 template <class Axis>
 class signed_histogram {
  public:
   static constexpr int bins = Axis::bins;
 
-  /// Takes finite values; `largest` is their largest magnitude.
+  /// Counts finite values; `largest` is their largest magnitude.
   void observe(std::span<const float> values, float largest) {
     grow(top_of(largest));
     std::uint32_t* const counts = counts_.increment(2 * bins, static_cast<std::uint32_t>(values.size()));
@@ -134,17 +134,17 @@ class signed_histogram {
     counts_.merge(other.counts_);
   }
 
-  /// Values in bin i of the positive (negative) side, which holds the magnitudes [edge(i), edge(i + 1)).
+  /// Number of positive (negative) values in bin i, which contains the magnitudes [edge(i), edge(i + 1)).
   std::uint64_t positive(int i) const { return counts_[static_cast<std::size_t>(i)]; }
   std::uint64_t negative(int i) const { return counts_[static_cast<std::size_t>(bins + i)]; }
   double edge(int i) const { return Axis::edge(i, top_); }
-  /// The bin of a magnitude, at most `bins`.
+  /// Bin of a magnitude; `bins` if it is above all bins.
   int bin(float magnitude) const {
     return magnitude < std::ldexp(1.0f, top_) ? Axis(top_)(magnitude_bits(magnitude)) : bins;
   }
 
  private:
-  /// Everything below 2^-100 shares its bins, far from the end of the f32 exponents.
+  /// `top` is at least this, far from the smallest f32 exponents.
   static constexpr int least_top = -100;
   static int top_of(float largest) {
     return std::max(static_cast<int>(magnitude_bits(largest) >> 23) - 126, least_top);

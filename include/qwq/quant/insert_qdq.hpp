@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `insert_qdq`, the pass that inserts quantize/dequantize pairs, and `count_coverage`, which proves that no edge
-// and no weight was left out.
+// Defines `insert_qdq`, which inserts quantize/dequantize pairs, and `count_coverage`, which verifies its result.
 #pragma once
 
 #include <cstdint>
@@ -12,32 +11,31 @@
 
 namespace qwq {
 
-/// A graph with quantize/dequantize pairs, and the slots that they refer to.
+/// A graph with quantize/dequantize pairs, and its slots.
 template <std::size_t Capacity>
 struct quantized {
-  graph<Capacity> value{};
-  slot_list slots{};
+  graph<Capacity> value{};  ///< The graph.
+  slot_list slots{};        ///< Slots that its nodes refer to.
 };
 
-/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
-/// leaves in float.
+/// Numbers of edges to quantize and of quantized ones, and of weights stored as codes and as floats.
 struct coverage {
-  std::size_t covered = 0;
-  std::size_t total = 0;
-  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
-  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
+  std::size_t covered = 0;        ///< Edges that carry quantized values.
+  std::size_t total = 0;          ///< Edges to quantize, plus weights that were missed.
+  std::size_t coded_weights = 0;  ///< Weights stored as codes.
+  std::size_t float_weights = 0;  ///< Weights that a role or an override keeps in float.
 };
 
 namespace detail {
 
-/// The leaf behind a value: itself, or what a dequantize node reads.
+/// The node itself, or the operand of a dequantize node.
 template <std::size_t Capacity>
 constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
   return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
 }
 
-/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
-/// role, such as a router: they compute in float.
+/// True if the edges of node `n` are quantized. Schemes with scope `matmuls` omit operators whose weights have an
+/// excluded role, such as a router: these compute in float.
 template <std::size_t Capacity, class Covers>
 constexpr bool covers_node(const graph<Capacity>& g, const node& n, const quant_spec& spec, Covers covers) {
   if (!covers(n)) return false;
@@ -59,12 +57,14 @@ struct qdq_inserter {
   quantized<Capacity>& to;
   builder b;
   node_id moved[Capacity]{};
-  node_id plain[Capacity]{};  // before a pair
+  node_id plain[Capacity]{};  // the node before its pair
+  // -1: the value has no slot
   std::int16_t slot_of[Capacity]{};
+  // experts of each row, or no_node
   node_id experts[Capacity]{};
 
-  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
-  /// format.
+  /// True if value `id` gets a slot: it is f32, and a covered operator produces or uses it. The uses of a constant
+  /// determine its kind and format.
   constexpr bool wants_slot(std::size_t id, slot& s) const {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
@@ -80,8 +80,8 @@ struct qdq_inserter {
     return (read || covers_node(from, n, spec, covers)) && s.format.quantizes();
   }
 
-  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
-  /// makes it, and the number of experts; `no_node` when there is none.
+  /// The node [1,S,k] that maps each row of value `id` [1,S,k,N] to its expert, taken from an operator that uses or
+  /// produces it, and the number of experts; `no_node` if there is none.
   constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
     node_id experts = no_node;
     if (from[id].dims().size() != 4) return experts;
@@ -116,7 +116,8 @@ struct qdq_inserter {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        // Moved values keep their parameters, unless each row has those of its expert: then rows may be torn apart.
+        // Rearranged values keep their parameters, unless each row has those of its expert: a layout operator may then
+        // split rows.
         const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0 && experts[n.args[0]] == no_node;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
@@ -125,7 +126,7 @@ struct qdq_inserter {
         if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
-      // A result is of the node itself, not of what its own value is rounded to.
+      // A get_tuple_element projects the node itself, not its own quantized value.
       for (node_id& a : n.args) a = n.kind == op::get_tuple_element ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.format.element;
@@ -138,7 +139,8 @@ struct qdq_inserter {
     for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
   }
 
-  /// `by`: the node of the model's graph that says which expert each row belongs to.
+  /// Appends a pair (or only the dequantize node) with slot `index` after `x`. `by` is the node of the source graph
+  /// that maps rows to experts, if any.
   constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
                               node_id by = no_node) {
     b.module = origin.name;
@@ -157,10 +159,10 @@ struct qdq_inserter {
 
 }  // namespace detail
 
-/// Counts the edges of covered operators (of a scheme without activation spec: their matrices), and those among them
-/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
-/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
-/// problem. This looks at a finished graph and knows nothing of how it was made.
+/// Counts the edges of covered operators (for weight-only schemes: their weights) and those that carry quantized
+/// values. Counts every weight of at least two axes as stored as codes, or kept in float by a role or an override. With
+/// `first_gap`, records the first edge without a slot, or weight without codes, as a problem. The count depends only on
+/// the finished graph, not on how it was produced.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& spec, Covers covers,
                                   diagnostic* first_gap = nullptr) {
@@ -202,8 +204,8 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
   return c;
 }
 
-/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
-/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
+/// Inserts quantize/dequantize pairs on every f32 value that a node with `covers(node)` produces or uses, and turns
+/// constants among them into codes. If an edge or weight was missed, the `error` of the result names the first one.
 template <std::size_t Capacity, class Covers>
 constexpr quantized<Capacity> insert_qdq(const graph<Capacity>& source, const quant_spec& spec, Covers covers) {
   quantized<Capacity> out;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights of com.microsoft.MatMulNBits: blocks along K with a scale each, codes packed as the operator reads them.
+// Defines `matmul_nbits`, weight quantization for com.microsoft.MatMulNBits: one scale per block along K, packed codes.
 #pragma once
 
 #include <algorithm>
@@ -19,16 +19,16 @@
 
 namespace qwq {
 
-/// Round-to-nearest for MatMulNBits with `Bits` = 4 or 8, with the bits of onnxruntime's `quantize_matmul_4bits` and
-/// `_8bits`. The rule is not that of the Q/DQ formats: the block's reciprocal scale multiplies, halves round up, and a
-/// symmetric scale is the extreme value, sign included, over -2^(Bits-1).
+/// Round-to-nearest for MatMulNBits with `Bits` = 4 or 8, bit-identical to onnxruntime's `quantize_matmul_4bits` and
+/// `_8bits`. It differs from the Q/DQ formats: values are multiplied by the block's reciprocal scale, halves round up,
+/// and a symmetric scale is the extreme value, sign included, divided by -2^(Bits-1).
 template <int Bits, bool Symmetric>
 class matmul_nbits {
   static_assert(Bits == 4 || Bits == 8);
 
  public:
-  /// `k` is the length of a row of the [N, K] weight; blocks are `block_size` long, a power of two of at least 16.
-  /// `tensor` is the weight's name in messages.
+  /// `k` is the row length of the [N, K] weight; `block_size` is a power of two of at least 16. `tensor` is the
+  /// weight's name in messages. Throws `error` if either size is invalid.
   matmul_nbits(std::string_view tensor, std::size_t k, std::size_t block_size)
       : tensor_(tensor), k_(k), block_size_(block_size) {
     if (block_size < 16 || (block_size & (block_size - 1)) != 0)
@@ -36,15 +36,15 @@ class matmul_nbits {
     if (k == 0) throw error(tensor_ + ": expected rows with elements, found [N, 0]");
   }
 
-  /// Scales of one row.
+  /// Number of blocks, and so of scales, per row.
   std::size_t blocks() const { return (k_ + block_size_ - 1) / block_size_; }
-  /// Bytes of codes of one row; the last block is padded with 0.
+  /// Bytes of codes per row; the last block is padded with 0.
   std::size_t packed_bytes() const { return blocks() * block_size_ * Bits / 8; }
-  /// Bytes of zero points of one row, none when symmetric; an unused half byte holds 8.
+  /// Bytes of zero points per row, 0 if symmetric; an unused half byte is 8.
   std::size_t zero_point_bytes() const { return Symmetric ? 0 : (blocks() * Bits + 7) / 8; }
 
-  /// Quantizes one row of K weights, which is column n of the [K, N] matrix that the operator multiplies with. Throws
-  /// `error` at NaN and infinity.
+  /// Quantizes one row of K weights, which is column n of the [K, N] operand of the operator. The outputs have the
+  /// sizes above. Throws `error` for other sizes, and for NaN or infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales,
                     std::span<std::uint8_t> zero_points) const {
     check("row", row.size(), k_);
@@ -84,7 +84,7 @@ class matmul_nbits {
   static void put_codes(std::span<std::uint8_t> packed, std::span<const float> block, const qparams& p) {
     const float reciprocal = p.scale != 0 ? 1.0f / p.scale : 0.0f;
     const auto zero = static_cast<float>(p.zero_point);
-    // Truncated after this is added, a number that is not negative is rounded with halves away from 0.
+    // Adding this before truncation rounds nonnegative numbers to nearest, with halves away from 0.
     constexpr float almost_half = 0x1.fffffep-2f;
     detail::blockwise<16>(block.size(), [&, w = block.data()](std::size_t first, auto count) {
       std::array<std::uint8_t, 16> codes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Observers of the smallest and the largest value: over all data, and as a moving average over samples.
+// Defines `minmax` and `moving_average`, observers of the range of all values, and of its average over samples.
 #pragma once
 
 #include <cmath>
@@ -10,31 +10,37 @@
 
 namespace qwq {
 
-/// The smallest and the largest value.
+/// Observer of the range [minimum, maximum] of all finite values. See `observer` for the member functions.
 class minmax : public detail::observer_base {
  public:
+  /// Adds values.
   void observe(std::span<const float> values) {
     seen_.observe(values, [](auto, auto) {});
   }
+  /// Adds the values of `other`.
   void merge(const minmax& other) { seen_.merge(other.seen_); }
+  /// Removes all values.
   void reset() { *this = {}; }
+  /// The range. Throws `error` if there were no finite values.
   range result() const { return seen_.require("minmax"); }
 };
 
-/// Exponential moving average of the samples' extrema: each end moves by `Constant` of its distance to the sample's.
-/// Bits of onnxruntime's `CalibMovingAverage` when each sample is a collect call of its own. Merging appends the
-/// other's samples.
+/// Observer of an exponential moving average of the samples' ranges: each end moves by `Constant` times its distance
+/// from the sample's. Bit-identical to onnxruntime's `CalibMovingAverage` if each sample is a separate collect call.
+/// `merge` appends the samples of the other observer.
 template <double Constant = 0.01>
 class moving_average : public detail::observer_base {
   static_assert(Constant > 0 && Constant <= 1);
 
  public:
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](auto, const kernel::extrema& seen) { detail::include(batch_, seen); });
   }
 
+  /// Ends a sample: updates the average with its range. Samples without finite values are ignored.
   void end_batch() {
-    if (batch_.min > batch_.max) return;  // nothing finite in it
+    if (batch_.min > batch_.max) return;  // no finite values
     const range batch{batch_.min, batch_.max};
     batch_ = {};
     if (batches_++ == 0) {
@@ -45,6 +51,7 @@ class moving_average : public detail::observer_base {
     average_.high += detail::product(constant, batch.high - average_.high);
   }
 
+  /// Appends the samples of `other`; an unfinished sample of either observer ends first.
   void merge(moving_average other) {
     other.end_batch();
     end_batch();
@@ -54,7 +61,8 @@ class moving_average : public detail::observer_base {
       first_ = other.first_;
       average_ = other.average_;
     } else {
-      // The other began at its first sample instead of here; what is left of that difference is all that changes.
+      // The other average started at its own first sample. Only a decayed part of the difference to this average
+      // remains.
       const double left = std::pow(1 - Constant, static_cast<double>(other.batches_));
       const auto append = [&](float here, float first, float last) {
         return static_cast<float>(last + left * (static_cast<double>(here) - static_cast<double>(first)));
@@ -65,9 +73,10 @@ class moving_average : public detail::observer_base {
     batches_ += other.batches_;
   }
 
+  /// Removes all samples.
   void reset() { *this = {}; }
 
-  /// A sample that has not ended counts as it is.
+  /// The averaged range. An unfinished sample counts as if it had ended. Throws `error` if there were no finite values.
   range result() const {
     seen_.require("moving_average");
     moving_average ended = *this;

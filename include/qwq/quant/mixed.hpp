@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mixed precision: another scheme in some layers, another type for some weights.
+// Defines `mixed`, mixed-precision schemes: other schemes in some layers, other formats for some weights.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ requires(
   using type = type_list<typename Scheme::weight_format>;
 };
 
-/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
+/// Per-layer schemes. By default one scheme applies to every layer.
 template <class Scheme>
 struct layer_schemes_of {
   using type = type_list<Scheme>;
@@ -46,30 +46,33 @@ struct layer_schemes_of<Scheme> {
 
 }  // namespace detail
 
-/// The formats of a scheme's weights.
+/// Format types of a scheme's weights, as a `type_list`.
 template <class Scheme>
 using weight_formats = typename detail::weight_formats_of<Scheme>::type;
-/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
+/// Distinct schemes of a model's layers, as a `type_list`.
 template <class Scheme>
 using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+/// Index in `layer_schemes` of the scheme of layer `i` of `layers`.
 template <class Scheme>
 constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
   return detail::layer_schemes_of<Scheme>::index(i, layers);
 }
-/// The formats of the weights of all layers.
+/// Format types of the weights of all layers.
 template <class Scheme>
 using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
-/// Whether a scheme quantizes activations, or anything, in some layer.
+/// True if a scheme quantizes activations in at least one layer.
 template <class Scheme>
 constexpr bool quantizes_activations() {
   return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
 }
+/// True if a scheme quantizes anything in at least one layer.
 template <class Scheme>
 constexpr bool quantizes() {
   return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
 }
 
-/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
+/// Calls `f` with the weight format type of `Scheme` whose value is `format`, as a `std::type_identity`. Does nothing
+/// if there is none.
 template <class Scheme, class F>
 void with_weight_format(const number_format& format, F&& f) {
   [&]<class... Format>(type_list<Format...>) {
@@ -77,12 +80,13 @@ void with_weight_format(const number_format& format, F&& f) {
   }(weight_formats<Scheme>{});
 }
 
-/// `Scheme` in the layers with these numbers; -1 is the last one.
+/// Exception of `mixed`: `Scheme` applies to the layers with these indices; negative indices count from the end (-1 is
+/// the last layer).
 template <quantization_scheme Scheme, std::int64_t... Layers>
 struct in_layers {};
 
-/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
-/// scheme around makes of them.
+/// Exception of `mixed`: weights whose names end in one of `Names`, such as "mlp.down_proj.weight", have the weight
+/// format of `Scheme` (`f32`: they stay in float). Activations keep the format of the base scheme.
 template <quantization_scheme Scheme, fixed_string... Names>
 struct in_tensors {
   static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
@@ -91,7 +95,7 @@ struct in_tensors {
 
 namespace detail {
 
-/// What an exception adds to a `mixed`.
+/// Schemes, formats and overrides that an exception adds to a `mixed`.
 template <class Exception>
 struct exception_to_scheme;
 
@@ -120,6 +124,7 @@ struct exception_to_scheme<in_tensors<Scheme, Names...>> {
   static constexpr bool is_inside(std::int64_t) { return true; }
 };
 
+/// True if formats of equal value are the same type.
 template <class... Format>
 constexpr bool have_one_convention(type_list<Format...>) {
   const auto same_as_others = []<class A>(std::type_identity<A>) {
@@ -130,36 +135,38 @@ constexpr bool have_one_convention(type_list<Format...>) {
 
 }  // namespace detail
 
-/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
-/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
+/// `Base` with exceptions, `in_tensors` and `in_layers`. If several `in_layers` select a layer, the last wins; if
+/// several `in_tensors` match a tensor, the first wins. A layer selected by an `in_layers` has only that scheme, which
+/// may itself be a `mixed`.
 template <quantization_scheme Base, class... Exceptions>
 struct mixed : Base {
-  /// The weights that become something else than in the base scheme.
+  /// Weights with another format than in the base scheme.
   static constexpr weight_overrides exceptions = [] {
     weight_overrides all;
     (detail::exception_to_scheme<Exceptions>::add(all), ...);
     return all;
   }();
+  /// The spec of the base scheme, with the overrides.
   static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
                                    exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
 
-  /// How weights become codes, in each of the ways that there are.
+  /// Format types of all weights, except those in `in_layers`.
   using weight_formats =
       detail::join<qwq::weight_formats<Base>, typename detail::exception_to_scheme<Exceptions>::formats...>;
-  /// The schemes that layers have.
+  /// This scheme and those of `in_layers`.
   using layer_schemes = detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
   static_assert(detail::have_one_convention(
                     detail::join<weight_formats,
                                  qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
                 "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
 
-  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
+  /// Index in `layer_schemes` of the scheme of layer `layer` of `layers`.
   static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
     std::size_t index = 0, next = 1;
     (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
     return index;
   }
-  /// Whether a model with so many layers has all that are named.
+  /// True if a model with `layers` layers has all selected layers.
   static constexpr bool fits(std::int64_t layers) {
     return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Observer that minimizes the expected squared error of quantization.
+// Defines `mse_observer` and `mse`, observers that minimize the expected squared quantization error.
 #pragma once
 
 #include <algorithm>
@@ -16,27 +16,31 @@
 
 namespace qwq {
 
-/// The range, cut at both ends separately, in which an asymmetric integer format of `bits` bits represents the values
-/// with the least expected squared error. The error of a value x is x^2 below half a step (it becomes 0), step^2 / 12
-/// above, and (|x| - end)^2 outside. Ends are edges of bins (64 to an octave), up to 8 octaves below the extreme value.
+/// Observer of the range, cut separately at both ends, in which an asymmetric integer format of `bits` bits has the
+/// least expected squared error. The error of a value x is x^2 below half a step (it becomes 0), step^2 / 12 above, and
+/// (|x| - end)^2 outside the range. Ends are bin edges (64 bins per octave), down to 8 octaves below the extreme value.
 class mse_observer : public detail::observer_base {
  public:
-  /// `bits`: of the codes that the values are to become.
+  /// `bits` is the width of the codes. Throws `error` unless it is from 2 to 16.
   explicit mse_observer(int bits = 8) : bits_(bits) {
     if (bits < 2 || bits > 16) throw error("mse: expected 2 to 16 bits, found " + std::to_string(bits));
   }
 
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](std::span<const float> finite, const kernel::extrema& seen) {
       histogram_.observe(finite, std::max(-seen.min, seen.max));
     });
   }
+  /// Adds the values of `other`.
   void merge(const mse_observer& other) {
     seen_.merge(other.seen_);
     histogram_.merge(other.histogram_);
   }
+  /// Removes all values; the width of the codes is kept.
   void reset() { *this = mse_observer(bits_); }
 
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     const range all = seen_.require("mse");
     const auto below = side([this](int i) { return histogram_.negative(i); }, -all.low);
@@ -57,18 +61,19 @@ class mse_observer : public detail::observer_base {
     return best;
   }
 
-  int bits() const { return bits_; }  ///< Bits of the codes.
+  int bits() const { return bits_; }  ///< Width of the codes.
 
  private:
   using histogram = detail::signed_histogram<detail::octave_axis>;
 
-  /// An end at magnitude `at`, which is where `bin` begins; or at the extreme, where no bin is cut.
+  /// A candidate end at magnitude `at`, the lower edge of `bin`; or at the extreme value, with `bin` = bins, where no
+  /// bin is cut.
   struct cut {
     double at;
     int bin;
   };
 
-  /// One sign: sums over the bins from each on, and the ends to try, the widest first.
+  /// One sign: for each bin, sums over this and all higher bins; and the candidate ends, the widest first.
   struct half {
     std::vector<double> count, sum, squares;
     std::vector<cut> cuts;
@@ -105,7 +110,7 @@ class mse_observer : public detail::observer_base {
   histogram histogram_;
 };
 
-/// `mse_observer` for a format of `Bits` bits.
+/// An `mse_observer` for codes of `Bits` bits.
 template <int Bits = 8>
 class mse : public mse_observer {
   static_assert(Bits >= 2 && Bits <= 16);

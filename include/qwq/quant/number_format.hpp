@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `number_format`, how the elements of a quantized tensor are stored.
+// Defines `number_format`, the storage format of a quantized tensor, and `tensor_format`, a format with a convention.
 #pragma once
 
 #include <concepts>
@@ -9,32 +9,34 @@
 
 namespace qwq {
 
-/// How the elements of a tensor are stored, and which elements share a scale. By default f32, which is not quantized.
-/// It is a value that two tensors can be compared by. How scales are computed from values is another matter, on which
-/// ecosystems differ: that is the convention, a type (`tensor_format`).
+/// Element type and scale layout of a tensor. The default is f32, which is not quantized. Formats are values and can be
+/// compared. How scales are computed from values depends on the ecosystem; that is the convention, a type
+/// (`tensor_format`).
 struct number_format {
-  dtype element = dtype::f32;  ///< Type of a code; f32: the values themselves.
-  bool symmetric = true;       ///< Codes have no zero point.
-  /// Elements along a row that share a scale; 0: one scale for each row or for the tensor, as the user chooses.
+  dtype element = dtype::f32;  ///< Type of codes; f32: the tensor is not quantized.
+  bool symmetric = true;       ///< True if there are no zero points.
+  /// Elements along a row that share a scale; 0: one scale per row or per tensor, as the user chooses.
   std::int32_t block = 0;
   std::int32_t block_rows = 1;  ///< Rows that a block spans.
   dtype scale = dtype::f32;     ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
-  bool global_scale = false;    ///< A further f32 scale for the tensor multiplies those of blocks.
-  bool dynamic = false;         ///< Scales are computed from the values of each run; calibration finds none.
-  dtype then = dtype::f32;      ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
+  bool global_scale = false;    ///< True if an additional f32 scale per tensor multiplies the block scales.
+  bool dynamic = false;         ///< True if scales are computed from the values of each run, instead of by calibration.
+  dtype then = dtype::f32;      ///< Type to which dequantized values are rounded in a second stage (W4A8: f8e4m3).
 
+  /// True if all members are equal.
   constexpr bool operator==(const number_format&) const = default;
 
-  /// Whether elements are codes.
+  /// True if elements are stored as codes.
   constexpr bool quantizes() const { return element != dtype::f32; }
-  /// Whether elements are integers with f32 scales that are known before a run, and nothing else.
+  /// True if elements are integers with f32 scales that are known before a run, without blocks of several rows, global
+  /// scales or a second stage.
   constexpr bool is_static_integer() const {
     return !is_floating_point(element) && block_rows == 1 && scale == dtype::f32 && !global_scale && !dynamic &&
            then == dtype::f32;
   }
 };
 
-/// A number format with the convention by which its scales and codes are computed, as a type.
+/// A number format and the convention that computes its scales and codes, as a type.
 template <class F>
 concept tensor_format = requires {
   { F::value } -> std::convertible_to<number_format>;

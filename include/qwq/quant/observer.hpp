@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an observer is, and the part that all of ours share.
+// Defines `observer`, the concept of calibration observers, and the base class of the library's observers.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,16 @@
 
 namespace qwq {
 
-/// Watches the values of one slot, in constant memory, and says which range to quantize. Two that watched parts of the
-/// data can be merged. NaN and infinity are never part of the range: they are counted by `nonfinite`, not by `count`.
-/// `result` throws `error` when no finite value was observed.
+/// Observes the values of one slot in constant memory, and computes the range to quantize. Observers of separate parts
+/// of the data can be merged. NaN and infinity are never part of the range; `nonfinite` counts them, `count` does not.
+/// `result` throws `error` if no finite value was observed.
 template <class O>
 concept observer = std::default_initializable<O> && std::copyable<O> &&
     requires(O o, const O& other, std::span<const float> values) {
   o.observe(values);
-  o.end_batch();  // a calibration sample ends here
+  o.end_batch();  // ends a calibration sample
   o.merge(other);
-  o.reset();  // forgets the data, keeps the options
+  o.reset();  // removes the data, keeps the options
   { other.result() } -> std::same_as<range>;
   { other.count() } -> std::same_as<std::uint64_t>;
   { other.nonfinite() } -> std::same_as<std::uint64_t>;
@@ -35,15 +35,16 @@ concept observer = std::default_initializable<O> && std::copyable<O> &&
 
 namespace detail {
 
+/// Widens `seen` to include `more`.
 constexpr void include(kernel::extrema& seen, const kernel::extrema& more) {
   seen.min = std::min(seen.min, more.min);
   seen.max = std::max(seen.max, more.max);
 }
 
-/// Smallest, largest and number of the finite values, and the number of the others.
+/// Minimum, maximum and number of the finite values, and number of the others.
 class extent {
  public:
-  /// Takes `values`, and hands the finite ones to `f(piece, extrema_of_the_piece)`; pieces stay in the first cache.
+  /// Observes `values`, and passes the finite ones to `f(piece, extrema_of_the_piece)` in pieces that fit in L1.
   template <class F>
   void observe(std::span<const float> values, F&& f) {
     while (!values.empty()) {
@@ -75,7 +76,7 @@ class extent {
   std::uint64_t count() const { return count_; }
   std::uint64_t nonfinite() const { return nonfinite_; }
 
-  /// [min, max]. `observer` is who asks, in messages.
+  /// [min, max]. Throws `error`, with `observer` as the name in the message, if there were no finite values.
   range require(std::string_view observer) const {
     if (count_ == 0)
       throw error(std::string(observer) + ": expected at least one finite value, found none among " +
@@ -88,11 +89,14 @@ class extent {
   std::uint64_t count_ = 0, nonfinite_ = 0;
 };
 
-/// What every observer can say.
+/// Base of the library's observers.
 class observer_base {
  public:
+  /// Number of finite values.
   std::uint64_t count() const { return seen_.count(); }
+  /// Number of values that are NaN or infinity.
   std::uint64_t nonfinite() const { return seen_.nonfinite(); }
+  /// Ends a calibration sample; no effect for observers that don't distinguish samples.
   void end_batch() {}
 
  protected:

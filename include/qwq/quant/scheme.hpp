@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantization schemes: which formats weights and activations get, as types.
+// Defines `quantization_scheme`, a concept, and the schemes with the conventions of ONNX Runtime.
 #pragma once
 
 #include <concepts>
@@ -10,9 +10,9 @@
 
 namespace qwq {
 
-/// A quantization scheme: a name, and the spec of what it quantizes. One that quantizes also names the formats of
-/// weights (one, or for `mixed` several) and, unless it leaves them in float, of activations, which carry the convention
-/// for scale and zero_point.
+/// A quantization scheme: a name, and the `quant_spec` of the tensors that it quantizes. A scheme that quantizes also
+/// names the format types of weights (one, or several for `mixed`) and, unless activations stay in float, of
+/// activations. The types carry the convention for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
@@ -22,39 +22,42 @@ concept quantization_scheme = requires {
     !S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
     (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
 
-/// Nothing is quantized.
+/// The scheme that quantizes nothing.
 struct f32 {
   static constexpr std::string_view name = "f32";
   static constexpr quant_spec spec{};
 };
 
-/// Integer weights and activations with ONNX Runtime's conventions: weights symmetric, activations asymmetric.
+/// Base of schemes with integer weights and activations and ONNX Runtime's conventions: weights symmetric, activations
+/// asymmetric.
 template <dtype Weight, dtype Activation, quant_scope Scope = quant_scope::matmuls>
 struct integer_scheme {
   static_assert(Weight == dtype::i8, "qwq: integer_scheme<Weight, Activation> has kernels and packings for i8 weights");
   static_assert(Activation == dtype::u8 || Activation == dtype::u16,
                 "qwq: integer_scheme<Weight, Activation> requires Activation to be u8 or u16");
+  /// Format of weights: symmetric.
   using weight_format = int_format<Weight, true>;
+  /// Format of activations: asymmetric.
   using activation_format = int_format<Activation, false>;
+  /// Both formats, applied to the edges in `Scope`.
   static constexpr quant_spec spec{activation_format::value, weight_format::value, Scope};
 };
 
-/// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of
-/// times larger than the others: in 16 bits those others keep eight, so it stays in float.
+/// int8 weights, uint16 operands and results of GEMMs. The residual stream of Qwen3 has a few channels hundreds of
+/// times larger than the others; 16 bits would leave those others eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
   static constexpr std::string_view name = "w8a16";
 };
-/// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the
-/// graph.
+/// w8a16 on every edge, for integer-only hardware: what ONNX Runtime's get_qdq_config applies to the graph.
 struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, quant_scope::all> {
   static constexpr std::string_view name = "w8a16_full";
 };
-/// int8 weights, uint8 activations around the products.
+/// int8 weights, uint8 operands and results of GEMMs.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
   static constexpr std::string_view name = "w8a8";
 };
 
-/// int4 weights in blocks of 32 along K, uint16 activations around the products.
+/// int4 weights in blocks of 32 along K, uint16 operands and results of GEMMs.
 struct w4a16_g32 {
   static constexpr std::string_view name = "w4a16_g32";
   using weight_format = block_format<dtype::i4, 32, conventions::ort>;
@@ -62,26 +65,29 @@ struct w4a16_g32 {
   static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
 
-/// Integer weights in blocks along K, as com.microsoft.MatMulNBits has them; activations stay in float.
+/// Base of weight-only schemes: integer weights in blocks of `Block` along K, in the format of
+/// com.microsoft.MatMulNBits; activations stay in float.
 template <dtype Weight, std::int32_t Block>
 struct weight_only_scheme {
+  /// Format of weights.
   using weight_format = block_format<Weight, Block, conventions::nbits>;
+  /// The weight format; no activation format.
   static constexpr quant_spec spec{{}, weight_format::value};
 };
 
-/// 4 bits in blocks of 32.
+/// 4-bit weights in blocks of 32.
 struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
   static constexpr std::string_view name = "w4_g32";
 };
-/// 4 bits in blocks of 128.
+/// 4-bit weights in blocks of 128.
 struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
   static constexpr std::string_view name = "w4_g128";
 };
-/// 8 bits in blocks of 32.
+/// 8-bit weights in blocks of 32.
 struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
   static constexpr std::string_view name = "w8_g32";
 };
-/// 8 bits in blocks of 128.
+/// 8-bit weights in blocks of 128.
 struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
   static constexpr std::string_view name = "w8_g128";
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TICO's convention for scale and zero point, and scales that are powers of two.
+// Defines `conventions::tico`, the scale and zero point of Samsung's TICO, and `conventions::power_of_two`.
 #pragma once
 
 #include <algorithm>
@@ -13,12 +13,14 @@ namespace qwq {
 
 namespace conventions {
 
-/// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*): everything in f32. It knows
-/// neither reduced ranges nor a smallest range.
+/// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*), computed in f32. It has
+/// neither reduced ranges nor a minimum range.
 struct tico {
+  /// Codes are computed by multiplication with the reciprocal of the scale.
   static constexpr kernel::scaling by = kernel::scaling::multiply;
 
-  /// The codes that a range is spread over. Symmetric formats are signed, and clip to the code -qmax - 1 all the same.
+  /// Codes that a range maps to. Symmetric formats are signed, [-qmax, qmax]; values are still clipped to -qmax - 1.
+  /// Throws `error` for a symmetric unsigned format.
   static constexpr kernel::code_range scale_range(int_spec f) {
     const auto [low, high] = detail::codes_of(f.type);
     if (!f.symmetric) return {low, high};
@@ -27,8 +29,8 @@ struct tico {
     return {-high, high};
   }
 
-  /// Scale and zero point. An asymmetric range is widened to hold 0, unless it is that of one value: then its code is
-  /// exact. Throws `error` when an end is not finite or low > high.
+  /// Scale and zero point of a range. An asymmetric range is widened to contain 0, unless it is a single value, whose
+  /// code is then exact. Throws `error` if an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
     detail::require_finite(r);
     constexpr float smallest = 1e-12f, same = 1e-8f;
@@ -47,14 +49,16 @@ struct tico {
   }
 };
 
-/// `Convention` with scales rounded up to powers of two: x / scale is then exact, so that all engines agree on every
-/// code however they compute it.
+/// `Convention` with scales rounded up to powers of two. Then x / scale is exact, and all engines compute the same
+/// codes.
 template <class Convention>
 struct power_of_two {
+  /// How codes are computed from a scale.
   static constexpr kernel::scaling by = Convention::by;
+  /// Codes that a range maps to.
   static constexpr kernel::code_range scale_range(int_spec f) { return Convention::scale_range(f); }
 
-  /// Scale and zero point of a range, as TICO computes them.
+  /// Scale and zero point of a range. The zero point is recomputed from the rounded scale.
   static constexpr qparams compute_qparams(int_spec f, range r, float min_real_range = 0) {
     qparams p = Convention::compute_qparams(f, r, min_real_range);
     constexpr std::uint32_t mantissa = 0x7fffff;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Schemes with TICO's convention, on every edge: for targets without float operators.
+// Defines quantization schemes with TICO's convention on every edge, for targets without float operators.
 #pragma once
 
 #include <string_view>
@@ -10,11 +10,15 @@
 
 namespace qwq {
 
-/// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
+/// Base of schemes with TICO's affine formats: signed types symmetric, unsigned types asymmetric, and one scale per row
+/// of a weight.
 template <dtype Weight, dtype Activation>
 struct tico_scheme {
+  /// Format of weights.
   using weight_format = for_each_row<int_format<Weight, is_signed(Weight), conventions::tico>>;
+  /// Format of activations.
   using activation_format = int_format<Activation, is_signed(Activation), conventions::tico>;
+  /// Both formats, applied to every edge.
   static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
@@ -31,8 +35,8 @@ struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
   static constexpr std::string_view name = "tico_w8a8";
 };
 
-/// int8 weights, and int16 activations whose scales are powers of two: a form that engines without TICO's integer
-/// kernels execute, all with the same codes.
+/// int8 weights, and int16 activations with power-of-two scales: engines without TICO's integer kernels execute this
+/// scheme, and all compute the same codes.
 struct qdq_w8a16 {
   static constexpr std::string_view name = "qdq_w8a16";
   using weight_format = for_each_row<int_format<dtype::i8, true, conventions::tico>>;

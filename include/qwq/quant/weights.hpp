@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Round-to-nearest quantization of weight matrices, in two passes over rows that may come piecewise.
+// Defines round-to-nearest quantization of weight matrices in two passes over rows, which may be passed in pieces.
 #pragma once
 
 #include <algorithm>
@@ -20,16 +20,17 @@
 
 namespace qwq {
 
-/// What shares one scale: the whole matrix, a row (axis 0), or a column (axis 1).
+/// Elements that share one scale: the whole matrix, a row (axis 0), or a column (axis 1).
 enum class granularity : std::uint8_t { tensor, row, column };
 
-/// A weight format with a scale for each row, whatever the user chose.
+/// `Format` with one scale per row, regardless of the user's choice.
 template <class Format>
 struct for_each_row : Format {
+  /// Granularity that the format requires.
   static constexpr granularity shared = granularity::row;
 };
 
-/// What shares a scale in `Format`: what the format says, or else `chosen`.
+/// Granularity of `Format`: the one that the format requires, or else `chosen`.
 template <class Format>
 constexpr granularity shared_in(granularity chosen) {
   if constexpr (requires { Format::shared; })
@@ -53,12 +54,12 @@ struct code<dtype::u4> {
 };
 }  // namespace detail
 
-/// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
+/// C++ type of one code; 4-bit codes take one byte each until `kernel::pack_int4` packs two per byte.
 template <dtype T>
 using code_t = typename detail::code<T>::type;
 
 namespace detail {
-/// Range of row `index` of a weight, whose name is `tensor` in messages. Throws `error` at NaN and infinity.
+/// Range of row `index` of a weight; `tensor` is the weight's name in messages. Throws `error` for NaN or infinity.
 inline kernel::extrema finite_range(std::span<const float> row, const std::string& tensor, std::int64_t index) {
   const auto seen = kernel::finite_min_max(row);
   if (!seen) throw error(tensor + ": expected finite values, found NaN or infinity in row " + std::to_string(index));
@@ -66,10 +67,10 @@ inline kernel::extrema finite_range(std::span<const float> row, const std::strin
 }
 }  // namespace detail
 
-/// First pass: the range of everything that shares a scale.
+/// First pass: computes the range of each group of elements that share a scale.
 class weight_ranges {
  public:
-  /// Of a `rows` x `cols` matrix; `tensor` is its name in messages.
+  /// Ranges of a `rows` x `cols` matrix; `tensor` is its name in messages. Throws `error` if it is empty.
   weight_ranges(std::string tensor, granularity shared, std::int64_t rows, std::int64_t cols)
       : tensor_(std::move(tensor)), shared_(shared), rows_(rows), cols_(cols) {
     if (rows < 1 || cols < 1) throw error(tensor_ + ": expected a matrix with elements, found " + shape(rows, cols));
@@ -77,7 +78,8 @@ class weight_ranges {
     seen_.resize(static_cast<std::size_t>(count));
   }
 
-  /// Takes rows [first_row, first_row + block.rows), each row once, in any order. Throws `error` at NaN and infinity.
+  /// Adds rows [first_row, first_row + block.rows); each row must be added once, in any order. Throws `error` for NaN
+  /// or infinity, and for a block outside the matrix.
   void observe(std::int64_t first_row, matrix_view<const float> block) {
     if (block.cols != cols_ || first_row < 0 || block.rows < 0 || first_row > rows_ - block.rows)
       throw error(tensor_ + ": expected rows of " + shape(rows_, cols_) + ", found " + shape(block.rows, block.cols) +
@@ -98,9 +100,10 @@ class weight_ranges {
     rows_seen_ += block.rows;
   }
 
+  /// Elements that share a scale.
   granularity shared() const { return shared_; }
 
-  /// One range for each scale. Throws `error` before all rows were observed.
+  /// One range per scale. Throws `error` if not all rows were added.
   std::vector<range> result() const {
     if (rows_seen_ != rows_)
       throw error(tensor_ + ": expected " + std::to_string(rows_) + " observed rows, found " +
@@ -122,15 +125,16 @@ class weight_ranges {
   std::vector<kernel::extrema> seen_;
 };
 
-/// Scales and zero points of a weight in `Format`: one, one per row, or one per column.
+/// Scales and zero points of a weight in `Format`: one per tensor, row or column.
 template <class Format>
 struct weight_params {
-  granularity shared = granularity::tensor;
-  std::vector<float> scales;
-  std::vector<std::int32_t> zero_points;
+  granularity shared = granularity::tensor;  ///< Elements that share a scale.
+  std::vector<float> scales;                 ///< Scales.
+  std::vector<std::int32_t> zero_points;     ///< Zero points, one per scale.
 
+  /// No scales.
   weight_params() = default;
-  /// Scales and zero points of the ranges that were measured.
+  /// Computes scales and zero points from `ranges`.
   explicit weight_params(const weight_ranges& ranges, float min_real_range = 0, bool reduce_range = false)
       : shared(ranges.shared()) {
     for (const range r : ranges.result()) {
@@ -143,7 +147,7 @@ struct weight_params {
 
 namespace detail {
 
-/// Calls f(parameters) with those of a block of rows, the first of which is row `first_row` of the weight.
+/// Calls `f` with the parameters of a block of rows, of which the first is row `first_row` of the weight.
 template <class Format, class F>
 void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std::int64_t rows, F&& f) {
   constexpr auto clip = kernel::full_range(Format::type);
@@ -160,7 +164,7 @@ void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std
 
 }  // namespace detail
 
-/// Second pass: codes of the rows that `block` holds, the first of which is row `first_row` of the weight.
+/// Second pass: quantizes the rows of `block`, of which the first is row `first_row` of the weight.
 template <class Format>
 void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t<matrix_view<const float>> block,
                    const weight_params<Format>& p, std::int64_t first_row = 0) {
@@ -172,7 +176,7 @@ void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t
   });
 }
 
-/// What the codes of such rows stand for.
+/// Dequantizes rows of codes, of which the first is row `first_row` of the weight.
 template <class Format>
 void dequantize_rows(matrix_view<float> y, matrix_view<const code_t<Format::type>> codes,
                      const weight_params<Format>& p, std::int64_t first_row = 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
+// Defines `eliminate_dead_and_common`: dead code and common subexpression elimination, and topological sorting.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace qwq {
 
 namespace detail {
 
-/// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
+/// True if two nodes compute the same value. Leaves are compared by name; the module of other nodes is ignored.
 constexpr bool same_value(const node& a, const node& b) {
   if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
       !(a.type == b.type))
@@ -19,6 +19,7 @@ constexpr bool same_value(const node& a, const node& b) {
   return !a.args.empty() || a.name == b.name;
 }
 
+/// Copies the needed nodes of one graph into another, in topological order and without duplicates.
 template <std::size_t Capacity>
 struct rebuild {
   const graph<Capacity>& from;
@@ -47,6 +48,7 @@ struct rebuild {
   }
 };
 
+/// Marks a node and all nodes that it depends on.
 template <std::size_t Capacity>
 constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
   if (needed[id]) return;
@@ -56,8 +58,8 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 
 }  // namespace detail
 
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
-/// come first and in the order that they had; one that nothing reads any more is dropped.
+/// Removes nodes that no output depends on, merges equal nodes, and sorts arguments before their uses. Inputs and
+/// states come first, in their previous order; unused ones are removed.
 template <std::size_t Capacity>
 constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
   graph<Capacity> clean{};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns: shapes of subgraphs with variables, and how they are matched on a DAG.
+// Defines `pattern`, a subgraph with variables, and `matches`, which matches a pattern against a DAG.
 #pragma once
 
 #include <cstddef>
@@ -11,31 +11,32 @@ namespace qwq {
 
 /// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
 struct pattern_node {
-  op kind = op::input;
-  char variable = 0;      // the name under which the rule reads what was matched; 0: none
-  bool anything = false;  ///< Matches any value.
-  bool shared = false;
-  fixed_vector<std::uint8_t, max_arguments> args{};
-  const op_schema* operation = nullptr;  // null where the pattern matches anything
+  op kind = op::input;                               ///< Operator to match.
+  char variable = 0;                                 ///< Name by which the rule refers to the matched value; 0: none.
+  bool anything = false;                             ///< True for a variable, which matches any value.
+  bool shared = false;                               ///< True if the value may have uses outside the pattern.
+  fixed_vector<std::uint8_t, max_arguments> args{};  ///< Indices of the argument patterns.
+  const op_schema* operation = nullptr;              ///< Schema of the operator; null for a variable.
 };
 
-/// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
+/// A pattern; its root is the last node. Patterns are written with the functions below, as the expression that they
+/// match:
 ///     var('x') * sigmoid(var('x'))
-/// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
-/// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
-/// epilogue computes more than its operator, and only a variable matches it.
+/// A variable that occurs more than once matches only if all its occurrences are the same value. Operands of
+/// commutative operators match in either order. Interior nodes must have no uses outside the match, unless they are
+/// `shared()`. A node with a fused epilogue computes more than its operator does; only a variable matches it.
 struct pattern {
-  fixed_vector<pattern_node, 48> nodes{};
+  fixed_vector<pattern_node, 48> nodes{};  ///< Nodes, arguments before the nodes that use them.
 
-  /// The name of the root's value in the rule; 0 when it has none.
+  /// Name of the root's value; 0 if it has none.
   constexpr char variable() const { return nodes.back().variable; }
-  /// Makes the value of this (sub-)pattern readable in the rule as `name`.
+  /// Returns this pattern with `name` as the name of the root's value.
   constexpr pattern as(char name) const {
     pattern p = *this;
     p.nodes[p.nodes.size() - 1].variable = name;
     return p;
   }
-  /// Allows readers outside the pattern.
+  /// Returns this pattern, with a root that may have uses outside the match.
   constexpr pattern shared() const {
     pattern p = *this;
     p.nodes[p.nodes.size() - 1].shared = true;
@@ -43,7 +44,7 @@ struct pattern {
   }
 };
 
-/// Matches any value and calls it `name`.
+/// A pattern that matches any value and binds it to `name`.
 constexpr pattern var(char name) {
   pattern p;
   p.nodes.push_back(
@@ -51,7 +52,7 @@ constexpr pattern var(char name) {
   return p;
 }
 
-/// Matches `operation(args...)`; the operator is given by its row or its kind.
+/// A pattern that matches `operation(args...)`, with an operator given by its schema.
 template <class... Patterns>
 constexpr pattern match_op(const op_schema& operation, const Patterns&... args) {
   pattern p;
@@ -69,31 +70,35 @@ constexpr pattern match_op(const op_schema& operation, const Patterns&... args) 
   p.nodes.push_back(root);
   return p;
 }
+/// The same for a library operator, given by its kind.
 template <class... Patterns>
 constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(schema(kind), args...);
 }
 
-/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
+/// Makes the operator functions of graph/builder.hpp accept patterns: `linear(var('x'), var('w'))`.
 template <>
 inline constexpr bool is_graph_operand<pattern> = true;
+/// A pattern of `kind`, with any attributes. The operator functions call it.
 template <class... Patterns>
 constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
   return match_op(kind, first, rest...);
 }
+/// Pattern of an addition.
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
+/// Pattern of an elementwise multiplication.
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
 
-/// Which value each variable of a pattern stands for.
+/// The value of each variable of a matched pattern.
 struct bindings {
   /// A variable and its value.
   struct bound {
     char variable;  ///< Name of the variable.
-    node_id id;
+    node_id id;     ///< Node that computes the value.
   };
-  fixed_vector<bound, 16> values{};
+  fixed_vector<bound, 16> values{};  ///< Bound variables.
 
-  /// The value of a variable; `no_node` when the pattern has no such variable.
+  /// The value of a variable; `no_node` if the pattern has no such variable.
   constexpr node_id find(char variable) const {
     for (const bound& v : values)
       if (v.variable == variable) return v.id;
@@ -101,30 +106,31 @@ struct bindings {
   }
 };
 
-/// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
+/// A graph during a rewrite: use counts and the replacement map. Replaced nodes stay in the graph until the end of the
+/// pass; their uses are redirected by `resolve`.
 struct rewriting {
   graph_ref g;          ///< The graph.
-  std::uint16_t* uses;  ///< Readers of each node.
-  node_id* instead;     ///< What is read in place of each node.
+  std::uint16_t* uses;  ///< Number of uses of each node.
+  node_id* instead;     ///< Replacement of each node; its own id if it is not replaced.
 
-  /// The node that stands for `id` now.
+  /// Follows the replacement map from `id` to the current node.
   constexpr node_id resolve(node_id id) const {
     while (instead[id] != id) id = instead[id];
     return id;
   }
-  constexpr const node& operator[](node_id id) const { return g[id]; }
+  constexpr const node& operator[](node_id id) const { return g[id]; }  ///< The node with this id.
 };
 
 namespace detail {
 
-/// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
+/// One attempt to match. Bit i of `flips` swaps the arguments of the i-th commutative node.
 struct attempt {
   const rewriting& g;
   const pattern& p;
   unsigned flips;
   unsigned commutative_seen = 0;
   bindings found{};
-  bool read_elsewhere = false;  ///< What stopped it: an inner value has a reader outside of the pattern.
+  bool read_elsewhere = false;  ///< Why it failed: an interior node has a use outside the pattern.
 
   constexpr bool run(std::size_t at, node_id id, bool is_root) {
     const pattern_node& want = p.nodes[at];
@@ -150,8 +156,8 @@ struct attempt {
 
 }  // namespace detail
 
-/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for. `read_elsewhere` is set
-/// when the shape is there so far as it was compared, and an inner value has a reader outside of it.
+/// True if the value `root` matches `p`; `found` then has the values of the variables. `*read_elsewhere` is set to true
+/// if a match fails only because an interior node has a use outside the pattern, as far as the nodes were compared.
 constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found,
                        bool* read_elsewhere = nullptr) {
   const pattern_node& top = p.nodes.back();

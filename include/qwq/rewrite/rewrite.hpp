@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The driver: applies rules until none fires, within a budget, and tells what it did.
+// Defines `rewrite`, which applies rules to a fixed point within a budget, and `rewrite_log`, what was applied.
 #pragma once
 
 #include <cstddef>
@@ -10,76 +10,79 @@
 
 namespace qwq {
 
-/// One firing of a rule.
+/// One application of a rule.
 struct applied_rewrite {
   std::string_view rule{};   ///< Name of the rule.
-  fixed_string<47> where{};  // module of the node that was replaced
+  fixed_string<47> where{};  ///< Module of the replaced node.
 };
 
+/// Maximum number of applied rewrites per call of `rewrite`.
 inline constexpr std::size_t max_rewrites = 320;
 
-/// The last storage_class where a rule did not apply although its pattern was there.
+/// The last refusal of a rule: its pattern matched, or failed only because of outside uses, but the rule did not apply.
 struct refused {
   std::string_view rule{};   ///< Name of the rule.
-  fixed_string<47> where{};  ///< Module of the node at which it was tried.
-  refusal reason{};
+  fixed_string<47> where{};  ///< Module of the root of that match.
+  refusal reason{};          ///< Why the rule did not apply.
 };
 
-/// What a rewrite did, in order.
+/// Record of the rewrites that were applied, and of refusals.
 struct rewrite_log {
-  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
+  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< Applied rewrites, in order.
   fixed_vector<refused, 48> refusals{};                   ///< The last refusal of each rule that had one.
 
+  /// Number of times a rule was applied.
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
     for (const applied_rewrite& f : applied)
       if (f.rule == rule) ++n;
     return n;
   }
-  /// The last refusal of a rule; an empty one when it never refused, that is, when its pattern was never there.
+  /// The last refusal of a rule; a default one if it never refused, which means that its pattern was never found.
   constexpr refused last_refusal(std::string_view rule) const {
     for (const refused& r : refusals)
       if (r.rule == rule) return r;
     return {};
   }
-  /// Records a refusal in place of an earlier one of the same rule.
+  /// Records a refusal, replacing an earlier one of the same rule.
   constexpr void refuse(std::string_view rule, const fixed_string<47>& where, refusal reason) {
     for (refused& r : refusals)
       if (r.rule == rule) return void(r = {rule, where, reason});
     static_cast<void>(refusals.try_push_back({rule, where, reason}));
   }
-  /// Adds what another rewrite did.
+  /// Appends the log of another rewrite.
   constexpr void append(const rewrite_log& other) {
     for (const applied_rewrite& f : other.applied) applied.push_back(f);
     for (const refused& r : other.refusals) refuse(r.rule, r.where, r.reason);
   }
 };
 
-/// A rewritten graph and how it came about.
+/// A rewritten graph and the log of its rewrites.
 template <std::size_t Capacity>
 struct rewritten {
-  graph<Capacity> value{};
-  rewrite_log log{};
+  graph<Capacity> value{};  ///< The graph; its `error` is set if the rewrite failed.
+  rewrite_log log{};        ///< Applied rewrites.
 };
 
 namespace detail {
 
-/// Takes a node that nobody reads any more out of the reader counts, with everything that only it needed.
+/// Removes a node without uses from the use counts, together with everything that only it used.
 constexpr void release(const rewriting& g, node_id id) {
   for (node_id a : g[id].args)
     if (const node_id read = g.resolve(a); --g.uses[read] == 0) release(g, read);
 }
 
+/// Redirects the uses of `from` to `to`.
 constexpr void replace(const rewriting& g, node_id from, node_id to) {
   if (from == to) return;
-  const bool was_read = g.uses[from] != 0;  // else it was released with its last reader
+  const bool was_read = g.uses[from] != 0;  // else it was released with its last use
   g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
   g.uses[from] = 0;
   g.instead[from] = to;
   if (was_read) release(g, from);
 }
 
-/// Applies `r` at `root` if it matches there; false when it does not.
+/// Applies `r` at `root` if it matches; returns false if it does not apply.
 constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log& log) {
   bindings found;
   bool read_elsewhere = false;
@@ -108,15 +111,17 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log
   return true;
 }
 
+/// Free nodes that a pass requires before it applies another rewrite.
 inline constexpr std::size_t max_nodes_per_rewrite = 24;
 
-/// Offers every node, new ones included, to the rules once.
+/// Tries every rule once at every node, including new ones. Returns true if any applied.
 template <class Rules>
 constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
-    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;  // let cleanup make room
+    // stop, so that elimination frees nodes
+    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;
     for (const rule& r : rules) {
       if (state.uses[i] == 0) break;
       const op kind = state[id].kind;
@@ -136,8 +141,8 @@ constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_lo
 
 }  // namespace detail
 
-/// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
-/// after `budget` applied is an error that names the two rules that fired last.
+/// Applies `rules` to `source` until none applies, then eliminates dead and common nodes. If rules still apply after
+/// `budget` rewrites, the graph's error names the last two rules that applied.
 template <std::size_t Capacity, class Rules>
 constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
                                       std::size_t budget = max_rewrites) {
@@ -158,12 +163,12 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
   return out;
 }
 
-/// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
-/// are its arguments. Without a refusal its pattern was nowhere.
+/// Declared but never defined: naming it in an error prints the rule, how often it had to apply, how often it applied,
+/// and the reason and place of its last refusal. Without a refusal, its pattern was never found.
 template <fixed_string Rule, std::size_t Expected, std::size_t Found, fixed_string LastRefusal, fixed_string At>
 struct rule_applied_another_number_of_times;
 
-/// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
+/// Fails to compile unless `Rewritten::result.log` counts `Rule` exactly `Times` times. Returns true.
 template <class Rewritten, fixed_string Rule, std::size_t Times>
 constexpr bool must_apply() {
   constexpr std::size_t found = Rewritten::result.log.count(Rule.view());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules: a name, the pattern to find, and what to put in its place.
+// Defines `rule`, a pattern, its replacement and a condition, and `match`, the arguments of the replacement.
 #pragma once
 
 #include <string_view>
@@ -8,29 +8,29 @@
 
 namespace qwq {
 
-/// What a rule sees of the storage_class where its pattern matched.
+/// A match of a rule's pattern: the bound values, and operations on the graph that contains them.
 class match {
  public:
-  /// `found` at the node `root` of the graph that `b` appends to.
+  /// A match with bindings `found` at node `root` of the graph that `b` appends to.
   constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
       : b_(&b), state_(&state), found_(found), root_(root) {}
 
-  /// The value that a variable stands for.
+  /// The value of a variable.
   constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
-  /// The node that computes it.
+  /// The node that computes the value of a variable.
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
-  constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
-  constexpr builder& graph() const { return *b_; }             ///< For leaves of the replacement.
-  /// The node that computes argument `i` of `n`.
+  constexpr const node& root() const { return (*b_)[root_]; }  ///< The root of the match, which the rule replaces.
+  constexpr builder& graph() const { return *b_; }             ///< Builder for nodes of the replacement.
+  /// The node that computes argument `i` of `n`, after replacements.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
-  /// How often a matched value is read: by nodes, and as an output of the graph.
+  /// Number of uses of a matched value, including uses as a graph output.
   constexpr std::size_t uses(const pattern& variable) const { return state_->uses[found_.find(variable.variable())]; }
-  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< The same of the root.
+  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< Number of uses of the root.
 
-  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
-  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
-  /// `max_readers` are a problem of the graph.
+  static constexpr std::size_t max_readers = 32;  ///< Maximum number of uses that `readers` can return.
+  /// Nodes that use the root's value, once per use, and `no_node` for each use as a graph output. More than
+  /// `max_readers` uses are a problem of the graph.
   constexpr fixed_vector<node_id, max_readers> readers() const {
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
@@ -40,38 +40,38 @@ class match {
                "more");
     return out;
   }
-  /// Whether a matched value is read by the root alone, but for being an output of the graph.
+  /// True if the root is the only node that uses a matched value. Uses as graph outputs are ignored.
   constexpr bool only_root_reads(const pattern& variable) const {
     bool only = true;
     for_each_reader(found_.find(variable.variable()),
                     [&](node_id id) { only = only && (id == root_ || id == no_node); });
     return only;
   }
-  /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
+  /// True if a node is a leaf, or a `dequantize` of a leaf.
   constexpr bool is_constant(const node& n) const {
     return n.args.empty() || (n.kind == op::dequantize && n.args.size() == 1 && argument(n, 0).args.empty());
   }
 
-  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
-  /// themselves).
+  /// Redirects the uses of another matched value to `by`. Uses of the root are redirected to the rule's result without
+  /// a call.
   constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
-  /// The same for a node, such as one of `readers`.
+  /// Redirects the uses of a node, such as one of `readers`, to `by`. Too many replacements are a problem of the graph.
   constexpr void replace(node_id value, expr by) {
     if (!replaced_.try_push_back({value, by.id}))
       b_->fail(root(), error_code::too_many_replacements,
                fixed_string<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
   }
 
-  /// One value that is read in place of another.
+  /// One replacement of a value.
   struct replacement {
-    node_id old_id = no_node;  ///< The one that was matched.
-    node_id new_id = no_node;  ///< The one that is read instead.
+    node_id old_id = no_node;  ///< The replaced value.
+    node_id new_id = no_node;  ///< Its replacement.
   };
-  /// What `replace` was told.
+  /// Replacements requested with `replace`.
   constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
-  /// Calls f with each reader of a value that is itself read, as often as it reads it, and with `no_node` for outputs.
+  /// Calls `f` with each live node that uses a value, once per use, and with `no_node` for each use as a graph output.
   template <class F>
   constexpr void for_each_reader(node_id value, F&& f) const {
     const graph_ref& g = b_->target();
@@ -92,27 +92,28 @@ class match {
   fixed_vector<replacement, 8> replaced_{};
 };
 
-/// Why a rule does not apply to a match; empty when it applies. The text must be static.
+/// Reason why a rule does not apply to a match; empty if it applies. The text must have static storage.
 using refusal = std::string_view;
 
-/// `reason`, unless `holds`.
+/// Returns an empty refusal if `holds`, else `reason`.
 constexpr refusal require(bool holds, std::string_view reason) { return holds ? refusal{} : reason; }
-/// The reason of the first condition that does not hold: require(a, "not a", b, "not b").
+/// Returns the reason of the first condition that does not hold: require(a, "not a", b, "not b").
 template <class... Rest>
 constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
   return holds ? require(rest...) : reason;
 }
 
-/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
-/// with the address of a function in a constant expression under -fsanitize=undefined.)
+/// The condition of rules without one. It is a function because g++ 12 cannot compare the address of a function with a
+/// null pointer in a constant expression under -fsanitize=undefined.
 constexpr refusal always(const match&) { return {}; }
 
-/// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
+/// A rewrite rule: replaces a match of `from` by the result of `to`, if `when` returns no refusal. Both sides compute
+/// the same values.
 struct rule {
-  std::string_view name;
-  pattern from;        ///< What is looked for.
-  expr (*to)(match&);  ///< Builds what is read instead.
-  /// Condition on the match: why the rule does not apply, or nothing.
+  std::string_view name;  ///< Name in logs, messages and `made_by`.
+  pattern from;           ///< Pattern to match.
+  expr (*to)(match&);     ///< Builds the replacement of the root.
+  /// Condition on the match: returns why the rule does not apply, or an empty refusal.
   refusal (*when)(const match&) = always;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules about attention.
+// Defines `attention_to_gqa`, a rule that fuses RoPE, cache update and attention into GroupQueryAttention.
 #pragma once
 
 #include "qwq/rewrite/rule.hpp"
@@ -15,30 +15,33 @@ inline constexpr pattern value_cache = var('V');
 inline constexpr pattern cos = var('c');
 inline constexpr pattern sin = var('s');
 inline constexpr pattern position = var('p');
-/// The rows of the tables of cos and sin that belong to the tokens of a run.
+/// Rows of the cos and sin tables at the positions of the run's tokens.
 inline constexpr pattern cos_rows = table_rows(cos, position).shared();
 inline constexpr pattern sin_rows = table_rows(sin, position).shared();
 inline constexpr pattern new_key_cache = var('1');
 inline constexpr pattern new_value_cache = var('2');
 
+/// [1,S,heads,D] -> [1,S,heads*D]
 constexpr expr merge_heads(expr x) {
   const shape d = x.dims();
   return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
 }
 
-/// Whether a state after the run is read by the matched attention alone: no other reader sees it replaced.
+/// True if the matched attention is the only use of the updated states, so that their replacement affects no other
+/// node.
 constexpr bool only_attention_reads_states(const match& m) {
   return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
 }
-/// Whether the tables of cos and sin are leaves, not computed ones.
+/// True if the cos and sin tables are leaves, not computed values.
 constexpr bool reads_tables(const match& m) { return m(cos).args.empty() && m(sin).args.empty(); }
 
-/// x in another element type, where it has another one.
+/// `x` converted to element type `to`; `x` itself if it has that type.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
 }  // namespace detail
 
-/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
-/// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
+/// Fuses RoPE on q and k, the cache updates and causal attention into one com.microsoft GroupQueryAttention, which
+/// computes in the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the
+/// graph.
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos_rows, detail::sin_rows),

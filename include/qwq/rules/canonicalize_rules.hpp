@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
+// Defines the rules that turn a target's graph into row-major operators on floats, before a session fuses and runs it.
 #pragma once
 
 #include "qwq/rules/attention_rules.hpp"
@@ -9,16 +9,18 @@ namespace qwq::rules {
 
 namespace detail {
 
+/// `x`, with its node's slot set.
 constexpr expr with_slot(expr x, std::int16_t slot) {
   if (x.ok()) (*x.b)[x.id].slot = slot;
   return x;
 }
 
+/// True if the permutation of transpose `n` is (a, b, c, d).
 constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
   return n.attr.ints == fixed_vector<std::int32_t, 5>{{a, b, c, d}, 4};
 }
 
-/// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
+/// The matrix [N,K] with the bytes of a 1x1 kernel [N,K,1,1], stored as floats or as codes.
 constexpr expr as_matrix(expr kernel) {
   const node n = kernel.definition();
   if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
@@ -28,7 +30,7 @@ constexpr expr as_matrix(expr kernel) {
 
 }  // namespace detail
 
-/// dequantize(quantize(x)) with the parameters of one slot is one step over floats.
+/// dequantize(quantize(x)) = fake_quant(x), if both have the same slot.
 inline constexpr rule fuse_fake_quant{
     "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
@@ -36,7 +38,7 @@ inline constexpr rule fuse_fake_quant{
       return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
     }};
 
-/// The same with parameters for each expert.
+/// The same with quantization parameters for each expert.
 inline constexpr rule fuse_expert_fake_quant{
     "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
@@ -44,7 +46,8 @@ inline constexpr rule fuse_expert_fake_quant{
       return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
     }};
 
-/// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
+/// fake_quant(x) = x if x is a rearrangement of a value that was fake-quantized with the same slot: quantizing twice
+/// with the same parameters changes nothing.
 inline constexpr rule drop_requantize{
     "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
     [](const match& m) {
@@ -54,7 +57,7 @@ inline constexpr rule drop_requantize{
                      "the value is not on the grid of this slot");
     }};
 
-/// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
+/// transpose(fake_quant(conv1x1(x))) = fake_quant(transpose(conv1x1(x))), because fake_quant is elementwise.
 inline constexpr rule hoist_transpose{
     "hoist_transpose", transpose(match_op(op::fake_quant, match_op(op::conv1x1, var('x'), var('w')).as('c')).as('q')),
     [](match& m) {
@@ -63,7 +66,7 @@ inline constexpr rule hoist_transpose{
     },
     [](const match& m) { return require(detail::is_perm(m.root(), 0, 2, 3, 1), "the transpose is not back to rows"); }};
 
-/// The same in front of a convolution.
+/// fake_quant(transpose(x)) = transpose(fake_quant(x)), for the transpose before a convolution.
 inline constexpr rule sink_transpose{
     "sink_transpose", match_op(op::fake_quant, transpose(var('x')).as('t').shared()),
     [](match& m) {
@@ -74,7 +77,7 @@ inline constexpr rule sink_transpose{
       return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]");
     }};
 
-/// Transpose - 1x1 convolution - transpose is the product that it came from.
+/// A 1x1 convolution between its two transposes is a linear.
 inline constexpr rule conv1x1_to_linear{
     "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
     [](match& m) {
@@ -91,10 +94,11 @@ inline constexpr rule conv1x1_to_linear{
 
 namespace detail {
 
-/// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
+/// [1,S,heads*D] in the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
   return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
 }
+/// RoPE of `x` [1,S,heads*D], with the operands of the matched GroupQueryAttention -> [1,S,heads,D].
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
   const expr rows = split_heads(m, x, heads);
   const dim tokens = rows.dims()[1];
@@ -103,8 +107,8 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 
 }  // namespace detail
 
-/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
-/// softmax are done in f32.
+/// Decomposes GroupQueryAttention. It computes in the type of the cache: its operands and its result are rounded to
+/// that type; RoPE and softmax are computed in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
     match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache,
@@ -123,7 +127,7 @@ inline constexpr rule gqa_to_attention{
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
     }};
 
-/// What a session does to a graph before it applies the fusions of `rules::fuse`.
+/// All canonicalization rules. A session's graph is rewritten with them before the fusions of `rules::fuse`.
 inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
                                hoist_transpose, sink_transpose,         conv1x1_to_linear,
                                merge_reshapes,  drop_reshape,           gqa_to_attention};

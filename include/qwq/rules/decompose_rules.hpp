@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
+// Defines rules that decompose RMSNorm, RoPE and attention into basic operators, for targets without a cache.
 #pragma once
 
 #include "qwq/rules/attention_rules.hpp"
@@ -18,7 +18,7 @@ inline constexpr rule decompose_rms_norm{
     [](const match& m) { return detail::is_f32(m, var('x')); }};
 
 namespace detail {
-/// Whether the matched tables are the only ones of the graph.
+/// True if every `table_rows` of the graph reads one of the two matched tables.
 constexpr bool has_one_table(const match& m) {
   const auto same = [](const node& a, const node& b) {
     return a.kind == b.kind && a.name == b.name && a.attr.value == b.attr.value && a.dims() == b.dims();
@@ -33,9 +33,9 @@ constexpr bool has_one_table(const match& m) {
 }
 }  // namespace detail
 
-/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
-/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
-/// [1,S,R], which the host looks up.
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels
+/// of a head; channels from R on are copied. The table rows of the run's tokens become inputs `cos` and `sin`, [1,S,R],
+/// which the host looks up.
 inline constexpr rule rope_to_products{
     "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows),
     [](match& m) {
@@ -56,8 +56,8 @@ inline constexpr rule rope_to_products{
                      "the graph reads other tables too, and the host makes one");
     }};
 
-/// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
-/// The cache then holds scaled keys. What is multiplied is the graph's own copy; the checkpoint keeps its values.
+/// Moves the scale of attention into the keys: the gain of their norm is multiplied by it, and the cache holds scaled
+/// keys. Only the graph's own leaf is scaled; the checkpoint does not change.
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
@@ -85,10 +85,11 @@ inline constexpr rule fold_scale_into_k_norm{
                      "another operator reads the keys");
     }};
 
-/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
-/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
-/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
-/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
+/// Decomposes causal attention, over a cache that the host keeps, into batched matmuls. A decode graph (one token)
+/// reads the states of keys and values, [1,Hk,Length-1,D], and appends its own token. A prefill graph (more tokens)
+/// reads no state: its first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The
+/// outputs of the states are only the new rows, [1,Hk,S,D]. Query heads that share a key/value head are rows of one
+/// matrix, [1,Hk,G*S,D].
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fusions: rules that a session applies last, for the same values in fewer passes over memory.
+// Defines `fuse`, the fusions of a session's graph: the same values in fewer passes over memory.
 #pragma once
 
 #include "qwq/rules/epilogue_rules.hpp"
@@ -7,7 +7,7 @@
 
 namespace qwq::rules {
 
-/// The norm and the rotation of each head of queries or keys.
+/// Fuses RMSNorm of each query or key head with RoPE.
 inline constexpr rule fuse_qk_norm_rope{
     "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
     [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
@@ -15,11 +15,11 @@ inline constexpr rule fuse_qk_norm_rope{
       return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
     }};
 
-/// Gate and up in one step: their products are put together while they are in cache.
+/// Fuses the gate and up GEMMs with SwiGLU, so that SwiGLU reads both results from cache.
 inline constexpr rule fuse_gate_up{"fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
                                    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
-/// A product that is added to what went around it.
+/// Fuses the residual addition into a linear.
 inline constexpr rule fuse_residual{
     "fuse_residual", linear(var('x'), var('w')).as('y') + var('r'),
     [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
@@ -27,7 +27,8 @@ inline constexpr rule fuse_residual{
 
 namespace detail {
 
-/// A norm is fused with its readers when they are up to four linears without bias or epilogue.
+/// Returns no refusal if the norm has at most four uses, each as the activation of a `linear` with a constant weight
+/// and without bias or epilogue.
 constexpr refusal is_read_by_products(const match& m) {
   if (m.uses() > 4) return "the norm has more than four readers";
   for (const node_id id : m.readers()) {
@@ -42,7 +43,7 @@ constexpr refusal is_read_by_products(const match& m) {
 
 }  // namespace detail
 
-/// A norm and the products that read it: its rows are made once, in the form in which products take them.
+/// Fuses RMSNorm into the linears that use it; each row is normalized once, directly into the GEMM's input layout.
 inline constexpr rule fuse_norm_linear{
     "fuse_norm_linear", rms_norm(var('x'), var('w')).as('n'),
     [](match& m) {
@@ -59,7 +60,7 @@ inline constexpr rule fuse_norm_linear{
     },
     detail::is_read_by_products};
 
-/// fuse_gate_up where the norm is in the step already.
+/// fuse_gate_up for gate and up that are already results of one norm_linear.
 inline constexpr rule fuse_norm_gate_up{
     "fuse_gate_up",
     swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
@@ -75,7 +76,7 @@ inline constexpr rule fuse_norm_gate_up{
                      "gate and up are not the two products of one norm_linear");
     }};
 
-/// A sum and its norm in one pass, where the sum is in no product's step.
+/// Fuses an addition and its RMSNorm into one pass, for additions that are not fused into a linear.
 inline constexpr rule fuse_residual_norm{
     "fuse_residual_norm", rms_norm((var('a') + var('b')).as('s').shared(), var('w')),
     [](match& m) {
@@ -92,7 +93,7 @@ inline constexpr rule fuse_residual_norm{
                      m.is_constant(m(var('w'))), "the gain is computed");
     }};
 
-/// Every fusion; `disable_fusions` leaves some out.
+/// All fusions; `disable_fusions` omits some.
 inline constexpr rule fuse[] = {fuse_silu,
                                 fuse_swiglu,
                                 fuse_gate_up,

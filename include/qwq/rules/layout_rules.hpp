@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules about layouts: 1x1 convolutions, and reshapes that cancel or sink.
+// Defines rules on layouts: linear as 1x1 convolution, and reshapes that merge, cancel or sink.
 #pragma once
 
 #include "qwq/rewrite/rule.hpp"
@@ -14,19 +14,23 @@ constexpr bool is_squeeze(const shape& from, const shape& to) {
   return to[0] == dim{1} && from[2] == to[1] && from[3] == to[2];
 }
 
+/// [1,S,H] -> [1,1,S,H]
 constexpr expr unsqueeze(expr x) { return reshape(x, {1, 1, x.dims()[1], x.dims()[2]}); }
+/// [1,1,S,H] -> [1,S,H]
 constexpr expr squeeze(expr x) { return reshape(x, {1, x.dims()[2], x.dims()[3]}); }
 
-/// The root is a squeeze of 'x', or reads one called 's'.
+/// Returns no refusal if the reshape 's' of 'x' is a squeeze.
 constexpr refusal reads_squeeze(const match& m) {
   return require(is_squeeze(m(var('x')).dims(), m(var('s')).dims()), "the reshape takes no axis of 1 away in front");
 }
 
+/// A reshape 's' of 'x', which may have other uses.
 inline constexpr pattern squeezed = reshape(var('x')).as('s').shared();
 
 }  // namespace detail
 
-/// x W^T as a 1x1 convolution over [1, K, 1, S]: what NPUs run fastest. W keeps its bytes, [N,K] becomes [N,K,1,1].
+/// linear(x, W) as a 1x1 convolution over [1,K,1,S], the fastest form on NPUs. W keeps its bytes; its shape changes
+/// from [N,K] to [N,K,1,1].
 inline constexpr rule linear_to_conv1x1{
     "linear_to_conv1x1", linear(var('x'), var('w')),
     [](match& m) {
@@ -41,16 +45,16 @@ inline constexpr rule linear_to_conv1x1{
                      m.root().type.type == m(var('x')).type.type, "the result has another type than the activations");
     }};
 
-/// A reshape of a reshape is one reshape.
+/// reshape(reshape(x)) = reshape(x).
 inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x')).shared()),
                                      [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
 
-/// A reshape to the same shape is nothing.
+/// reshape(x) = x, if the shape does not change.
 inline constexpr rule drop_reshape{
     "drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
     [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
 
-/// A reshaped constant is a constant of that shape.
+/// reshape(splat) = a splat of the new shape.
 inline constexpr rule reshape_fill{
     "reshape_fill", reshape(var('x')),
     [](match& m) {
@@ -59,7 +63,7 @@ inline constexpr rule reshape_fill{
     },
     [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
 
-// Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
+// Squeezes sink below operators that work on either rank, until they meet an unsqueeze and cancel.
 
 /// squeeze(x) + y = squeeze(x + unsqueeze(y))
 inline constexpr rule sink_squeeze_add{
@@ -70,7 +74,7 @@ inline constexpr rule sink_squeeze_add{
                      m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
     }};
 
-/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
+/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y is not reshaped.
 inline constexpr rule sink_squeeze_mul{
     "sink_squeeze_mul", detail::squeezed* var('y'),
     [](match& m) {
@@ -83,14 +87,17 @@ inline constexpr rule sink_squeeze_mul{
                      y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
     }};
 
+/// sigmoid(squeeze(x)) = squeeze(sigmoid(x))
 inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
                                            [](match& m) { return detail::squeeze(sigmoid(m[var('x')])); },
                                            detail::reads_squeeze};
 
+/// lp_norm(squeeze(x)) = squeeze(lp_norm(x))
 inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detail::squeezed),
                                            [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
                                            detail::reads_squeeze};
 
+/// slice(squeeze(x)) = squeeze(slice(x)), with the axis shifted by one
 inline constexpr rule sink_squeeze_slice{"sink_squeeze_slice", slice(detail::squeezed),
                                          [](match& m) {
                                            const auto range = m.root().attr.ints;

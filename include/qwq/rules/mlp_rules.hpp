@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules about gated MLPs.
+// Defines rules on the activation functions of MLPs: SiLU and SwiGLU.
 #pragma once
 
 #include "qwq/rewrite/rule.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules about normalization.
+// Defines rules on RMSNorm: its fusion, and its decomposition into an L2 norm.
 #pragma once
 
 #include "qwq/core/math.hpp"
@@ -8,11 +8,11 @@
 namespace qwq::rules {
 
 namespace detail {
-/// Constants that rules make are f32, and so must be what they meet.
+/// Returns no refusal if `x` is f32. Constants that rules create are f32, so their operands must be, too.
 constexpr refusal is_f32(const match& m, const pattern& x) {
   return require(m(x).type.type == dtype::f32, "the operand is not f32");
 }
-/// A weight leaf like `of`, read `factor` times as large.
+/// A copy of weight leaf `of` with its multiplier scaled by `factor`.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
   const expr scaled = leaf_like(b, of, of.type);
   if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
@@ -30,8 +30,8 @@ inline constexpr rule fuse_rms_norm{
     }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
-/// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
-/// LpNormalization. sqrt(n) goes into the gain.
+/// one additional channel that holds sqrt(n * eps). The epsilon is exact, also for targets whose only norm is
+/// LpNormalization. The gain is multiplied by sqrt(n).
 inline constexpr rule norm_to_lp_norm{
     "norm_to_lp_norm", rms_norm(var('x'), var('w')),
     [](match& m) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All targets that have emitters, for messages that say which of them can do what another cannot.
+// Defines `supported_by`, the targets with emitters that support a feature, for compiler messages.
 #pragma once
 
 #include "qwq/targets/circle.hpp"
@@ -10,7 +10,7 @@
 
 namespace qwq {
 
-/// A list of targets, read in compilers' messages.
+/// A list of targets, for compiler messages. This header includes all targets with emitters.
 template <target... Targets>
 struct supported_by {};
 
@@ -28,7 +28,7 @@ constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest
     return keep_targets(supported_by<Found...>{}, can, rest...);
 }
 
-/// Those targets for which `Can::of<Target>()` is true, as a supported_by.
+/// The targets for which `Can::of<Target>()` is true, as a `supported_by`.
 template <class Can>
 using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
                                            onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));

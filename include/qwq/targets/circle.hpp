@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Circle and its TFLite twin: static shapes, plain operators, and a KV cache that the host keeps.
+// Defines the targets `circle`, `circle_qdq` and `tflite`: static shapes, basic operators, a cache that the host keeps.
 #pragma once
 
 #include <array>
@@ -13,16 +13,16 @@
 
 namespace qwq {
 
-/// What a Circle file is made for; files have no dynamic extents.
+/// Sizes and form of a Circle or TFLite file, which has no dynamic extents.
 struct circle_options {
-  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first ones of a text, filled up by the host.
-  /// Tokens of a text at most; the decode graph reads length - 1 cached ones. 2048 is usual.
+  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first tokens of a text, padded by the host.
+  /// Maximum number of tokens in a text; the decode graph reads length - 1 cached ones. 2048 is common.
   std::int64_t length = 256;
-  /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
-  /// 8-bit logit; exp(-120) is 0 already.
+  /// Value of the host's attention mask at masked positions. A value near -infinity would use up the codes of 8-bit
+  /// logits; exp(-120) is already 0.
   int mask_fill = -120;
-  bool per_head = false;    ///< Attention is written head by head, instead of as batches of products.
-  bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
+  bool per_head = false;    ///< Write attention head by head, instead of as batched matmuls.
+  bool fused_norm = false;  ///< Keep RMS_NORM, an operator of Circle that TFLite lacks and few engines execute.
 };
 
 namespace detail {
@@ -36,17 +36,21 @@ constexpr auto circle_rules(const rule& attention) {
     return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape, decompose_rms_norm};
 }
 
-/// What the targets below share: everything but the form of their files.
+/// Members that the targets below share: everything except the file format.
 template <circle_options O>
 struct circle_graphs {
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// Folds the attention scale into the norm of the keys while norms are still single operators.
   static constexpr std::array first_rules{rules::fold_scale_into_k_norm};
+  /// Decomposes attention, RoPE, SiLU and (unless `fused_norm`) RMSNorm.
   static constexpr auto rules = circle_rules<O.fused_norm>(rules::attention_to_matmuls<O.length>);
-  /// Embedding and head are the target's own, quantized like the rest.
+  /// The embedding and the head are compiled and quantized like the layers.
   static constexpr bool includes_embedding_and_head = true;
-  /// What a host needs to know: `runtime/static_cache.hpp` is one.
+  /// Parameters for the host, such as `runtime/static_cache.hpp`.
   static constexpr circle_options options = O;
 
+  /// True for all operators on floats that the target supports.
   static constexpr bool quantizes(op kind) {
     switch (kind) {
       case op::add:
@@ -71,8 +75,8 @@ struct circle_graphs {
     }
   }
 
-  /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
-  /// operators that were left out on purpose.
+  /// Accepts schemes with all edges in int16 or uint8, and one weight scale per tensor or per row: quantized files have
+  /// no float operators.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element;
     return !spec.quantizes() ||
@@ -80,6 +84,7 @@ struct circle_graphs {
             spec.activation.is_static_integer() && (activation == dtype::i16 || activation == dtype::u8));
   }
 
+  /// True for operators that the emitters can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -97,22 +102,26 @@ struct circle_graphs {
 
 }  // namespace detail
 
-/// Samsung's Circle (CIR0). Quantized schemes become integer tensors with QUANTIZE where types meet: what TICO exports.
+/// Samsung's Circle (file identifier CIR0). Quantized schemes become integer tensors with QUANTIZE between different
+/// types, as TICO exports.
 template <circle_options O = circle_options{}>
 struct circle : detail::circle_graphs<O> {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "circle";
 };
 
-/// The same with float operators between QUANTIZE/DEQUANTIZE pairs, which engines without integer kernels execute.
+/// Circle with float operators between QUANTIZE/DEQUANTIZE pairs, for engines without integer kernels.
 template <circle_options O = circle_options{}>
 struct circle_qdq : detail::circle_graphs<O> {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "circle_qdq";
 };
 
-/// TFLite's file (TFL3) of the same graphs, with QUANTIZE/DEQUANTIZE pairs.
+/// TFLite (file identifier TFL3) with the same graphs and QUANTIZE/DEQUANTIZE pairs.
 template <circle_options O = circle_options{}>
 struct tflite : detail::circle_graphs<O> {
   static_assert(!O.fused_norm, "qwq::tflite has no RMS_NORM");
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "tflite";
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX as onnxruntime-genai and transformers.js take it: one graph with GroupQueryAttention.
+// Defines the target `onnx_genai`: ONNX for onnxruntime-genai and transformers.js, one graph with GroupQueryAttention.
 #pragma once
 
 #include <array>
@@ -12,24 +12,30 @@
 
 namespace qwq {
 
-/// ai.onnx 21 and com.microsoft 1: the whole model in one file for prompts and tokens of any length, with an f32 cache.
-/// Quantized matrices are those of MatMulNBits, which the embedding shares where it is tied to the head.
+/// Opsets ai.onnx 21 and com.microsoft 1: the whole model in one file, for prompts and tokens of any length, with an
+/// f32 cache. Quantized weights are operands of MatMulNBits; a tied embedding shares them with the head.
 struct onnx_genai {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_genai";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// The whole model is compiled for the target, as one graph for prefill and decode.
   static constexpr bool includes_embedding_and_head = true, single_graph = true;
 
+  /// Decomposes SiLU, and fuses attention into GroupQueryAttention.
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
                                     rules::drop_reshape};
 
+  /// True for the operators with weight matrices.
   static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
 
-  /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
+  /// Accepts schemes with weights as in MatMulNBits, 4 or 8 bits in blocks, and float activations.
   static constexpr bool accepts(const quant_spec& spec) {
     return !spec.quantizes() ||
            (!spec.quantizes_activations() && spec.weight.is_static_integer() && spec.weight.block > 0);
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX without contrib operators: RMSNormalization, RotaryEmbedding and Attention, or all of them decomposed.
+// Defines the targets `onnx_standard` and `onnx_standard_21`: ONNX without contrib operators.
 #pragma once
 
 #include <array>
@@ -10,20 +10,25 @@
 
 namespace qwq {
 
-/// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
-/// grows. Embedding and head stay in float: no operator looks up rows of a quantized table, and where they are tied one
-/// table serves both.
+/// Opset ai.onnx 23 only, with RMSNormalization, RotaryEmbedding and Attention: the whole model in one file, for
+/// prompts and tokens of any length, with a growing f32 cache. The embedding and the head stay in float: no operator
+/// gathers rows of a quantized table, and a tied table serves both.
 struct onnx_standard {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_standard";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// One graph is used for prefill and decode.
   static constexpr bool single_graph = true;
 
+  /// Decomposes SiLU.
   static constexpr std::array rules{rules::split_silu};
 
+  /// True for linear.
   static constexpr bool quantizes(op kind) { return kind == op::linear; }
 
-  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
-  /// and attention stay in float.
+  /// Accepts schemes with int8 weights, or 4 and 8 bits in blocks, and with activations in uint8, uint16 or, for
+  /// blocks, float. Norms and attention stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element;
     const bool activations =
@@ -33,6 +38,7 @@ struct onnx_standard {
                                  (blocks || (activations && spec.weight.element == dtype::i8)));
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -60,8 +66,9 @@ struct onnx_standard {
   }
 };
 
-/// The same graph in operators of ai.onnx 21.
+/// The same graph, written with operators of ai.onnx 21: norms, RoPE and attention are decomposed.
 struct onnx_standard_21 : onnx_standard {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_standard_21";
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
+// Defines the target `onnx_winml`, transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
 #pragma once
 
 #include <array>
@@ -13,19 +13,23 @@
 
 namespace qwq {
 
-/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens),
-/// decode (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
+/// Opsets ai.onnx 21 and com.microsoft 1, in the form of winml-cli's transformer-only Qwen3: embeddings, prefill (64
+/// tokens), decode (1 token) and lm_head as four files. The KV cache is f16; the caller owns it.
 struct onnx_winml {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_winml";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f16;
 
+  /// Replaces norms, SiLU, linear and attention by operators of the target, and removes redundant reshapes.
   static constexpr std::array rules{rules::norm_to_lp_norm,      rules::split_silu,           rules::linear_to_conv1x1,
                                     rules::attention_to_gqa,     rules::merge_reshapes,       rules::drop_reshape,
                                     rules::reshape_fill,         rules::sink_squeeze_add,     rules::sink_squeeze_mul,
                                     rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
                                     rules::sink_squeeze_concat};
 
-  /// ONNX Runtime's get_qdq_config quantizes what these make and read; Cast and GroupQueryAttention stay in f16.
+  /// True for the operators whose operands and results ONNX Runtime's get_qdq_config quantizes. Cast and
+  /// GroupQueryAttention stay in f16.
   static constexpr bool quantizes(op kind) {
     switch (kind) {
       case op::add:
@@ -43,7 +47,8 @@ struct onnx_winml {
     }
   }
 
-  /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
+  /// Accepts schemes with int8 weights, or int4 in blocks, and uint8 or uint16 activations. The embedding and the head
+  /// stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element, weight = spec.weight.element;
     return !spec.quantizes() ||
@@ -51,6 +56,7 @@ struct onnx_winml {
             (activation == dtype::u8 || activation == dtype::u16) && (weight == dtype::i8 || weight == dtype::i4));
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
