@@ -59,3 +59,10 @@ TEST_CASE("weights in blocks beside float activations") {
   CHECK(takers<w8_g32>() == expected);
   CHECK(takers<w8_g128>() == expected);
 }
+
+TEST_CASE("int4 has blocks and int8 has none on onnx_winml") {
+  const number_format u16{.element = dtype::u16, .symmetric = false};
+  CHECK(onnx_winml::accepts({u16, {.element = dtype::i4, .block = 32}}));
+  CHECK_FALSE(onnx_winml::accepts({u16, {.element = dtype::i4}}));
+  CHECK_FALSE(onnx_winml::accepts({u16, {.element = dtype::i8, .block = 32}}));
+}

@@ -147,7 +147,7 @@ constexpr void infer_linear_add(type_inference& in) {
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_gated_linear(type_inference& in) {
+constexpr void infer_linear_swiglu(type_inference& in) {
   infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast);
 }
@@ -162,7 +162,7 @@ constexpr void infer_norm_linear(type_inference& in) {
   }
 }
 
-constexpr void infer_norm_gated_linear(type_inference& in) {
+constexpr void infer_norm_linear_swiglu(type_inference& in) {
   infer_norm_linear(in);
   if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), error_code::shapes_do_not_broadcast);
 }
@@ -281,7 +281,7 @@ constexpr void infer_norm_rope(type_inference& in) {
   if (in.error.ok()) infer_rotated(in, 2);
 }
 
-constexpr void infer_kv_append(type_inference& in) {
+constexpr void infer_kv_cache_update(type_inference& in) {
   if (!in.want_cache(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
       !in.want_type(2, dtype::i32))
     return;
@@ -424,7 +424,7 @@ constexpr void infer_dequantize(type_inference& in) {
 
 // The builder of the node passes the result's type. Results of gqa: the attention output, the present key and the
 // present value; the present ones have the types of the past ones.
-constexpr void infer_result(type_inference& in) { in.out = in.attr.type; }
+constexpr void infer_get_tuple_element(type_inference& in) { in.out = in.attr.type; }
 
 constexpr void infer_custom(type_inference& in) {
   in.fail(error_code::bad_attribute, "apply(row, ...)", "op::custom without a row");
@@ -554,11 +554,11 @@ inline constexpr op_schema op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear,
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_linear_swiglu,
      argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
-    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_linear_swiglu,
      argument_set({2, 3})},
     {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
     {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
@@ -573,13 +573,13 @@ inline constexpr op_schema op_table[] = {
     {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
     {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
     {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
-    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_cache_update, 0, 0},
     {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
     {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
     {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
     {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
-    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_get_tuple_element},
     {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
     {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
     {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,

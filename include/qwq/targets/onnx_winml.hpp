@@ -50,10 +50,12 @@ struct onnx_winml {
   /// Accepts schemes with int8 weights, or int4 in blocks, and uint8 or uint16 activations. The embedding and the head
   /// stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
-    const dtype activation = spec.activation.element, weight = spec.weight.element;
+    const dtype activation = spec.activation.element;
+    const bool weight = (spec.weight.element == dtype::i8 && spec.weight.block == 0) ||
+                        (spec.weight.element == dtype::i4 && spec.weight.block > 0);
     return !spec.quantizes() ||
-           (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
-            (activation == dtype::u8 || activation == dtype::u16) && (weight == dtype::i8 || weight == dtype::i4));
+           (spec.activation.is_static_integer() && (activation == dtype::u8 || activation == dtype::u16) &&
+            spec.weight.is_static_integer() && weight);
   }
 
   /// True for operators that the emitter can write.
