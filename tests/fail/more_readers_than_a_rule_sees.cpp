@@ -3,11 +3,12 @@
 // expect: error_code::too_many_readers
 // expect: "layernorm"
 #include <qwq/rewrite/rewrite.hpp>
-#include <qwq/rules/fusion_rules.hpp>
 
 using namespace qwq;
 
-inline constexpr std::array rule_set{rules::fuse_norm_linear};
+inline constexpr std::array rule_set{rule{"count_readers", rms_norm(var('x'), var('w')),
+                                          [](match& m) { return m[var('x')]; },
+                                          [](const match& m) { return require(m.readers().empty(), "it is read"); }}};
 
 template <int Readers>
 struct read_often {

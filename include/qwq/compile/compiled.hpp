@@ -126,22 +126,22 @@ struct compiled {
   static constexpr std::string_view prefix = Part::prefix;
 
  private:
-  static constexpr auto graphs = compile_part<Part, Target, Scheme>();
+  using passes = pipeline<Part, Target, Scheme>;
 
  public:
   /// The graph that emitters write, legalized for the target and with quantize/dequantize pairs.
   struct emitted {
     /// The graph, in a `graph` of exactly its size.
-    static constexpr auto value = detail::fit<graphs.emitted.size()>(graphs.emitted);
+    static constexpr auto value = detail::fit<passes::quantized.value.size()>(passes::quantized.value);
   };
   /// The graph that sessions execute, canonicalized and fused.
   struct executed {
     /// The graph, in a `graph` of exactly its size.
-    static constexpr auto value = detail::fit<graphs.executed.size()>(graphs.executed);
+    static constexpr auto value = detail::fit<passes::fused.size()>(passes::fused);
   };
   /// Quantization slots that both graphs refer to.
-  static constexpr slot_list slots = graphs.slots;
-  static constexpr rewrite_log log = graphs.log;  ///< Rewrites that the target's rules applied.
+  static constexpr slot_list slots = passes::quantized.slots;
+  static constexpr rewrite_log log = passes::legalized.log;  ///< Rewrites that the target's rules applied.
   /// Quantized edges and weights of the emitted graph, compared with those that the scheme requires.
   static constexpr coverage covered = count_coverage(emitted::value, Scheme::spec, covers<Target, Scheme>{});
 

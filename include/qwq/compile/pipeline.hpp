@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `compile_part`, the passes that turn one model part into a graph for emitters and a graph for sessions.
+// Defines `pipeline`, the passes that turn one model part into a graph for emitters and a graph for sessions.
 #pragma once
 
 #include <cstddef>
@@ -57,37 +57,19 @@ constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
 
 }  // namespace detail
 
-/// Result of `compile_part`.
-template <std::size_t Capacity>
-struct compiled_graphs {
-  graph<Capacity> emitted{};   ///< Graph for emitters.
-  graph<Capacity> executed{};  ///< Graph for sessions.
-  slot_list slots{};           ///< Quantization slots that both graphs refer to.
-  rewrite_log log{};           ///< Rewrites that the target's rules applied.
-};
-
-/// Runs the compile pipeline on `Part`. Each pass maps a graph to a graph. A pass reports a problem in the `error` of
-/// its result; later passes propagate it.
+/// The compile pipeline of `Part`. Each pass maps a graph to a graph. A pass reports a problem in the `error` of its
+/// result; later passes propagate it. Each pass is a constant of its own: clang limits the steps of one constant
+/// expression to 2^20.
 template <class Part, target Target, quantization_scheme Scheme>
-constexpr auto compile_part() {
-  constexpr std::size_t capacity = decltype(Part::value.nodes)::capacity();
-  compiled_graphs<capacity> out;
-
-  // 1. Legalize: the target's rules replace operators that the target does not support.
-  auto legal = detail::legalize<Target>(Part::value);
-  out.log = legal.log;
-
-  // 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize.
-  auto quantized = insert_qdq(legal.value, Scheme::spec, covers<Target, Scheme>{});
-  out.emitted = quantized.value;
-  out.slots = quantized.slots;
-
-  // 3. Canonicalize, for sessions only: QDQ pairs become fake_quant, and target-specific layouts become row-major.
-  const auto canonical = rewrite(quantized.value, rules::run);
-
-  // 4. Fuse: compute the same values in fewer passes over memory.
-  out.executed = rewrite(canonical.value, detail::fusions_of<Target>).value;
-  return out;
-}
+struct pipeline {
+  /// 1. Legalize: the target's rules replace operators that the target does not support.
+  static constexpr auto legalized = detail::legalize<Target>(Part::value);
+  /// 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize. Emitters write this.
+  static constexpr auto quantized = insert_qdq(legalized.value, Scheme::spec, covers<Target, Scheme>{});
+  /// 3. Canonicalize, for sessions only: QDQ pairs become fake_quant, and target-specific layouts become row-major.
+  static constexpr auto canonical = rewrite(quantized.value, rules::run).value;
+  /// 4. Fuse: compute the same values in fewer passes over memory. Sessions execute this.
+  static constexpr auto fused = rewrite(canonical, detail::fusions_of<Target>).value;
+};
 
 }  // namespace qwq

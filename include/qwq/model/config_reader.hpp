@@ -54,17 +54,17 @@ constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
 
 /// Limit of a field; null if the struct has none.
 template <class Config>
-constexpr const config_limit* limit_of(std::string_view field) {
+constexpr config_limit limit_of(std::string_view field) {
   if constexpr (requires { Config::limits; })
     for (const config_limit& limit : Config::limits)
-      if (limit.field == field) return &limit;
-  return nullptr;
+      if (limit.field == field) return limit;
+  return {};
 }
 
 /// Expected range of a number, for messages.
-constexpr fixed_string<191> range_words(std::string_view kind, const config_limit* limit) {
+constexpr fixed_string<191> range_words(std::string_view kind, const config_limit& limit) {
   fixed_string<191> words(kind);
-  if (limit != nullptr) words.append(" from ").append(limit->min).append(" to ").append(limit->max);
+  if (!limit.min.empty()) words.append(" from ").append(limit.min).append(" to ").append(limit.max);
   return words;
 }
 
@@ -73,36 +73,36 @@ constexpr void read_fields(json_value from, Config& to);
 
 // read_value(from, to, limit) reads a value of each supported field type; null keeps the default.
 
-constexpr void read_value(json_value from, bool& to, const config_limit*) {
+constexpr void read_value(json_value from, bool& to, const config_limit&) {
   if (from.is_null()) return;
   if (!from.is_boolean()) from.refuse("true or false");
   to = from.is_true();
 }
 
 template <std::integral T>
-constexpr void read_value(json_value from, T& to, const config_limit* limit) {
+constexpr void read_value(json_value from, T& to, const config_limit& limit) {
   constexpr auto most = std::numeric_limits<T>::max();
   std::int64_t min = static_cast<std::int64_t>(std::numeric_limits<T>::min());
   std::int64_t max = std::cmp_greater(most, INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(most);
-  if (limit != nullptr) {
-    min = exact_integer(limit->min).value();
-    max = exact_integer(limit->max).value();
+  if (!limit.min.empty()) {
+    min = exact_integer(limit.min).value();
+    max = exact_integer(limit.max).value();
   }
   const auto value = from.is_null() ? static_cast<std::int64_t>(to) : from.integer();
   if (!value || *value < min || *value > max) return from.refuse(range_words("an integer", limit));
   to = static_cast<T>(*value);
 }
 
-constexpr void read_value(json_value from, double& to, const config_limit* limit) {
+constexpr void read_value(json_value from, double& to, const config_limit& limit) {
   const auto value = from.is_null() ? to : from.number();
-  const bool within = value && (limit == nullptr || (*value >= nearest_double(limit->min).value() &&
-                                                     *value <= nearest_double(limit->max).value()));
+  const bool within = value && (limit.min.empty() || (*value >= nearest_double(limit.min).value() &&
+                                                      *value <= nearest_double(limit.max).value()));
   if (!within) return from.refuse(range_words("a number", limit));
   to = *value;
 }
 
 template <std::size_t N>
-constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit*) {
+constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit&) {
   if (from.is_null()) return;
   if (from.kind() != json_kind::string) return from.refuse("a string");
   std::size_t n = 0;
@@ -116,13 +116,13 @@ constexpr void read_value(json_value from, fixed_string<N>& to, const config_lim
 }
 
 template <class T>
-constexpr void read_value(json_value from, std::optional<T>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, std::optional<T>& to, const config_limit& limit) {
   if (!from.is_null()) read_value(from, to.emplace(), limit);
 }
 
 /// Reads a list of exactly N elements.
 template <class T, std::size_t N>
-constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit& limit) {
   if (from.is_null()) return;
   if (!from.is_list() || from.size() != N) return from.refuse(fixed_string<63>("a list of ").append(N));
   std::size_t i = 0;
@@ -131,7 +131,7 @@ constexpr void read_value(json_value from, std::array<T, N>& to, const config_li
 
 /// Reads a list of at most N elements.
 template <class T, std::size_t N>
-constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit& limit) {
   if (from.is_null()) return;
   if (!from.is_list() || from.size() > N) return from.refuse(fixed_string<63>("a list of at most ").append(N));
   to.count = 0;
@@ -143,13 +143,13 @@ constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_
 }
 
 template <reflected Config>
-constexpr void read_value(json_value from, Config& to, const config_limit*) {
+constexpr void read_value(json_value from, Config& to, const config_limit&) {
   read_fields(from, to);
 }
 
 /// Reads RoPE parameters of transformers 4 (rope_theta next to rope_scaling) and 5 (rope_theta in rope_parameters).
 /// `theta` holds the top-level rope_theta. Refuses non-default frequencies, and two different thetas.
-constexpr void read_rope(json_value config, double& theta, const config_limit* limit) {
+constexpr void read_rope(json_value config, double& theta, const config_limit& limit) {
   json_value known = config["rope_theta"];
   fixed_string<191> name("the top-level rope_theta ");
   for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {

@@ -32,9 +32,13 @@ class match {
   /// Nodes that use the root's value, once per use, and `no_node` for each use as a graph output. More than
   /// `max_readers` uses are a problem of the graph.
   constexpr fixed_vector<node_id, max_readers> readers() const {
+    const graph_ref& g = b_->target();
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
-    for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (reads(i, a, root_)) fits = fits && out.try_push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < uses(); ++i) fits = fits && out.try_push_back(no_node);
     if (!fits)
       b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)),
                "more");
@@ -42,10 +46,12 @@ class match {
   }
   /// True if the root is the only node that uses a matched value. Uses as graph outputs are ignored.
   constexpr bool only_root_reads(const pattern& variable) const {
-    bool only = true;
-    for_each_reader(found_.find(variable.variable()),
-                    [&](node_id id) { only = only && (id == root_ || id == no_node); });
-    return only;
+    const graph_ref& g = b_->target();
+    const node_id value = found_.find(variable.variable());
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (reads(i, a, value) && i != root_) return false;
+    return true;
   }
   /// True if a node is a leaf, or a `dequantize` of a leaf.
   constexpr bool is_constant(const node& n) const {
@@ -71,18 +77,9 @@ class match {
   constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
-  /// Calls `f` with each live node that uses a value, once per use, and with `no_node` for each use as a graph output.
-  template <class F>
-  constexpr void for_each_reader(node_id value, F&& f) const {
-    const graph_ref& g = b_->target();
-    std::size_t nodes = 0;
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == value) {
-          f(static_cast<node_id>(i));
-          ++nodes;
-        }
-    for (; nodes < state_->uses[value]; ++nodes) f(no_node);
+  /// Whether node `i`, which is itself read, reads `value` by its argument `a`.
+  constexpr bool reads(std::size_t i, node_id a, node_id value) const {
+    return state_->uses[i] != 0 && state_->resolve(a) == value;
   }
 
   builder* b_;
