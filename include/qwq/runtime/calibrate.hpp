@@ -59,8 +59,8 @@ class observer_bank final : public calibration_listener {
   }
 
  private:
-  /// True if both graphs have the same parameters: on targets of separate graphs, the embedding and the head are one
-  /// file for both.
+  /// True if both graphs have the same parameters at this stage. If the target includes the stages around the layers,
+  /// each of them is one file for both.
   static constexpr bool is_shared(stage of) {
     if (of == stage::layers) return is_single_graph<Target>;
     return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
