@@ -175,7 +175,7 @@ class exporter {
     }
   }
 
-  /// Detects before the run files that cannot be written and insufficient disk space. Leaves nothing behind.
+  /// Detects before the run files that cannot be written and insufficient disk space. Leaves no files.
   void try_to_write() {
     const signal_guard guard;
     for (const std::string& file : {a_.json, a_.scatter_svg})

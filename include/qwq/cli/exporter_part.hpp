@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `exporter_model` and `exporter_part`, the type-erased operations of an exporter: for its model, and for one
-// scheme and target. Each part is its own translation unit; exporter.hpp has the code that all parts share.
+// Defines `exporter_model` and `exporter_part`, the type-erased operations of an exporter.
+// Each part is its own translation unit; exporter.hpp has the code that all parts share.
 #pragma once
 
 #include <algorithm>
@@ -118,6 +118,7 @@ calibration_result uncalibrated() {
 
 }  // namespace detail
 
+/// The operations of an exporter for `Model`.
 template <class Model>
 exporter_model make_exporter_model() {
   return {to_file::model_sizes::of<Model>(),

@@ -26,6 +26,7 @@ class interrupted : public std::runtime_error {
 /// program immediately. Signals that the caller ignores stay ignored.
 class signal_guard {
  public:
+  /// Installs the signal handlers.
   signal_guard() {
     seen() = 0;
     for (std::size_t i = 0; i < signals.size(); ++i) {
@@ -36,6 +37,7 @@ class signal_guard {
       if (before_[i].sa_handler != SIG_IGN) ::sigaction(signals[i], &action, nullptr);
     }
   }
+  /// Restores the previous handlers.
   ~signal_guard() {
     for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
   }

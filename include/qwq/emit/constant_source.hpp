@@ -206,7 +206,7 @@ class tensor_source {
   /// What shares a scale in formats without blocks.
   granularity shared() const { return reading_.shared; }
 
-  /// The checkpoint tensors behind a weight leaf.
+  /// The stored values of a weight leaf.
   weight_source find(const node& n, const std::string& name) { return weights_.find(n, name); }
   /// Throws `error` if the checkpoint has tensors that no leaf uses and that the layout does not ignore.
   void account() const { weights_.account(); }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `tensor_error`, `distribution_error` and `greedy_divergence`: streaming, mergeable metrics of quantization
-// error.
+// Defines `tensor_error`, `distribution_error` and `greedy_divergence`: streaming metrics of quantization error.
 #pragma once
 
 #include <algorithm>

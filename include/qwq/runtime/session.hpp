@@ -141,6 +141,7 @@ class calibration_listener {
 
 // Declared and never defined: the arguments appear in the compiler's message.
 
+/// `Symbol`: a named dimension whose extent a session does not know.
 template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
@@ -294,10 +295,10 @@ class session {
     return head<decode_program>(1).span(0);
   }
 
-  /// Cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows from
-  /// `position()` on have no meaning.
   /// Element type of the cache.
   using cache_element = storage_t<Target::cache>;
+  /// Cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows from
+  /// `position()` on have no meaning.
   kernel::kv_view<const cache_element> cache(std::int64_t layer, std::string_view name) const {
     const stored_state& s = state(layer, name);
     return {reinterpret_cast<const cache_element*>(s.data), s.outer, s.rows, s.inner, s.scales};

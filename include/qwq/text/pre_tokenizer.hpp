@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `nfc` and `splitter`, the steps before byte-pair encoding: normalization and splitting by a regular
-// expression.
+// Defines `nfc` and `splitter`, the steps before byte-pair encoding: NFC and splitting by a regular expression.
 #pragma once
 
 #include <cstddef>

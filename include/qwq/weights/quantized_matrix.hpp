@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `quantized_matrix_reader`, which quantizes a checkpoint matrix (round to nearest) in row blocks, on all
-// threads.
+// Defines `quantized_matrix_reader`, which quantizes a checkpoint matrix (round to nearest) in row blocks.
 #pragma once
 
 #include <algorithm>

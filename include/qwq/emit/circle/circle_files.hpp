@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines the `writer` of targets circle, circle_qdq and tflite: one file per stage, as TICO has them, and one with
-// all.
+// Defines the `writer` of targets circle, circle_qdq and tflite: one file per stage, as in TICO, and one with all.
 #pragma once
 
 #include <concepts>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `block_columns`, a blockwise [N, K] matrix in the layout of DequantizeLinear and MatMul: [K, N], blocks along
-// axis 0.
+// Defines `block_columns`, a blockwise [N, K] matrix stored as [K, N] with blocks along axis 0, for DequantizeLinear.
 #pragma once
 
 #include <algorithm>

@@ -19,7 +19,7 @@ using namespace to_file;
 
 /// Position of a tensor in the data file, in bytes.
 struct data_range {
-  std::uint64_t offset = 0, bytes = 0;
+  std::uint64_t offset = 0, bytes = 0;  ///< Start and size.
 };
 
 /// Appends tensors to a file, each once, even if several models of the folder use it.
