@@ -11129,12 +11129,12 @@ constexpr kernel::affine to_affine(const qparams& p) {
 
 // qwq/quant/modelopt.hpp: Defines `conventions::modelopt` and `conventions::compressed_tensors`, the integer scales of Hugging Face checkpoints.
 
-namespace qwq::conventions {
+namespace qwq {
 
 namespace detail {
 /// Largest magnitude in a range.
 constexpr float absolute_max(range r) {
-  qwq::detail::require_finite(r);
+  require_finite(r);
   return std::max(-r.low, r.high);
 }
 /// Throws `error` for a format that has zero points or unsigned codes.
@@ -11143,6 +11143,8 @@ constexpr void require_symmetric(int_spec f) {
     throw error("integer format: expected symmetric codes of a signed type, found " + std::string(name(f.type)));
 }
 }  // namespace detail
+
+namespace conventions {
 
 /// The convention of NVIDIA ModelOpt's exported integer weights: scale = absmax / qmax in f32, with qmax = 2^(bits-1) - 1;
 /// codes are round(x / scale), ties to even, clipped to all codes of the type. A tensor of zeros has scale 1.
@@ -11180,7 +11182,9 @@ struct compressed_tensors {
   }
 };
 
-}  // namespace qwq::conventions
+}  // namespace conventions
+
+}  // namespace qwq
 
 // qwq/quant/finite.hpp: Whether values are finite: asked of everything that a scale comes from.
 

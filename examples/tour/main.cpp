@@ -84,7 +84,7 @@ int main(int argc, char** argv) try {
   show("The graph of the model:", original::value);
 
   // rewrite, rules, target
-  std::cout << "Rules that fired here:\n";
+  std::cout << "Rules that applied here:\n";
   for (const qwq::applied_rewrite& f : layer::log.applied)
     if (f.where == module) std::cout << "  " << f.rule << '\n';
 

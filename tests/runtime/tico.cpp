@@ -17,7 +17,7 @@ namespace {
 using whole = circle<circle_options{.prompt = 64, .length = 128}>;
 /// With embedding and head in float.
 struct layers_only : whole {
-  static constexpr bool whole_model = false;
+  static constexpr bool includes_embedding_and_head = false;
 };
 
 /// Keys and values have one set of parameters wherever they are: of a prompt, of a token, of the past, of all together.

@@ -88,7 +88,7 @@ program_summary summarize_program() {
       out.edges.total += Part::covered.total;
     }
     const auto count = [&](const auto& rules) {
-      for (const rule& r : rules) out.rules[std::string(r.name)] += Part::fired.count(r.name);
+      for (const rule& r : rules) out.rules[std::string(r.name)] += Part::log.count(r.name);
     };
     if constexpr (requires { Target::first_rules; }) count(Target::first_rules);
     count(Target::rules);
