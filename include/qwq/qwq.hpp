@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that needs nothing to link: models, configs, rules, schemes, kernels, sessions, calibration, weight files, reports.
+// Includes everything that needs no library to link: models, schemes, kernels, sessions, calibration, files, reports.
 #pragma once
 
 #include "qwq/core/small_float.hpp"
@@ -23,7 +23,7 @@
 #include "qwq/runtime/session_interface.hpp"
 #include "qwq/text/chat_template.hpp"
 
-/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
+/// Define QWQ_WITH_TEXT to include the tokenizer and data sets. This requires nlohmann's JSON and linking to ICU.
 #ifdef QWQ_WITH_TEXT
 #include "qwq/text.hpp"
 #endif

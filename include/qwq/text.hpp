@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, sets of texts, reports as JSON.
+// Includes everything that needs ICU and nlohmann's JSON: tokenizer, data sets, reports as JSON.
 #pragma once
 
 #include "qwq/report/json_report.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of an exporter.
+// Defines `exporter_arguments` and `parse_arguments`: the command line of an exporter.
 #pragma once
 
 #include <algorithm>
@@ -17,23 +17,27 @@
 
 namespace qwq {
 
-/// What the user asked for.
+/// The parsed command line.
 struct exporter_arguments {
-  std::string command;
+  std::string command;  ///< Name of the subcommand.
+  /// Paths and inputs; empty: not given.
   std::string checkpoint, calibration, eval, json, scatter_svg, out, dump, prompt, ids, text;
+  /// Chosen scheme and target (filled in by default), and the observer's name.
   std::string scheme, target, observer = "minmax";
+  /// Flags.
   bool per_channel = false, chat = false, quiet = false, scatter = false, dry_run = false, verify = false;
+  /// Numbers of tokens, and the accuracy level of MatMulNBits.
   std::int64_t decode = 0, max_new = 64, decode_steps = 32, accuracy_level = emit_options{}.accuracy_level;
-  std::size_t threads = 0;
-  sampling sample{};
+  std::size_t threads = 0;  ///< Number of threads; 0: one per core.
+  sampling sample{};        ///< Parameters of sampling.
 };
 
 namespace detail {
 
-/// A path is not empty.
+/// A path must not be empty.
 inline std::string check_path(const std::string& text) { return text.empty() ? "expected a path, found none" : ""; }
 
-/// An observer is valid when it can be made.
+/// An observer name is valid if the observer can be made.
 inline std::string check_observer(const std::string& text) {
   try {
     any_observer::parse(text);
@@ -45,15 +49,15 @@ inline std::string check_observer(const std::string& text) {
 
 }  // namespace detail
 
-/// What an executable was built for.
+/// A scheme and target that an executable was built for.
 struct scheme_and_target {
-  std::string scheme, target;
+  std::string scheme, target;  ///< Their names.
 };
 
 namespace detail {
 
-/// Fills in what was not chosen: of the pairs that agree with the choice the first one, or with `last` the last one that
-/// has the same target. Throws a usage error when no pair agrees.
+/// Sets scheme and target where they were not chosen: to the first pair that matches the choice, or with `last` to the
+/// last pair with the target of the first. Throws a usage error if no pair matches.
 inline void choose_pair(const std::vector<scheme_and_target>& pairs, bool last, exporter_arguments& a) {
   const scheme_and_target* chosen = nullptr;
   std::string built_for;
@@ -79,9 +83,9 @@ inline std::vector<std::string> distinct(const std::vector<scheme_and_target>& p
 
 }  // namespace detail
 
-/// Reads the command line. Returns the exit status to leave with (0 after --help, 2 after a usage error), or nothing
-/// when there is work to do. `pairs`: what the executable was built for. `run` and `generate` take the first scheme by
-/// default, `export` and `evaluate` the last one that the first target has.
+/// Parses the command line. Returns the exit status if the program is to end (0 after --help, 2 after a usage error),
+/// otherwise nothing. `pairs`: the pairs that the executable was built for. The default scheme is the first one for
+/// `run` and `generate`, and the last one of the first target for `export` and `evaluate`.
 inline std::optional<int> parse_arguments(int argc, char** argv, const std::vector<scheme_and_target>& pairs,
                                           exporter_arguments& a) {
   const auto schemes = detail::distinct(pairs, &scheme_and_target::scheme);

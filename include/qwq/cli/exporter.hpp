@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An exporter: the program that qwq_add_exporter() builds for one model config.
+// Defines `exporter`, one run of the program that qwq_add_exporter() builds for one model config.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ namespace qwq {
 
 namespace detail {
 
-/// The message when standard output takes no more.
+/// The message if writing to standard output fails.
 inline constexpr const char* no_standard_output = "standard output: cannot write";
 
 /// One run of an exporter that was built for `model`, with one of its parts.
@@ -94,7 +94,7 @@ class exporter {
   }
 
  private:
-  /// The special tokens of the checkpoint, once its config is that of the model.
+  /// The special tokens of the checkpoint, after checking that its config is the model's.
   special_tokens checked_tokens(const exporter_model& model) const {
     const auto file = folder_ / "config.json";
     model.check(mapped_file(file).text(), file.string());
@@ -103,7 +103,7 @@ class exporter {
 
   static constexpr const char* nothing_written = "interrupted: nothing was written";
   static constexpr const char* all_written = "interrupted after the files were written";
-  /// What an export takes beside what a dry run does: a row_block of codes, and the buffers of files and threads.
+  /// Memory that an export needs in addition to a dry run: a row block of codes, and the buffers of files and threads.
   static constexpr std::uint64_t writing_memory = std::uint64_t{24} << 20;
 
   granularity shared() const { return a_.per_channel ? granularity::row : granularity::tensor; }
@@ -119,7 +119,7 @@ class exporter {
     return part_.files(part_.data(), weights_, tuned, o, a_.out);
   }
 
-  /// What an export would write: the same walk, in which bytes are only counted.
+  /// The files that an export would write: runs the same code with a writer that only counts bytes.
   const std::vector<written_file>& planned_files() {
     if (planned_.empty()) {
       std::optional<calibration_result> any;
@@ -135,7 +135,7 @@ class exporter {
     return bytes;
   }
 
-  /// Refuses to replace a file that is read, or that the export writes, by one with another purpose.
+  /// Throws if an output would replace a file that is read, or that the export writes for another purpose.
   void check_outputs() {
     const std::pair<const char*, const std::string&> outputs[] = {
         {"--json", a_.json}, {"--scatter-svg", a_.scatter_svg}, {"--dump", a_.dump}};
@@ -175,7 +175,7 @@ class exporter {
     }
   }
 
-  /// Notices before the work what cannot be written, or for what there is no room. Leaves nothing behind.
+  /// Detects before the run files that cannot be written and insufficient disk space. Leaves no files.
   void try_to_write() {
     const signal_guard guard;
     for (const std::string& file : {a_.json, a_.scatter_svg})
@@ -200,7 +200,7 @@ class exporter {
       progress bar(label, bytes, a_.quiet, stderr, progress_unit::bytes);
       const auto watcher = [&](std::uint64_t count) {
         signal_guard::check(if_ended);
-        if (count == 0) weights_.check_unchanged();  // as before the files get their names
+        if (count == 0) weights_.check_unchanged();  // just before the files are renamed
         bar.tick(count);
       };
       return emit(tuned(), {use, watcher}, notes);
@@ -211,7 +211,7 @@ class exporter {
     return files;
   }
 
-  /// Prints what an export would write, and to --json the report of one that has happened but not measured anything.
+  /// Prints the files that an export would write; with --json, writes the report of an export without measurements.
   void dry_run(fidelity_report& report) {
     report.files = planned_files();
     if (part_.weights != nullptr) report.weights = part_.weights(shared());
@@ -224,7 +224,7 @@ class exporter {
     if (!a_.json.empty()) write_file(a_.json, to_json(report).dump(2) + "\n");
   }
 
-  /// Whether a file of the report goes into the folder of the export, which is not there yet.
+  /// True if a file of the report is written to the folder of the export, which does not exist yet.
   bool in_out(const std::filesystem::path& file) const {
     const auto folder = [](const std::filesystem::path& p) { return absolute(p).lexically_normal().parent_path(); };
     return a_.command == "export" && folder(file) == folder(std::filesystem::path(a_.out) / "report");
@@ -273,13 +273,13 @@ class exporter {
     compare(report, *reference, *quantized, eval, new_tokens, tokens_.eos_token_ids, [&](std::size_t) { bar.tick(); });
   }
 
-  /// What limits the tokens of a text, in words.
+  /// Name of the limit on the tokens of a text, for messages.
   const char* limit_name() const {
     return part_.longest == model_.max_position_embeddings ? "max_position_embeddings" : "the target's static length";
   }
 
-  /// A session of the scheme that holds a prompt and what follows, as far as the model's positions reach. Refuses a
-  /// prompt that is too long; `option` names it.
+  /// Opens a session of the scheme for a prompt and `more` tokens, up to the model's positions. Throws if the prompt is
+  /// too long; `option` names it.
   std::unique_ptr<session_interface> open_for(const char* option, std::size_t prompt, std::int64_t more) {
     const std::int64_t most = part_.longest;
     if (prompt > static_cast<std::size_t>(most))
@@ -317,7 +317,7 @@ class exporter {
                 << " positions (" << limit_name() << ")\n";
   }
 
-  /// Hidden states of every chunk, one after the other.
+  /// Records the hidden states of all chunks, in order.
   struct hidden_recorder final : layer_hook {
     std::vector<std::vector<float>> rows;
     explicit hidden_recorder(std::int64_t layers) : rows(static_cast<std::size_t>(layers) + 2) {}
@@ -355,7 +355,7 @@ class exporter {
     if (a_.decode > std::max(part_.longest - rows, std::int64_t{0}))
       throw error("--ids and --decode: expected at most " + std::to_string(part_.longest) + " tokens in all (" +
                   limit_name() + "), found " + std::to_string(rows) + " and " + std::to_string(a_.decode));
-    safetensors_writer file(a_.dump);  // before the work
+    safetensors_writer file(a_.dump);  // opened before the computation, so that errors are found early
     std::vector<named_tensor> out;
     const auto s = open_for("--ids", ids.size(), a_.decode);
     hidden_recorder hidden(model_.num_hidden_layers);
@@ -398,7 +398,7 @@ class exporter {
   std::optional<tokenizer> tokenizer_;
   thread_pool threads_;
   std::optional<calibration_result> tuned_;
-  std::vector<written_file> planned_;  // of an export
+  std::vector<written_file> planned_;  // files of an export
 };
 
 }  // namespace detail

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `exporter_model` and `exporter_part`, what an exporter does for its model, and for one scheme and target. Each part
-// is compiled apart, so that no translation unit grows with their number; all that is the same is in exporter.hpp.
+// Defines `exporter_model` and `exporter_part`, the type-erased operations of an exporter.
+// Each part is its own translation unit; exporter.hpp has the code that all parts share.
 #pragma once
 
 #include <algorithm>
@@ -23,10 +23,10 @@
 
 namespace qwq {
 
-/// Coverage and rules of a program, counted over all of its layers.
+/// Coverage and applied rules of a program, over all of its layers.
 struct program_summary {
-  coverage edges;
-  std::map<std::string, std::uint64_t> rules;  ///< rule -> times that it fired
+  coverage edges;                              ///< Quantized edges.
+  std::map<std::string, std::uint64_t> rules;  ///< Rule -> number of applications.
 };
 
 /// Binds a checkpoint for texts of at most `positions` tokens and opens a session on it.
@@ -35,9 +35,11 @@ using session_opener = std::unique_ptr<session_interface> (*)(const checkpoint&,
 
 /// The model that an exporter was built for, in float.
 struct exporter_model {
-  to_file::model_sizes sizes;  ///< Those that the command line and files need.
-  /// Throws `error` unless `json`, the text of a checkpoint's config.json, is the config that was compiled. `file` names it.
+  to_file::model_sizes sizes;  ///< Sizes that the command line and the files need.
+  /// Throws `error` unless `json`, the text of a checkpoint's config.json, has the compiled config. `file`: its name in
+  /// messages.
   void (*check)(std::string_view json, const std::string& file) = nullptr;
+  /// Opens a float session.
   session_opener open = nullptr;
 };
 
@@ -46,28 +48,29 @@ using file_writer = std::vector<written_file> (*)(const to_file::program_data&, 
                                                   const calibration_result*, const emit_options&,
                                                   const std::filesystem::path&);
 
-/// A scheme and target that an exporter was built for. Both `calibrate` and `uncalibrated` are null when there is
-/// nothing to calibrate, `open` and `weights` when nothing is quantized: the target's graph then computes what the model's
-/// own does.
+/// A scheme and target that an exporter was built for. Both `calibrate` and `uncalibrated` are null if no activations
+/// are quantized; `open` and `weights` are null if nothing is quantized: the target's graph then computes the same as
+/// the model's own.
 struct exporter_part {
-  std::string_view scheme, target;
-  quant_spec spec;
-  std::int64_t longest = 0;  ///< tokens that a text can have
-  /// What shares a scale in weights, given the user's choice, as words: "per tensor", "per channel", "in blocks of 32";
-  /// of a mixed scheme several.
+  std::string_view scheme, target;  ///< Their names.
+  quant_spec spec;                  ///< The quantization of the scheme.
+  std::int64_t longest = 0;         ///< Maximum number of tokens in a text.
+  /// What shares a scale in weights, given the user's choice, as text: "per tensor", "per channel", "in blocks of 32";
+  /// several for a mixed scheme.
   std::string (*weights)(granularity chosen) = nullptr;
+  /// Calibrates the scheme; see `qwq::calibrate`.
   calibration_result (*calibrate)(const checkpoint&, std::span<const token_sequence>, const calibration_options&,
                                   const std::function<void(std::size_t)>& done) = nullptr;
-  /// As if every activation had the same range: with it, files have the sizes that they will have.
+  /// Parameters as if every activation had the same range: files written with them have the final sizes.
   calibration_result (*uncalibrated)() = nullptr;
-  session_opener open = nullptr;
-  /// What files are written from.
+  session_opener open = nullptr;  ///< Opens a session of the scheme.
+  /// The model data for file writers.
   to_file::program_data (*data)() = nullptr;
-  file_writer files = nullptr;  ///< Writes them as files of the target.
-  program_summary (*summarize)() = nullptr;
+  file_writer files = nullptr;               ///< Writes the files of the target.
+  program_summary (*summarize)() = nullptr;  ///< Coverage and applied rules.
 };
 
-/// Tokens that a text can have in files without dynamic extents: `wanted`, or fewer if the model has fewer positions.
+/// Maximum number of tokens in files without dynamic extents: `wanted`, or the model's positions if fewer.
 template <class Model>
 constexpr std::int64_t static_length(std::int64_t wanted) {
   return std::min<std::int64_t>(wanted, Model::config.max_position_embeddings);
@@ -75,7 +78,7 @@ constexpr std::int64_t static_length(std::int64_t wanted) {
 
 namespace detail {
 
-/// One block for each layer; parts that both graphs of a target share count once.
+/// Counts every layer; parts that both graphs of a target share count once.
 template <class Model, target Target, quantization_scheme Scheme>
 program_summary summarize_program() {
   program_summary out;
@@ -115,6 +118,7 @@ calibration_result uncalibrated() {
 
 }  // namespace detail
 
+/// The operations of an exporter for `Model`.
 template <class Model>
 exporter_model make_exporter_model() {
   return {to_file::model_sizes::of<Model>(),
@@ -125,7 +129,7 @@ exporter_model make_exporter_model() {
           &open_session<Model>};
 }
 
-/// The part of `Scheme` and `Target`, whose files `files` writes.
+/// The part of `Scheme` and `Target`; `files` writes its files.
 template <class Model, target Target, quantization_scheme Scheme>
 exporter_part make_exporter_part(file_writer files) {
   exporter_part part{Scheme::name, Target::name, Scheme::spec, longest_text<Model, Target>()};

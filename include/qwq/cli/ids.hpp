@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token ids on the command line.
+// Defines `parse_ids` and `to_text`: token ids on the command line.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace qwq {
 
-/// Token ids of "5,17,3".
+/// Parses token ids such as "5,17,3".
 inline std::vector<std::int32_t> parse_ids(std::string_view text) {
   std::vector<std::int32_t> ids;
   for (std::size_t at = 0; at <= text.size();) {
@@ -29,7 +29,7 @@ inline std::vector<std::int32_t> parse_ids(std::string_view text) {
   return ids;
 }
 
-/// "5,17,3"
+/// Formats token ids as "5,17,3".
 inline std::string to_text(const std::vector<std::int32_t>& ids) {
   std::string text;
   for (const std::int32_t id : ids) text.append(text.empty() ? "" : ",").append(std::to_string(id));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main program of an exporter: reads the command line and calls the part that was compiled for scheme and target.
+// Defines `exporter_main`, which reads the command line and runs the part for the chosen scheme and target.
 #pragma once
 
 #include <csignal>
@@ -21,7 +21,8 @@
 
 namespace qwq {
 
-/// Exit status: 0 done, 1 bad input (one line on standard error), 2 usage. The first part is the default.
+/// Returns the exit status: 0 success, 1 invalid input (one line on standard error), 2 usage error. The first part is
+/// the default.
 inline int exporter_main(const exporter_model& model, int argc, char** argv, std::span<const exporter_part> parts) {
   detail::prepare_process();
   try {
@@ -40,7 +41,7 @@ inline int exporter_main(const exporter_model& model, int argc, char** argv, std
     return 0;
   } catch (const interrupted& problem) {
     std::cerr << problem.what() << '\n';
-    std::signal(problem.signal(), SIG_DFL);  // the caller sees what ended the program
+    std::signal(problem.signal(), SIG_DFL);  // so that the caller sees the signal that ended the program
     return std::raise(problem.signal());
   } catch (const usage_error& problem) {
     std::cerr << problem.what() << '\n';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `require_same_fields`, which compares the config of a checkpoint with the one that an exporter was built for.
+// Defines `require_same_fields`, which compares the config of a checkpoint with that of the exporter.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ namespace qwq::detail {
   throw error(where + ": this exporter was built for " + built + ", found " + found);
 }
 
-/// A number in as many digits as tell it from every other one.
+/// A number with enough digits to distinguish it from every other.
 template <class T>
 std::string value_text(T value) {
   char digits[32];
@@ -38,7 +38,7 @@ std::string value_text(const fixed_string<N>& value) {
 template <reflected Config>
 void require_same_fields(const Config& built, const Config& found, const std::string& where);
 
-// require_same(built, found, where) throws `error` unless two values of a field are the same to the model.
+// require_same(built, found, where) throws `error` unless two values of a field are equal for the model.
 
 template <class T>
 void require_same(const T& built, const T& found, const std::string& where) {
@@ -48,7 +48,7 @@ void require_same(const T& built, const T& found, const std::string& where) {
     refuse_other_value(where, value_text(built), value_text(found));
 }
 
-/// It computes in f32.
+/// Compares as f32: the model computes in f32.
 inline void require_same(double built, double found, const std::string& where) {
   if (static_cast<float>(built) != static_cast<float>(found))
     refuse_other_value(where, value_text(built), value_text(found));
@@ -74,8 +74,8 @@ void require_same(const fixed_vector<T, N>& built, const fixed_vector<T, N>& fou
     require_same(built[i], found[i], where + '[' + std::to_string(i) + ']');
 }
 
-/// Throws `error`, which names the field, unless the fields of two configs are the same to the model. `where` is what
-/// comes before the name of a field.
+/// Throws `error`, with the name of the field, unless the fields of two configs are equal for the model. `where`
+/// precedes the field name.
 template <reflected Config>
 void require_same_fields(const Config& built, const Config& found, const std::string& where) {
   for_each_field([&](std::string_view name, const auto& value,

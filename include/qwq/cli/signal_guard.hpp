@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGHUP while files are written: those go first, then the signal has its effect.
+// Defines `signal_guard`, which turns SIGINT, SIGTERM and SIGHUP into exceptions while files are written.
 #pragma once
 
 #include <array>
@@ -11,10 +11,10 @@
 
 namespace qwq {
 
-/// Thrown at the place that asks; the files that are being written go with it.
+/// Thrown by `signal_guard::check`; unwinding removes the files that are being written.
 class interrupted : public std::runtime_error {
  public:
-  /// `what`: what was interrupted.
+  /// `what`: a description of what was interrupted.
   interrupted(int signal, const char* what) : std::runtime_error(what), signal_(signal) {}
   int signal() const { return signal_; }  ///< Number of the signal.
 
@@ -22,10 +22,11 @@ class interrupted : public std::runtime_error {
   int signal_;
 };
 
-/// While one lives, signals that end a program are remembered, and `check` throws. A second one ends it at once. Those
-/// that the caller ignores stay ignored.
+/// During its lifetime, signals that would end the program are recorded, and `check` throws. A second signal ends the
+/// program immediately. Signals that the caller ignores stay ignored.
 class signal_guard {
  public:
+  /// Installs the signal handlers.
   signal_guard() {
     seen() = 0;
     for (std::size_t i = 0; i < signals.size(); ++i) {
@@ -36,13 +37,14 @@ class signal_guard {
       if (before_[i].sa_handler != SIG_IGN) ::sigaction(signals[i], &action, nullptr);
     }
   }
+  /// Restores the previous handlers.
   ~signal_guard() {
     for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
   }
   signal_guard(const signal_guard&) = delete;
   signal_guard& operator=(const signal_guard&) = delete;
 
-  /// Throws `interrupted` when a signal has come.
+  /// Throws `interrupted` if a signal was received.
   static void check(const char* what) {
     if (const int signal = seen(); signal != 0) throw interrupted(signal, what);
   }

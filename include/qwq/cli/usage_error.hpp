@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `usage_error`, a command line that cannot be meant.
+// Defines `usage_error`, the error of an invalid command line.
 #pragma once
 
 #include "qwq/core/error.hpp"

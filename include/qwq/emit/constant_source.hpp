@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of a model's constants, as files hold them: streamed from the checkpoint, one block at a time.
+// Defines `tensor_source`, which streams the constants of an export from the checkpoint, one row block at a time.
 #pragma once
 
 #include <algorithm>
@@ -21,29 +21,31 @@
 
 namespace qwq::to_file {
 
-/// Takes the bytes of a tensor, front to back, in as many pieces as its source likes.
+/// Receives the bytes of a tensor in order, in pieces of any size.
 using byte_sink = std::function<void(std::span<const std::byte>)>;
-/// Hands the bytes of a tensor to a sink. It may be called more than once, and gives the same bytes each time.
+/// Passes the bytes of a tensor to a sink. Can be called more than once; each call passes the same bytes.
 using byte_source = std::function<void(const byte_sink&)>;
 
-/// Key of the bytes of a fill or a table: what it holds, and its value.
+/// Key for the bytes of a splat or a table: its kind, followed by its value unless that is 1.
 inline std::string leaf_key(const std::string& what, double value) {
   return value == 1.0 ? what : what + '*' + std::to_string(std::bit_cast<std::uint64_t>(value));
 }
 
-/// A quantized constant: codes, and scales and zero points for the tensor, for each row, or for each `block` elements of a
-/// row. What it costs to find them is paid when they are asked for.
+/// A quantized constant: codes, with scales and zero points for the tensor, for each row, or for each `block` elements
+/// of a row. Computed lazily, on first access.
 class quantized_source {
  public:
   virtual ~quantized_source() = default;
-  virtual std::size_t scale_count() const = 0;  ///< Number of scales, known before they are found.
+  virtual std::size_t scale_count() const = 0;  ///< Number of scales, known before they are computed.
+  /// Scales: one for the tensor, one per row, or one per block.
   virtual std::span<const float> scales() = 0;
-  /// As many as scales; none for blocks.
+  /// Zero points, one per scale; empty for blockwise formats.
   virtual std::span<const std::int32_t> zero_points() = 0;
-  /// One to a byte or wider, or in blocks as `block_quantizer` packs them.
+  /// Writes the codes to `sink`: one per element of one byte or more, or packed in blocks by `block_quantizer`.
   virtual void codes(const byte_sink& sink) = 0;
-  /// Lets go of what can be found again.
+  /// Frees what can be computed again.
   virtual void forget() {}
+  /// Elements of a row that share a scale; 0 if the format is not blockwise.
   std::int32_t block() const { return block_; }
 
  protected:
@@ -54,12 +56,12 @@ class quantized_source {
   std::int32_t block_;
 };
 
-/// How matrices of a checkpoint are read.
+/// How matrices of a checkpoint are read and quantized.
 struct matrix_reading {
-  const checkpoint& from;  ///< Where they are.
-  granularity shared;
-  executor& threads;
-  bool only_sizes;  ///< all scales are 1, and nothing is read for them
+  const checkpoint& from;  ///< The checkpoint.
+  granularity shared;      ///< What shares a scale in formats without blocks.
+  executor& threads;       ///< Runs reading and quantization.
+  bool only_sizes;         ///< All scales are 1, and no weights are read to compute them.
 };
 
 namespace detail {
@@ -122,10 +124,10 @@ class quantized_vector final : public quantized_source {
 
 }  // namespace detail
 
-/// What a scheme does to constants, behind pointers: emitters compile once for all schemes.
+/// The weight and constant formats of a scheme, type-erased: emitters are compiled once for all schemes.
 class quantizer {
  public:
-  /// Of the schemes of all layers.
+  /// The quantizer for the schemes of all layers of `Scheme`.
   template <quantization_scheme Scheme>
   static quantizer of() {
     quantizer q;
@@ -139,11 +141,11 @@ class quantizer {
     return q;
   }
 
-  /// Codes of a matrix, and of any other constant, for slot `s`.
+  /// Codes of a weight matrix, in the format of slot `s`.
   std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w, const matrix_reading& how) const {
     return find(matrices_, s.format)(w, how);
   }
-  /// Codes of a constant of a slot.
+  /// Codes of any other constant, in the format of slot `s`.
   std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
     return find(constants_, s.format)(x);
   }
@@ -168,7 +170,7 @@ class quantizer {
   std::vector<std::pair<number_format, shared_source (*)(std::span<const float>)>> constants_;
 };
 
-/// Calls f(T{}) with the C++ type of constants of `type`, f32 or f16.
+/// Calls f(T{}) with the C++ type of constants of `type`, f32 or f16. Throws `error` for other types.
 template <class F>
 void with_float_type(dtype type, F&& f) {
   if (type == dtype::f32) return f(float{});
@@ -176,7 +178,7 @@ void with_float_type(dtype type, F&& f) {
   throw error("emit: expected f32 or f16 constants, found " + std::string(name(type)));
 }
 
-/// Floats as elements of `type`.
+/// Writes floats to `sink` as elements of `type`, f32 or f16.
 inline void write_floats(std::span<const float> x, dtype type, const byte_sink& sink) {
   with_float_type(type, [&]<class T>(T) {
     if constexpr (std::is_same_v<T, float>) return sink(std::as_bytes(x));
@@ -185,11 +187,11 @@ inline void write_floats(std::span<const float> x, dtype type, const byte_sink& 
   });
 }
 
-/// Constants of one export. A matrix is read when its bytes are asked for, in row_blocks.
+/// The constants of one export. A matrix is read in row blocks when its bytes are requested.
 class tensor_source {
  public:
-  /// `keep_scales`: of all matrices, because the file has them in its tables; else only those of the matrix that was
-  /// looked at last, and where they are few.
+  /// `keep_scales`: keep the scales of all matrices in memory, because the file stores them inline. Otherwise only the
+  /// most recent matrix keeps more than 256.
   tensor_source(const checkpoint& from, quantizer how, const emit_options& options, bool keep_scales = false,
                 const weight_layout& layout = default_layout)
       : from_(from),
@@ -201,14 +203,15 @@ class tensor_source {
   tensor_source(const tensor_source&) = delete;
   tensor_source& operator=(const tensor_source&) = delete;
 
+  /// What shares a scale in formats without blocks.
   granularity shared() const { return reading_.shared; }
 
-  /// The values of a weight leaf.
+  /// The stored values of a weight leaf.
   weight_source find(const node& n, const std::string& name) { return weights_.find(n, name); }
-  /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
+  /// Throws `error` if the checkpoint has tensors that no leaf uses and that the layout does not ignore.
   void account() const { weights_.account(); }
 
-  /// Float elements of a weight leaf.
+  /// Elements of a weight leaf as floats of `type`.
   byte_source floats(weight_source w, dtype type) const {
     return [this, w = std::move(w), type](const byte_sink& sink) {
       const std::int64_t cols = w.cols();
@@ -225,7 +228,7 @@ class tensor_source {
     };
   }
 
-  /// Codes of the matrix of a product, for slot `s`.
+  /// Codes of the weight matrix of a GEMM, for slot `s`.
   std::shared_ptr<quantized_source> matrix(const slot& s, const weight_source& w) {
     constexpr std::size_t few = 256;
     std::shared_ptr<quantized_source>& q = matrices_[{w.key(), s.format.element, s.format.block}];
@@ -234,12 +237,12 @@ class tensor_source {
     return last_ = q;
   }
 
-  /// Codes of any other constant.
+  /// Codes of any other constant, for slot `s`.
   std::shared_ptr<quantized_source> constant(const slot& s, std::span<const float> x) const {
     return how_.constant(s, x);
   }
 
-  /// A RoPE table, all rows that its leaf declares.
+  /// A RoPE table: all rows that its leaf declares.
   static byte_source table(const node& n) {
     return [n](const byte_sink& sink) {
       constexpr std::int64_t at_once = 1024;
@@ -249,7 +252,7 @@ class tensor_source {
     };
   }
 
-  /// `count` times one value.
+  /// One value, repeated `count` times, as elements of `type`.
   static byte_source fill(double value, std::int64_t count, dtype type) {
     return [=](const byte_sink& sink) {
       write_floats(std::vector<float>(static_cast<std::size_t>(count), static_cast<float>(value)), type, sink);

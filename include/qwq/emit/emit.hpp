@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `emit`, which writes a checkpoint as a target says.
+// Defines `emit`, which writes a checkpoint in the file format of a target.
 #pragma once
 
 #include <filesystem>
@@ -17,19 +17,20 @@ namespace qwq {
 
 namespace to_file {
 
-/// How the files of a target are written: `ops`, the op map of its graphs, and `write`, which takes what `write_files`
-/// does. Each target's header specialises it; a target without a specialisation has no files.
+/// How the files of a target are written: `ops`, the op map of its graphs, and `write`, which has the parameters of
+/// `write_files`. Each target's header specializes it; a target without a specialization has no files.
 template <class Target>
 struct writer;
 
+/// True if `Target` has a `writer`.
 template <class Target>
 concept has_writer = requires {
   writer<Target>::ops;
 };
 
-/// Writes a checkpoint as files of `Target`. `tuned`: what calibration found; null for a scheme that leaves activations
-/// in float. All files appear in `out` when all are whole: after an `error` the folder is as it was. Returns them in
-/// the order in which they were put there.
+/// Writes a checkpoint as files of `Target`. `tuned`: calibration results; null for a scheme that leaves activations in
+/// float. The files are renamed into `out` only when all are complete: after an `error` the folder is unchanged.
+/// Returns them in the order in which they were renamed.
 template <has_writer Target>
 std::vector<written_file> write_files(const program_data& data, const checkpoint& from, const calibration_result* tuned,
                                       const emit_options& options, const std::filesystem::path& out) {
@@ -42,7 +43,7 @@ std::vector<written_file> write_files(const program_data& data, const checkpoint
   return writer<Target>::write(data, from, tuned, options, out);
 }
 
-/// Refuses to compile when an operator of the program has no row in the op map of `Target`.
+/// Does not compile if an operator of the program has no row in the op map of `Target`.
 template <class Program, class Target>
 constexpr bool require_writable() {
   qwq::detail::for_each_type(typename Program::kinds{}, []<class Part>(std::type_identity<Part>) {
@@ -54,7 +55,7 @@ constexpr bool require_writable() {
 }  // namespace to_file
 
 /// Writes a checkpoint of `Model`, quantized by `Scheme`, as files of `Target`: see `to_file::write_files`, and the
-/// `writer` of the target for what the files are. Does not compile when an operator has no row in the target's op map.
+/// target's `writer` for the list of files. Does not compile if an operator has no row in the target's op map.
 template <class Model, target Target, quantization_scheme Scheme>
 requires to_file::has_writer<Target> std::vector<written_file> emit(const checkpoint& from,
                                                                     const calibration_result* tuned,

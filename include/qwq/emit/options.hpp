@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a user can choose about the files of a target.
+// Defines `emit_options`, the user's choices about the files of a target.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +11,22 @@
 
 namespace qwq {
 
-/// What `emit` is told beside what is written.
+/// Options of `emit`.
 struct emit_options {
-  /// What shares a scale in a weight of a scheme without blocks.
+  /// What shares a scale in the weights of a scheme without blocks.
   granularity weights = granularity::tensor;
-  /// Tokens for which a runtime is told to make room in the KV cache; at most the model's positions. Files with a
-  /// symbolic cache take any length.
+  /// Capacity of the KV cache in tokens that the runtime's config requests; at most the model's positions. Files with a
+  /// symbolic cache accept any length.
   std::int64_t max_length = 2048;
-  /// Of MatMulNBits: 0 or 1 computes with float activations, 4 lets the runtime round them to int8.
+  /// The attribute `accuracy_level` of MatMulNBits: with 0 or 1 the runtime computes with float activations, with 4 it
+  /// can round them to int8.
   std::int64_t accuracy_level = 4;
-  /// What reads and quantizes the weights; null: the calling thread.
+  /// Runs reading and quantization of the weights; null: the calling thread.
   executor* threads = nullptr;
-  /// Whether files are written, only counted (then weights are not read, and what calibration would find may be missing),
-  /// or compared with those in the folder.
+  /// Whether files are written, only counted (then weights are not read, and calibration results can be missing), or
+  /// compared with those in the folder.
   file_handling files{};
-  /// Where to say what was checked about the files; null: nowhere.
+  /// Stream for notes about the checks of the files; null: none.
   std::ostream* notes = nullptr;
 };
 

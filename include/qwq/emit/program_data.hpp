@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `program_data`, a model for one target and scheme without its types: all that the writers of files read.
+// Defines `program_data`, a type-erased model for one target and scheme: the input of all file writers.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,14 @@
 
 namespace qwq::to_file {
 
-/// Sizes of a model that the configs of runtimes repeat.
+/// Model sizes that are repeated in the config files of runtimes.
 struct model_sizes {
-  std::string_view model_type;  ///< As config.json has it.
+  std::string_view model_type;  ///< The `model_type` of config.json.
+  /// The fields of config.json with these names.
   std::int64_t vocab_size = 0, max_position_embeddings = 0, hidden_size = 0, num_attention_heads = 0,
                num_key_value_heads = 0, num_hidden_layers = 0, head_dim = 0;
 
-  /// Those of `Model::config`.
+  /// The sizes of `Model::config`.
   template <class Model>
   static constexpr model_sizes of() {
     constexpr auto& c = Model::config;
@@ -28,19 +29,20 @@ struct model_sizes {
   }
 };
 
-/// A model for one target and scheme. Writers take it as a value, so that they are compiled once for all models.
+/// A model for one target and scheme. Writers receive it as a value, so that they are compiled once for all models.
 struct program_data {
+  /// Sizes for config files.
   model_sizes sizes;
   weight_layout layout;   ///< How a checkpoint of the model stores its leaves.
   quantizer codes;        ///< The formats of the scheme.
-  dtype weight;           ///< Type of the scheme's matrices.
-  program_parts prefill;  ///< For prompts; of a target with one graph, for all.
-  program_parts decode;   ///< For single tokens; of a target with one graph, empty.
+  dtype weight;           ///< Element type of the scheme's weight matrices.
+  program_parts prefill;  ///< Graphs for prompts; on single-graph targets, for all runs.
+  program_parts decode;   ///< Graphs for single tokens; empty on single-graph targets.
 
-  /// Whether the scheme quantizes anything.
+  /// True if the scheme quantizes the weights.
   bool quantizes() const { return !is_plain_float(weight); }
 
-  /// `Model` for `Target` and `Scheme`.
+  /// Makes the data of `Model` for `Target` and `Scheme`.
   template <class Model, target Target, quantization_scheme Scheme>
   static program_data of() {
     program_data all{model_sizes::of<Model>(),

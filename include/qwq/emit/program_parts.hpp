@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `part` and `program_parts`, the graphs of a program without their types: what emitters walk.
+// Defines `part` and `program_parts`, the type-erased graphs of a program that emitters write.
 #pragma once
 
 #include <cstdint>
@@ -19,20 +19,21 @@
 
 namespace qwq::to_file {
 
-/// Names that a part's inputs or outputs have outside of it, by the names that they have in it.
+/// Maps the names of a part's inputs or outputs to their names outside of the part.
 using value_names = std::map<std::string, std::string, std::less<>>;
 
-/// One graph of a model, as the code behind all models and schemes sees it.
+/// One graph of a model, type-erased: code that takes it is compiled once for all models and schemes.
 struct part {
-  std::span<const node> nodes;
-  std::span<const graph_output> outputs;
-  const slot_list* slots = nullptr;
-  std::string_view prefix;
+  std::span<const node> nodes;            ///< Nodes in topological order.
+  std::span<const graph_output> outputs;  ///< Outputs of the graph.
+  const slot_list* slots = nullptr;       ///< Quantization slots of the graph.
+  std::string_view prefix;                ///< Prefix of the checkpoint names of its weights.
 
-  /// The slot of the dequantize node that reads leaf `id`; null when the leaf holds floats.
+  /// Slot of the dequantize node whose operand is leaf `id`; null if the leaf holds floats.
   const slot* leaf_slot(std::size_t id) const { return slot_of_leaf(nodes, *slots, id); }
 
-  /// Parameters of an activation slot, from those of all slots; `all` is null when nothing was calibrated.
+  /// Parameters of an activation slot, out of `all`, the parameters of all slots. Throws `error` if they are missing or
+  /// `all` is null (not calibrated).
   const kernel::affine& params_of(std::int16_t slot, const std::vector<kernel::affine>* all) const {
     const auto index = static_cast<std::size_t>(slot);
     if (all == nullptr || index >= all->size())
@@ -41,10 +42,10 @@ struct part {
     return (*all)[index];
   }
 
-  /// Whether an output is a state after the run.
+  /// True if output `o` is a state after the run.
   bool is_state(const graph_output& o) const { return is_state_output(nodes, o); }
 
-  /// The graph that emitters write of a `compiled` part.
+  /// The emitted graph of a `compiled` part.
   template <class Compiled>
   static part of() {
     constexpr auto& g = Compiled::emitted::value;
@@ -52,27 +53,27 @@ struct part {
   }
 };
 
-/// The parts of a program, in the order in which a text passes them.
+/// The parts of a program, in execution order.
 struct program_parts {
-  /// A part: its graph, which all parts of a kind share, and its number among the layers.
+  /// One part: its graph, which all parts of a kind share, and its layer.
   struct entry {
-    stage of = stage::layers;  ///< What it is for.
-    std::int64_t layer = -1;   ///< Number of the layer, or -1.
+    stage of = stage::layers;  ///< Stage of the part.
+    std::int64_t layer = -1;   ///< Layer number, or -1.
     std::size_t kind = 0;      ///< Index in `kinds`.
   };
-  std::vector<part> kinds;     ///< Graphs, one for each kind of part.
+  std::vector<part> kinds;     ///< Graphs, one per kind of part.
   std::vector<entry> entries;  ///< The parts.
 
   /// The graph of part i.
   const part& graph(std::size_t i) const { return kinds[entries[i].kind]; }
-  /// Calls f(index) for the parts of the stages from `first` to `last`.
+  /// Calls f(index) for each part of the stages from `first` to `last`.
   template <class F>
   void for_each(stage first, stage last, F&& f) const {
     for (std::size_t i = 0; i < entries.size(); ++i)
       if (first <= entries[i].of && entries[i].of <= last) f(i);
   }
 
-  /// Those of a `program`.
+  /// Makes the parts of a `program`.
   template <class Program>
   static program_parts of() {
     program_parts all;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a file that is complete or absent, never half there.
+// Defines `atomic_file`, a file that is written completely or not at all.
 #pragma once
 
 #include <cerrno>
@@ -41,12 +41,12 @@ inline void write_all(int fd, std::span<const std::byte> bytes, const std::strin
 }
 }  // namespace detail
 
-/// Writes a file under a temporary name in the folder of `target`; `commit` gives it its name. Without `commit`, and
-/// after any error, `target` is as it was before and nothing else stays behind; what a killed process left behind goes
-/// when the same file is written again. Every error throws `error` naming the file and the reason.
+/// Writes a file under a temporary name in the folder of `target`; `commit` renames it. Without `commit`, and after any
+/// error, `target` is unchanged and no other file remains; temporary files of a killed process are removed when the
+/// same file is written again. Every error throws `error` with the file and the reason.
 class atomic_file final : public output_file {
  public:
-  /// Creates the temporary file. An existing `target` must be a regular file: `commit` replaces it.
+  /// Creates the temporary file. If `target` exists, it must be a regular file: `commit` replaces it.
   explicit atomic_file(std::filesystem::path target) : output_file(target.string()), target_(std::move(target)) {
     std::error_code ignored;
     const auto status = std::filesystem::status(target_, ignored);
@@ -55,20 +55,22 @@ class atomic_file final : public output_file {
     remove_left_behind();
     for (int attempt = 0; fd_ < 0; ++attempt) create(attempt);
   }
+  /// Removes the temporary file, unless it was committed.
   ~atomic_file() override { discard(); }
 
-  /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
+  /// Flushes everything to disk, so that `commit` only has to rename. Nothing can be written afterwards.
   void sync() {
     if (synced_) return;
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name(), "flush to disk", errno);
     synced_ = true;
   }
+  /// The complete file, under its temporary name.
   std::optional<mapped_file> whole() override {
     sync();
     return mapped_file(temporary_);
   }
-  /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
+  /// Flushes to disk and renames the file to the target. Nothing can be written afterwards.
   void commit() {
     sync();
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw detail::io_error(name(), "rename to", errno);
@@ -79,7 +81,7 @@ class atomic_file final : public output_file {
   static constexpr std::size_t capacity = std::size_t{1} << 20;
   static constexpr std::string_view suffix = ".tmp";
 
-  /// Creates the temporary file number `attempt`. Leaves `fd_` negative if another process has taken its name.
+  /// Creates temporary file number `attempt`. Leaves `fd_` negative if another process has taken the name.
   void create(int attempt) {
     constexpr int most_attempts = 1000;
     if (attempt == most_attempts) throw detail::io_error(name(), "create", EEXIST);
@@ -88,7 +90,8 @@ class atomic_file final : public output_file {
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
     if (fd_ < 0) return;
-    // Where standard streams are closed, what is meant for them must not go into the file.
+    // If standard streams are closed, the new descriptor can be one of theirs; output meant for them must not go into
+    // the file.
     if (fd_ <= STDERR_FILENO) {
       const int above = ::fcntl(fd_, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
       const int code = errno;
@@ -104,15 +107,15 @@ class atomic_file final : public output_file {
     if (taken) discard();
   }
 
-  /// Marks the temporary file as one that is being written: the mark ends with the process. Sets `taken` if another
-  /// process took the file for one left behind in the moment before. Returns an errno value, or 0.
+  /// Locks the temporary file to show that it is being written: the lock ends with the process. Sets `taken` if another
+  /// process has just taken the file for an abandoned one. Returns an errno value, or 0.
   int lock(bool& taken) const {
     taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (taken) return 0;
     struct stat info {};
     if (::fstat(fd_, &info) != 0) return errno;
     taken = info.st_nlink == 0;
-    return 0;  // a file system without locks never finds files left behind, and needs no mark
+    return 0;  // on a file system without locks abandoned files are never found, so no lock is needed
   }
 
   /// Removes temporary files of this target that no process is writing.
@@ -158,7 +161,7 @@ class atomic_file final : public output_file {
       throw;
     }
     appended_ += bytes.size();
-#ifdef SYNC_FILE_RANGE_WRITE  // the disk starts now, so that `sync` has less to wait for
+#ifdef SYNC_FILE_RANGE_WRITE  // starts writing to disk now, so that `sync` waits less
     constexpr std::uint64_t worth_starting = std::uint64_t{8} << 20;
     if (appended_ - started_ >= worth_starting)
       ::sync_file_range(fd_, static_cast<off_t>(std::exchange(started_, appended_)), 0, SYNC_FILE_RANGE_WRITE);
@@ -180,7 +183,7 @@ class atomic_file final : public output_file {
   bool synced_ = false;
 };
 
-/// Writes `text` as the whole of `target`, complete or not at all.
+/// Writes `text` as the complete contents of `target`, atomically.
 inline void write_file(const std::filesystem::path& target, std::string_view text) {
   atomic_file file(target);
   file.write(text);

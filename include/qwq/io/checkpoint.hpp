@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint folder: one safetensors file, or shards and their index.
+// Defines `checkpoint`, a checkpoint folder: one safetensors file, or shards and their index.
 #pragma once
 
 #include <algorithm>
@@ -24,14 +24,14 @@
 
 namespace qwq {
 
-/// The tensors of a Hugging Face checkpoint folder, mapped, not loaded. Moving keeps every address.
+/// The tensors of a Hugging Face checkpoint folder, memory-mapped, not loaded. Moving keeps every address.
 class checkpoint {
  public:
-  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. With an
-  /// index, the checkpoint has every tensor of every shard, as the reference implementation reads them; of several with
-  /// one name it is the one in the shard that the weight_map says, or else the last. What the weight_map names and no
-  /// shard has matters when it is asked for. Throws `error` when neither file is there, or a file or the index is not
-  /// sound.
+  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json lists. With an
+  /// index, the checkpoint has every tensor of every shard, as in the reference implementation; if several shards have
+  /// a tensor of one name, it is the one in the shard that the weight_map gives, or else the last. A tensor of the
+  /// weight_map that no shard has is an error only when it is requested. Throws `error` if neither file exists, or if a
+  /// file or the index is invalid.
   static checkpoint open(const std::filesystem::path& folder) {
     checkpoint result(folder.string());
     const auto single = folder / "model.safetensors";
@@ -46,23 +46,23 @@ class checkpoint {
     return result;
   }
 
-  /// The folder that it was opened from.
+  /// The folder that the checkpoint was opened from.
   const std::string& folder() const { return folder_; }
 
-  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
+  /// The tensor, or null. Throws `error` if its dtype is not supported.
   const tensor_info* find(std::string_view name) const {
     const auto at = tensors_.find(name);
     if (at == tensors_.end()) return nullptr;
     if (at->second.unread != nullptr) detail::refuse_unread(*at->second.unread);
     return at->second.tensor;
   }
-  /// The tensor; throws `error` naming it and the folder, or the shard that should have it, when it is missing.
+  /// The tensor. Throws `error`, with the tensor and the folder or the shard that should have it, if it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
     const auto at = missing_.find(name);
     throw error((at == missing_.end() ? folder_ : at->second) + ": tensor " + detail::quote(name) + ": missing");
   }
-  /// The tensor; throws `error` when it is missing or has another shape.
+  /// The tensor. Throws `error` if it is missing or has another shape.
   const tensor_info& at(std::string_view name, std::span<const std::int64_t> shape) const {
     const auto& tensor = at(name);
     if (!std::ranges::equal(tensor.shape, shape))
@@ -70,7 +70,7 @@ class checkpoint {
                   detail::to_string(shape) + ", found " + detail::to_string(tensor.shape));
     return tensor;
   }
-  /// Every name, sorted, also of tensors whose dtype is not read.
+  /// All names, sorted, including tensors of unsupported dtypes.
   std::vector<std::string_view> names() const {
     std::vector<std::string_view> result;
     for (const auto& [name, at] : tensors_) result.push_back(name);
@@ -83,35 +83,36 @@ class checkpoint {
     for (const auto& file : files_) result.push_back(file.name());
     return result;
   }
-  /// Throws `error` when one of the files was written to after it was opened.
+  /// Throws `error` if one of the files was modified after it was opened.
   void check_unchanged() const {
     for (const auto& file : files_) file.file().check_unchanged();
   }
 
-  /// Hint: `bytes` of a tensor are about to be read from front to back.
+  /// Hint: `bytes` of a tensor will be read sequentially.
   void sequential(std::span<const std::byte> bytes) const {
     for (const auto& file : files_) file.file().sequential(bytes);
   }
-  /// Hint: `tensor` is about to be read from front to back.
+  /// Hint: `tensor` will be read sequentially.
   void sequential(const tensor_info& tensor) const { sequential(tensor.span()); }
-  /// Hint: `bytes` of a tensor are not needed any more; their pages leave memory and are read again if touched.
+  /// Hint: `bytes` of a tensor are no longer needed; their pages are dropped, and read again on access.
   void release(std::span<const std::byte> bytes) const {
     for (const auto& file : files_) file.file().release(bytes);
   }
-  /// Hint: `tensor` is not needed any more.
+  /// Hint: `tensor` is no longer needed.
   void release(const tensor_info& tensor) const { release(tensor.span()); }
 
  private:
   explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}
 
-  /// One of the two is null.
+  /// A tensor that is supported or not: one of the two pointers is null.
   struct place {
     const tensor_info* tensor = nullptr;
     const unread_tensor* unread = nullptr;
   };
   using weight_map = std::map<std::string, std::string, std::less<>>;
 
-  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones that are not where `places` says.
+  /// Adds the tensors of `file`, named `name` in `places`. Replaces earlier tensors that are not in the file that
+  /// `places` gives.
   void add(const safetensors_file& file, const std::string& name, const weight_map& places) {
     const auto put = [&](const std::string& tensor, place value) {
       const auto [at, added] = tensors_.try_emplace(tensor, value);
@@ -161,7 +162,7 @@ class checkpoint {
       if (!tensors_.contains(name)) missing_.emplace(name, (folder / file).string());
   }
 
-  /// The index must not lead out of the folder.
+  /// The index must not refer to files outside of the folder.
   static bool plain_file_name(std::string_view name) {
     return name.ends_with(".safetensors") && name.find_first_of(std::string_view{"/\\\0", 3}) == name.npos;
   }
@@ -169,7 +170,7 @@ class checkpoint {
   std::string folder_;
   std::vector<safetensors_file> files_;
   std::map<std::string, place, std::less<>> tensors_;
-  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index, and the shards that lack them
+  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index -> shards that lack them
 };
 
 }  // namespace qwq

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several files of one folder, and of folders in it, that appear together.
+// Defines `file_set`, files of one folder and its subfolders that are created together.
 #pragma once
 
 #include <chrono>
@@ -22,27 +22,28 @@
 
 namespace qwq {
 
-/// What becomes of the files of a set.
+/// How the files of a set are handled.
 enum class file_use : std::uint8_t {
+  /// The files are written.
   write,
-  count,    ///< nothing is touched, only sizes become known
-  compare,  ///< the folder must hold these files already, byte for byte
+  count,    ///< Nothing is written; bytes are only counted.
+  compare,  ///< The folder must already contain these files, byte for byte.
 };
 
-/// The same, and who hears of every byte.
+/// Options of a `file_set`.
 struct file_handling {
-  file_use use = file_use::write;  ///< What becomes of the files.
-  /// Is told of every number of bytes that was taken; may be empty.
+  file_use use = file_use::write;  ///< How the files are handled.
+  /// Called with each number of bytes that was processed; can be empty.
   std::function<void(std::uint64_t)> watcher{};
-  /// How long `commit` waits for another process that puts files into the same folder.
+  /// Maximum time that `commit` waits for another process that replaces files in the same folder.
   std::chrono::milliseconds patience{10'000};
 };
 
-/// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error,
-/// the folder is as it was. Every error throws `error` naming the file and the reason.
+/// Writes files under temporary names; `commit` renames them when all are complete. Without `commit`, and after any
+/// error, the folder is unchanged. Every error throws `error` with the file and the reason.
 class file_set {
  public:
-  /// To write, creates `folder` if it is not there.
+  /// Creates `folder` if it does not exist and files are written.
   explicit file_set(std::filesystem::path folder, file_handling how = {})
       : folder_(std::move(folder)), how_(std::move(how)) {
     if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "out/" is "out"
@@ -52,7 +53,7 @@ class file_set {
   file_set& operator=(const file_set&) = delete;
   ~file_set() = default;
 
-  /// Starts a file, "name" or "folder/name". It lives as long as the set.
+  /// Adds a file, "name" or "folder/name". It lives as long as the set.
   output_file& add(const std::string& name) {
     const std::filesystem::path target = folder_ / name;
     entry e{name};
@@ -70,9 +71,9 @@ class file_set {
     return *files_.emplace_back(std::move(e)).file;
   }
 
-  /// Puts the files on the disk and renames them in the order in which they were added, so add what others refer to
-  /// first. Older files of the same names are moved away before, the last ones first: whenever the process is killed,
-  /// the files that have their names belong together. After an error the older files have their names again.
+  /// Flushes the files to disk and renames them in the order in which they were added: add files first that others
+  /// refer to. Existing files of the same names are moved away first, in reverse order, so a crash never leaves a mix
+  /// of old and new files. After an error the existing files have their names again.
   std::vector<written_file> commit() {
     for (const entry& e : files_) {
       if (e.written != nullptr) e.written->sync();
@@ -80,7 +81,7 @@ class file_set {
     }
     std::vector<written_file> files;
     for (const entry& e : files_) files.push_back({e.name, e.file->position()});
-    if (how_.watcher) how_.watcher(0);  // the last moment at which nothing has happened
+    if (how_.watcher) how_.watcher(0);  // last call before the folder changes
     if (how_.use == file_use::write) replace();
     return files;
   }
@@ -93,9 +94,9 @@ class file_set {
     const compared_file* compared = nullptr;
   };
 
-  /// Folders that were created; the destructor removes those that are empty.
+  /// Folders that were created; the destructor removes the empty ones.
   struct created_folders {
-    std::vector<std::filesystem::path> paths{};  // inner ones last
+    std::vector<std::filesystem::path> paths{};  // innermost last
     created_folders() = default;
     created_folders(const created_folders&) = delete;
     created_folders& operator=(const created_folders&) = delete;
@@ -106,12 +107,12 @@ class file_set {
   };
 
   void create(const std::filesystem::path& folder) {
-    std::vector<std::filesystem::path> missing;  // inner ones first
+    std::vector<std::filesystem::path> missing;  // innermost first
     std::error_code code;
     for (auto at = folder; !at.empty() && !std::filesystem::is_directory(at, code); at = at.parent_path())
       missing.push_back(at);
     for (; !missing.empty(); missing.pop_back()) {
-      created_.paths.emplace_back();  // before the folder, so that the list is never short of one
+      created_.paths.emplace_back();  // before the folder is created, so that the list always includes it
       if (std::filesystem::create_directory(missing.back(), code))
         created_.paths.back().swap(missing.back());
       else
@@ -122,7 +123,7 @@ class file_set {
 
   /// Renames the files, or changes nothing and throws.
   void replace() {
-    std::list<detail::replaced_file> older;  // the first file's first
+    std::list<detail::replaced_file> older;  // in the order of the files
     const detail::folder_lock lock(folder_, how_.patience, [&] {
       if (how_.watcher) how_.watcher(0);
     });
@@ -140,7 +141,7 @@ class file_set {
     }
   }
 
-  /// Takes back the first `renamed` renames and gives older files their names again. Returns what failed, as text.
+  /// Undoes the first `renamed` renames and restores the names of the older files. Returns the failures, as text.
   std::string restore(std::list<detail::replaced_file>& older, std::size_t renamed) const {
     while (renamed-- > 0) ::unlink((folder_ / files_[renamed].name).c_str());
     std::string lost;

@@ -16,11 +16,11 @@
 
 namespace qwq::detail {
 
-/// Holds an advisory lock on a folder. The lock ends with the process. A file system without locks is used without one.
+/// Holds an advisory lock on a folder. The lock ends with the process. On a file system without locks, it does nothing.
 class folder_lock {
  public:
-  /// Waits at most `patience` for another holder, and calls `idle()`, which may throw, meanwhile. Throws `error` when
-  /// the folder is still locked.
+  /// Waits at most `patience` for another holder; calls `idle()`, which can throw, meanwhile. Throws `error` if the
+  /// folder is still locked.
   template <class Idle>
   folder_lock(const std::filesystem::path& folder, std::chrono::milliseconds patience, Idle&& idle)
       : fd_(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The error of a failed system call.
+// Defines `io_error`, which makes the error of a failed system call.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace qwq::detail {
 
-/// "<file>: cannot <verb>: <reason>", for the errno value `code`.
+/// Returns the error "<file>: cannot <verb>: <reason>" for the errno value `code`.
 inline error io_error(const std::string& file, const char* verb, int code) {
   return error(file + ": cannot " + verb + ": " + std::generic_category().message(code));
 }

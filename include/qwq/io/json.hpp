@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON from untrusted files: parsing with one-line errors, and words for what was found.
+// Defines `parse_object`, which parses JSON from untrusted files with one-line errors, and `describe`.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +15,10 @@
 
 namespace qwq::detail {
 
+/// The JSON tree type.
 using json = nlohmann::json;
 
-/// What a value is, for "found ..." in a message.
+/// Describes a value, for "found ..." in a message.
 inline std::string describe(const json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list of " + std::to_string(value.size());
@@ -25,10 +26,10 @@ inline std::string describe(const json& value) {
   return value.dump();  // a scalar
 }
 
-/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
-/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+/// Parses a JSON object. Rejects what a hostile file could exploit: duplicate keys, of which the parser would silently
+/// keep one, and nesting deeper than 64. `where` (a file, or file:line) begins the message of the error.
 inline json parse_object(std::string_view text, const std::string& where) {
-  // The parser would take a NUL for the end, and never see what follows.
+  // The parser would take a NUL for the end of the text and ignore the rest.
   if (const auto nul = text.find('\0'); nul != text.npos)
     throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
   std::vector<std::set<std::string>> keys;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading JSON from front to back, without building a tree: what the headers of weight files need.
+// Defines `json_reader`, which reads JSON sequentially, without building a tree, for the headers of weight files.
 #pragma once
 
 #include <charconv>
@@ -18,15 +18,15 @@
 
 namespace qwq::detail {
 
-/// Takes one value after another from a text that may come from anywhere. Strict: what RFC 8259 does not allow throws
-/// `error` with the byte (counted from 1), and so do ill-formed UTF-8, surrogates without their other half, duplicate
-/// keys, of which a reader would silently keep one, and nesting deeper than 64.
+/// Reads one value after another from untrusted text. Strict: throws `error`, with the byte position (counted from 1),
+/// for everything that RFC 8259 forbids, and for ill-formed UTF-8, unpaired surrogates, duplicate keys, of which a
+/// reader would silently keep one, and nesting deeper than 64.
 class json_reader {
  public:
-  /// `where` (a file) starts the messages. `text` must outlive the reader.
+  /// `where` (a file) begins the messages. `text` must outlive the reader.
   json_reader(std::string_view text, std::string where) : text_(text), where_(std::move(where)) {}
 
-  /// The first character of the next value: '{', '[', '"', 't', 'f', 'n', or what a number begins with.
+  /// The first character of the next value: '{', '[', '"', 't', 'f', 'n', or the first character of a number.
   char peek() {
     skip_space();
     if (at_ == text_.size()) fail("a value");
@@ -52,7 +52,7 @@ class json_reader {
     elements('[', ']', element);
   }
 
-  /// Reads a string, which is next.
+  /// Reads a string, which must be next.
   std::string string() {
     if (!take('"')) fail("a string");
     std::string out;
@@ -73,7 +73,7 @@ class json_reader {
     }
   }
 
-  /// Reads any value and returns its text as it is in the file.
+  /// Reads any value and returns its source text.
   std::string_view skip() {
     const char c = peek();
     const std::size_t begin = at_;
@@ -90,7 +90,7 @@ class json_reader {
     return text_.substr(begin, at_ - begin);
   }
 
-  /// Reads any value and says what it is, for "found ..." in a message.
+  /// Reads any value and describes it, for "found ..." in a message.
   std::string found() {
     const char c = peek();
     if (c == '{') return skip(), "an object";
@@ -104,7 +104,7 @@ class json_reader {
     return "a list of " + std::to_string(count);
   }
 
-  /// Nothing but space may follow.
+  /// Checks that only white space follows.
   void end() {
     skip_space();
     if (at_ != text_.size()) fail("nothing more");
@@ -120,14 +120,14 @@ class json_reader {
                 (at_ == text_.size() ? "the end" : quote(text_.substr(at_, 1))));
   }
 
-  /// The next character as it is; '\0' at the end, which no grammar rule accepts.
+  /// The next character; '\0' at the end, which no grammar rule accepts.
   char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
     while (next() == ' ' || next() == '\t' || next() == '\r' || next() == '\n') ++at_;
   }
 
-  /// Steps over `c` if it is next.
+  /// Consumes `c` if it is next; returns whether it was.
   bool take(char c) {
     skip_space();
     if (next() != c) return false;
@@ -162,7 +162,7 @@ class json_reader {
     };
     if (next() == '-') ++at_;
     if (next() == '0')
-      ++at_;  // no digit may follow it
+      ++at_;  // no digit may follow a leading zero
     else
       digits();
     if (next() == '.') {
@@ -176,7 +176,7 @@ class json_reader {
     }
   }
 
-  /// The code point of an escape, whose backslash is next.
+  /// Reads the code point of an escape, whose backslash is next.
   char32_t escape() {
     constexpr std::string_view names = "\"\\/bfnrt", values = "\"\\/\b\f\n\r\t";
     ++at_;
@@ -215,7 +215,7 @@ inline std::optional<std::uint64_t> unsigned_integer(std::string_view number) {
   std::uint64_t value = 0;
   const auto end = number.data() + number.size();
   const auto [ptr, code] = std::from_chars(number.data(), end, value);
-  if (ptr != end || code != std::errc{}) return std::nullopt;  // no sign is read for unsigned types
+  if (ptr != end || code != std::errc{}) return std::nullopt;  // from_chars accepts no sign for unsigned types
   return value;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file mapped into memory, read only.
+// Defines `mapped_file`, a read-only memory-mapped file.
 #pragma once
 
 #include <algorithm>
@@ -24,15 +24,15 @@
 
 namespace qwq {
 
-/// A regular file in memory: pages are read when they are touched, and the system may drop them again.
-/// Moving keeps every address. The file must not shrink while it is mapped.
+/// A memory-mapped regular file: pages are read on access, and the system can drop them again. Moving keeps every
+/// address. The file must not shrink while it is mapped.
 class mapped_file {
  public:
-  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else
-  /// was downloaded in its place: a git-lfs pointer or an HTML page.
+  /// Throws `error` if `path` cannot be opened, is not a regular file or cannot be mapped, and if a placeholder was
+  /// downloaded instead of the file: a git-lfs pointer or an HTML page.
   explicit mapped_file(const std::filesystem::path& path) : path_(path) {
     const std::string file = path.string();
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a pipe must not block
     if (fd < 0) refuse_to_open(file, errno);
     struct stat& info = state_;
     void* at = nullptr;
@@ -50,13 +50,15 @@ class mapped_file {
     refuse_stand_in(file);
   }
 
+  /// The bytes of the file.
   std::span<const std::byte> bytes() const { return bytes_.value; }
+  /// Number of bytes.
   std::size_t size() const { return bytes().size(); }
   /// The bytes as characters.
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes().data()), size()}; }
 
-  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
-  /// name is still mapped as it was.
+  /// Throws `error` if the file was modified after it was mapped. If the file was replaced by another one of its name,
+  /// the mapping still has the old contents.
   void check_unchanged() const {
     struct stat now {};
     if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
@@ -65,19 +67,19 @@ class mapped_file {
       throw error(path_.string() + ": expected a file that does not change while it is read, found one that did");
   }
 
-  /// True when `part` lies inside the mapping.
+  /// True if `part` is inside the mapping.
   bool contains(std::span<const std::byte> part) const {
     const std::less_equal<const std::byte*> not_after;
     return not_after(bytes().data(), part.data()) && not_after(part.data() + part.size(), bytes().data() + size());
   }
 
-  /// Hint: `part` of the mapping is about to be read from front to back.
+  /// Hint: `part` of the mapping will be read sequentially.
   void sequential(std::span<const std::byte> part) const { advise(part, MADV_SEQUENTIAL); }
-  /// Hint: `part` of the mapping is not needed any more; its pages leave memory and are read again if touched.
+  /// Hint: `part` of the mapping is no longer needed; its pages are dropped, and read again on access.
   void release(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
 
  private:
-  /// Says why `file` could not be opened; of a link that leads nowhere also where it leads.
+  /// Throws the reason why `file` could not be opened; for a dangling link also its destination.
   [[noreturn]] static void refuse_to_open(const std::string& file, int code) {
     std::error_code no_link;
     if (const auto target = std::filesystem::read_symlink(file, no_link); code == ENOENT && !no_link)
@@ -85,7 +87,7 @@ class mapped_file {
     throw detail::io_error(file, "open", code);
   }
 
-  /// Refuses files that stand for the one that was meant.
+  /// Throws `error` if the file is a placeholder for the intended one.
   void refuse_stand_in(const std::string& file) const {
     const auto starts_with = [&](std::string_view lower_case) {
       return std::ranges::equal(text().substr(0, lower_case.size()), lower_case, {},
@@ -98,7 +100,7 @@ class mapped_file {
       throw error(file + ": expected the file itself" + found + "an HTML page");
   }
 
-  /// Applies `advice` to every page that `part` touches. A hint that the system declines costs only speed.
+  /// Applies `advice` to every page of `part`. A hint that the system declines affects only speed.
   void advise(std::span<const std::byte> part, int advice) const {
     if (part.empty() || !contains(part)) return;
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -107,7 +109,7 @@ class mapped_file {
     ::madvise(reinterpret_cast<void*>(first), last - first, advice);
   }
 
-  /// What is mapped. The source of a move has no bytes afterwards.
+  /// The mapped bytes. After a move, the source has none.
   struct mapping {
     std::span<const std::byte> value{};
     mapping() = default;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that is made front to back: written, only counted, or compared with one that is there.
+// Defines `output_file`, a file that is written sequentially, and implementations that only count or compare bytes.
 #pragma once
 
 #include <algorithm>
@@ -23,17 +23,19 @@
 
 namespace qwq {
 
-/// Takes the bytes of a file.
+/// Receives the bytes of a file.
 class output_file {
  public:
   virtual ~output_file() = default;
   output_file(const output_file&) = delete;
   output_file& operator=(const output_file&) = delete;
 
+  /// Appends bytes.
   void write(std::span<const std::byte> bytes) {
     put(bytes);
     skip(bytes.size());
   }
+  /// Appends text.
   void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
 
   /// Appends zero bytes until `position()` is a multiple of `alignment`.
@@ -46,30 +48,30 @@ class output_file {
     }
   }
 
-  /// Whether bytes matter. Where only their number does, `skip` stands for `write`.
+  /// True if the contents of the file matter. If only their size does, `skip` can be called instead of `write`.
   virtual bool takes_bytes() const { return true; }
-  /// Counts bytes that need not be handed over.
+  /// Counts bytes without writing them.
   void skip(std::uint64_t bytes) {
     position_ += bytes;
     if (watcher_ != nullptr && *watcher_) (*watcher_)(bytes);
   }
 
-  /// Bytes so far.
+  /// Number of bytes so far.
   std::uint64_t position() const { return position_; }
-  /// The file, for messages.
+  /// Name of the file, for messages.
   const std::string& name() const { return name_; }
-  /// Says what follows, for messages.
+  /// Names the part of the file that follows, for messages.
   void begin(std::string_view what) { part_ = what; }
-  /// Hears of every byte; must outlive the file.
+  /// Sets a function that is called with every number of bytes; it must outlive the file.
   void watch(const std::function<void(std::uint64_t)>* watcher) { watcher_ = watcher; }
 
-  /// The file as it is on the disk when all bytes are there; nothing where they are only counted.
+  /// The complete file, as it is on disk; none if bytes are only counted.
   virtual std::optional<mapped_file> whole() { return std::nullopt; }
 
  protected:
-  /// `name`: of the file, for messages.
+  /// `name`: name of the file, for messages.
   explicit output_file(std::string name) : name_(std::move(name)) {}
-  const std::string& part() const { return part_; }  ///< What `begin` said last.
+  const std::string& part() const { return part_; }  ///< The part that `begin` named last.
 
  private:
   virtual void put(std::span<const std::byte> bytes) = 0;
@@ -79,7 +81,7 @@ class output_file {
   const std::function<void(std::uint64_t)>* watcher_ = nullptr;
 };
 
-/// Only counts.
+/// A file that only counts bytes.
 class counted_file final : public output_file {
  public:
   /// `target` is not touched.
@@ -90,15 +92,15 @@ class counted_file final : public output_file {
   void put(std::span<const std::byte>) override {}
 };
 
-/// Throws `error` at the first byte that the file on the disk has not.
+/// A file that is compared with one on disk. Throws `error` at the first byte that differs.
 class compared_file final : public output_file {
  public:
-  /// Throws `error` when there is no such file.
+  /// Throws `error` if `target` does not exist.
   explicit compared_file(const std::filesystem::path& target)
       : output_file(target.string()), target_(uncached(target)), file_(target) {}
 
   std::optional<mapped_file> whole() override { return mapped_file(target_); }
-  /// After the last byte: the file must end there too.
+  /// Checks that the file on disk ends after the last byte.
   void finish() const {
     if (position() != file_.size())
       throw error(name() + ": expected " + std::to_string(position()) + " bytes, found " +
@@ -106,7 +108,7 @@ class compared_file final : public output_file {
   }
 
  private:
-  /// What is compared is what the disk holds, not what the system remembers of it.
+  /// Drops `target` from the page cache, so that the bytes on disk are compared.
   static const std::filesystem::path& uncached(const std::filesystem::path& target) {
     if (const int fd = ::open(target.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); fd >= 0) {
       ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `is_present`, which tells a file that is absent from one that cannot be read.
+// Defines `is_present`, which distinguishes an absent file from one that cannot be read.
 #pragma once
 
 #include <cerrno>
@@ -9,8 +9,8 @@
 
 namespace qwq::detail {
 
-/// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
-/// as present: opening the file then says what is wrong.
+/// False only if no file has the name `path`. A dangling link, or a file in a folder without search permission, counts
+/// as present: opening it then reports the cause.
 inline bool is_present(const std::filesystem::path& path) {
   struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `replaced_file`, an older file that waits under a temporary name until its successor is in place.
+// Defines `replaced_file`, an older file that keeps a temporary name until its successor is in place.
 #pragma once
 
 #include <cerrno>
@@ -17,12 +17,12 @@
 
 namespace qwq::detail {
 
-/// Renames a file out of the way. The destructor removes it, unless `restore` was called.
+/// Renames a file to a temporary name. The destructor removes it, unless `restore` was called.
 class replaced_file {
  public:
   /// Does nothing if there is no such file. Throws `error` if it cannot be renamed.
   explicit replaced_file(std::filesystem::path target) : target_(std::move(target)) {
-    // The lock tells `atomic_file` that the temporary name is in use.
+    // The lock shows `atomic_file` that the temporary name is in use.
     fd_ = ::open(target_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (fd_ >= 0) ::flock(fd_, LOCK_SH | LOCK_NB);
     try {
@@ -47,7 +47,7 @@ class replaced_file {
     if (fd_ >= 0) ::close(fd_);
   }
 
-  /// Gives the file its name back and returns true; if that fails, returns false and the file stays where it is.
+  /// Restores the file's name and returns true; if that fails, returns false and keeps the file.
   bool restore() {
     const bool restored = aside_.empty() || ::rename(aside_.c_str(), target_.c_str()) == 0;
     kept_ = std::exchange(aside_, {});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading safetensors files: the header is checked against the file before anything points into it.
+// Defines `safetensors_file`, a mapped safetensors file whose header is validated before anything refers to its data.
 #pragma once
 
 #include <algorithm>
@@ -27,32 +27,33 @@ namespace qwq {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and used where it lies");
 
-/// One tensor of a file: row-major, not aligned. It points into the file that it came from.
+/// One tensor of a file: row-major, not aligned. It points into the mapped file.
 struct tensor_info {
-  std::string name;
-  dtype type = dtype::f32;
-  std::vector<std::int64_t> shape;
-  const std::byte* data = nullptr;
-  std::size_t bytes = 0;
-  std::string_view file;  ///< For messages.
+  std::string name;                 ///< Name of the tensor.
+  dtype type = dtype::f32;          ///< Element type.
+  std::vector<std::int64_t> shape;  ///< Extents.
+  const std::byte* data = nullptr;  ///< The elements.
+  std::size_t bytes = 0;            ///< Size in bytes.
+  std::string_view file;            ///< Name of the file, for messages.
 
+  /// The elements as bytes.
   std::span<const std::byte> span() const { return {data, bytes}; }
   /// Number of elements.
   std::size_t size() const { return bytes / static_cast<std::size_t>(bits(type) / 8); }
 };
 
-/// A tensor of a dtype that is not read.
+/// A tensor of a dtype that is not supported.
 struct unread_tensor {
-  std::string name;
-  std::string dtype;      ///< As the file spells it.
-  std::string_view file;  ///< For messages.
+  std::string name;       ///< Name of the tensor.
+  std::string dtype;      ///< The dtype, as spelled in the file.
+  std::string_view file;  ///< Name of the file, for messages.
 };
 
-/// What one safetensors file holds. `tensors` and `unread` are sorted by name.
+/// The contents of one safetensors file. `tensors` and `unread` are sorted by name.
 struct safetensors_content {
-  std::vector<tensor_info> tensors;
-  std::vector<unread_tensor> unread;  ///< Their bytes are in the file, but not in `tensors`.
-  std::map<std::string, std::string> metadata;
+  std::vector<tensor_info> tensors;             ///< Tensors of supported dtypes.
+  std::vector<unread_tensor> unread;            ///< Tensors of other dtypes; they have no entry in `tensors`.
+  std::map<std::string, std::string> metadata;  ///< The metadata of the header.
 };
 
 namespace detail {
@@ -61,12 +62,12 @@ struct safetensors_dtype {
   std::string_view name;
   dtype type;
 };
-/// BOOL comes last: it is read as bytes, and bytes are written as U8.
+/// BOOL is last: it is read as bytes, and bytes are written as U8.
 inline constexpr safetensors_dtype safetensors_dtypes[] = {
     {"F32", dtype::f32}, {"F16", dtype::f16}, {"BF16", dtype::bf16}, {"I64", dtype::i64}, {"I32", dtype::i32},
     {"I16", dtype::i16}, {"U16", dtype::u16}, {"I8", dtype::i8},     {"U8", dtype::u8},   {"BOOL", dtype::u8}};
 
-/// The reference implementation's limit on the header, in bytes.
+/// Maximum size of the header in bytes, the reference implementation's limit.
 inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;
 
 inline std::string to_string(std::span<const std::int64_t> shape) {
@@ -75,7 +76,7 @@ inline std::string to_string(std::span<const std::int64_t> shape) {
   return out + "]";
 }
 
-/// Bytes that a tensor takes, or false when a dimension is negative or the product does not fit.
+/// Computes the size of a tensor in bytes; false if an extent is negative or the size overflows.
 inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::size_t& bytes) {
   bytes = static_cast<std::size_t>(bits(type) / 8);
   for (const auto dim : shape)
@@ -83,10 +84,10 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
   return true;
 }
 
-/// The dtypes that are read, for messages.
+/// The supported dtypes, for messages.
 inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
 
-/// Throws the error of a tensor that is needed and has a dtype that is not read.
+/// Throws the error for a tensor that is needed and has an unsupported dtype.
 [[noreturn]] inline void refuse_unread(const unread_tensor& tensor) {
   throw error(std::string(tensor.file) + ": tensor " + quote(tensor.name) + ": dtype: expected " +
               safetensors_dtype_names + ", found " + quote(tensor.dtype));
@@ -95,11 +96,12 @@ inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32
 /// One entry of the header.
 struct safetensors_entry {
   tensor_info tensor;
-  std::string unknown_dtype;  ///< Empty if the dtype is read.
+  std::string unknown_dtype;  ///< Empty if the dtype is supported.
   std::uint64_t begin = 0, end = 0;
 };
 
-/// Reads one entry of the header. `data`: bytes of the buffer that the offsets count from; an entry may end after them.
+/// Reads one entry of the header. `data`: size in bytes of the buffer that the offsets refer to; an entry can exceed
+/// it.
 inline safetensors_entry parse_tensor(const std::string& name, json_reader& header, std::uint64_t data,
                                       std::string_view file) {
   const std::string where = std::string(file) + ": tensor " + quote(name) + ": ";
@@ -112,7 +114,7 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
   safetensors_entry entry{.tensor = {.name = name, .shape = {}, .file = file}, .unknown_dtype = {}};
   tensor_info& tensor = entry.tensor;
   bool has_type = false, has_shape = false;
-  std::string_view range;  // the offsets as the file has them
+  std::string_view range;  // the offsets, as written in the file
   std::vector<std::optional<std::uint64_t>> offsets;
   header.object([&](const std::string& field) {
     if (field == "dtype") {
@@ -167,9 +169,9 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
 }  // namespace detail
 
 /// Parses the bytes of a safetensors file; the tensors point into `bytes` and refer to `file`, its name in messages.
-/// Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must not overlap, and the byte
-/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a
-/// dtype that is not read is no error: see `safetensors_content::unread`.
+/// Format: https://huggingface.co/docs/safetensors/index#format. As specified there, tensors must not overlap, and the
+/// byte buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of
+/// an unsupported dtype is not an error: see `safetensors_content::unread`.
 inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   const std::string where(file);
   std::uint64_t length = 0;
@@ -198,7 +200,7 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
       entries.push_back(detail::parse_tensor(name, header, data.size(), file));
       return;
     }
-    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, is absent
+    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, means absent
     if (header.peek() != '{') throw error(where + ": __metadata__: expected an object, found " + header.found());
     header.object([&](const std::string& key) {
       if (header.peek() != '"')
@@ -235,23 +237,25 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
 /// One mapped safetensors file.
 class safetensors_file {
  public:
-  /// Maps a file and checks its header. Throws `error` when it is no whole safetensors file.
+  /// Maps a file and validates its header. Throws `error` if it is not a complete safetensors file.
   explicit safetensors_file(const std::filesystem::path& path)
       : name_(std::make_unique<const std::string>(path.string())),
         file_(path),
         content_(parse_safetensors(file_.bytes(), *name_)) {}
 
-  /// Sorted by name.
+  /// Tensors of supported dtypes, sorted by name.
   const std::vector<tensor_info>& tensors() const { return content_.tensors; }
+  /// The metadata of the header.
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
+  /// The mapped file.
   const mapped_file& file() const { return file_; }
-  /// The path that it was opened by.
+  /// The path that the file was opened with.
   const std::string& name() const { return *name_; }
 
-  /// Tensors of dtypes that are not read, sorted by name.
+  /// Tensors of unsupported dtypes, sorted by name.
   const std::vector<unread_tensor>& unread() const { return content_.unread; }
 
-  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
+  /// The tensor, or null. Throws `error` if its dtype is not supported.
   const tensor_info* find(std::string_view name) const {
     const auto at = std::ranges::lower_bound(content_.tensors, name, {}, &tensor_info::name);
     if (at != content_.tensors.end() && at->name == name) return &*at;
@@ -259,20 +263,21 @@ class safetensors_file {
       if (tensor.name == name) detail::refuse_unread(tensor);
     return nullptr;
   }
-  /// The tensor; throws `error` naming it and the file when it is missing.
+  /// The tensor. Throws `error`, with the tensor and the file, if it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
     throw error(*name_ + ": tensor " + detail::quote(name) + ": missing");
   }
 
  private:
-  std::unique_ptr<const std::string> name_;  // its address survives a move: the tensors refer to it
+  std::unique_ptr<const std::string> name_;  // its address survives a move: tensors refer to it
   mapped_file file_;
   safetensors_content content_;
 };
 
 namespace detail {
-/// Widens (or copies) `out.size()` elements of a float type, the first of which is at `from`. They need not be aligned.
+/// Converts (or copies) `out.size()` elements of a float type, the first of which is at `from`, to f32. They need not
+/// be aligned.
 inline void widen(dtype type, const std::byte* from, std::span<float> out) {
   const auto each = [&]<class T>(T) {
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -287,8 +292,8 @@ inline void widen(dtype type, const std::byte* from, std::span<float> out) {
 }
 }  // namespace detail
 
-/// Widens (or copies) the elements of a float tensor into `out`, which has one float per element.
-/// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
+/// Converts (or copies) the elements of a float tensor to `out`, which has one float per element. Throws `error` if the
+/// tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   const std::string where = std::string(tensor.file) + ": tensor " + detail::quote(tensor.name);
   if (!is_plain_float(tensor.type))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing safetensors files, one tensor at a time.
+// Defines `safetensors_writer`, which writes a safetensors file one tensor at a time.
 #pragma once
 
 #include <algorithm>
@@ -23,14 +23,14 @@
 
 namespace qwq {
 
-/// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Nothing is kept in
-/// memory but names and shapes. The file lists and stores the tensors as declared, without gaps, from an offset that
-/// is a multiple of 8: declare wide element types first where alignment matters. Equal calls write equal bytes.
-/// Throws `error`, naming file and tensor, when a call does not fit the declarations (it then changes nothing) or the
-/// disk refuses.
+/// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Only names and
+/// shapes are kept in memory. The file lists and stores the tensors in the order of the declarations, without gaps,
+/// from an offset that is a multiple of 8: declare wide element types first if alignment matters. Equal calls write
+/// equal bytes. Throws `error`, with file and tensor, if a call does not match the declarations (then nothing changes)
+/// or writing fails.
 class safetensors_writer {
  public:
-  /// Begins a file, which appears as `target` when it is finished.
+  /// Begins a file; `commit` creates it as `target`.
   explicit safetensors_writer(const std::filesystem::path& target,
                               const std::map<std::string, std::string>& metadata = {})
       : file_(target) {
@@ -41,7 +41,7 @@ class safetensors_writer {
     if (!metadata.empty()) header_ += '}';
   }
 
-  /// Announces a tensor. 4-bit codes have no dtype in the format: store them packed, as u8.
+  /// Declares a tensor. The format has no dtype for 4-bit codes: store them packed, as u8.
   void declare(const std::string& name, dtype type, const std::vector<std::int64_t>& shape) {
     if (started_) throw fail(name, "expected every declaration before the first write");
     const auto known = std::ranges::find(detail::safetensors_dtypes, type, &detail::safetensors_dtype::type);
@@ -130,7 +130,7 @@ class safetensors_writer {
   bool started_ = false;
 };
 
-/// Writes `tensors`, in their order, as the whole of `target`.
+/// Writes `tensors`, in the given order, as the complete contents of `target`.
 inline void write_safetensors(const std::filesystem::path& target, std::span<const tensor_info> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   safetensors_writer writer(target, metadata);

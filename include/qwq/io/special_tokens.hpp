@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `special_tokens`, the token ids with a meaning of their own, which two files of a checkpoint name.
+// Defines `special_tokens`, the special token ids that two config files of a checkpoint define.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,18 @@
 
 namespace qwq {
 
-/// Token ids of config.json and generation_config.json; those of the latter win.
+/// Token ids of config.json and generation_config.json; the latter takes precedence.
 struct special_tokens {
+  /// Ids of begin of text and of padding, if defined.
   std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
+  std::vector<std::int32_t> eos_token_ids;  ///< Ids that end a text; empty if no file defines any.
 
   bool operator==(const special_tokens&) const = default;
 };
 
 namespace detail {
 
-/// A token id; none when it is absent, or negative, which older tools write for "none".
+/// A token id; none if it is absent, or negative, which older tools write for "none".
 inline std::optional<std::int32_t> token(const json_value& at, std::int64_t vocab_size) {
   const auto id = at.integer();
   if (at.is_null() || (id && *id < 0)) return std::nullopt;
@@ -35,7 +36,7 @@ inline std::optional<std::int32_t> token(const json_value& at, std::int64_t voca
   return std::nullopt;
 }
 
-/// A token id or a list of them; may be empty.
+/// A token id or a list of them, possibly empty.
 inline std::vector<std::int32_t> tokens(const json_value& at, std::int64_t vocab_size) {
   std::vector<std::int32_t> ids;
   if (!at.is_list()) {
@@ -51,8 +52,8 @@ inline std::vector<std::int32_t> tokens(const json_value& at, std::int64_t vocab
 
 }  // namespace detail
 
-/// Takes the token ids of the text of one file over those in `known`; ids are below `vocab_size`. `file` names it in
-/// messages.
+/// Reads the token ids from the text of one file and overrides those in `known`; ids must be less than `vocab_size`.
+/// `file`: its name in messages.
 inline void read_special_tokens(special_tokens& known, std::string_view json, const std::string& file,
                                 std::int64_t vocab_size) {
   json_tree tree(json);
@@ -66,7 +67,7 @@ inline void read_special_tokens(special_tokens& known, std::string_view json, co
   if (!tree.problem().ok()) throw error(tree.problem().message(file));
 }
 
-/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
+/// Reads the special tokens of a checkpoint folder of any model; ids must be less than `vocab_size`.
 inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
   special_tokens known;
   for (const char* name : {"config.json", "generation_config.json"}) {

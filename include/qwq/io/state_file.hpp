@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `state_file`, what a saved session is as bytes: who wrote it, which states it has, and their values.
+// Defines `state_file`, the serialized form of a saved session: its types, its states and their values.
 #pragma once
 
 #include <algorithm>
@@ -21,26 +21,26 @@
 
 namespace qwq {
 
-/// One state of a saved session: `outer` times some rows times `inner` elements.
+/// One state of a saved session: an array [outer, rows, inner].
 struct saved_state {
-  std::string name;
-  std::int64_t layer = -1;  ///< Number of the layer, or -1.
-  dtype type = dtype::f32;
-  bool running = false;    ///< All rows are saved, not only those of the tokens that were read.
-  std::int64_t outer = 1;  ///< Heads of a cache.
-  std::int64_t rows = 1;   ///< Saved rows of each.
-  std::int64_t inner = 1;  ///< Elements of a row.
+  std::string name;         ///< Name of the state.
+  std::int64_t layer = -1;  ///< Layer number, or -1.
+  dtype type = dtype::f32;  ///< Element type.
+  bool running = false;     ///< All rows are saved, not only those of the tokens in the text.
+  std::int64_t outer = 1;   ///< Heads of a cache.
+  std::int64_t rows = 1;    ///< Saved rows per head.
+  std::int64_t inner = 1;   ///< Elements of a row.
   friend bool operator==(const saved_state&, const saved_state&) = default;
 };
 
-/// A saved session. The file is "QWQSTATE", version, the size of the header (u32 each), the header, its checksum, the
-/// values, and their checksum (FNV-1a, 64 bits); numbers are little-endian.
+/// A saved session. The file is "QWQSTATE", version, header size (u32 each), the header, its checksum, the values, and
+/// their checksum (FNV-1a, 64 bits); numbers are little-endian.
 struct state_file {
   std::string model, target, scheme;  ///< Names of the session's types.
   std::uint64_t checkpoint = 0;       ///< `fingerprint` of the weights.
-  std::int64_t position = 0;          ///< Tokens that were read.
+  std::int64_t position = 0;          ///< Tokens in the text.
   std::vector<saved_state> states;    ///< For growing states, `rows` is `position`.
-  std::vector<std::byte> values;      ///< Of all states, one after the other: elements, then scales of 8-bit codes.
+  std::vector<std::byte> values;      ///< Values of all states, in order: elements, then the scales of 8-bit codes.
 };
 
 namespace detail {
@@ -49,13 +49,13 @@ inline constexpr std::string_view state_magic = "QWQSTATE";
 inline constexpr std::uint32_t state_version = 1;
 static_assert(std::endian::native == std::endian::little, "qwq: files of states are written as they are in memory");
 
-/// FNV-1a, 64 bits, of some bytes after others.
+/// FNV-1a, 64 bits, of `bytes`; `h` is the hash of the bytes before them.
 inline std::uint64_t fnv1a(std::span<const std::byte> bytes, std::uint64_t h = 0xcbf29ce484222325u) {
   for (const std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 0x100000001b3u;
   return h;
 }
 
-/// Writes numbers and strings behind each other.
+/// Serializes numbers and strings.
 struct state_packer {
   std::vector<std::byte> bytes;
 
@@ -71,7 +71,7 @@ struct state_packer {
   }
 };
 
-/// Reads them back; `where` names the file in messages.
+/// Parses them; `where` is the name of the file in messages.
 struct state_parser {
   std::span<const std::byte> rest;
   const std::string& where;
@@ -103,7 +103,7 @@ struct state_parser {
   }
 };
 
-/// Bytes of the values of a state, scales included; throws when that is more than memory has addresses for.
+/// Size in bytes of the values of a state, with scales. Throws if it exceeds the address space.
 inline std::uint64_t state_bytes(const saved_state& s, const std::string& where) {
   const auto times = [&](std::uint64_t a, std::uint64_t b) {
     if (a != 0 && b > (std::uint64_t{1} << 48) / a) throw error(where + ": state " + quote(s.name) + " is too large");
@@ -116,7 +116,7 @@ inline std::uint64_t state_bytes(const saved_state& s, const std::string& where)
 
 }  // namespace detail
 
-/// Writes a file of states. Throws `error` when the stream does not take it.
+/// Writes a state file. Throws `error` if writing fails.
 inline void write_state_file(std::ostream& out, const state_file& f, const std::string& where) {
   detail::state_packer header;
   for (const std::string_view s : {std::string_view(f.model), std::string_view(f.target), std::string_view(f.scheme)})
@@ -146,12 +146,12 @@ inline void write_state_file(std::ostream& out, const state_file& f, const std::
   if (!out) throw error(where + ": cannot write the states of a session");
 }
 
-/// Reads a file of states. Throws `error`, one line that begins with `where`, when it is no such file, of another version,
-/// cut off or damaged. What it says about model and states is checked by whoever uses it.
+/// Reads a state file. Throws `error`, one line that begins with `where`, if it is not a state file, has another
+/// version, is truncated or damaged. The caller checks that model and states match.
 inline state_file read_state_file(std::istream& in, const std::string& where) {
   const auto refuse = [&](const std::string& what) { throw error(where + ": " + what); };
   const auto read = [&](std::uint64_t size) {
-    // In pieces: a damaged size must not allocate what the file does not have.
+    // In pieces: a damaged size must not cause a large allocation.
     std::vector<std::byte> bytes;
     constexpr std::uint64_t piece = std::uint64_t{1} << 20;
     while (bytes.size() < size) {

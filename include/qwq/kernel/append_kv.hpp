@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing keys and values to a cache, in its element type.
+// Defines `append_kv`, which writes keys or values to a KV cache in its element type.
 #pragma once
 
 #include <limits>
@@ -13,8 +13,8 @@ namespace detail {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Symmetric codes of x[0, n), rounded half to even; returns their scale: the greatest magnitude over the greatest code.
-/// A vector with NaN or infinity gets the scale NaN.
+/// Stores x[0, n) as symmetric codes, rounded half to even; returns their scale: max|x| divided by the largest code.
+/// The scale is NaN if x has a NaN or infinity.
 template <class Arch, class Code>
 float store_codes(Code* codes, const float* x, std::int64_t n) {
   using batch = simd::batch<Arch>;
@@ -33,7 +33,7 @@ float store_codes(Code* codes, const float* x, std::int64_t n) {
     return step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
   }
   simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
-    // A subnormal scale is so coarse that the quotient may be more than the greatest code.
+    // A subnormal scale has so few bits that the quotient can exceed the largest code.
     const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
     simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-greatest)), batch(greatest)),
                       count);
@@ -41,7 +41,7 @@ float store_codes(Code* codes, const float* x, std::int64_t n) {
   return step;
 }
 
-/// Writes x[0, head_dim) to a head and position of the cache, in its type.
+/// Writes x[0, head_dim) to a head and position of the cache, in its element type.
 template <class Arch, class T>
 void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
   T* out = cache.at(head, position);
@@ -55,8 +55,8 @@ void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const 
 
 }  // namespace detail
 
-/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type; int8
-/// codes are round(x / scale), half to even, with the scale max|x| / 127 of the head and position. past + m must not
+/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its element type.
+/// int8 codes are round(x / scale), half to even, with scale max|x| / 127 for each head and position. past + m must not
 /// exceed the capacity.
 template <class Arch = xsimd::default_arch, class T>
 void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {

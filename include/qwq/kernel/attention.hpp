@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouped-query causal attention over a KV cache.
+// Defines `attention`, grouped-query causal attention over a KV cache.
 #pragma once
 
 #include "qwq/core/parallel.hpp"
@@ -13,12 +13,13 @@ namespace detail {
 
 inline constexpr float log2_e = 1.44269504f;
 
-/// How the keys of one token are cut into parts, so that threads have enough to take: by the shape alone, so that
-/// results do not depend on how many threads there are. Results of parts lie on the stack until they are joined.
+/// How the keys of one token are divided into parts, to occupy all threads. Depends on the shape only, so that results
+/// do not depend on the number of threads. The results of the parts are on the stack until they are combined.
 struct key_parts {
-  static constexpr std::int64_t room = 16384;  // floats
+  static constexpr std::int64_t room = 16384;  ///< Capacity of the stack buffer, in floats.
+  /// Minimum number of keys per part, and maximum number of tasks.
   static constexpr std::int64_t least_keys = 512, most_tasks = 64;
-  std::int64_t count, keys;
+  std::int64_t count, keys;  ///< Number of parts, and keys per part.
 
   key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
     const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
@@ -28,7 +29,8 @@ struct key_parts {
   }
 };
 
-/// y = the results of parts, which lie `stride` apart, [head_dim] sums, then the greatest score and the sum of weights.
+/// Combines the results of parts into y. Each part is `stride` floats: [head_dim] accumulators, the maximum score, and
+/// the sum of weights.
 template <class Arch>
 void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t stride, std::int64_t head_dim) {
   float max = minus_infinity, total = 0;
@@ -48,7 +50,7 @@ void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t st
   scale_row<Arch>(y, y, head_dim, 1.0f / total);
 }
 
-/// The rows of one token.
+/// Attention of one token.
 template <class Arch, class T>
 void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv_view<T> keys, kv_view<T> values,
                   std::int64_t visible, float scale) {
@@ -84,17 +86,17 @@ void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv
       join_parts<Arch>(y + head * head_dim, sums + head * part_floats, parts.count, heads * part_floats, head_dim);
 }
 
-/// The rows of several tokens, of which the first sees `past` + 1 positions.
+/// Attention of several tokens; the first attends to `past` + 1 positions.
 template <class Arch, class T>
 void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                    std::int64_t past, float scale) {
   using tile = attention_tile<Arch>;
   const std::int64_t head_dim = keys.head_dim, group = q.cols / head_dim / keys.kv_heads;
-  const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
+  const std::int64_t rows = group * q.rows;  // per kv head, ordered by position, then by head
   const std::int64_t most = tile::queries(head_dim), tiles = (rows + most - 1) / most;
   const std::int64_t work = q.rows * q.cols * (2 * past + q.rows);
   parallel_for(ex, static_cast<std::size_t>(tiles * keys.kv_heads), work, [&](std::size_t task) {
-    // The last tokens see most: they come first, so that threads end together.
+    // The last tokens attend to the most keys: they are first, so that all threads finish at about the same time.
     const std::int64_t kv_head = static_cast<std::int64_t>(task) / tiles;
     const std::int64_t first = (tiles - 1 - static_cast<std::int64_t>(task) % tiles) * most;
     const std::int64_t count = std::min(most, rows - first);
@@ -109,12 +111,12 @@ void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> 
 
 }  // namespace detail
 
-/// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
-/// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
-/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
-/// does not depend on the number of threads, nor on how rows are cut into chunks of more than one; a single row is
-/// summed in another order, and where int8 codes are multiplied as integers, its queries and weights are rounded to 16
-/// bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
+/// y = softmax(q . keys^T * scale) . values for each head, in f32, in one pass over the keys with a running maximum
+/// (online softmax). q and y are [m, heads * head_dim]; query head h uses kv head h / (heads / kv_heads). Row i attends
+/// to positions 0 .. past + i: keys and values of the m rows must already be at past .. past + m - 1 (`append_kv`). The
+/// result does not depend on the number of threads, nor on how rows are divided into chunks of more than one. A single
+/// row is accumulated in another order, and if int8 codes are multiplied as integers, its queries and weights are
+/// rounded to 16 bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of one token: keys and values are read once, for all query heads that share them.
+// Defines attention of one token (decode): keys and values are read once for all query heads that share them.
 #pragma once
 
 #include <cmath>
@@ -15,38 +15,44 @@
 
 namespace qwq::kernel::detail {
 
-/// Keys that are scored before their values are added.
+/// Keys per block: scored together before their values are accumulated.
 inline constexpr std::int64_t stream_block = 128;
-/// Query heads of one pass over the keys.
+/// Maximum number of query heads per pass over the keys.
 inline constexpr std::int64_t stream_queries = 16;
-/// Of every attention: what a thread works on is on its stack.
+/// Maximum head_dim of all attention kernels: the working set of a thread is on its stack.
 inline constexpr std::int64_t most_head_dim = 512;
 
-/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sums
-/// of weights, by lanes. Scores are in units of log2.
+/// State of one query head (online softmax): the query, the weighted sum of values so far, relative to the maximum
+/// score so far, and the sum of weights, per lane. Scores are in units of log2.
 template <class Arch>
 struct stream_query {
+  /// The query.
   const float* q;
+  /// Weighted sum of values.
   float* y;
+  /// Maximum score.
   float max = minus_infinity;
+  /// Sum of weights, per lane.
   simd::batch<Arch> total = simd::batch<Arch>(0.0f);
-  const std::int16_t* words = nullptr;  // q / unit, where codes are multiplied as integers
+  const std::int16_t* words = nullptr;  ///< q / unit, if codes are multiplied as integers.
+  /// Scale of `words`.
   float unit = 1;
 };
 
-/// Whether codes are multiplied as integers, with queries and weights as integers of 16 bits: their steps, 1 / 32767 of
-/// the greatest, are 1/258 of those of the codes.
+/// True if codes are multiplied as integers. Queries and weights are then 16-bit integers: their quantization step, 1 /
+/// 32767 of the maximum, is 1/258 of that of the codes.
 template <class Arch, class T>
 inline constexpr bool as_words = is_kv_code<T>&& simd::has_word_products<Arch>;
 
+/// Scores of one block, later its weights.
 using stream_scores = float[stream_block];
 
-/// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
-/// is left over comes last.
+/// The order in which keys are read: interleaved from four runs, because prefetchers follow each memory page
+/// separately; remaining keys are last.
 struct stream_order {
   std::int64_t count, run = count / 4;
 
-  /// The rows that are read as i-th to (i + 3)-th, where i is a multiple of 4; past the last it comes again.
+  /// The i-th to (i + 3)-th rows in this order, where i is a multiple of 4. After the last row, it is repeated.
   template <class T, class Dim>
   QWQ_INLINE void four(const T* (&rows)[4], const T* first_row, Dim head_dim, std::int64_t i) const {
     if (i < 4 * run) [[likely]] {
@@ -57,13 +63,13 @@ struct stream_order {
   }
 };
 
-/// A block: the keys [first, first + count) in that order, where first is a multiple of 4.
+/// A block: the keys [first, first + count) in this order, where first is a multiple of 4.
 struct stream_range {
   stream_order order;
   std::int64_t first, count;
 };
 
-/// Calls f(d, count) for the strips of a head, unrolled where its size is known.
+/// Calls f(d, count) for the strips of a head; unrolled if its size is a constant.
 template <class Arch, std::int64_t Step, class F>
 QWQ_INLINE inline void strips_of_head(std::int64_t head_dim, F&& f) {
   std::int64_t d = 0;
@@ -76,7 +82,7 @@ QWQ_INLINE inline void strips_of_head(std::integral_constant<std::int64_t, N>, F
   QWQ_UNROLL for (std::int64_t d = 0; d < N; d += Step) f(d, simd::whole{});
 }
 
-/// sum[r][n] = the products of q[r] and key[n], by lanes.
+/// sum[r][n] = q[r] . key[n], per lane.
 template <class Arch, int R, int N, class T, class Dim>
 QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
                                      const T* const (&key)[N], Dim head_dim) {
@@ -92,7 +98,7 @@ QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const strea
   });
 }
 
-/// The same of codes, in units of queries and of keys.
+/// As `multiply_keys`, for codes, in units of queries and keys.
 template <class Arch, int R, int N, class Dim>
 QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], const stream_query<Arch>* query,
                                           const std::int8_t* const (&key)[N], Dim head_dim) {
@@ -108,8 +114,8 @@ QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], co
   });
 }
 
-/// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
-/// multiple of the lanes; past the last key it comes again. Raises greatest[r] to them.
+/// score[r][i] = q[r] . key[i] * scale for the keys of a block, times the key's own scale if there is one, for i up to
+/// the next multiple of the lanes; after the last key, it is repeated. Updates greatest[r].
 template <class Arch, int R, class T, class Dim>
 void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const stream_query<Arch>* query, const T* key,
                  Dim head_dim, stream_range range, float scale, const float* key_scales) {
@@ -141,8 +147,8 @@ void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const s
   }
 }
 
-/// Turns scores of a block into weights, multiplied by the scales of their values where there are any. keep[r]: what
-/// earlier sums of a query are to be multiplied by.
+/// Converts scores of a block to weights, multiplied by the scales of their values, if any. keep[r]: factor for the
+/// earlier accumulators of a query.
 template <class Arch, int R>
 void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_scores* score,
            const simd::batch<Arch> (&greatest)[R], std::int64_t count, const float* value_scales) {
@@ -166,7 +172,7 @@ void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_score
   QWQ_UNROLL for (int r = 0; r < R; ++r) query[r].total = total[r];
 }
 
-/// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
+/// y = y * keep + weights . values for C batches of the head from element d on; y starts from 0 if `first`.
 template <class Arch, int R, int C, class T, class Dim, class Count>
 void stream_value_tile(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
                        const T* value, Dim head_dim, stream_range range, bool first, std::int64_t d, Count count) {
@@ -192,7 +198,7 @@ void stream_value_tile(const stream_query<Arch>* query, const stream_scores* wei
       simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
 }
 
-/// Weights of a block as integers of 16 bits, in units of `unit`: their upper and their lower bytes, 0 past the last.
+/// Weights of a block as 16-bit integers in units of `unit`: high and low bytes, 0 after the last.
 struct stream_codes {
   std::uint8_t high[stream_block], low[stream_block];
   float unit;
@@ -209,7 +215,7 @@ struct stream_codes {
     });
     const float most = simd::reduce_max<Arch>(magnitude);
     stream_codes result;
-    // Less than the least is nothing beside a weight of 1.
+    // Smaller weights are negligible relative to a weight of 1.
     const bool some = most > 0x1p-100f && most < infinity;
     result.unit = most < infinity ? most / greatest : std::numeric_limits<float>::quiet_NaN();
     const batch factor(some ? greatest / most : 0.0f);
@@ -281,7 +287,7 @@ void stream_code_tile(const stream_query<Arch>* query, const stream_codes* weigh
   }
 }
 
-/// Adds the values of a block, weighted.
+/// Accumulates the weighted values of a block.
 template <class Arch, int R, class T, class Dim>
 void stream_values(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
                    const T* value, Dim head_dim, stream_range range, bool first) {
@@ -289,7 +295,7 @@ void stream_values(const stream_query<Arch>* query, const stream_scores* weight,
   constexpr bool wide = simd::detail::lanes_512<Arch>;
   std::int64_t d = 0;
   if constexpr (as_words<Arch, T>) {
-    // Two queries at a time: sums of more would not fit into registers.
+    // Two queries at a time: accumulators of more would exceed the registers.
     QWQ_UNROLL for (int r = 0; r < R; r += 2) {
       const auto add = [&]<int N>(std::integral_constant<int, N>) QWQ_INLINE {
         stream_codes codes[N];
@@ -314,7 +320,7 @@ void stream_values(const stream_query<Arch>* query, const stream_scores* weight,
   }
 }
 
-/// One block of keys and values, for R query heads.
+/// Processes one block of keys and values for R query heads.
 template <class Arch, int R, class T, class Dim>
 void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> values, Dim head_dim, std::int64_t head,
                       std::int64_t begin, stream_range range, float scale) {
@@ -348,7 +354,7 @@ void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> val
   stream_values<Arch, R>(query, score, keep, values.at(head, begin), head_dim, range, range.first == 0);
 }
 
-/// Query heads of one kv head (at most stream_queries) over the keys [begin, end).
+/// Processes the query heads of one kv head (at most stream_queries) for the keys [begin, end).
 template <class Arch, class T>
 void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
             std::int64_t begin, std::int64_t end, float scale) {
@@ -364,7 +370,7 @@ void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv
   for (std::int64_t first = 0; first < end - begin; first += stream_block) {
     const stream_range range{{end - begin}, first, std::min(stream_block, end - begin - first)};
     const auto run = [&]<int R>(std::integral_constant<int, R>, std::int64_t r) {
-      // Heads of 128, which all Qwen3 have, take fewer instructions when their size is known.
+      // A constant size takes fewer instructions; all Qwen3 models have heads of 128.
       if (keys.head_dim == 128)
         stream_one_block<Arch, R>(query + r, keys, values, std::integral_constant<std::int64_t, 128>{}, head, begin,
                                   range, scale);

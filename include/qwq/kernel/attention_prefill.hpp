@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of many tokens: tiles of queries against blocks of keys.
+// Defines attention of several tokens (prefill): tiles of queries against blocks of keys.
 #pragma once
 
 #include "qwq/kernel/attention_decode.hpp"
@@ -9,33 +9,33 @@
 
 namespace qwq::kernel::detail {
 
-/// One query head of one token: what it asks, where its result goes, and how many keys it sees.
+/// One query head of one token.
 struct tile_query {
-  const float* q;
-  float* y;
-  std::int64_t visible;
+  const float* q;        ///< The query.
+  float* y;              ///< Its result.
+  std::int64_t visible;  ///< Number of keys that it attends to.
 };
 
-/// A tile has its queries in lanes while they are scored and weighed: keys are then read element by element, as they
-/// lie in the cache, maxima and sums of all queries run side by side, and no lane is ever summed up. Every query is
-/// computed in the same order whatever tile it is in. The weights, which then lie by key, multiply rows of values.
+/// A tile holds one query per lane while scores and weights are computed: keys are read element by element, as stored
+/// in the cache, maxima and sums of all queries are computed side by side, and no reduction across lanes is needed.
+/// Each query is computed in the same order in every tile. The weights, then ordered by key, multiply rows of values.
 template <class Arch>
 class attention_tile {
  public:
   static constexpr std::int64_t width = simd::lanes<Arch>;
-  /// Lanes of one tile, in batches: as many as share each key that is read.
+  /// Maximum size of a tile, in batches: this many share each key that is read.
   static constexpr std::int64_t most_groups = 3;
   static constexpr std::int64_t most_queries = most_groups * width;
-  /// Floats of a buffer that stays in the first-level cache.
+  /// Size in floats of a buffer that stays in L1.
   static constexpr std::int64_t buffer_floats = 8192;
   static_assert(most_head_dim * width <= buffer_floats);
 
-  /// Queries that a tile takes, for heads of `head_dim` elements.
+  /// Number of queries per tile, for heads of `head_dim` elements.
   static std::int64_t queries(std::int64_t head_dim) {
     return width * std::min(most_groups, buffer_floats / (width * head_dim));
   }
 
-  /// `rows` are sorted by `visible`.
+  /// `rows` must be sorted by `visible`.
   attention_tile(const tile_query* rows, std::int64_t count, std::int64_t head_dim, float scale)
       : rows_(rows), count_(count), head_dim_(head_dim), groups_((count + width - 1) / width) {
     for (std::int64_t g = 0; g < groups_; ++g) {
@@ -68,9 +68,9 @@ class attention_tile {
   static constexpr int key_tile = wide ? 8 : 4;
   static constexpr int row_tile = 6, batch_tile = wide ? 4 : 2;
 
-  /// Lanes that are left over repeat the last query.
+  /// Unused lanes repeat the last query.
   const tile_query& row(std::int64_t r) const { return rows_[std::min(r, count_ - 1)]; }
-  /// How many of the keys [j0, j0 + n) a query sees.
+  /// Number of the keys [j0, j0 + n) that query r attends to.
   std::int64_t seen(std::int64_t r, std::int64_t j0, std::int64_t n) const {
     return std::clamp<std::int64_t>(row(r).visible - j0, 0, n);
   }
@@ -98,7 +98,7 @@ class attention_tile {
     }
   }
 
-  /// Scores of N keys, from key j of the block on, for G groups of lanes.
+  /// Computes scores of N keys, from key j of the block on, for G groups of lanes.
   template <int N, int G>
   void score_tile(const float* key, std::int64_t j, std::int64_t group) {
     const std::int64_t panel = groups_ * width;
@@ -128,7 +128,8 @@ class attention_tile {
     if (j < end) score_tile<1, G>(key, j, group);
   }
 
-  /// Later groups see all keys that earlier ones see: each key is scored for the groups that have a query which sees it.
+  /// Later groups attend to all keys that earlier ones attend to: each key is scored for the groups with a query that
+  /// attends to it.
   void score(const float* key, std::int64_t j0, std::int64_t n) {
     std::int64_t begin = 0;
     for (std::int64_t g = 0; g < groups_; ++g) {
@@ -141,7 +142,7 @@ class attention_tile {
     }
   }
 
-  /// Scores of one group of lanes to weights, in place.
+  /// Converts the scores of one group of lanes to weights, in place.
   void weigh(std::int64_t group, std::int64_t j0, std::int64_t n) {
     const std::int64_t panel = groups_ * width, first = group * width;
     const std::int64_t common = seen(first, j0, n), end = seen(first + width - 1, j0, n);
@@ -156,7 +157,7 @@ class attention_tile {
                           xsimd::select(limit > batch(static_cast<float>(j)), s, batch(minus_infinity)));
       }
     }
-    // Two at a time, so that latencies overlap.
+    // Two accumulators, to overlap latencies.
     const batch before = simd::load<Arch>(max_ + first);
     batch max = before, max2 = before;
     std::int64_t j = 0;
@@ -184,8 +185,8 @@ class attention_tile {
     simd::store<Arch>(total_ + first, simd::fma<Arch>(simd::load<Arch>(total_ + first), keep, total + total2));
   }
 
-  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; sums of the first
-  /// block start from 0.
+  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; starts from 0 at
+  /// the first block.
   template <int R, int C, class Lanes>
   void value_tile(const float* value, std::int64_t r0, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
     const std::int64_t panel = groups_ * width;
@@ -206,7 +207,8 @@ class attention_tile {
         QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(x[c], by, sum[r][c]);
       }
     }
-    // Keys that only later queries see are not multiplied by 0 for the others: their values may be NaN.
+    // Keys that only later queries attend to are skipped for the others rather than multiplied by 0: their values can
+    // be NaN.
     for (; j < own[R - 1]; ++j, w += panel, v += head_dim_) {
       QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
       QWQ_UNROLL for (int r = 1; r < R; ++r) if (j < own[r]) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
@@ -224,7 +226,7 @@ class attention_tile {
     if (r < count_) value_tile<1, C>(value, r, j0, n, d, lanes);
   }
 
-  /// Columns of the values that fit into the first-level cache with the weights, for all queries; then the next.
+  /// Processes for all queries the columns of values that fit in L1 with the weights, then the next columns.
   void add_values(const float* value, std::int64_t j0, std::int64_t n) {
     std::int64_t d = 0;
     for (; d + batch_tile * width <= head_dim_; d += batch_tile * width)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums and products of tensors that are repeated along some of their axes.
+// Defines elementwise `add` and `multiply` of tensors with broadcasting.
 #pragma once
 
 #include <cstdint>
@@ -11,23 +11,23 @@
 
 namespace qwq::kernel {
 
-/// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
-/// is repeated.
+/// An axis of a result and its strides in both operands.
 struct broadcast_axis {
-  /// Its length, and how far apart its elements are in both operands: 0 where one is repeated.
+  /// Extent, and element stride in operands a and b; 0 if the operand is repeated.
   std::int64_t extent = 1, a = 0, b = 0;
 };
+/// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;
 
-/// How operands of the extents `a` and `b` fill a result of the extents `y`, in as few axes as possible, the outermost
-/// first. Missing leading extents are 1.
+/// Axes for operands of extents `a` and `b` and a result of extents `y`: as few as possible, outermost first. Missing
+/// leading extents are 1.
 constexpr broadcast_axes broadcast(std::span<const std::int64_t> y, std::span<const std::int64_t> a,
                                    std::span<const std::int64_t> b) {
   const auto extent = [&](std::span<const std::int64_t> x, std::size_t axis) {
     const std::size_t missing = y.size() - x.size();
     return axis < missing ? 1 : x[axis - missing];
   };
-  broadcast_axes inward;  // the innermost first
+  broadcast_axes inward;  // innermost first
   std::int64_t next_a = 1, next_b = 1;
   for (std::size_t i = y.size(); i-- > 0;) {
     const std::int64_t in_a = extent(a, i), in_b = extent(b, i);
@@ -57,7 +57,7 @@ simd::batch<Arch> load_repeated(const float* x, std::int64_t stride, std::int64_
   return stride == 0 ? simd::batch<Arch>(*x) : simd::load<Arch>(x + i, count);
 }
 
-/// Fills y, dense, with f(a, b); returns where it ends.
+/// Fills y, dense, with f(a, b); returns its end.
 template <class Arch, class F>
 float* map_broadcast(float* y, const float* a, const float* b, std::span<const broadcast_axis> axes, F f) {
   const broadcast_axis& axis = axes[0];
@@ -75,14 +75,14 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 
 }  // namespace detail
 
-/// y = epilogue(a + b) along `axes`; y is dense.
+/// y = epilogue(a + b), broadcast along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
   detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
                               [epilogue](auto u, auto v) { return epilogue(u + v); });
 }
 
-/// y = epilogue(a * b) along `axes`; y is dense.
+/// y = epilogue(a * b), broadcast along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
   detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},

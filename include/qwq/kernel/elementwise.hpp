@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Element by element: activations and conversions. The output may be one of the inputs.
+// Defines elementwise kernels: activation functions and conversions. The output can be one of the inputs.
 #pragma once
 
 #include "qwq/core/view.hpp"
@@ -23,7 +23,7 @@ simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
 
 }  // namespace detail
 
-/// y = 1 / sqrt(x), both steps rounded
+/// y = 1 / sqrt(x); both operations are rounded.
 template <class Arch = xsimd::default_arch>
 void rsqrt(std::span<float> y, std::span<const float> x) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -46,7 +46,7 @@ void sigmoid(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = x / (1 + exp(-x)); -inf gives NaN
+/// y = x / (1 + exp(-x)); NaN for -inf.
 template <class Arch = xsimd::default_arch>
 void silu(std::span<float> y, std::span<const float> x) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -55,7 +55,7 @@ void silu(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = silu(gate) * up, each result through `epilogue`
+/// y = silu(gate) * up, passed through `epilogue`.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -64,7 +64,7 @@ void swiglu(std::span<float> y, std::span<const float> gate, std::span<const flo
   });
 }
 
-/// Converts between f32 and f16 or bf16, rounding half to even. The spans must not overlap.
+/// Converts between f32 and f16 or bf16; rounds half to even. The spans must not overlap.
 template <class Arch = xsimd::default_arch, class To, class From>
 void convert(std::span<To> y, std::span<From> x) {
   static_assert(std::is_same_v<To, float> || std::is_same_v<std::remove_const_t<From>, float>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of one row of f32 activations with weights, at the speed at which memory gives them.
+// Defines GEMV of one row of f32 activations and a weight, limited by memory bandwidth.
 #pragma once
 
 #include "qwq/kernel/simd_dequantize.hpp"
@@ -27,8 +27,8 @@ void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t
   QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
 }
 
-/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
-/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
+/// sums[j - j0] = x . w[j] for outputs [j0, j1): interleaved from four runs of rows, because prefetchers follow each
+/// memory page separately. Runs have an odd number of rows: a distance of a power of two is slower.
 template <class Arch, class T>
 void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
   const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
@@ -38,17 +38,16 @@ void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int
   for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
 }
 
-/// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
-/// fetches too little.
+/// Software prefetch distance of codes, in bytes: for such a slow stream the hardware prefetches too little.
 inline constexpr std::int64_t fetched_ahead = 4096;
 
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other.
+/// sums[p, V batches] = x . outputs from `first` on of P adjacent panels.
 template <class Arch, int P, int V, int Bits>
 void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, const std::byte* panel,
                      std::int64_t first) {
   using packed = packed_weight<Bits>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  constexpr int chains = std::max(8 / (P * V), 1);  // so that latencies overlap
+  constexpr int chains = std::max(8 / (P * V), 1);  // to overlap latencies
   const std::int64_t panel_bytes = w.panel_bytes();
   simd::batch<Arch> total[P][V];
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
@@ -89,8 +88,8 @@ void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, 
       simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
 }
 
-/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P of them at a time: the machine fetches more
-/// from several places at a time than from one.
+/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P at a time: the hardware prefetches more from
+/// several streams than from one.
 template <class Arch, class F>
 void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
   std::int64_t j = j0;
@@ -99,7 +98,7 @@ void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
   for (; j < j1; j += panel_n) f(std::integral_constant<int, 1>{}, j);
 }
 
-/// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
+/// GEMV of a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are also written.
 template <class Arch, int Bits>
 void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
   constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);

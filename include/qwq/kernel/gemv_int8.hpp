@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
+// Defines GEMV of one row of integers and a packed weight: int8 activations, or the int8 limbs of f32 activations.
 #pragma once
 
 #include <bit>
@@ -11,7 +11,7 @@
 
 namespace qwq::kernel::detail {
 
-/// The signed bytes of x from element k on, in every word.
+/// The four signed bytes of x at element k, in every word.
 template <class Arch>
 simd::words<Arch> broadcast_word(const std::int8_t* x) {
   std::uint32_t word;
@@ -19,13 +19,13 @@ simd::words<Arch> broadcast_word(const std::int8_t* x) {
   return simd::words<Arch>(word);
 }
 
-/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
-/// digit it is a row of int8 activations.
+/// A row of integers: rows of int8_rows that are limbs to base 256, lowest first; the lowest has the scales. With one
+/// limb it is a row of int8 activations.
 struct digit_row {
   const std::int8_t* codes;
   const std::int32_t* sums;
   const float* scales;
-  std::int64_t row_bytes, blocks;  // from digit to digit, of codes and of sums
+  std::int64_t row_bytes, blocks;  ///< Distance between limbs, of codes and of sums.
 
   digit_row(const int8_rows& x, std::int64_t row)
       : codes(x.codes + row * x.row_bytes),
@@ -35,7 +35,7 @@ struct digit_row {
         blocks(x.blocks()) {}
 };
 
-/// total[p, V batches] += x . the codes of P panels, for the next `depth` elements of x, a block of it.
+/// total[p, V batches] += x . codes of P panels, for the next `depth` elements of x, one block of it.
 template <class Arch, int Bits, int Digits, int P, int V>
 QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row& x, std::int64_t depth,
                                  const std::byte* codes, const std::byte* scales, std::int64_t panel_bytes) {
@@ -83,13 +83,13 @@ QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row&
   });
 }
 
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other. A block of w is one of x,
-/// `block` elements, or more.
+/// sums[p, V batches] = x . outputs from `first` on of P adjacent panels. A block of w is one or more blocks of x, of
+/// `block` elements.
 template <class Arch, int Digits, int P, int V, int Bits>
 void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const packed_weight<Bits>& w,
                           const std::byte* panel, std::int64_t first) {
   using packed = packed_weight<Bits>;
-  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels that registers hold the sums of a block for
+  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels whose block accumulators fit the registers
   const std::int64_t panel_bytes = w.panel_bytes();
   simd::batch<Arch> total[P][V];
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
@@ -112,8 +112,8 @@ void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const pa
       simd::store<Arch>(sums + p * panel_n + v * simd::lanes<Arch>, total[p][v]);
 }
 
-/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1), with `Digits` rows of x as one. Sums up to the next multiple of
-/// panel_n are written too.
+/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1); `Digits` rows of x are the limbs of one. Sums up to the next
+/// multiple of panel_n are also written.
 template <class Arch, int Digits, int Bits>
 void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w, std::int64_t j0,
                        std::int64_t j1) {
@@ -125,12 +125,13 @@ void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const 
   });
 }
 
-/// Of f32 activations: limbs, and elements of a block at most.
+/// Number of limbs of f32 activations, and maximum block size.
 inline constexpr int f32_digits = 4;
 inline constexpr std::int64_t f32_block = 64;
 
-/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
-/// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
+/// Splits row x into limbs: multiples of 2^-29 times the power of two of a block's largest magnitude; exact for
+/// elements down to 1/64 of that. Returns false if this is impossible: for elements that are not finite, or too small
+/// for a scale.
 template <class Arch>
 bool split_limbs(const int8_rows& y, const float* x) {
   const std::int64_t blocks = y.blocks();
@@ -146,8 +147,8 @@ bool split_limbs(const int8_rows& y, const float* x) {
     for (auto& sum : total) sum = simd::ints<Arch>(0);
     simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
       const auto value = simd::load<Arch>(x + first + i, n);
-      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
-      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
+      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum can ignore a NaN
+      const simd::ints<Arch> middle(0x00808080);  // adding and xor-ing it gives the lower limbs as signed bytes
       const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
       QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
         const auto digit = limbs << (24 - 8 * d) >> 24;

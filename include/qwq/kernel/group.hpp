@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantization in groups of a matrix, along its rows or down its columns, to codes of a byte each or of 4 bits.
+// Defines groupwise quantization of a matrix, along rows or columns, to codes of a byte or of 4 bits.
 #pragma once
 
 #include <algorithm>
@@ -12,25 +12,25 @@
 
 namespace qwq::kernel {
 
-/// One scale for each `size` elements of a row (`along` row, scales [rows, groups of a row]) or of a column (scales
-/// [groups of a column, cols]); the last group may be shorter. `zero_points` is as long as `scales`, or empty when all
-/// are 0.
+/// Parameters of groups: one scale per `size` elements of a row (`along` row, scales [rows, groups of a row]) or of a
+/// column (scales [groups of a column, cols]); the last group can be shorter. `zero_points` has the size of `scales`,
+/// or is empty if all are 0.
 struct group_affine {
-  std::span<const float> scales;
-  std::span<const std::int32_t> zero_points;
-  std::int64_t size = 32;
-  code_range range;
-  channel_axis along = channel_axis::row;
-  scaling by = scaling::divide;
+  std::span<const float> scales;              ///< Scales of the groups.
+  std::span<const std::int32_t> zero_points;  ///< Zero points of the groups, or empty.
+  std::int64_t size = 32;                     ///< Elements per group.
+  code_range range;                           ///< Range of the codes.
+  channel_axis along = channel_axis::row;     ///< Direction of the groups.
+  scaling by = scaling::divide;               ///< How x / scale is computed.
 
-  /// The channels of `count` scales from `first` on.
+  /// Parameters of `count` channels, from scale `first` on.
   constexpr channel_affine channels(std::int64_t first, std::int64_t count) const {
     const auto at = static_cast<std::size_t>(first), n = static_cast<std::size_t>(count);
     return {scales.subspan(at, n), zero_points.empty() ? zero_points : zero_points.subspan(at, n), range, along, by};
   }
 };
 
-/// Groups of `size` in n elements.
+/// Number of groups of `size` in n elements.
 constexpr std::int64_t group_count(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
 namespace detail {
@@ -60,15 +60,15 @@ void map_groups(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols
   });
 }
 
-/// Calls f with the place of codes in `bytes`, signed when the range is.
+/// Calls f with the position of 4-bit codes in `bytes`; the codes are signed if the range is.
 template <class Byte, class F>
 void with_int4(Byte* bytes, code_range range, F&& f) {
   if (range.min < 0) return f(simd::int4_at<Byte, true>{bytes});
   f(simd::int4_at<Byte, false>{bytes});
 }
 
-/// The greatest |x| of as many groups as there are lanes. What lies two pages further is fetched meanwhile: while these
-/// groups are quantized, nothing else would ask for it.
+/// max|x| of as many groups as there are lanes. Prefetches memory two pages ahead: nothing else would request it while
+/// these groups are quantized.
 template <class Arch, class Size>
 simd::batch<Arch> group_abs_max(const float* x, Size size) {
   constexpr std::int64_t width = simd::lanes<Arch>;
@@ -91,7 +91,7 @@ simd::batch<Arch> scale_of(simd::batch<Arch> most, float highest) {
 
 }  // namespace detail
 
-/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
+/// y = dequantize(quantize(x)), bitwise equal to both steps. y can be x.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_affine& p,
                    writes how = writes::automatic) {
@@ -100,7 +100,7 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group
   });
 }
 
-/// codes = clip(round(x / scale) + zero_point), in an 8- or 16-bit integer each.
+/// codes = clip(round(x / scale) + zero_point), each in an 8- or 16-bit integer.
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(matrix_view<Code> codes, matrix_view<const float> x, const group_affine& p) {
   detail::map_groups<Arch, false>(detail::plane_of(codes), detail::plane_of(x), x.rows, x.cols, p, detail::to_code);
@@ -111,8 +111,8 @@ void dequantize(matrix_view<float> y, matrix_view<Code> codes, const group_affin
   detail::map_groups<Arch, false>(detail::plane_of(y), detail::plane_of(codes), y.rows, y.cols, p, detail::to_value);
 }
 
-/// 4-bit codes, two to a byte, the first in the low half, rows one after the other: an even number of columns, in groups
-/// of an even size.
+/// Quantizes to 4-bit codes, two per byte, the first in the low half, rows contiguous. The number of columns and the
+/// group size must be even.
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
@@ -120,6 +120,7 @@ void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, co
                                     p, detail::to_code);
   });
 }
+/// Dequantizes 4-bit codes in the layout of `quantize_int4`.
 template <class Arch = xsimd::default_arch>
 void dequantize_int4(matrix_view<float> y, std::span<const std::uint8_t> bytes, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
@@ -128,8 +129,8 @@ void dequantize_int4(matrix_view<float> y, std::span<const std::uint8_t> bytes, 
   });
 }
 
-/// Scales that map the greatest |x| of each group to the code `highest`: a quotient rounded to f32, 1 for a group of
-/// zeros. NaN does not count.
+/// Scales that map max|x| of each group to the code `highest`: max|x| / highest rounded to f32, or 1 for a group of
+/// zeros. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void group_scales(std::span<float> scales, matrix_view<const float> x, std::int64_t size, float highest,
                   channel_axis along = channel_axis::row) {
@@ -169,19 +170,19 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
   epilogue(scales.first(static_cast<std::size_t>(x.rows * groups)));
 }
 
-/// Groups whose scales come from their own greatest |x|, as `group_scales` makes them with the largest code.
+/// Groups whose scales are computed from their own max|x|, as by `group_scales` with the largest code.
 struct group_of_abs_max {
-  std::span<float> scales;  ///< written
-  std::int64_t size = 32;
-  code_range range;
-  channel_axis along = channel_axis::row;
-  scaling by = scaling::divide;
+  std::span<float> scales;                 ///< Output: the scales.
+  std::int64_t size = 32;                  ///< Elements per group.
+  code_range range;                        ///< Range of the codes.
+  channel_axis along = channel_axis::row;  ///< Direction of the groups.
+  scaling by = scaling::divide;            ///< How x / scale is computed.
 };
 
 namespace detail {
 
-/// y = f(x) with the scales of the groups themselves, which are made for a part of x just before it is used: for as many
-/// groups as there are lanes where groups follow each other in memory, for some rows elsewhere.
+/// y = f(x) with the scales of the groups themselves, computed for a part of x just before it is used: for as many
+/// groups as there are lanes if groups are contiguous, otherwise for some rows.
 template <class Arch, bool Streaming, class To, class F>
 void map_groups_of_abs_max(plane<To> y, matrix_view<const float> x, const group_of_abs_max& p, F f) {
   constexpr std::int64_t width = simd::lanes<Arch>, near = 4096;
@@ -220,7 +221,7 @@ void map_groups_of_abs_max(plane<To> y, matrix_view<const float> x, const group_
 
 }  // namespace detail
 
-/// `group_scales` and what follows, in one pass over memory.
+/// `group_scales` and `fake_quantize` in one pass over memory.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_of_abs_max& p,
                    writes how = writes::automatic) {
@@ -228,6 +229,7 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group
     detail::map_groups_of_abs_max<Arch, streaming>(detail::plane_of(y), x, p, detail::to_fake);
   });
 }
+/// `group_scales` and `quantize_int4` in one pass over memory.
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_of_abs_max& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {

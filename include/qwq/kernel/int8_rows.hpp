@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations that are quantized to int8 while a model runs, for products with packed weights.
+// Defines `int8_rows`, activations that are quantized to int8 at run time for GEMMs with packed weights.
 #pragma once
 
 #include <limits>
@@ -11,24 +11,28 @@
 
 namespace qwq::kernel {
 
-/// Rows of activations as int8 codes, with a scale for each row and `block` elements: those of the weight that they are
-/// multiplied with. The memory is the caller's.
+/// Rows of activations as int8 codes, with a scale for each row and `block` elements, the blocks of the weight. The
+/// caller owns the memory.
 struct int8_rows {
+  /// Extents, and elements per block.
   std::int64_t rows = 0, cols = 0, block = 0;
-  std::int64_t row_bytes = 0;  ///< of codes: whole blocks, padded with zeros; an odd number of cache lines
-  std::int8_t* codes = nullptr;
-  float* scales = nullptr;       // [rows, blocks]
-  std::int32_t* sums = nullptr;  // of the codes of a block, [rows, blocks]
+  /// Bytes of a row of codes: whole blocks, padded with zeros; an odd number of cache lines.
+  std::int64_t row_bytes = 0;
+  std::int8_t* codes = nullptr;  ///< The codes.
+  float* scales = nullptr;       ///< [rows, blocks].
+  std::int32_t* sums = nullptr;  ///< Sums of the codes of each block, [rows, blocks].
 
+  /// Blocks per row.
   constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  /// The value of `row_bytes`.
   static constexpr std::int64_t row_size(std::int64_t cols, std::int64_t block) {
     return (((cols + block - 1) / block * block + 63) / 64 | 1) * 64;
   }
-  /// Bytes that the constructor takes.
+  /// Size of the memory that the constructor needs.
   static constexpr std::size_t bytes(std::int64_t rows, std::int64_t cols, std::int64_t block) {
     return static_cast<std::size_t>(rows * (row_size(cols, block) + (cols + block - 1) / block * 8));
   }
-  /// Rows in `bytes(...)` of the caller's memory.
+  /// Makes rows in `bytes(...)` bytes of the caller's memory.
   int8_rows(std::byte* memory, std::int64_t row_count, std::int64_t col_count, std::int64_t block_size)
       : rows(row_count),
         cols(col_count),
@@ -41,19 +45,19 @@ struct int8_rows {
 
 namespace detail {
 
-/// 127 / largest; 0 for a block that is zero or not finite.
+/// 127 / largest; 0 if a block is zero or not finite.
 template <class Arch>
 simd::batch<Arch> inverse_scale(simd::batch<Arch> largest) {
   const simd::batch<Arch> zero(0.0f), infinity(std::numeric_limits<float>::infinity());
   return xsimd::select((largest > zero) & (largest < infinity), simd::batch<Arch>(127.0f) / largest, zero);
 }
-/// What `total` adds is 0, or NaN when a code is: a maximum is not, after a NaN.
+/// The scale for `largest`. Adding `total` gives NaN if a code is NaN: the maximum alone can lose a NaN.
 template <class T>
 T scale_of(T largest, T total) {
   return largest / T(127.0f) + total * T(0.0f);
 }
 
-/// A row of floats, which gives batches as a normed_row does.
+/// A row of floats, with the interface of `normed_row`.
 template <class Arch>
 struct plain_row {
   const float* x;
@@ -63,7 +67,7 @@ struct plain_row {
   }
 };
 
-/// Of elements [first, first + count) of a row.
+/// Maximum magnitude of elements [first, first + count) of a row.
 template <class Arch, class Row>
 float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
   return simd::reduce_max<Arch>(simd::fold<Arch>(
@@ -73,7 +77,7 @@ float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
 }
 
-/// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
+/// Stores the code of each lane and adds it to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
 template <class Arch, class Count>
 simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count count, simd::batch<Arch> inverse,
                                  simd::batch<Arch> total) {
@@ -82,7 +86,7 @@ simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count 
   return total + code;
 }
 
-/// One block: elements [first, first + count) of a row.
+/// Quantizes one block: elements [first, first + count) of a row.
 template <class Arch, class Row>
 void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const Row& x, std::int64_t first,
                     std::int64_t count) {
@@ -97,7 +101,7 @@ void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const R
   sum = total == total ? static_cast<std::int32_t>(total) : 0;
 }
 
-/// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
+/// Quantizes as many whole blocks as a batch has lanes: values per block are computed one per lane.
 template <class Arch, class Row>
 void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const Row& x, std::int64_t first,
                      std::int64_t block) {
@@ -126,7 +130,7 @@ void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, cons
   xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
 }
 
-/// Quantizes the rows that row(i) gives, in parallel. An element costs as much as some 4 multiply-adds.
+/// Quantizes the rows that row(i) returns, in parallel. An element costs about as much as 4 multiply-adds.
 template <class Arch, class Rows>
 void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
   parallel_for(ex, static_cast<std::size_t>(y.rows), 4 * y.rows * y.cols, [&](std::size_t task) {
@@ -149,14 +153,14 @@ void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
 
 }  // namespace detail
 
-/// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
-/// that is not finite has the scale NaN, which its products are.
+/// Quantizes x to codes in [-127, 127]: round(x * 127 / max|x|) for each block, as MatMulNBits does at accuracy level
+/// 4. A block that is not finite has scale NaN, and so its GEMM results are NaN.
 template <class Arch = xsimd::default_arch>
 void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
   detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::plain_row<Arch>{x.row(i)}; });
 }
 
-/// The same of rms_norm(x, weight, eps), with the codes that its result would have.
+/// Quantizes rms_norm(x, weight, eps), to the same codes as in two steps.
 template <class Arch = xsimd::default_arch>
 void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const float> x, std::span<const float> weight,
                           float eps) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moving elements: copies, permutations of axes, columns of a matrix put together or taken apart.
+// Defines kernels that move elements: copy, permute, and concatenation and slicing of columns.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ void copy(matrix_view<T> y, matrix_view<const T> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) std::copy_n(x.row(i), x.cols, y.row(i));
 }
 
-/// y[i, j] = x[i * row_stride + j * col_stride], tile by tile so that both sides stay in cache. Not in place.
+/// y[i, j] = x[i * row_stride + j * col_stride], in tiles so that both sides stay in cache. Not in place.
 template <class T>
 void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t col_stride) {
   constexpr std::int64_t tile = 16;
@@ -29,6 +29,7 @@ void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t 
 
 namespace detail {
 
+/// An axis of a traversal of x.
 struct walked_axis {
   std::int64_t extent, stride;
 };
@@ -51,19 +52,19 @@ T* gather_axes(T* y, const T* x, std::span<const walked_axis> axes) {
 
 }  // namespace detail
 
-/// Axis i of y is axis perm[i] of x, whose extents are `extents`; both dense, not in place.
+/// Axis i of y is axis perm[i] of x, whose extents are `extents`. Both are dense; not in place.
 template <class T>
 void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<const std::int32_t> perm) {
   fixed_vector<std::int64_t, 5> strides;
   std::int64_t elements = 1;
   for (std::size_t i = 0; i < extents.size(); ++i) strides.push_back(1);
   for (std::size_t i = extents.size(); i-- > 0; elements *= extents[i]) strides[i] = elements;
-  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // two at least
+  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // at least two
   for (const std::int32_t p : perm) {
     const auto from = static_cast<std::size_t>(p);
     if (extents[from] == 1) continue;
     detail::walked_axis& outer = axes[axes.size() - 1];
-    if (outer.stride == extents[from] * strides[from])  // neighbours in x too: one axis
+    if (outer.stride == extents[from] * strides[from])  // adjacent in x too: merged into one axis
       outer = {outer.extent * extents[from], strides[from]};
     else
       axes.push_back({extents[from], strides[from]});
@@ -72,7 +73,7 @@ void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<
   detail::gather_axes(y, x, {axes.begin(), axes.end()});
 }
 
-/// The parts side by side; their columns add up to y.cols.
+/// Concatenates the parts along columns; the sum of their columns must be y.cols.
 template <class T>
 void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> parts) {
   std::int64_t first = 0;
@@ -82,7 +83,7 @@ void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> part
   }
 }
 
-/// Columns [first, first + y.cols) of x.
+/// y = columns [first, first + y.cols) of x.
 template <class T>
 void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first) {
   copy(y, x.cols_from(first, y.cols));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of f32 activations with a weight in any form, and with each other.
+// Defines `linear` and `matmul`: GEMM of f32 activations with a weight in any format.
 #pragma once
 
 #include "qwq/core/parallel.hpp"
@@ -11,23 +11,24 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations below which each is multiplied alone; outputs that are then a piece of work; rows on the left
-/// that are worth a panel.
+/// Use GEMV below `few_rows` rows of activations, in tasks of `block_n` outputs; `fewest_rows` is the minimum number of
+/// left rows for which packing a panel pays off.
 inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
 
-/// Sums of some rows on the left and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], rows right_n apart.
+/// Accumulators of some left rows and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], with row pitch
+/// right_n.
 struct strip {
   std::int64_t i, rows, j0, j1;
   float* sums;
 };
 
-/// Calls f(strip, store) for all rows of x and outputs of w, as multiply_panel has them, in parallel. No sum depends on
-/// where pieces begin, so results do not depend on the number of threads.
+/// Calls f(strip, store) for all rows of x and outputs of w, with the strips of `multiply_panel`, in parallel. No
+/// accumulator depends on the position of the tasks, so results do not depend on the number of threads.
 template <class Arch, class X, class W, class F>
 void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
   const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
-  // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
+  // Each piece of rows packs its own panels, so there are only as many pieces as keep all threads busy to the end.
   const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
   std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m<Arch>) : 1,
                                  threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
@@ -53,7 +54,7 @@ void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight
       f(s.i + r, s.j0, std::span<float>(s.sums + r * right_n, static_cast<std::size_t>(s.j1 - s.j0)));
   });
 }
-/// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
+/// As above, for a weight that is not packed: it is the left operand, whose rows are read as they are stored.
 template <class Arch, class T, class F>
 void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
   for_each_strip<Arch>(ex, w, rows_of{x}, [&](const strip& s, panel_store<Arch>& store) {
@@ -67,7 +68,7 @@ void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T
   });
 }
 
-/// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
+/// As above, for at most block_n outputs [j0, j1), one row at a time (GEMV).
 template <class Arch, class W, class F>
 void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_n];
@@ -77,8 +78,8 @@ void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::
   }
 }
 
-/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, block_n outputs at most. No output depends on
-/// where the pieces begin, so results do not depend on the number of threads.
+/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, at most block_n outputs. No output depends on
+/// the position of the pieces, so results do not depend on the number of threads.
 template <class F>
 void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
@@ -91,8 +92,8 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
   });
 }
 
-/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
-/// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
+/// GEMV of rows with a packed weight on int8 limbs, if the hardware has the instructions for it: four integer
+/// multiply-adds per element take fewer instructions than dequantizing a code to f32. Returns false if it did nothing.
 template <class Arch, class W, class F>
 bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
   return false;
@@ -117,8 +118,8 @@ bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weig
 
 }  // namespace detail
 
-/// What becomes of sums: called with a row, the first output, and the sums of some outputs from there on, which it may
-/// change. A reference: what it was made from must outlive it.
+/// Receives accumulators: called with a row, the first output, and the accumulators of some outputs from there on,
+/// which it can modify. A reference: its function must outlive it.
 class sums_sink {
  public:
   /// Refers to `f`, which is called as f(row, output, sums).
@@ -128,6 +129,7 @@ class sums_sink {
         call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
           (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
         }) {}
+  /// Calls the function.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const { call_(context_, i, j, sums); }
 
  private:
@@ -135,10 +137,11 @@ class sums_sink {
   void (*call_)(void*, std::int64_t, std::int64_t, std::span<float>);
 };
 
-/// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
-/// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
-/// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
-/// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
+/// GEMM x[m, k] . w[n, k]^T; passes the accumulators piece by piece to `epilogue`, on the thread that computed them.
+/// `W` is a matrix_view of float, float16 or bfloat16, or a packed_weight. The results do not depend on the number of
+/// threads. Each thread uses half a megabyte of its stack, 0.6 MB with AVX-512. With VNNI, few rows are multiplied with
+/// a packed weight as integers: exact for activations of at least 1/64 of the largest of 64 activations, within 2^-30
+/// of the largest for smaller ones.
 template <class Arch = xsimd::default_arch, class W>
 void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
   if (x.rows < detail::few_rows) {
@@ -151,7 +154,7 @@ void product(executor& ex, matrix_view<const float> x, const W& w, const sums_si
   }
 }
 
-/// Stores sums: y = sums, after an epilogue (epilogue.hpp).
+/// Stores accumulators: y = sums, through an epilogue (epilogue.hpp).
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
   matrix_view<float> y;
@@ -161,7 +164,7 @@ struct store_sums {
                       [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
   }
 };
-/// Adds sums to a residual stream: y = r + sums. y may be r.
+/// Adds accumulators to a residual stream: y = r + sums. y can be r.
 template <class Arch = xsimd::default_arch>
 struct add_sums {
   matrix_view<float> y;
@@ -173,7 +176,7 @@ struct add_sums {
     });
   }
 };
-/// Gates sums: y = silu(y) * sums, after an epilogue.
+/// Gates accumulators: y = silu(y) * sums, through an epilogue.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
   matrix_view<float> y;
@@ -184,14 +187,14 @@ struct gate_sums {
   }
 };
 
-/// y[m, n] = x[m, k] . w[n, k]^T, with `w` as `product` takes it. y must not overlap x.
+/// y[m, n] = x[m, k] . w[n, k]^T, with a weight `w` of `product`. y must not overlap x.
 template <class Arch = xsimd::default_arch, class W>
 void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   product<Arch>(ex, x, w, store_sums<Arch>{y});
 }
 
-/// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:
-/// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
+/// GEMM on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it: y[n, m] = w[n, k] . x[k, m]. y
+/// must not overlap x or w.
 template <class Arch = xsimd::default_arch, class W>
 void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   detail::for_each_strip<Arch>(ex, w, detail::columns_of{x}, [&](const detail::strip& s, auto&) {
@@ -200,8 +203,8 @@ void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float>
   });
 }
 
-/// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w
-/// [batch * k, n] and y [batch * m, n]. y must not overlap x or w.
+/// Batched matmul: y[b] = x[b] . w[b] for `batch` pairs of matrices, stacked along rows: x is [batch * m, k], w [batch
+/// * k, n] and y [batch * m, n]. y must not overlap x or w.
 template <class Arch = xsimd::default_arch>
 void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
             std::int64_t batch) {

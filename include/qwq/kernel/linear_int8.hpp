@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of int8 activations with packed weights: sums of integers, scaled once for each block.
+// Defines GEMM of int8 activations with packed weights: integer accumulators, scaled once per block.
 #pragma once
 
 #include "qwq/kernel/gemv_int8.hpp"
@@ -9,11 +9,11 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations that are multiplied with panels at a time, and the bytes of those, which stay in the first cache
-/// beside sums and activations.
+/// Rows of activations per pass over the panels, and size in bytes of panels that stay in L1 with accumulators and
+/// activations.
 inline constexpr std::int64_t block_rows = 128, byte_panels_size = 16384;
 
-/// The bytes of a block of 4-bit codes.
+/// Expands a block of 4-bit codes to bytes.
 template <class Arch>
 void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
   for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
@@ -24,41 +24,41 @@ void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
     }
 }
 
-/// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
-/// for each block then overlaps with the next one.
+/// Tile of accumulators: rows x batches. With AVX-512 it has more than needed to hide the latency of a dot product, so
+/// that the work per block overlaps with the next block.
 template <class Arch>
 inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
 template <class Arch>
 inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
-/// Outputs of a tile, and of the panels that it is a part of or has side by side.
+/// Outputs per tile, and outputs of the panels that it is part of or spans.
 template <class Arch>
 inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch>* simd::lanes<Arch>;
 template <class Arch>
 inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
 
-/// From row to row of sums: not a power of two, and room for a panel that is there twice.
+/// Row pitch of accumulators: not a power of two, with space for a panel that is processed twice.
 inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
 
-/// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
+/// Blocks of panels as unsigned bytes, four per word: the right operand of a tile.
 struct byte_panels {
-  const std::byte* codes;                              // [block / 4, panel_n] words of each block
-  const std::byte* scales;                             // [panel_n] of each block
-  std::int64_t code_stride, scale_stride;              // from block to block
-  std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
-  std::int64_t blocks;
-  int middle;
-  // Of panels `scale_panel_stride` apart, the part that is multiplied next. It is fetched meanwhile, so many bytes with
-  // each step along K.
+  const std::byte* codes;                              ///< [block / 4, panel_n] words per block.
+  const std::byte* scales;                             ///< [panel_n] per block.
+  std::int64_t code_stride, scale_stride;              ///< From block to block.
+  std::int64_t code_panel_stride, scale_panel_stride;  ///< From panel to panel.
+  std::int64_t blocks;                                 ///< Number of blocks.
+  int middle;                                          ///< Code of the value 0.
+  /// The part that is multiplied next, of panels `scale_panel_stride` apart. It is prefetched, `fetched_per_step` bytes
+  /// with each step along K.
   const std::byte* next;
   std::int64_t next_bytes, fetched_per_step = 0;
 };
 
-/// sums[i, j] (+)= x[i0 + i] . panel[j], over its blocks, of which the first is `block0` of x.
+/// sums[i, j] (+)= x[i0 + i] . panel[j], over the blocks of the panel; the first is block `block0` of x.
 template <class Arch, int M>
 void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w, std::int64_t block0) {
   constexpr int batches = int8_tile_batches<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  // Where a batch of the tile begins among words or scales of panels.
+  // Start of a batch of the tile among the words or scales of panels.
   const auto place = [](int v, std::int64_t panel_stride)
                          QWQ_INLINE { return v * width / panel_n * panel_stride + v * width % panel_n * 4; };
   const std::int64_t blocks = x.blocks();
@@ -104,7 +104,7 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
   }
 }
 
-/// The same for rows [i0, i1), in tiles that are as high as each other, or nearly.
+/// As above, for rows [i0, i1), in tiles of (nearly) equal height.
 template <class Arch>
 void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::int64_t i1, byte_panels w,
                         std::int64_t block0) {
@@ -123,20 +123,20 @@ void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::i
   }
 }
 
-/// Whether there is memory for the bytes of a block.
+/// True if there is memory for the bytes of a block.
 template <class Arch, int Bits>
 bool has_byte_panels(const packed_weight<Bits>& w) {
   return Bits == 8 || w.block * panels_n<Arch> <= byte_panels_size;
 }
 
-/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
-/// b0 is the first. Where w has no other panel beside p, that is there twice. 4-bit codes are spread to `memory`.
+/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w from panel p on: several blocks at a time, the
+/// first of which is b0. If p is the last panel of w, it is processed twice. 4-bit codes are expanded to `memory`.
 template <class Arch, int Bits, class F>
 void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
   using packed = packed_weight<Bits>;
   const std::byte* const panel = w.panel(p);
   const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
-  const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
+  const std::int64_t bytes = w.block * panel_n;  // size of a block, expanded to bytes
   const std::int64_t at_a_time = std::max<std::int64_t>(byte_panels_size / (w.block * panels_n<Arch>), 1);
   for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
     const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
@@ -166,7 +166,7 @@ void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byt
   }
 }
 
-/// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them.
+/// Calls f(i, j0, x[i] . w[j]) for rows i of x and at most block_n outputs j in [j0, j1).
 template <class Arch, int Bits, class F>
 void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_rows * int8_sums_stride];
@@ -187,7 +187,7 @@ void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_
   }
 }
 
-/// The same for the outputs [j0, j1), one row at a time.
+/// As above, one row at a time (GEMV).
 template <class Arch, int Bits, class F>
 void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_n];
@@ -199,8 +199,8 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 
 }  // namespace detail
 
-/// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
-/// scaled by the product of both scales.
+/// GEMM with activations that were quantized in the blocks of `w`: integer accumulators are exact, and scaled by the
+/// product of both scales. See `product` in linear.hpp.
 template <class Arch = xsimd::default_arch, int Bits>
 void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
   detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
@@ -210,6 +210,7 @@ void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, con
       detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
   });
 }
+/// y[m, n] = x[m, k] . w[n, k]^T on int8 activations.
 template <class Arch = xsimd::default_arch, int Bits>
 void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w) {
   product<Arch>(ex, x, w, store_sums<Arch>{y});

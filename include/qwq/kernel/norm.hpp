@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Row norms, RMSNorm and L2 normalization, and the mean of a row.
+// Defines kernels per row: RMSNorm, L2 normalization, and the mean.
 #pragma once
 
 #include <cmath>
@@ -22,14 +22,14 @@ float sum_of_squares(const float* x, std::int64_t n) {
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
 }
 
-/// A row of RMSNorm, computed where it is read.
+/// A row of RMSNorm, computed on access.
 template <class Arch>
 struct normed_row {
   const float* x;
   const float* gain;
   simd::batch<Arch> factor;
 
-  /// `squares`: the sum of those of x.
+  /// `squares`: sum of the squares of x.
   normed_row(const float* row, std::span<const float> weight, float squares, float eps)
       : x(row), gain(weight.data()), factor(1.0f / std::sqrt(squares / static_cast<float>(weight.size()) + eps)) {}
   normed_row(const float* row, std::span<const float> weight, float eps)
@@ -43,7 +43,7 @@ struct normed_row {
 
 }  // namespace detail
 
-/// y[i] = mean(x[i, :])
+/// y[i] = mean(x[i, :]).
 template <class Arch = xsimd::default_arch>
 void mean(std::span<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -53,7 +53,7 @@ void mean(std::span<float> y, matrix_view<const float> x) {
         static_cast<float>(x.cols);
 }
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
+/// y = x / sqrt(mean(x^2) + eps) * weight for each row, passed through `epilogue`. `weight` has x.cols elements. y can
 /// be x.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
@@ -66,7 +66,7 @@ void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const 
   }
 }
 
-/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
+/// sum = a + b and y = rms_norm(sum, weight, eps), passed through `epilogue`, for each row. sum can be a or b.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
               std::span<const float> weight, float eps, Epilogue epilogue = {}) {
@@ -88,7 +88,7 @@ void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const fl
   }
 }
 
-/// y = x / sqrt(sum(x^2)), row by row; a row whose squares sum to 0 (all zeros, or too small) gives 0. y may be x.
+/// y = x / sqrt(sum(x^2)) for each row; 0 if the sum of squares is 0 (all zeros, or too small). y can be x.
 template <class Arch = xsimd::default_arch>
 void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {

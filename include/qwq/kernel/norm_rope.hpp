@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMSNorm of each head and its rotation, in one pass.
+// Defines `norm_rope`, RMSNorm of each head and its rotation in one pass.
 #pragma once
 
 #include "qwq/kernel/norm.hpp"
@@ -7,8 +7,8 @@
 
 namespace qwq::kernel {
 
-/// rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and each head is a row of its own for the
-/// norm; `weight` has head_dim elements. y may be x.
+/// y = rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and the norm is computed for each
+/// head; `weight` has head_dim elements. y can be x.
 template <class Arch = xsimd::default_arch>
 void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
                matrix_view<const float> cos, matrix_view<const float> sin) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What observers read from activations: range, magnitude per channel, histogram.
+// Defines the statistics of calibration observers: range, magnitude per channel, histogram.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +17,12 @@ namespace qwq::kernel {
 
 namespace detail {
 
-/// Accumulators side by side, so that latencies overlap and all fit the registers.
+/// Number of parallel accumulators: latencies overlap, and all fit the registers.
 template <class Arch>
 inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
 
-/// What a pass over the data may ask for. Each has `take`, for a batch and one of its accumulators, and an element
-/// that changes nothing. NaN elements do not count in extrema and magnitudes.
+/// Statistics of one pass over the data. Each has `take`, for a batch and one of its accumulators, and an element that
+/// does not change it. Extrema and magnitudes ignore NaN.
 template <class Arch>
 struct extrema_lanes {
   using batch = simd::batch<Arch>;
@@ -61,7 +61,7 @@ struct magnitude_lanes {
   }
 };
 
-/// Whether all elements are finite: 0 times infinity, or NaN, is NaN and stays.
+/// Tests if all elements are finite: 0 times infinity, or NaN, is NaN and propagates.
 template <class Arch>
 struct finite_lanes {
   using batch = simd::batch<Arch>;
@@ -99,7 +99,7 @@ struct moment_lanes {
   }
 };
 
-/// One pass over x for all of `parts`; `far` as in `simd::walk`.
+/// Computes all of `parts` in one pass over x; `far` as in `simd::walk`.
 template <class Arch, class... Parts>
 [[gnu::always_inline]] inline void observe(std::span<const float> x, bool far, Parts&... parts) {
   const auto n = static_cast<std::int64_t>(x.size());
@@ -113,7 +113,7 @@ template <class Arch, class... Parts>
 
 }  // namespace detail
 
-/// Smallest and largest element of x and of what was seen before; NaN elements do not count.
+/// Minimum and maximum of x and of `seen`; NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 extrema min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
@@ -121,7 +121,7 @@ extrema min_max(std::span<const float> x, extrema seen = {}) {
   return lanes.result();
 }
 
-/// The same in one pass with the question whether all elements are finite: nothing when one is not.
+/// As `min_max`, in one pass with a test for finite elements: nothing if an element is not finite.
 template <class Arch = xsimd::default_arch>
 std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
@@ -131,7 +131,7 @@ std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {
   return lanes.result();
 }
 
-/// Largest |x|; NaN elements do not count, 0 when there is none.
+/// max|x|; NaN elements are ignored. 0 if there are no elements.
 template <class Arch = xsimd::default_arch>
 float abs_max(std::span<const float> x) {
   detail::magnitude_lanes<Arch> lanes;
@@ -139,7 +139,7 @@ float abs_max(std::span<const float> x) {
   return lanes.result();
 }
 
-/// Adds x and its squares to what was seen before, in f64 over blocks that are summed in f32.
+/// Adds the sums of x and its squares to `seen`, in f64 over blocks that are accumulated in f32.
 template <class Arch = xsimd::default_arch>
 moments sums(std::span<const float> x, moments seen = {}) {
   constexpr std::size_t block = 4096;
@@ -153,7 +153,7 @@ moments sums(std::span<const float> x, moments seen = {}) {
   return seen;
 }
 
-/// out[i] = max(out[i], largest |x| of row i): start from 0. NaN elements do not count.
+/// out[i] = max(out[i], max|x| of row i); initialize out to 0. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void abs_max_rows(std::span<float> out, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
@@ -162,7 +162,7 @@ void abs_max_rows(std::span<float> out, matrix_view<const float> x) {
   }
 }
 
-/// out[j] = max(out[j], largest |x| of column j): start from 0. NaN elements do not count.
+/// out[j] = max(out[j], max|x| of column j); initialize out to 0. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void abs_max_columns(std::span<float> out, matrix_view<const float> x) {
   constexpr int tile = 4;
@@ -179,13 +179,13 @@ void abs_max_columns(std::span<float> out, matrix_view<const float> x) {
   for (; i < x.rows; ++i) rows(std::integral_constant<int, 1>{}, i);
 }
 
-/// Edges of edges.size() - 1 equal bins, the bits of numpy 2's f32 linspace(lo, hi): i * step + lo, each operation
-/// rounded to f32, the last edge hi itself.
+/// Edges of edges.size() - 1 equal bins, bitwise equal to numpy 2's f32 linspace(lo, hi): i * step + lo, each operation
+/// rounded to f32; the last edge is hi itself.
 inline void histogram_edges(std::span<float> edges, float lo, float hi) {
   const std::size_t bins = edges.size() - 1;
   const float step = (hi - lo) / static_cast<float>(bins);
   for (std::size_t i = 0; i < bins; ++i) {
-    // The f64 product is exact and its conversion rounds, so that no compiler contracts it with the sum.
+    // The f64 product is exact and its conversion rounds, so that no compiler contracts it with the addition.
     const auto offset = static_cast<float>(static_cast<double>(i) * static_cast<double>(step));
     edges[i] = offset + lo;
   }
@@ -194,8 +194,8 @@ inline void histogram_edges(std::span<float> edges, float lo, float hi) {
 
 namespace detail {
 
-/// Counts in several histograms side by side, one bin wider at each end for what lies outside: neighbours in the data
-/// are often neighbours in value, and a counter that was just stored is slow to load.
+/// Counts in several interleaved histograms, with an extra bin at each end for elements outside: adjacent elements
+/// often have similar values, and a counter that was just stored is slow to load.
 class side_by_side {
  public:
   static constexpr std::size_t most_bins = 2048;
@@ -224,7 +224,7 @@ class side_by_side {
   std::uint32_t counts_[copies][most_bins + 2];
 };
 
-/// One more than the bin of an element: 0 is below the first edge, bins + 1 above the last.
+/// One plus the bin of an element: 0 is below the first edge, bins + 1 above the last.
 template <class Arch>
 class bin_finder {
   using batch = simd::batch<Arch>;
@@ -239,8 +239,8 @@ class bin_finder {
     per_unit_ = static_cast<float>(per_unit);
     offset_ = static_cast<float>(1 - static_cast<double>(edges.front()) * per_unit);
     if (!std::isfinite(per_unit_) || !std::isfinite(offset_)) return;
-    // A position never falls when its element grows: an element whose position is further from i than that of edge i
-    // is on the side of the edge that its position says.
+    // Positions are monotonic: an element whose position is farther from i than that of edge i is on the side of the
+    // edge that its position indicates.
     float first[simd::lanes<Arch>];
     std::iota(first, std::end(first), 1.0f);
     batch off(0.0f);
@@ -258,7 +258,7 @@ class bin_finder {
     uncertain_ = simd::reduce_max<Arch>(off);
   }
 
-  /// Of x[0, n).
+  /// Finds the bins of x[0, n).
   void find(std::int32_t* index, const float* x, std::int64_t n) const {
     if (!(uncertain_ < 0.5f)) {
       for (std::int64_t i = 0; i < n; ++i) {
@@ -292,9 +292,9 @@ class bin_finder {
 
 }  // namespace detail
 
-/// Adds the elements of x to the bins between `edges` (counts.size() + 1 of them, nearly equidistant, ascending), as
-/// numpy.histogram counts: bin i is [edges[i], edges[i + 1]), the last one closed. Elements outside, and NaN, do not
-/// count. With `magnitude`, it is |x| that is counted.
+/// Adds the elements of x to the bins between `edges` (counts.size() + 1 edges, nearly equidistant, ascending), as
+/// numpy.histogram does: bin i is [edges[i], edges[i + 1]), the last one closed. Elements outside, and NaN, are not
+/// counted. With `magnitude`, counts |x|.
 template <class Arch = xsimd::default_arch>
 void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std::span<const float> x,
                bool magnitude = false) {
@@ -308,7 +308,7 @@ void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std
       add(index, n);
     }
   };
-  // Too many bins, or so few elements that several histograms are not worth their sum.
+  // Too many bins, or too few elements to make several histograms and their sum worthwhile.
   if (counts.size() > detail::side_by_side::most_bins || x.size() < counts.size())
     return count(x, [&](const std::int32_t* index, std::int64_t n) {
       for (std::int64_t i = 0; i < n; ++i)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantized weights in the order in which products read them.
+// Defines `packed_weight`, a quantized weight in the memory order of GEMM kernels.
 #pragma once
 
 #include <algorithm>
@@ -11,41 +11,51 @@
 
 namespace qwq::kernel {
 
-/// Outputs that stand side by side in packed weights and in tiles.
+/// Outputs per panel of packed weights, and per tile.
 inline constexpr std::int64_t panel_n = 32;
 
-/// Weight [rows, cols] as symmetric codes of `Bits` bits, one scale for each output and `block` elements along K:
-/// an element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve products with one row and with many,
-/// with f32 and with int8 activations.
+/// Weight [rows, cols] as symmetric codes of `Bits` bits, with one scale per output and `block` elements along K: an
+/// element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve GEMV and GEMM, with f32 and with int8
+/// activations.
 ///
-/// Outputs are in panels of `panel_n`, the last one padded with zero weights. A panel is one piece of memory: for each
-/// block its `panel_n` scales, then its codes as words of 32 bits, one for each output, of which each holds 32 / Bits
-/// elements along K. Byte b of a word of 8-bit codes is element b; of 4-bit codes its low half is element b and its
-/// high half element 4 + b.
+/// Outputs are divided into panels of `panel_n`, the last one padded with zero weights. A panel is contiguous: for each
+/// block its `panel_n` scales, then its codes as 32-bit words, one per output, each with 32 / Bits elements along K.
+/// Byte b of a word of 8-bit codes is element b; for 4-bit codes its low half is element b and its high half element 4
+/// + b.
 template <int Bits>
 struct packed_weight {
   static_assert(Bits == 4 || Bits == 8);
+  /// Bits per code.
   static constexpr int bits = Bits;
+  /// Elements per 32-bit word.
   static constexpr std::int64_t per_word = 32 / Bits;
+  /// Bytes of the scales of a block.
   static constexpr std::int64_t scale_bytes = panel_n * static_cast<std::int64_t>(sizeof(float));
+  /// Code of the value 0.
   static constexpr int middle = 1 << (Bits - 1);
 
-  const std::byte* data = nullptr;
-  std::int64_t rows = 0, cols = 0;
-  std::int64_t block = per_word;  ///< a multiple of `per_word`; one block for each row when it is `whole_row(cols)`
+  const std::byte* data = nullptr;  ///< The panels.
+  std::int64_t rows = 0, cols = 0;  ///< Outputs, and elements along K.
+  std::int64_t block = per_word;  ///< A multiple of `per_word`; there is one block per row if it is `whole_row(cols)`.
 
+  /// The block size with one block per row.
   static constexpr std::int64_t whole_row(std::int64_t cols) {
     return std::max<std::int64_t>((cols + per_word - 1) / per_word, 1) * per_word;
   }
+  /// Blocks per row.
   constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  /// Number of panels.
   constexpr std::int64_t panels() const { return (rows + panel_n - 1) / panel_n; }
+  /// Bytes of a block of a panel, with its scales.
   constexpr std::int64_t block_bytes() const { return scale_bytes + block * panel_n * Bits / 8; }
+  /// Bytes of a panel.
   constexpr std::int64_t panel_bytes() const { return blocks() * block_bytes(); }
-  /// Size of `data`.
+  /// Size of `data` in bytes.
   constexpr std::size_t bytes() const { return static_cast<std::size_t>(panels() * panel_bytes()); }
 
+  /// The first byte of panel p.
   const std::byte* panel(std::int64_t p) const { return data + p * panel_bytes(); }
-  /// Where in a word the code of element k is: its lowest bit.
+  /// Position of element k's code in its word: the lowest bit.
   static constexpr int shift(std::int64_t k) {
     const auto i = static_cast<int>(k % per_word);
     return Bits == 8 ? 8 * i : i % 4 * 8 + i / 4 * 4;
@@ -64,7 +74,7 @@ struct packed_weight {
 
 namespace detail {
 
-/// The next codes of a row, `inside` of them, as a word; the others are the middle.
+/// The next `inside` codes of a row as a word; remaining codes are those of 0.
 template <int Bits>
 std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::int64_t inside) {
   std::uint32_t word = 0;
@@ -82,7 +92,8 @@ std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::in
   return spread(word & 0xffffu) | spread(word >> 16) << 4;
 }
 
-/// Packs rows of codes, `row_bytes` apart, to panels. `flip`: what makes codes of them; `scale(j, b)`: of row and block.
+/// Packs rows of codes, `row_bytes` apart, into panels. `flip`: converts to unsigned codes by xor; `scale(j, b)`: scale
+/// of a row and block.
 template <int Bits, class Scale>
 void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8_t* rows, std::int64_t row_bytes,
                std::uint32_t flip, Scale&& scale) {
@@ -109,21 +120,23 @@ void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8
 
 }  // namespace detail
 
-/// The shape in which `w` is packed; `data` is to be set.
+/// The shape of the packed `w`; `data` is to be set.
 inline packed_weight<8> packed_shape(const int8_weight& w) {
   return {nullptr, w.rows, w.cols, packed_weight<8>::whole_row(w.cols)};
 }
+/// The shape of the packed blockwise `w`; `data` is to be set.
 template <int Bits>
 packed_weight<Bits> packed_shape(const block_weight<Bits>& w) {
   return {nullptr, w.rows, w.cols, w.block};
 }
 
-/// Packs `w` to `to`, `packed_shape(w).bytes()` bytes. Some rows of a weight can be packed alone when the first is a
-/// multiple of `panel_n`: they go to where their panel is.
+/// Packs `w` into `to`, `packed_shape(w).bytes()` bytes. A range of rows that starts at a multiple of `panel_n` can be
+/// packed on its own, to the position of its panel.
 inline void pack(std::byte* to, const int8_weight& w) {
   detail::pack_rows(to, packed_shape(w), reinterpret_cast<const std::uint8_t*>(w.codes), w.cols, 0x80808080u,
                     [&](std::int64_t j, std::int64_t) { return w.scale(j); });
 }
+/// Packs a blockwise weight.
 template <int Bits>
 void pack(std::byte* to, const block_weight<Bits>& w) {
   detail::pack_rows(

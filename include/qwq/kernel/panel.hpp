@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
+// Defines panels, the right operand of a GEMM as f32 [k, right_n], converted from its storage format.
 #pragma once
 
 #include "qwq/kernel/simd_dequantize.hpp"
@@ -8,9 +8,9 @@
 
 namespace qwq::kernel::detail {
 
-/// Outputs and elements along K that a panel has at most: a quarter of a megabyte of floats, which stays in the second
-/// cache. It is read from there in one long stream for every tile of sums. Panels that fit the first cache are slower:
-/// they cut the rows on the left into short pieces, and sums go to memory and back from one piece to the next.
+/// Maximum outputs and elements along K of a panel: a quarter of a megabyte of floats, which stays in L2. Each tile
+/// reads it sequentially. Panels that fit in L1 are slower: they divide the left rows into short pieces, and
+/// accumulators are stored and loaded between pieces.
 inline constexpr std::int64_t right_n = 64, right_k = 1024;
 
 /// The columns of a matrix [k, n] as outputs.
@@ -28,7 +28,7 @@ std::int64_t outputs(const packed_weight<Bits>& w) {
   return w.rows;
 }
 
-/// Zeros from `count` to the end of the batch: what is left over from before may be slow to multiply with.
+/// Writes zeros from `count` to the end of the batch: multiplying with leftover data can be slow.
 template <class Arch>
 void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
   const std::int64_t over = count % simd::lanes<Arch>;
@@ -37,7 +37,7 @@ void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
 }
 
 // make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as
-// many as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
+// many as exist, with zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
 
 template <class Arch>
 void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {

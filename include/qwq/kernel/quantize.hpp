@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantize, dequantize, and both at once, to integers of 4, 8 and 16 bits.
+// Defines `quantize`, `dequantize` and `fake_quantize`, for integers of 4, 8 and 16 bits.
 //
-// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is
-// added, then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX
-// Runtime does on x86), infinities the ends of the range.
+// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is added,
+// then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as in ONNX
+// Runtime on x86); infinities become the ends of the range.
 #pragma once
 
 #include <algorithm>
@@ -22,20 +22,20 @@ namespace detail {
 
 /// How x / scale is computed.
 enum class quotient : std::uint8_t {
-  multiplied,  ///< x * (1 / scale), both rounded
-  divided,     ///< by the machine's division
-  corrected,   ///< the same bits in a fifth of the time: x * (1 / scale), corrected once by the remainder
+  multiplied,  ///< x * (1 / scale); both operations are rounded.
+  divided,     ///< By the division instruction.
+  corrected,   ///< Bitwise equal, in a fifth of the time: x * (1 / scale), corrected once by the remainder.
 };
 
-/// Scales that may be `corrected`: neither the remainder nor the reciprocal leaves the normal numbers.
+/// Range of scales that can be `corrected`: remainder and reciprocal stay normal numbers.
 inline constexpr float least_corrected = 0x1p-100f, largest_corrected = 0x1p100f;
 
-/// `affine` in every lane.
+/// `affine`, broadcast to all lanes.
 template <class Arch, quotient Of>
 struct lane_affine {
   using batch = simd::batch<Arch>;
   static constexpr bool corrects = Of == quotient::corrected;
-  /// From here on the f32 grid is the integers; halves go to the even one.
+  /// Adding this constant rounds to an integer, half to even: f32 numbers of this size are the integers.
   static constexpr float shift = 0x1.8p23f;
   batch scale, zero_point, inverse, low, high;
 
@@ -53,17 +53,17 @@ struct lane_affine {
     }
   }
 
-  /// round(x / scale), in the range less the zero point, plus `shift`.
+  /// round(x / scale), in the range minus the zero point, plus `shift`.
   batch shifted_steps(batch x) const {
-    // Clipping x to the values of the outermost codes leaves these codes, and is no different from clipping them. NaN
-    // becomes the smallest. (The multiplication by `inverse` and the sum with `shift` must not meet, or g++ makes one
-    // operation of both.)
+    // Clipping x to the values of the outermost codes keeps these codes, and is equivalent to clipping the codes. NaN
+    // becomes the smallest code. (The multiplication by `inverse` and the addition of `shift` must not be adjacent, or
+    // g++ contracts them.)
     const auto clip = [this](batch v) { return simd::at_most<Arch>(simd::at_least<Arch>(v, low), high); };
     batch q;
     if constexpr (corrects) {
       // P. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990. The remainder
-      // is exact, and so is the rounding of the last sum near every point where a code ends (tests/kernel/quantize.cpp
-      // tries all quotients that are close enough to one).
+      // is exact, and so is the rounding of the last addition near every boundary between codes
+      // (tests/kernel/quantize.cpp tests all quotients that are close enough to one).
       const batch v = clip(x), guess = v * inverse;
       q = simd::fma<Arch>(simd::fnma<Arch>(guess, scale, v), inverse, guess);
     } else {
@@ -72,7 +72,7 @@ struct lane_affine {
     return q + batch(shift);
   }
   simd::integers<Arch> code(batch x) const {
-    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are counted from there
+    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are relative to this
     return simd::detail::reinterpret<Arch, std::int32_t>(shifted_steps(x)) + (xsimd::to_int(zero_point) - zero);
   }
   batch value(batch code) const { return (code - zero_point) * scale; }
@@ -84,7 +84,7 @@ inline constexpr auto to_value = [](const auto& a, auto code) { return a.value(c
 inline constexpr auto unchanged = [](auto code, std::int64_t) { return code; };
 inline constexpr auto to_fake = [](const auto& a, auto x) { return a.fake(x); };
 
-/// Calls f with how to divide by all of `scales`, as a constant.
+/// Calls f with the division method for all of `scales`, as a constant.
 template <class Arch, class F>
 void with_quotient(std::span<const float> scales, scaling by, F&& f) {
   if (by == scaling::multiply) return f(std::integral_constant<quotient, quotient::multiplied>{});
@@ -100,7 +100,7 @@ void with_quotient(std::span<const float> scales, scaling by, F&& f) {
   f(std::integral_constant<quotient, quotient::divided>{});
 }
 
-/// `lane_affine` of N or fewer channels, made a batch at a time so that none waits for a division.
+/// `lane_affine` of at most N channels, computed a batch at a time so that divisions overlap.
 template <class Arch, quotient Of, std::int64_t N>
 class channel_lanes {
   using batch = simd::batch<Arch>;
@@ -120,11 +120,11 @@ class channel_lanes {
       a.high.store_aligned(to.high);
     });
   }
-  /// Channel i in every lane.
+  /// Channel i in all lanes.
   affine_type all(std::int64_t i) const {
     return read(i, [lane = i % width](const float* p) { return batch(p[lane]); });
   }
-  /// The channels from i on, a multiple of the lanes, one in each lane.
+  /// The channels from i on, a multiple of the lanes, one per lane.
   affine_type from(std::int64_t i) const {
     return read(i, [](const float* p) { return batch::load_aligned(p); });
   }
@@ -162,7 +162,7 @@ struct plane {
   Pointer row(std::int64_t i) const { return first + i * stride; }
 };
 
-/// Calls f(parameters) with one set in all lanes.
+/// Calls f(parameters) with one set of parameters in all lanes.
 template <class Arch, class F>
 void with_lanes(const affine& p, F&& f) {
   using batch = simd::batch<Arch>;
@@ -179,7 +179,7 @@ void map_affine(To y, From x, std::int64_t n, const affine& p, F f) {
   });
 }
 
-/// With one set for each row. `cols` is a number or a constant.
+/// y = f(parameters, x) with one set per row. `cols` is a number or a constant.
 template <class Arch, bool Streaming, class To, class From, class Cols, class F>
 void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const channel_affine& p, F f) {
   constexpr std::int64_t block = 64;
@@ -194,8 +194,8 @@ void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const ch
   }
 }
 
-/// Rows of which each column has its own set. All of a batch's rows are loaded before any is stored: rows whose length
-/// is a multiple of the page size look like the same memory to the machine.
+/// y = f(parameters, x) for rows with one set per column. Loads all of a batch's rows before storing any: to the
+/// hardware, rows whose length is a multiple of the page size seem to alias.
 template <class Arch, bool Streaming, int Rows, class To, class From, class Channels, class F>
 void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels& channels, F f) {
   const auto step = [=, at = &channels](std::int64_t j, auto count) {
@@ -209,7 +209,7 @@ void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels
   if (j < n) step(j, n - j);
 }
 
-/// With one set for each column. The sets of a block of columns are made once for many rows.
+/// y = f(parameters, x) with one set per column. The sets of a block of columns are computed once for many rows.
 template <class Arch, bool Streaming, class To, class From, class F>
 void map_columns(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols, const channel_affine& p, F f) {
   constexpr std::int64_t many = 64, block = 1024;
@@ -244,7 +244,7 @@ void map(std::span<To> y, std::span<From> x, const affine& p, F f, writes how = 
   });
 }
 
-/// Calls f with n, as a constant where n is a usual size of groups.
+/// Calls f with n, as a constant if n is a common group size.
 template <class F>
 void with_group(std::int64_t n, F&& f) {
   if (n == 32) return f(std::integral_constant<std::int64_t, 32>{});
@@ -257,7 +257,7 @@ plane<T*> plane_of(matrix_view<T> m) {
   return {m.data, m.row_stride};
 }
 
-/// Calls f with whether to stream into y, which needs rows that begin at aligned elements.
+/// Calls f with whether to stream into y, which requires rows that begin at aligned elements.
 template <class Arch, class To, class From, class F>
 void with_writes(writes how, matrix_view<To> y, matrix_view<From> x, F&& f) {
   const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
@@ -276,49 +276,51 @@ void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, w
 
 }  // namespace detail
 
-/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes
-/// take a byte each (see `pack_int4`).
+/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes use
+/// a byte each (see `pack_int4`).
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(std::span<Code> codes, std::span<const float> x, const affine& p) {
   detail::map<Arch>(codes, x, p, detail::to_code);
 }
-/// With parameters per row or per column. Groups along the rows are the rows of the same memory seen as a matrix whose
-/// row is one group.
+/// Quantizes with parameters per row or per column. For groups along rows, view the same memory as a matrix with one
+/// group per row.
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
   detail::map<Arch>(codes, x, p, detail::to_code);
 }
 
-/// y = (code - zero_point) * scale
+/// y = (code - zero_point) * scale.
 template <class Arch = xsimd::default_arch, class Code>
 void dequantize(std::span<float> y, std::span<Code> codes, const affine& p, writes how = writes::automatic) {
   detail::map<Arch>(y, codes, p, detail::to_value, how);
 }
+/// Dequantizes with parameters per row or per column.
 template <class Arch = xsimd::default_arch, class Code>
 void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p,
                 writes how = writes::automatic) {
   detail::map<Arch>(y, codes, p, detail::to_value, how);
 }
 
-/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
+/// y = dequantize(quantize(x)), bitwise equal to both steps. y can be x.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(std::span<float> y, std::span<const float> x, const affine& p, writes how = writes::automatic) {
   detail::map<Arch>(y, x, p, detail::to_fake, how);
 }
+/// Fake-quantizes with parameters per row or per column.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p,
                    writes how = writes::automatic) {
   detail::map<Arch>(y, x, p, detail::to_fake, how);
 }
 
-/// Two 4-bit codes to a byte, the first in the low half; an odd last byte has 0 in its high half.
+/// Packs two 4-bit codes per byte, the first in the low half; an odd last byte has 0 in its high half.
 template <class Arch = xsimd::default_arch, class Code>
 void pack_int4(std::span<std::uint8_t> bytes, std::span<Code> codes) {
   simd::transform<Arch>(simd::int4_at<std::uint8_t, true>{bytes.data()}, codes.data(),
                         static_cast<std::int64_t>(codes.size()), detail::unchanged);
 }
 
-/// The inverse; the codes are signed when `Code` is.
+/// Unpacks the codes of `pack_int4`; they are signed if `Code` is.
 template <class Arch = xsimd::default_arch, class Code>
 void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
   simd::transform<Arch>(codes.data(), simd::int4_at<const std::uint8_t, std::is_signed_v<Code>>{bytes.data()},

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels once more, as plain scalar loops: what tests and rule proofs hold others to. Sums are in f64, everything
-// can be evaluated at compile time, and no xsimd is included.
+// Defines scalar reference kernels for tests and rule proofs: f64 accumulators, constexpr, without xsimd.
 #pragma once
 
 #include <cmath>
@@ -17,7 +16,7 @@ constexpr double square_root(double x) {
   if (!std::is_constant_evaluated()) return std::sqrt(x);
   if (!(x > 0) || x == std::numeric_limits<double>::infinity())
     return x < 0 ? std::numeric_limits<double>::quiet_NaN() : x;
-  double root = x > 1 ? x : 1;  // from above, Newton's steps descend until they are exact to an ulp
+  double root = x > 1 ? x : 1;  // from above, Newton's iteration decreases until it is exact to an ulp
   for (double next = (root + x / root) / 2; next < root; next = (root + x / root) / 2) root = next;
   return root;
 }
@@ -37,10 +36,10 @@ constexpr double exponential(double x) {
   return sum;
 }
 
-/// To the nearest integer, ties to even.
+/// Rounds to the nearest integer, half to even.
 constexpr float round_half_even(float x) {
   const float magnitude = x < 0 ? -x : x;
-  if (!(magnitude < 0x1p23f)) return x;  // integral already, or NaN
+  if (!(magnitude < 0x1p23f)) return x;  // already an integer, or NaN
   const float rounded = (magnitude + 0x1p23f) - 0x1p23f;
   return x < 0 ? -rounded : rounded;
 }
@@ -72,6 +71,7 @@ constexpr affine parameters(const channel_affine& p, std::int64_t i, std::int64_
 
 }  // namespace detail
 
+/// y = x / sqrt(mean(x^2) + eps) * weight for each row.
 constexpr void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const double mean = detail::sum_of_squares(x.span(i)) / static_cast<double>(x.cols);
@@ -81,6 +81,7 @@ constexpr void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::s
   }
 }
 
+/// y = x / sqrt(sum(x^2)) for each row.
 constexpr void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const double length = detail::square_root(detail::sum_of_squares(x.span(i)));
@@ -88,6 +89,7 @@ constexpr void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   }
 }
 
+/// y[m, n] = x[m, k] . w[n, k]^T.
 template <class W>
 constexpr void linear(matrix_view<float> y, matrix_view<const float> x, const W& w) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -98,6 +100,7 @@ constexpr void linear(matrix_view<float> y, matrix_view<const float> x, const W&
     }
 }
 
+/// y[n, m] = w[n, k] . x[k, m].
 template <class W>
 constexpr void linear_columns(matrix_view<float> y, matrix_view<const float> x, const W& w) {
   for (std::int64_t i = 0; i < x.cols; ++i)
@@ -108,6 +111,7 @@ constexpr void linear_columns(matrix_view<float> y, matrix_view<const float> x, 
     }
 }
 
+/// y[b] = x[b] . w[b] for `batch` pairs of matrices, stacked along rows.
 constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
                       std::int64_t batch) {
   const std::int64_t m = x.rows / batch;
@@ -119,17 +123,19 @@ constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_v
     }
 }
 
+/// Row i of y is row ids[i] of the table.
 template <class W>
 constexpr void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
   for (std::int64_t i = 0; i < y.rows; ++i)
     for (std::int64_t j = 0; j < y.cols; ++j) y(i, j) = detail::element(table, ids[static_cast<std::size_t>(i)], j);
 }
 
+/// y = x * factor.
 constexpr void scale(std::span<float> y, std::span<const float> x, float factor) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = x[i] * factor;
 }
 
-/// y[i] = f(a[..], b[..]) for every index of `y_extents`, its coordinates found by division; extents as in numpy.
+/// y[i] = f(a[..], b[..]) for every index of `y_extents`, with numpy's broadcasting. Computes coordinates by division.
 template <class F>
 constexpr void broadcast(std::span<float> y, std::span<const std::int64_t> y_extents, std::span<const float> a,
                          std::span<const std::int64_t> a_extents, std::span<const float> b,
@@ -150,10 +156,12 @@ constexpr void broadcast(std::span<float> y, std::span<const std::int64_t> y_ext
   }
 }
 
+/// y = 1 / sqrt(x).
 constexpr void rsqrt(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(1 / detail::square_root(x[i]));
 }
 
+/// y[i] = mean(x[i, :]).
 constexpr void mean(std::span<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     double sum = 0;
@@ -162,25 +170,29 @@ constexpr void mean(std::span<float> y, matrix_view<const float> x) {
   }
 }
 
+/// y = 1 / (1 + exp(-x)).
 constexpr void sigmoid(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(1 / (1 + detail::exponential(-x[i])));
 }
 
+/// y = x / (1 + exp(-x)).
 constexpr void silu(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(x[i] / (1 + detail::exponential(-x[i])));
 }
 
+/// y = silu(gate) * up.
 constexpr void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up) {
   for (std::size_t i = 0; i < y.size(); ++i)
     y[i] = static_cast<float>(gate[i] / (1 + detail::exponential(-gate[i])) * up[i]);
 }
 
+/// y = x^T.
 constexpr void transpose(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j) y(j, i) = x(i, j);
 }
 
-/// Axis i of y is axis perm[i] of x; the place of every element is found by division.
+/// Axis i of y is axis perm[i] of x. Computes the position of every element by division.
 template <class T>
 constexpr void permute(std::span<T> y, std::span<const T> x, std::span<const std::int64_t> extents,
                        std::span<const std::int32_t> perm) {
@@ -198,6 +210,7 @@ constexpr void permute(std::span<T> y, std::span<const T> x, std::span<const std
   }
 }
 
+/// y = softmax of each row of x.
 constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     double max = -std::numeric_limits<double>::infinity(), total = 0;
@@ -207,6 +220,7 @@ constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {
   }
 }
 
+/// Rotates each head of x by half-split RoPE; see `kernel::rope`.
 constexpr void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> cos,
                     matrix_view<const float> sin, std::int64_t head_dim) {
   const std::int64_t half = cos.cols;
@@ -221,7 +235,8 @@ constexpr void rope(matrix_view<float> y, matrix_view<const float> x, matrix_vie
     }
 }
 
-/// Two passes over the keys for the softmax and one for the values, nothing kept in between.
+/// Grouped-query causal attention; see `kernel::attention`. Makes two passes over the keys for the softmax and one over
+/// the values, without intermediate storage.
 template <class T>
 constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                          std::int64_t past, float scale) {
@@ -247,7 +262,7 @@ constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_vi
     }
 }
 
-/// clip(round_half_even(x / scale) + zero_point), or x * (1 / scale); NaN gives the smallest code.
+/// clip(round_half_even(x / scale) + zero_point), or with x * (1 / scale); NaN gives the smallest code.
 constexpr std::int32_t quantize(float x, const affine& p) {
   const float scaled = p.by == scaling::divide ? x / p.scale : x * (1 / p.scale);
   const float code = detail::round_half_even(scaled) + static_cast<float>(p.zero_point);
@@ -255,12 +270,15 @@ constexpr std::int32_t quantize(float x, const affine& p) {
   return code < static_cast<float>(p.range.max) ? static_cast<std::int32_t>(code) : p.range.max;
 }
 
+/// (code - zero_point) * scale.
 constexpr float dequantize(std::int32_t code, const affine& p) {
   return static_cast<float>(code - p.zero_point) * p.scale;
 }
 
+/// dequantize(quantize(x)).
 constexpr float fake_quantize(float x, const affine& p) { return dequantize(quantize(x, p), p); }
 
+/// Quantizes with parameters per row or per column.
 template <class Code>
 constexpr void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -268,17 +286,20 @@ constexpr void quantize(matrix_view<Code> codes, matrix_view<const float> x, con
       codes(i, j) = static_cast<Code>(quantize(x(i, j), detail::parameters(p, i, j)));
 }
 
+/// Dequantizes with parameters per row or per column.
 template <class Code>
 constexpr void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p) {
   for (std::int64_t i = 0; i < codes.rows; ++i)
     for (std::int64_t j = 0; j < codes.cols; ++j) y(i, j) = dequantize(codes(i, j), detail::parameters(p, i, j));
 }
 
+/// Fake-quantizes with parameters per row or per column.
 constexpr void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j) y(i, j) = fake_quantize(x(i, j), detail::parameters(p, i, j));
 }
 
+/// Minimum and maximum of x and of `seen`; NaN elements are ignored.
 constexpr extrema min_max(std::span<const float> x, extrema seen = {}) {
   for (float v : x) {
     if (v < seen.min) seen.min = v;
@@ -287,6 +308,7 @@ constexpr extrema min_max(std::span<const float> x, extrema seen = {}) {
   return seen;
 }
 
+/// max|x|; NaN elements are ignored.
 constexpr float abs_max(std::span<const float> x) {
   float max = 0;
   for (float v : x) {
@@ -296,7 +318,7 @@ constexpr float abs_max(std::span<const float> x) {
   return max;
 }
 
-/// The bin is searched among the edges, without arithmetic.
+/// Adds the elements of x to the bins between `edges`. Searches the bin among the edges, without arithmetic.
 constexpr void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std::span<const float> x,
                          bool magnitude = false) {
   for (float v : x) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotary position embedding: the table and the half-split rotation.
+// Defines rotary position embedding: `rope_table`, and the half-split rotation `rope`.
 #pragma once
 
 #include <cmath>
@@ -9,8 +9,8 @@
 
 namespace qwq::kernel {
 
-/// cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for positions[i].
-/// All in f32, in the order of transformers' Qwen3RotaryEmbedding.
+/// Computes cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for
+/// positions[i]. All in f32, with the order of operations of transformers' Qwen3RotaryEmbedding.
 inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span<const std::int64_t> positions,
                        float theta) {
   const auto rotary_dim = static_cast<float>(2 * cos.cols);
@@ -25,7 +25,7 @@ inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span
 }
 
 namespace detail {
-/// Element j of both halves of a head, rotated: a and b before.
+/// Stores element j of both halves of a head, rotated; a and b are the inputs.
 template <class Arch, class Count>
 void store_rotated(float* head, std::int64_t half, std::int64_t j, simd::batch<Arch> a, simd::batch<Arch> b,
                    const float* cos, const float* sin, Count count) {

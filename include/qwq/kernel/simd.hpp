@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels need and xsimd lacks. The only home of intrinsics.
+// Defines SIMD primitives that xsimd lacks. The headers simd*.hpp are the only ones with intrinsics.
 #pragma once
 
 #include <algorithm>
@@ -10,26 +10,28 @@
 #include "qwq/core/dtype.hpp"
 #include "qwq/kernel/xsimd.hpp"
 
-/// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
+/// Unrolls a loop over the extent of a tile (at most 8). An array of batches is kept in registers only if every loop
 /// over it is unrolled, which GCC does not do by itself at -O2.
 #define QWQ_UNROLL _Pragma("GCC unroll 8")
-/// On a function or lambda that works on such an array of its caller: called, the array would have to be in memory.
+/// Forces inlining of a function or lambda that uses such an array of its caller: a call would force the array into
+/// memory.
 #define QWQ_INLINE __attribute__((always_inline))
 
 namespace qwq::kernel::simd {
 
-/// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
-/// different machines then never share a function.
+/// A batch of f32 lanes of an architecture. Everything in this namespace is a template on the architecture, so that
+/// translation units compiled for different machines never share a function.
 template <class Arch>
 using batch = xsimd::batch<float, Arch>;
+/// Number of f32 lanes.
 template <class Arch>
 inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
 
-/// As many integers.
+/// As many i32 lanes.
 template <class Arch>
 using integers = xsimd::batch<std::int32_t, Arch>;
 
-/// Stands for "all lanes" where a count of lanes is asked for.
+/// Passed instead of a number of lanes: all lanes.
 struct whole {};
 
 namespace detail {
@@ -42,11 +44,11 @@ template <class Arch>
 inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
 
 #if defined(__AVX512F__)
-/// The mask of `count` lanes, fewer than 16.
+/// The mask of the first `count` lanes, fewer than 16.
 inline __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
 #endif
 
-/// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
+/// Converts any integer type of at most 32 bits to 32-bit lanes; compilers turn the copy into widening moves.
 template <class Arch, class To, class T>
 xsimd::batch<To, Arch> widen(const T* p) {
   alignas(64) To wide[lanes<Arch>];
@@ -84,8 +86,8 @@ batch<Arch> load(const float16* p) {
   if constexpr (detail::lanes_256<Arch>) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   if constexpr (detail::lanes_128<Arch>) return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 #endif
-  // Exponent and mantissa moved into place are the value times 2^-112, subnormals too; infinity and NaN get their
-  // exponent back.
+  // Exponent and mantissa, shifted into place, are the value times 2^-112, also for subnormals; infinity and NaN get
+  // their exponent restored.
   using word = xsimd::batch<std::uint32_t, Arch>;
   const word bits = detail::widen_bits<Arch>(&p->bits);
   const auto sign = detail::reinterpret<Arch, float>((bits & word(0x8000u)) << 16);
@@ -130,7 +132,7 @@ requires std::is_integral_v<T> batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
-/// One batch of unsigned 4-bit codes, two to a byte, the first in the low half.
+/// Loads one batch of unsigned 4-bit codes, two per byte, the first in the low half.
 template <class Arch>
 batch<Arch> load_int4(const std::uint8_t* p) {
 #if defined(__AVX512F__)
@@ -150,7 +152,7 @@ batch<Arch> load(const T* p, whole) {
   return load<Arch>(p);
 }
 
-/// The first `count` elements, fewer than a batch; the other lanes are 0.
+/// Loads the first `count` elements, fewer than a batch; the other lanes are 0.
 template <class Arch, class T>
 batch<Arch> load(const T* p, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -178,8 +180,8 @@ batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
   return load<Arch>(part);
 }
 
-// Stores of one batch to unaligned memory. 16-bit floats round half to even (a NaN stays a NaN, its payload is not
-// specified); integers need lanes that are integral and in range.
+// Stores of one batch to unaligned memory. Conversions to 16-bit floats round half to even (a NaN stays a NaN, with
+// unspecified payload); integer types require lanes that are integral and in range.
 
 template <class Arch>
 void store(float* p, batch<Arch> x) {
@@ -234,7 +236,7 @@ void store(T* p, Lanes x, whole) {
   simd::store<Arch>(p, x);
 }
 
-/// Stores the first `count` lanes only.
+/// Stores only the first `count` lanes.
 template <class Arch, class T, class Lanes>
 void store(T* p, Lanes x, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -246,7 +248,7 @@ void store(T* p, Lanes x, std::int64_t count) {
   std::copy_n(part, count, p);
 }
 
-/// Whether `fma` and `fnma` round once.
+/// True if `fma` and `fnma` round once.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 template <class Arch>
 inline constexpr bool fused = true;
@@ -255,7 +257,7 @@ template <class Arch>
 inline constexpr bool fused = detail::lanes_512<Arch>;
 #endif
 
-/// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
+/// a * b + c and c - a * b, rounded once if the hardware can (xsimd 8 does not have them for AVX-512).
 template <class Arch>
 batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
@@ -267,6 +269,7 @@ batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #endif
   return xsimd::fma(a, b, c);
 }
+/// c - a * b.
 template <class Arch>
 batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
@@ -279,8 +282,8 @@ batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
   return xsimd::fma(-a, b, c);
 }
 
-/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts
-/// in one order or the other, by version.
+/// The greater (smaller) of x and `bound`, or `bound` if x is NaN. x86 has an instruction for it; the order of its
+/// operands in xsimd depends on the version.
 template <class Arch>
 batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
 #if defined(__AVX512F__)
@@ -294,6 +297,7 @@ batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
 #endif
   return xsimd::select(x > bound, x, bound);
 }
+/// The smaller of x and `bound`, or `bound` if x is NaN.
 template <class Arch>
 batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
 #if defined(__AVX512F__)
@@ -308,7 +312,7 @@ batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
   return xsimd::select(x < bound, x, bound);
 }
 
-/// p[i] for the integers in the lanes of `i`, as floats.
+/// p[i] for the integer values in the lanes of `i`, which are floats.
 template <class Arch>
 batch<Arch> gather(const float* p, batch<Arch> i) {
 #if defined(__AVX512F__)
@@ -323,11 +327,13 @@ batch<Arch> gather(const float* p, batch<Arch> i) {
   return batch<Arch>::load_unaligned(lane);
 }
 
+/// Sum of all lanes.
 template <class Arch>
 float reduce_add(batch<Arch> x) {
   return detail::sum_of_lanes(x);
 }
 
+/// Maximum of all lanes.
 template <class Arch>
 float reduce_max(batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -338,6 +344,7 @@ float reduce_max(batch<Arch> x) {
   return *std::max_element(lane, lane + lanes<Arch>);
 }
 
+/// Minimum of all lanes.
 template <class Arch>
 float reduce_min(batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -348,7 +355,7 @@ float reduce_min(batch<Arch> x) {
   return *std::min_element(lane, lane + lanes<Arch>);
 }
 
-/// Lane i is the greatest of all lanes of x[i].
+/// Lane i is the maximum of all lanes of x[i].
 template <class Arch>
 batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
 #if defined(__AVX512F__)
@@ -356,7 +363,7 @@ batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
     const auto pairs = [](__m512 a, __m512 b) {
       return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     };
-    const auto fours = [&](const batch<Arch>* v) {  // of each, the greatest of each 128 bits
+    const auto fours = [&](const batch<Arch>* v) {  // maximum of each 128-bit part of each batch
       const __m512d a = _mm512_castps_pd(pairs(v[0], v[1])), b = _mm512_castps_pd(pairs(v[2], v[3]));
       return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
     };
@@ -371,8 +378,8 @@ batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
   return batch<Arch>::load_unaligned(lane);
 }
 
-/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left. (Inlined, so that what f refers to
-/// stays in registers: behind a reference it would be read again after every store.)
+/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for the remainder. (Inlined, so that the
+/// variables that f refers to stay in registers: behind a reference they would be reloaded after every store.)
 template <class Arch, class F>
 QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   std::int64_t i = 0;
@@ -380,8 +387,8 @@ QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   if (i < n) f(i, n - i);
 }
 
-/// Folds [0, n) with f(accumulator, i, count), four accumulators side by side so that latencies overlap, and joins
-/// them with `join`. `start` must be neutral in `join`.
+/// Reduces [0, n) with f(accumulator, i, count), with four accumulators to overlap latencies, and combines them with
+/// `join`. `start` must be neutral in `join`.
 template <class Arch, class F, class Join>
 batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
   constexpr std::int64_t width = lanes<Arch>;
@@ -398,7 +405,7 @@ batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
   return join(join(a, b), join(c, d));
 }
 
-/// Sum over [0, n) of the batches f(i, count); lanes past the end must be 0.
+/// Sum over [0, n) of the batches f(i, count); lanes after the end must be 0.
 template <class Arch, class F>
 float sum(std::int64_t n, F&& f) {
   return reduce_add<Arch>(fold<Arch>(

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
+// Defines dot products of int8 codes as 16-bit integers, for hardware that adds pairs of products in one instruction.
 #pragma once
 
 #include "qwq/kernel/simd_dequantize.hpp"
 
 namespace qwq::kernel::simd {
 
-/// Whether there are such products. Without them codes are converted to f32.
+/// True if the hardware has such instructions. Otherwise codes are converted to f32.
 #if defined(__AVX512BW__) && defined(__AVX512VNNI__)
 template <class Arch>
 inline constexpr bool has_word_products = detail::lanes_512<Arch>;
@@ -15,27 +15,29 @@ template <class>
 inline constexpr bool has_word_products = false;
 #endif
 
+/// A batch of int16 lanes.
 template <class Arch>
 using word_lanes = xsimd::batch<std::int16_t, Arch>;
+/// A batch of int32 lanes.
 template <class Arch>
 using int_lanes = xsimd::batch<std::int32_t, Arch>;
 
-/// As many codes as `word_lanes` has lanes.
+/// Loads as many codes as `word_lanes` has lanes.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p);
-/// Each lane of `sum` plus the products of two neighbours of a and b.
+/// Adds to each lane of `sum` the products of two adjacent lanes of a and b.
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
-/// `add_quads` of sums of products, as f32.
+/// `add_quads` of integer accumulators, converted to f32.
 template <class Arch>
 batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d);
-/// As many codes as a batch has bytes.
+/// Loads as many codes as a batch has bytes.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p);
-/// Four rows of bytes by turns: each word has a byte of each row. Which words those are is known to `in_order`.
+/// Interleaves four rows of bytes, one byte of each per 32-bit word; `in_order` undoes the permutation.
 template <class Arch>
 void by_turns(words<Arch> (&rows)[4]);
-/// What came of the words of `by_turns`, in the order of the bytes of a row.
+/// Restores the order of the bytes of a row for accumulators of the words of `by_turns`.
 template <class Arch>
 void in_order(int_lanes<Arch> (&sums)[4]);
 
@@ -43,7 +45,7 @@ template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
   return load_wide<Arch>(p);
 }
-/// The first `count` codes, fewer than all; the other lanes are 0.
+/// Loads the first `count` codes, fewer than all; the other lanes are 0.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
   std::int8_t part[2 * lanes<Arch>] = {};
@@ -69,7 +71,7 @@ word_lanes<Arch> load_wide(const std::int8_t* p) {
 }
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b) {
-  __m512i total = sum;  // in assembly for the reason that `add_dot` has
+  __m512i total = sum;  // in assembly for the same reason as `add_dot`
   asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
   return total;
 }
@@ -93,7 +95,7 @@ void by_turns(words<Arch> (&rows)[4]) {
   rows[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
 }
 template <class Arch>
-void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, transposed
+void in_order(int_lanes<Arch> (&sums)[4]) {  // transposes the 4 x 4 parts of 128 bits
   const __m512i ab = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
                 ab_high = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee);
   const __m512i cd = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44),

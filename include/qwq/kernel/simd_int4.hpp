@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads and stores of 4-bit codes, two to a byte.
+// Defines loads and stores of 4-bit codes, two per byte.
 #pragma once
 
 #include <algorithm>
@@ -9,14 +9,15 @@
 
 namespace qwq::kernel::simd {
 
-/// Where codes lie two to a byte, the first in the low half: an even one of them. `Signed` codes are -8 to 7.
+/// Address of an even 4-bit code; codes are stored two per byte, the first in the low half. `Signed` codes are -8 to 7.
 template <class Byte, bool Signed>
 struct int4_at {
   Byte* bytes;
-  /// The code `even` places further.
+  /// The address `even` codes further.
   int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
 };
 
+/// Loads a batch of codes as f32.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p) {
   const batch<Arch> code = load_int4<Arch>(p.bytes);
@@ -34,12 +35,12 @@ batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   return load<Arch>(int4_at<const std::uint8_t, Signed>{part});
 }
 
-/// Keeps the low four bits of each lane.
+/// Stores the low four bits of each lane.
 template <class Arch, bool Signed>
 void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) {
-    // In each 64 bits an even code and the odd one after it, which comes down beside it.
+    // In each 64 bits, an even code and the odd one after it, which is shifted next to it.
     const __m512i code = _mm512_and_si512(x, _mm512_set1_epi32(15));
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p.bytes),
                             _mm512_cvtepi64_epi8(_mm512_or_si512(code, _mm512_srli_epi64(code, 28))));
@@ -58,7 +59,7 @@ template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
   store<Arch>(p, x);
 }
-/// The first `count` codes; after an odd count the high half of the last byte is 0.
+/// Stores the first `count` codes; after an odd count the high half of the last byte is 0.
 template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2];

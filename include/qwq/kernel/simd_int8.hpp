@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dot products of bytes: four to a word.
+// Defines dot products of bytes, four per 32-bit word.
 #pragma once
 
 #include "qwq/kernel/simd_dequantize.hpp"
 
 namespace qwq::kernel::simd {
 
+/// A batch of int32 lanes.
 template <class Arch>
 using ints = xsimd::batch<std::int32_t, Arch>;
 
-/// Whether a machine has `add_dot` as one instruction.
+/// True if the hardware has `add_dot` as one instruction.
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
 template <class Arch>
 inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
@@ -24,7 +25,7 @@ inline constexpr bool has_add_dot = false;
 namespace detail {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-/// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
+/// In assembly, because with the intrinsic GCC copies every accumulator of a loop twice per step.
 template <class Vector>
 Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
@@ -37,7 +38,7 @@ inline __m256i add_dot_vnni(__m256i sum, __m256i w, __m256i x) {
 }
 #endif
 
-// Products of 16-bit integers, added in pairs without loss.
+// Products of 16-bit integers, added in pairs without overflow.
 #if defined(__SSE2__)
 inline __m128i add_pairs(__m128i a, __m128i b) { return _mm_madd_epi16(a, b); }
 #endif
@@ -54,7 +55,7 @@ concept adds_pairs = requires(typename words<Arch>::register_type r) {
 
 }  // namespace detail
 
-/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
+/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of each word of x.
 template <class Arch>
 ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
@@ -62,7 +63,7 @@ ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
   if constexpr (has_add_dot<Arch>) return detail::add_dot_vnni(vector(sum), vector(w), vector(x));
 #endif
 #if defined(__SSE2__)
-  if constexpr (detail::adds_pairs<Arch>) {  // of even and of odd bytes
+  if constexpr (detail::adds_pairs<Arch>) {  // even and odd bytes separately
     const auto signed_x = detail::reinterpret<Arch, std::int16_t>(x);
     const auto unsigned_w = detail::reinterpret<Arch, std::uint16_t>(w);
     const ints<Arch> even = detail::add_pairs(w & words<Arch>(0x00ff00ffu), signed_x << 8 >> 8);
@@ -78,15 +79,16 @@ ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
   return sum;
 }
 
-/// The two words of unsigned bytes in a word of 4-bit codes.
+/// The low four bits of each byte of a word of 4-bit codes, as unsigned bytes.
 template <class Arch>
 words<Arch> low_codes(words<Arch> w) {
   return w & words<Arch>(0x0f0f0f0fu);
 }
+/// The high four bits of each byte, as unsigned bytes.
 template <class Arch>
 words<Arch> high_codes(words<Arch> w) {
 #if defined(__GFNI__) && defined(__AVX512F__)
-  // Bits 4 to 7 of each byte, by a matrix that shifts.
+  // Bits 4 to 7 of each byte, shifted by a matrix multiplication.
   if constexpr (detail::lanes_512<Arch>)
     return _mm512_gf2p8affine_epi64_epi8(w, _mm512_set1_epi64(0x1020408000000000), 0);
 #endif

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several rows at a time: sums across lanes, and transposition.
+// Defines operations on several rows: sums across lanes, and transposition.
 #pragma once
 
 #include "qwq/kernel/simd.hpp"
 
 namespace qwq::kernel::simd {
 
-/// Lanes of a, b, c and d on the way to their sums: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the
-/// k-th of them.
+/// Partial sums of a, b, c and d: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the k-th argument.
 template <class Arch>
 batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
 #if defined(__AVX512F__)
@@ -41,7 +40,7 @@ batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d
   return load<Arch>(out);
 }
 
-/// Results of `add_quads` to sums: lane 4k + i is the sum of the lanes of the i-th that made the k-th.
+/// Reduces results of `add_quads`: lane 4k + i is the sum of the lanes of the i-th argument of the k-th result.
 template <class Arch>
 batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
 #if defined(__AVX512F__)
@@ -66,7 +65,7 @@ batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
   return load<Arch>(out);
 }
 
-/// Lane 4i + k is p[k * stride + i].
+/// Loads four rows interleaved: lane 4i + k is p[k * stride + i].
 template <class Arch>
 batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
 #if defined(__AVX512F__)
@@ -83,13 +82,13 @@ batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
   return load<Arch>(lane);
 }
 
-/// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
+/// out[i * stride + r] = rows[r][i] * factor, for i < n and as many rows r as a batch has lanes.
 template <class Arch>
 void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,
                       float factor) {
   std::int64_t i = 0;
 #if defined(__SSE2__)
-  // Four elements of a quarter of the rows to each register, whose 128-bit parts are then transposed.
+  // Four elements of a quarter of the rows per register; then the 128-bit parts are transposed.
   for (; i + 4 <= n; i += 4) {
     const auto quarter = [&](std::int64_t r) {
       const auto four = [&](std::int64_t part) { return _mm_loadu_ps(rows[4 * part + r] + i); };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transposing a small matrix of floats in registers.
+// Defines `transpose`, which transposes a small matrix of floats in registers.
 #pragma once
 
 #include "qwq/kernel/simd.hpp"
@@ -12,7 +12,7 @@ namespace detail {
 /// y[16, 16] = x[16, 16]^T.
 inline void transpose_16x16(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
   __m512 a[16], b[16];
-  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns 4 * (i / 4) on. Loads do this half of the work.
+  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns from 4 * (i / 4). The loads do this half of the work.
   QWQ_UNROLL for (int c = 0; c < 4; ++c) QWQ_UNROLL for (int r = 0; r < 4; ++r) {
     const float* from = x + r * x_stride + 4 * c;
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(from));

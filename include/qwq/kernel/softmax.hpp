@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax over rows.
+// Defines `softmax` over rows.
 #pragma once
 
 #include "qwq/core/view.hpp"
@@ -11,7 +11,7 @@ namespace detail {
 
 inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-/// The greatest of x[0, n); NaN elements do not count.
+/// Maximum of x[0, n); NaN elements are ignored.
 template <class Arch>
 float row_max(const float* x, std::int64_t n) {
   const auto join = [](simd::batch<Arch> a, simd::batch<Arch> b) { return simd::at_least<Arch>(a, b); };
@@ -35,7 +35,8 @@ float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
 
 }  // namespace detail
 
-/// y = exp(x - max(x)) * (1 / sum), row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
+/// y = exp(x - max(x)) * (1 / sum) for each row, in f32. A row with NaN or +inf, or of -inf only, gives NaN. y can be
+/// x.
 template <class Arch = xsimd::default_arch>
 void softmax(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of rows with a panel, tile by tile in registers.
+// Defines GEMM of rows and a panel, in register tiles.
 #pragma once
 
 #include <utility>
@@ -8,22 +8,20 @@
 
 namespace qwq::kernel::detail {
 
-/// Tile of accumulators: rows x batches. Multiply-adds need as few loads as there are when it is wide, and two or four
-/// batches leave registers for what they are multiplied from.
+/// Tile of accumulators: rows x batches. A wide tile needs fewest loads per multiply-add; two or four batches leave
+/// registers for the operands.
 inline constexpr int row_tile = 6;
 template <class Arch>
 inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
 
-/// Rows that are multiplied before somebody takes their sums, and what lies between converted rows: those a power of
-/// two apart would push each other out of the first cache.
+/// MC: rows per strip. Row pitch of the converted A panel, padded off a power of two to avoid L1 set conflicts.
 inline constexpr std::int64_t strip_m = 32 * row_tile, left_stride = right_k + 16;
 
-/// Rows at most of which sums are kept while panels follow each other along K: what the second cache holds beside a
-/// panel.
+/// Maximum number of rows whose accumulators are kept across panels along K: as many as fit in L2 next to a panel.
 template <class Arch>
 inline constexpr std::int64_t kept_m = (simd::detail::lanes_512<Arch> ? 176 : 88) * row_tile;
 
-/// Memory of products with one panel, on the stack of the thread that works.
+/// Work buffers for one panel, on the stack of the executing thread.
 template <class Arch>
 struct panel_store {
   alignas(64) float panel[right_k * right_n];
@@ -32,15 +30,15 @@ struct panel_store {
   alignas(64) float turned[16 * (strip_m + 16)];
 };
 
-/// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
+/// The left rows as floats, and the address of rows that will be read soon, to prefetch them.
 struct left_rows {
   const float* data;
   std::int64_t stride;
-  const std::byte* next;  // null: there are none
+  const std::byte* next;  ///< null: none
   std::int64_t next_stride, element_bytes;
 };
 
-/// Float rows are read where they are.
+/// Float rows are used in place.
 template <class Arch, class X>
 left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t,
                     float*) requires std::is_convertible_v<X, matrix_view<const float>> {
@@ -49,7 +47,7 @@ left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, s
           next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,
           4};
 }
-/// Others are converted into `memory`.
+/// Other types are converted into `memory`.
 template <class Arch, class X>
 left_rows read_left(const X& x, std::int64_t i, std::int64_t rows, std::int64_t k0, std::int64_t depth, float* memory) {
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -97,7 +95,7 @@ void multiply_tile(float* sums, const left_rows& left, const float* panel, std::
       simd::store<Arch>(sums + i * right_n + v * width, sum[i][v]);
 }
 
-/// The same for any number of columns: those up to the next whole batch are written too.
+/// As above for any number of columns; columns up to the next whole batch are also written.
 template <class Arch, int M, int V = most_batches<Arch>>
 void multiply_columns(float* sums, left_rows left, const float* panel, std::int64_t columns, std::int64_t depth,
                       bool first) {
@@ -110,7 +108,7 @@ void multiply_columns(float* sums, left_rows left, const float* panel, std::int6
     if (columns > 0) multiply_columns<Arch, M, V - 1>(sums, left, panel, columns, depth, first);
 }
 
-/// The same for rows [i0, i1) of x, from k0 on.
+/// As above for rows [i0, i1) of x, from k0 on.
 template <class Arch, int M = row_tile, class X>
 void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
                    std::int64_t depth, panel_store<Arch>& store) {
@@ -123,8 +121,8 @@ void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, st
 }
 
 /// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x and for outputs
-/// [j0, j1) of w: kept_m rows at most if one panel does not hold all of K, right_n outputs at most, j0 a multiple of
-/// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
+/// [j0, j1) of w. If one panel does not hold all of K, there must be at most kept_m rows; at most right_n outputs, and
+/// j0 a multiple of right_n. `x` is any type with rows (weight_row.hpp), `w` any type with panels (panel.hpp).
 template <class Arch, class X, class W, class F>
 void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
                     panel_store<Arch>& store, F&& f) {

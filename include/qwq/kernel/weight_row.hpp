@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of weights, whatever they are stored as, read as batches of f32.
+// Defines rows of weights in any storage format, read as batches of f32.
 #pragma once
 
 #include "qwq/kernel/packed_weight.hpp"
@@ -7,7 +7,7 @@
 
 namespace qwq::kernel::detail {
 
-/// Row of a float weight: `at` gives a batch of it as f32.
+/// Row of a float weight: `at` returns a batch of it as f32.
 template <class T>
 struct float_row {
   const T* data;
@@ -17,7 +17,7 @@ struct float_row {
   }
 };
 
-/// Row of a packed weight, which is far from dense: for single rows of a table.
+/// Row of a packed weight. Access is far from contiguous: use it for single rows of a table.
 template <int Bits>
 struct packed_row {
   packed_weight<Bits> weight;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// xsimd 8 to 14: what one version names differently from another is written here, and nowhere else.
+// Includes xsimd and defines what differs between its versions 8 to 14.
 #pragma once
 
 #if defined(__SSE2__)
@@ -28,7 +28,7 @@ xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
 #endif
 }
 
-/// The sum of all lanes.
+/// Sum of all lanes.
 template <class Arch, class T>
 T sum_of_lanes(const xsimd::batch<T, Arch>& x) {
 #if XSIMD_VERSION_MAJOR < 9

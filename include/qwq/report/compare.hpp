@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A quantized session against the float model, on texts: layer by layer, token by token, and in free generation.
+// Defines `compare`, which compares a quantized session with the float model: by layer, by token, and in generation.
 #pragma once
 
 #include <algorithm>
@@ -17,11 +17,12 @@ namespace qwq {
 
 namespace detail {
 
-/// Keeps the hidden states of one chunk of the reference model, and compares another model's with them.
+/// Stores the hidden states of one chunk of the reference model and compares another model's with them.
 class layer_comparison {
  public:
   explicit layer_comparison(std::size_t layers) : kept_(layers + 2), error_(layers + 2) {}
 
+  /// Hook of the reference model: stores hidden states.
   struct recorder final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
@@ -32,6 +33,7 @@ class layer_comparison {
       all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols);
     }
   };
+  /// Hook of the other model: compares hidden states.
   struct checker final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
@@ -43,7 +45,7 @@ class layer_comparison {
     }
   };
 
-  /// Outputs of the layers, and of the final norm.
+  /// Errors of the outputs of the layers and of the final norm.
   std::vector<layer_fidelity> result() const {
     std::vector<layer_fidelity> out;
     for (std::size_t i = 1; i + 1 < error_.size(); ++i)
@@ -57,7 +59,7 @@ class layer_comparison {
   std::vector<tensor_error> error_;
 };
 
-/// Adds the values of one token as long as there are few enough to plot.
+/// Appends the values of one token as long as there are few enough to plot.
 inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std::span<const float> quantized) {
   constexpr std::size_t most = std::size_t{1} << 18;
   if (!pairs.reference.empty() && pairs.reference.size() + reference.size() > most) return;
@@ -67,10 +69,10 @@ inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std
 
 }  // namespace detail
 
-/// Fills the fidelity, decode, layers, divergence and logits parts of `report`. Every text is read by both models in the
-/// prefill graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model
-/// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
-/// differs.
+/// Fills the fidelity, decode, layers, divergence and logits fields of `report`. Both models read every text with the
+/// prefill graph. The float model continues its prompt greedily for at most `new_tokens`; the other model reads the
+/// same tokens with its decode graph. Continuations count as equal up to the first token for which the other model
+/// chooses differently.
 template <class Reference, class Other, class F>
 void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_sequence> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
@@ -100,7 +102,7 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
       other.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
         for (std::int64_t i = 0; i < rows.rows; ++i) {
           const std::size_t next = first + static_cast<std::size_t>(i) + 1;
-          if (next == ids.size()) return;  // nothing follows the last token: it is not scored
+          if (next == ids.size()) return;  // the last token has no successor and is not scored
           const std::span<const float> expected(kept.data() + i * vocab, static_cast<std::size_t>(vocab));
           detail::keep_pairs(report.logits, expected, rows.span(i));
           prefill.add(expected, rows.span(i), ids[next]);

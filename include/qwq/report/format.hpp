@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers as text for people: independent of the locale, "-" for what was not measured.
+// Defines number formatting for reports: independent of the locale, with "-" for values that were not measured.
 #pragma once
 
 #include <array>
@@ -19,25 +19,25 @@ inline std::string number(double value, std::chars_format form, int precision) {
   return {buffer.data(), end};
 }
 
-/// Four significant digits, with an exponent where that is shorter.
+/// Four significant digits, with an exponent if that is shorter.
 inline std::string significant(double value) { return number(value, std::chars_format::general, 4); }
-/// `digits` (at most 17) after the point; four significant ones where more than seven would come before it.
+/// `digits` (at most 17) after the decimal point; four significant digits if more than seven would precede it.
 inline std::string fixed(double value, int digits) {
   return std::abs(value) < 1e7 ? number(value, std::chars_format::fixed, digits) : significant(value);
 }
-/// A ratio in percent, two digits after the point.
+/// A ratio in percent, with two digits after the decimal point.
 inline std::string percent(double ratio) {
   return std::isfinite(ratio) ? fixed(100 * ratio, 2) + " %" : significant(ratio);
 }
 
-/// 151936 as "151,936".
+/// Formats 151936 as "151,936".
 inline std::string grouped(std::uint64_t value) {
   std::string s = std::to_string(value);
   for (std::size_t at = s.size(); at > 3; at -= 3) s.insert(at - 3, 1, ',');
   return s;
 }
 
-/// 1536 as "1.5 KiB".
+/// Formats 1536 as "1.5 KiB".
 inline std::string byte_text(std::uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes) + " B";
   constexpr std::array<std::string_view, 4> units{" KiB", " MiB", " GiB", " TiB"};
@@ -47,7 +47,7 @@ inline std::string byte_text(std::uint64_t bytes) {
   return fixed(value, 1).append(units[unit]);
 }
 
-/// 75 as "1:15", 3675 as "1:01:15"; under ten seconds "4.2 s".
+/// Formats 75 as "1:15", 3675 as "1:01:15"; less than ten seconds as "4.2 s".
 inline std::string time_text(double seconds) {
   if (!(seconds >= 9.95)) return fixed(seconds, 1) + " s";
   const auto s = static_cast<std::uint64_t>(std::llround(seconds));
@@ -55,9 +55,11 @@ inline std::string time_text(double seconds) {
   return (s < 3600 ? std::to_string(s / 60) : std::to_string(s / 3600) + two(s / 60 % 60)) + two(s % 60);
 }
 
+/// Pads to `width`, left-aligned.
 inline std::string left(std::string_view s, std::size_t width) {
   return std::string(s).append(s.size() < width ? width - s.size() : 0, ' ');
 }
+/// Pads to `width`, right-aligned.
 inline std::string right(std::string_view s, std::size_t width) {
   return std::string(s.size() < width ? width - s.size() : 0, ' ').append(s);
 }

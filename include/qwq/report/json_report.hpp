@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The report as JSON.
+// Defines `to_json`, which converts a report to JSON.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,9 @@ namespace qwq {
 
 namespace detail {
 
-/// JSON has neither NaN nor infinity: what was not measured is null, and an infinity (the SQNR of equal tensors, the KL
-/// of a model that returns NaN) is the largest double, so that a threshold decides as it would on the infinity.
+/// JSON has neither NaN nor infinity. A value that was not measured is null. An infinity (the SQNR of equal tensors,
+/// the KL of a model that returns NaN) is the largest double, so that comparisons with a threshold have the same
+/// result.
 inline nlohmann::ordered_json json_number(double value) {
   if (std::isnan(value)) return nullptr;
   constexpr double largest = std::numeric_limits<double>::max();
@@ -38,8 +39,8 @@ inline nlohmann::ordered_json json_fidelity(const model_fidelity& f) {
 
 }  // namespace detail
 
-/// An object with the report's fields under their own names and in its order, units as in the report. Numbers that were
-/// not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
+/// An object with the fields of the report, with their names, order and units. Numbers that were not measured are null,
+/// infinities are the largest double; bytes of names that are not UTF-8 become U+FFFD.
 inline nlohmann::ordered_json to_json(const fidelity_report& report) {
   using json = nlohmann::ordered_json;
   json layers = json::array();
@@ -71,7 +72,7 @@ inline nlohmann::ordered_json to_json(const fidelity_report& report) {
                         {"mean_tokens", detail::json_number(report.divergence.mean_tokens())}}},
                       {"seconds", detail::json_number(report.seconds)},
                       {"peak_rss_bytes", report.peak_rss_bytes}};
-  // A path may hold any bytes, and a string that is not UTF-8 would throw only when the caller writes it out.
+  // A path can contain any bytes; a string that is not UTF-8 would throw only when the caller serializes it.
   return json::parse(whole.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 

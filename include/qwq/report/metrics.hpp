@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far a quantized model is from its float reference: streaming, constant memory, mergeable.
+// Defines `tensor_error`, `distribution_error` and `greedy_divergence`: streaming metrics of quantization error.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +28,8 @@ inline void check_same_size(const char* who, std::span<const float> reference, s
                 " reference and " + std::to_string(value.size()) + " quantized values");
 }
 
-/// Indices of the `K` largest values, largest first; of equal values the lowest index first, as argmax picks it.
-/// A shorter row fills only the first `row.size()` entries.
+/// Indices of the `K` largest values, in descending order; equal values in ascending order of index, as in `argmax`. If
+/// the row is shorter, only the first `row.size()` entries are set.
 template <std::size_t K>
 std::array<std::size_t, K> top_indices(std::span<const float> row) {
   std::array<std::size_t, K> best{};
@@ -45,12 +45,13 @@ std::array<std::size_t, K> top_indices(std::span<const float> row) {
 
 }  // namespace detail
 
-/// Elementwise error of a tensor against its float reference, over any number of `add`s (float64 sums).
-/// Trivially copyable, so that ranks can send it as bytes. Before the first element every number is NaN, not measured.
-/// A NaN or infinity on either side counts as an infinite error: the errors are +inf, the cosine 0 and the SQNR -inf.
+/// Elementwise error of a tensor relative to its float reference, over any number of `add` calls (accumulated in
+/// float64). Trivially copyable, so that ranks can send it as bytes. Before the first element every number is NaN (not
+/// measured). A NaN or infinity on either side counts as an infinite error: the errors are +inf, the cosine 0 and the
+/// SQNR -inf.
 class tensor_error {
  public:
-  /// Compares element by element. Throws `error` if the sizes differ.
+  /// Adds the elements of two tensors. Throws `error` if the sizes differ.
   void add(std::span<const float> reference, std::span<const float> value) {
     detail::check_same_size("tensor_error", reference, value);
     for (std::size_t i = 0; i < reference.size(); ++i) {
@@ -67,7 +68,7 @@ class tensor_error {
     count_ += reference.size();
   }
 
-  /// As if everything added to `other` had been added here.
+  /// Adds everything that was added to `other`.
   void merge(const tensor_error& other) {
     abs_ += other.abs_;
     squares_ += other.squares_;
@@ -80,26 +81,30 @@ class tensor_error {
     count_ += other.count_;
   }
 
+  /// Number of elements.
   std::uint64_t count() const { return count_; }
+  /// Mean of |value - reference|.
   double mean_abs_diff() const { return checked(abs_ / n(), detail::infinity); }
+  /// Maximum of |value - reference|.
   double max_abs_diff() const { return checked(max_abs_, detail::infinity); }
+  /// Mean of (value - reference)^2.
   double mse() const { return checked(squares_ / n(), detail::infinity); }
 
   /// Peak-error-to-interval ratio: max|value - reference| / (max(reference) - min(reference)), a ratio, not percent.
-  /// The interval is the reference's alone; a constant reference counts as interval 1 (TICO, evaluation/metric.py).
+  /// The interval is that of the reference only; a constant reference has interval 1 (TICO, evaluation/metric.py).
   double peir() const {
     const double interval = highest_ - lowest_;
     return checked(max_abs_ / (interval == 0 ? 1 : interval), detail::infinity);
   }
 
-  /// Cosine of the angle between the two. Two zero tensors have 1, a zero tensor and another one 0.
+  /// Cosine of the angle between the tensors: 1 for two zero tensors, 0 for a zero and a nonzero tensor.
   double cosine() const {
     if (reference_squares_ == 0 || value_squares_ == 0) return checked(reference_squares_ == value_squares_ ? 1 : 0, 0);
     return checked(dot_ / std::sqrt(reference_squares_ * value_squares_), 0);  // one root: exactly 1 for equal tensors
   }
 
-  /// 10 log10(sum reference^2 / sum (value - reference)^2) in dB: +inf for equal tensors, also if both are zero;
-  /// -inf if only the reference is zero.
+  /// 10 log10(sum reference^2 / sum (value - reference)^2) in dB: +inf for equal tensors, also if both are zero; -inf
+  /// if only the reference is zero.
   double sqnr_db() const {
     if (squares_ == 0) return checked(detail::infinity, -detail::infinity);
     return checked(10 * std::log10(reference_squares_ / squares_), -detail::infinity);
@@ -107,7 +112,7 @@ class tensor_error {
 
  private:
   double n() const { return static_cast<double>(count_); }
-  /// A sum of float magnitudes cannot overflow a double: if it is not finite, an element was not.
+  /// A sum of float magnitudes cannot overflow a double: if it is not finite, an element was not finite.
   double checked(double value, double if_not_finite) const {
     if (count_ == 0) return detail::not_measured;
     return std::isfinite(abs_) ? value : if_not_finite;
@@ -118,13 +123,14 @@ class tensor_error {
   std::uint64_t count_ = 0;
 };
 
-/// Error of next-token distributions against the float model's, one row of logits per token (float64 log-softmax).
+/// Error of next-token distributions relative to the float model's; one row of logits per token (float64 log-softmax).
 /// Trivially copyable. Means are per token; NaN before the first token. A row with a NaN or +inf logit predicts
 /// nothing: infinite KL and loss, no agreement. -inf (a masked token) is probability 0.
 class distribution_error {
  public:
-  /// One token: float logits, quantized logits and, for the perplexity, the id that came next; a negative id (the -100
-  /// of HF labels) is not scored. Throws `error` if a row is empty, the sizes differ or the id is outside of the row.
+  /// Adds one token: float logits, quantized logits and, for the perplexity, the id of the next token; a negative id
+  /// (-100 in HF labels) is not scored. Throws `error` if a row is empty, the sizes differ or the id is outside of the
+  /// row.
   void add(std::span<const float> reference, std::span<const float> value, std::int64_t target = -1) {
     detail::check_same_size("distribution_error", reference, value);
     if (reference.empty()) throw error("distribution_error: expected a row of logits, found none");
@@ -164,7 +170,7 @@ class distribution_error {
     ++targets_;
   }
 
-  /// As if everything added to `other` had been added here.
+  /// Adds everything that was added to `other`.
   void merge(const distribution_error& other) {
     kl_ += other.kl_;
     kl_max_ = std::max(kl_max_, other.kl_max_);
@@ -176,18 +182,22 @@ class distribution_error {
     targets_ += other.targets_;
   }
 
+  /// Number of tokens.
   std::uint64_t tokens() const { return tokens_; }
-  /// Tokens that had a target.
+  /// Number of tokens with a target.
   std::uint64_t targets() const { return targets_; }
   /// Mean KL(float || quantized) in nats.
   double kl() const { return mean(kl_, tokens_); }
+  /// Maximum KL(float
+  /// quantized) in nats.
   double kl_max() const { return tokens_ == 0 ? detail::not_measured : kl_max_; }
-  /// Share of tokens whose most likely successor is the same (of equal logits, the lowest id).
+  /// Share of tokens with the same most likely successor (of equal logits, the lowest id).
   double top1() const { return mean(static_cast<double>(top1_), tokens_); }
   /// Mean share of the reference's five most likely ids that are among the quantized model's five.
   double top5() const { return mean(top5_, tokens_); }
-  /// exp(mean negative log-likelihood of the targets), of the float and of the quantized model; NaN without targets.
+  /// exp(mean negative log-likelihood of the targets) of the float model; NaN without targets.
   double perplexity_float() const { return std::exp(mean(loss_, targets_)); }
+  /// exp(mean negative log-likelihood of the targets) of the quantized model; NaN without targets.
   double perplexity_quantized() const { return std::exp(mean(quantized_loss_, targets_)); }
 
  private:
@@ -200,11 +210,11 @@ class distribution_error {
   std::uint64_t top1_ = 0, tokens_ = 0, targets_ = 0;
 };
 
-/// How long greedy continuations stay the same, over any number of prompts.
+/// Length of the common start of greedy continuations, over any number of prompts.
 class greedy_divergence {
  public:
-  /// The ids that the float and the quantized model generated for one prompt (ranges of ids). Continuations are equal
-  /// if they have the same ids and the same length.
+  /// Adds the ids that the float and the quantized model generated for one prompt (ranges of ids). Continuations are
+  /// equal if they have the same ids and the same length.
   template <class Reference, class Value>
   void add(const Reference& reference, const Value& value) {
     const auto [r, v] = std::mismatch(std::begin(reference), std::end(reference), std::begin(value), std::end(value));
@@ -213,15 +223,18 @@ class greedy_divergence {
     ++prompts_;
   }
 
+  /// Adds everything that was added to `other`.
   void merge(const greedy_divergence& other) {
     tokens_ += other.tokens_;
     equal_ += other.equal_;
     prompts_ += other.prompts_;
   }
 
+  /// Number of prompts.
   std::uint64_t prompts() const { return prompts_; }
+  /// Number of prompts with equal continuations.
   std::uint64_t equal() const { return equal_; }
-  /// Mean number of ids before the first difference (the whole length where there is none); NaN without prompts.
+  /// Mean number of ids before the first difference (the whole length if there is none); NaN without prompts.
   double mean_tokens() const {
     return prompts_ == 0 ? detail::not_measured : static_cast<double>(tokens_) / static_cast<double>(prompts_);
   }

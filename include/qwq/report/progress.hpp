@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress of a long loop on stderr: a bar on a terminal, a few plain lines in a log.
+// Defines `progress`, the progress of a long loop on stderr: a bar on a terminal, a few plain lines in a log.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -19,15 +19,15 @@
 
 namespace qwq {
 
-/// What is counted.
+/// The unit of a `progress`.
 enum class progress_unit : std::uint8_t { items, bytes };
 
 /// Counts ticks towards `total`, from one thread. On a terminal one line is redrawn, about ten times a second or a
-/// hundred times in all, whichever is more; elsewhere a line is printed at every tenth of the way. Quiet, or with
-/// nothing to do, it prints nothing. Never throws; a tick that shows nothing costs an addition and a comparison.
+/// hundred times in all, whichever is more; otherwise a line is printed at every tenth of the total. Prints nothing if
+/// `quiet` is set or `total` is 0. Never throws; a tick without output costs an addition and a comparison.
 class progress {
  public:
-  /// `label` is cut to 40 characters.
+  /// `label` is truncated to 40 characters.
   progress(std::string_view label, std::size_t total, bool quiet = false, std::FILE* out = stderr,
            progress_unit unit = progress_unit::items) noexcept
       : label_(label), total_(total), unit_(unit), out_(out), terminal_(isatty(fileno(out)) == 1) {
@@ -39,12 +39,12 @@ class progress {
   }
   progress(const progress&) = delete;
   progress& operator=(const progress&) = delete;
-  /// Ends an unfinished bar's line, so that what comes next, an error message perhaps, starts on its own.
+  /// Ends the line of an unfinished bar, so that later output, such as an error message, starts on a new line.
   ~progress() {
     if (line_open_) std::fputc('\n', out_);
   }
 
-  /// Counts `count` items as done; any thread may call it.
+  /// Counts `count` more items.
   void tick(std::size_t count = 1) noexcept {
     done_ += count;
     if (done_ >= next_) show();
@@ -55,7 +55,7 @@ class progress {
   using line = fixed_string<160>;
   static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 
-  /// The first count that is at least `k` tenths of the total.
+  /// The smallest count that is at least `k` tenths of the total.
   std::size_t tenth(std::size_t k) const { return (total_ * k + 9) / 10; }
 
   void show() noexcept {
@@ -64,7 +64,7 @@ class progress {
     const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
     const bool finished = done_ >= total_;
 
-    line head, tail;  // strings below are shorter than std::string's own buffer: nothing is allocated
+    line head, tail;  // strings below fit the internal buffer of std::string: nothing is allocated
     head.append(label_).append(" ").append(detail::right(std::to_string(std::min(done_, total_) * 100 / total_), 3));
     head.append("%");
     if (unit_ == progress_unit::bytes) {
@@ -81,7 +81,7 @@ class progress {
 
     if (terminal_) {
       draw(head, tail, finished);
-      // A tenth of a second at the pace since the last drawing: the mean rate forgets a stall too slowly.
+      // A tenth of a second at the pace since the last drawing: the mean rate responds to a stall too slowly.
       const double since = std::max(std::chrono::duration<double>(now - last_time_).count(), 1e-9);
       const double step = static_cast<double>(done_ - last_done_) / since / 10;
       next_ = done_ + static_cast<std::size_t>(std::clamp(step, 1.0, std::max(static_cast<double>(total_) / 100, 1.0)));
@@ -98,7 +98,7 @@ class progress {
   void draw(line& head, const line& tail, bool finished) noexcept {
     winsize window{};
     const bool known = ioctl(fileno(out_), TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
-    const std::size_t width = std::min<std::size_t>(known ? window.ws_col : 80, 100) - 1;  // the last column may wrap
+    const std::size_t width = std::min<std::size_t>(known ? window.ws_col : 80, 100) - 1;  // the last column can wrap
     const std::size_t used = head.size() + tail.size() + 3;
     if (const std::size_t cells = used < width ? std::min<std::size_t>(width - used, 24) : 0; cells >= 5) {
       head.append(" [");

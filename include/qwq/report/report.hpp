@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an export or a comparison found out, as one value and as a table for the terminal.
+// Defines `fidelity_report`, the results of an export or a comparison, and prints it as a table.
 #pragma once
 
 #include <algorithm>
@@ -21,49 +21,55 @@
 
 namespace qwq {
 
-/// A quantized model against its float model. NaN: not measured. Shares and the PEIR are ratios, not percent.
+/// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
+/// percent.
 struct model_fidelity {
-  double kl = detail::not_measured, kl_max = detail::not_measured;  ///< KL(float || quantized) in nats
-  double top1 = detail::not_measured, top5 = detail::not_measured;
+  /// KL(float
+  /// quantized) in nats: mean and maximum.
+  double kl = detail::not_measured, kl_max = detail::not_measured;
+  double top1 = detail::not_measured, top5 = detail::not_measured;  ///< Agreement of the most likely ids.
+  /// Of the logits; SQNR in dB.
   double cosine = detail::not_measured, sqnr_db = detail::not_measured, peir = detail::not_measured;
-  double mean_abs_diff = detail::not_measured;
+  double mean_abs_diff = detail::not_measured;  ///< Of the logits.
+  /// exp(mean negative log-likelihood).
   double perplexity_float = detail::not_measured, perplexity_quantized = detail::not_measured;
-  std::uint64_t tokens = 0;
+  std::uint64_t tokens = 0;  ///< Number of tokens.
 };
 
-/// The output of one layer against the float model's.
+/// Error of the output of one layer relative to the float model.
 struct layer_fidelity {
-  std::string name;
-  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured;
+  std::string name;                                                          ///< Name of the layer.
+  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;  ///< As in `tensor_error`.
+  double cosine = detail::not_measured, sqnr_db = detail::not_measured;      ///< As in `tensor_error`; SQNR in dB.
 };
 
-/// Values of a graph that the scheme must quantize, and those that it did.
+/// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
-  std::uint64_t covered = 0, total = 0;
+  std::uint64_t covered = 0, total = 0;  ///< Quantized values, and all values to quantize.
 };
 
-/// The same values of the float and of the quantized model.
+/// Values of the float and of the quantized model, in pairs.
 struct value_pairs {
-  std::vector<float> reference, quantized;  ///< Values of both models, one pair for each point.
+  std::vector<float> reference, quantized;  ///< Values of both models, one pair per point.
 };
 
-/// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
+/// All results for one quantized model. Fields that were not measured have their defaults.
 struct fidelity_report {
-  std::string model, scheme, weights, observer, target;
-  model_fidelity fidelity;                     ///< over the prefill
-  model_fidelity decode;                       ///< the same, token by token through the KV cache
-  std::vector<layer_fidelity> layers;          ///< in the order of the model
-  coverage_count coverage;                     ///< Edges that are quantized.
-  std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
-  std::vector<written_file> files;             ///< What was written.
-  greedy_divergence divergence;                ///< How far texts are continued alike.
-  value_pairs logits;                          ///< of the first tokens, for a scatter plot
-  double seconds = 0;
-  std::uint64_t peak_rss_bytes = 0;
+  std::string model, scheme, weights, observer, target;  ///< Names of the configuration.
+  model_fidelity fidelity;                               ///< Over the prefill.
+  model_fidelity decode;                                 ///< The same metrics, token by token through the KV cache.
+  std::vector<layer_fidelity> layers;                    ///< In the order of the model.
+  coverage_count coverage;                               ///< Quantized edges.
+  /// Rewrite rule -> number of applications; rules without any are included.
+  std::map<std::string, std::uint64_t> rules;
+  std::vector<written_file> files;   ///< The files that were written.
+  greedy_divergence divergence;      ///< Length of equal continuations.
+  value_pairs logits;                ///< Logits of the first tokens, for a scatter plot.
+  double seconds = 0;                ///< Run time.
+  std::uint64_t peak_rss_bytes = 0;  ///< Peak resident set size.
 };
 
-/// `logits`: the elementwise error of the same logits that `tokens` has seen.
+/// Summarizes `tokens` and `logits`, the elementwise error of the same logits.
 inline model_fidelity summarize(const distribution_error& tokens, const tensor_error& logits) {
   return {.kl = tokens.kl(),
           .kl_max = tokens.kl_max(),
@@ -78,6 +84,7 @@ inline model_fidelity summarize(const distribution_error& tokens, const tensor_e
           .tokens = tokens.tokens()};
 }
 
+/// Summarizes the error of a layer's output.
 inline layer_fidelity summarize(std::string name, const tensor_error& output) {
   return {std::move(name), output.peir(), output.mean_abs_diff(), output.cosine(), output.sqnr_db()};
 }
@@ -95,7 +102,7 @@ inline void print_line(std::ostream& out, std::string_view label, std::string_vi
   if (!content.empty()) out << left(label, label_width) << shortened(content, table_width - label_width) << '\n';
 }
 
-/// "label  a, b, c", broken between items.
+/// Prints "label  a, b, c", with line breaks between items.
 inline void print_list(std::ostream& out, std::string_view label, const std::vector<std::string>& items) {
   if (items.empty()) return;
   std::string line = left(label, label_width);
@@ -138,7 +145,7 @@ inline void print_layers(std::ostream& out, const std::vector<layer_fidelity>& l
   std::vector<const layer_fidelity*> worst;
   for (const layer_fidelity& layer : layers) worst.push_back(&layer);
   const auto badness = [](const layer_fidelity* l) { return std::isnan(l->peir) ? infinity : l->peir; };
-  std::sort(worst.begin(), worst.end(),  // of equally bad ones the first in the model first
+  std::sort(worst.begin(), worst.end(),  // equally bad layers in the order of the model
             [&](auto* a, auto* b) { return badness(a) == badness(b) ? a < b : badness(a) > badness(b); });
   worst.resize(std::min(shown, worst.size()));
 
@@ -156,7 +163,7 @@ inline void print_layers(std::ostream& out, const std::vector<layer_fidelity>& l
 
 }  // namespace detail
 
-/// The report as an aligned table of at most 100 columns. Parts that were not measured are left out or "-".
+/// Prints the report as an aligned table of at most 100 columns. Fields that were not measured are left out or "-".
 inline void print(std::ostream& out, const fidelity_report& report) {
   detail::print_line(out, "model", report.model);
   detail::print_line(out, "scheme", report.scheme);
@@ -187,6 +194,7 @@ inline void print(std::ostream& out, const fidelity_report& report) {
   if (report.peak_rss_bytes > 0) detail::print_line(out, "peak memory", detail::byte_text(report.peak_rss_bytes));
 }
 
+/// Prints the report as a table: see `print`.
 inline std::ostream& operator<<(std::ostream& out, const fidelity_report& report) {
   print(out, report);
   return out;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this process has used.
+// Defines `peak_rss_bytes`, the peak memory use of this process.
 #pragma once
 
 #include <sys/resource.h>
@@ -10,9 +10,9 @@
 
 namespace qwq {
 
-/// Largest resident set of this process so far, in bytes.
+/// Peak resident set size of this process so far, in bytes.
 inline std::uint64_t peak_rss_bytes() {
-  // Linux keeps ru_maxrss across exec: started by a large process, a small one would report its parent's peak.
+  // Linux keeps ru_maxrss across exec: a small process that a large one starts would report the peak of its parent.
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     std::uint64_t kib = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Float against quantized values as a scatter plot: 50x25 characters for the terminal, or an SVG.
+// Defines `scatter` and `scatter_svg`: scatter plots of float and quantized values, as 50x25 characters or as SVG.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace qwq {
 
 namespace detail {
 
-/// The range of both axes: the joint minimum and maximum of the finite points, widened by 5 % on each side.
+/// Range of both axes: the joint minimum and maximum of the finite points, extended by 5 % on each side.
 struct scatter_axis {
   double low = 0, high = 0;
 
@@ -38,15 +38,15 @@ struct scatter_axis {
   }
 
   static bool drawn(float reference, float value) { return std::isfinite(reference) && std::isfinite(value); }
-  /// Cell of `v` among `cells`. Half a cell is rounded up, also where floating point has just missed it.
+  /// Index of `v`'s cell among `cells`. Half a cell is rounded up, also if rounding errors put it slightly below.
   std::size_t cell(double v, std::size_t cells) const {
     return static_cast<std::size_t>((v - low) / (high - low) * static_cast<double>(cells - 1) + 0.5 + 0.5e-8);
   }
   double tick(std::size_t i, std::size_t ticks) const {
     const double step = (high - low) / static_cast<double>(ticks - 1), at = low + static_cast<double>(i) * step;
-    return std::abs(at) < 1e-9 * step ? 0 : at;  // else rounding may label the zero "-0.0"
+    return std::abs(at) < 1e-9 * step ? 0 : at;  // otherwise rounding can label the zero "-0.0"
   }
-  /// `ticks` labels with one decimal more than it takes to tell neighbours apart, none if all are integers.
+  /// `ticks` labels with one decimal more than needed to distinguish neighbours; no decimals if all are integers.
   std::vector<std::string> labels(std::size_t ticks) const {
     int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(2 * (tick(1, ticks) - low)))));
     const auto rounded = [&](std::size_t i) { return std::floor(tick(i, ticks) * std::pow(10, decimals) + 0.5); };
@@ -67,9 +67,9 @@ struct scatter_axis {
 
 }  // namespace detail
 
-/// Reference on x, value on y, both axes alike, so that equal values lie on the diagonal. 25 lines of at most 50
-/// characters (UTF-8), the picture that TICO prints with plotext. Pairs with a NaN or an infinity are not drawn; a line
-/// below says how many. Throws `error` if the sizes differ.
+/// Plots the reference on x and the value on y with equal axes, so that equal values are on the diagonal. 25 lines of
+/// at most 50 characters (UTF-8), as TICO prints the plot with plotext. Pairs with a NaN or an infinity are not drawn;
+/// a line below gives their number. Throws `error` if the sizes differ.
 inline std::string scatter(std::span<const float> reference, std::span<const float> value) {
   detail::check_same_size("scatter", reference, value);
   constexpr std::size_t columns = 50, rows = 25, y_ticks = 7, x_ticks = 5;
@@ -89,8 +89,8 @@ inline std::string scatter(std::span<const float> reference, std::span<const flo
       ++hidden;
   }
 
-  // A label on x is centred on its tick as far as the free columns around it allow, and dropped, with its tick, if it
-  // would touch another one.
+  // A label on x is centred on its tick as far as the free columns allow. It is dropped, with its tick, if it would
+  // touch another label.
   std::string label_row(columns, ' ');
   std::array<bool, columns> x_tick{};
   const std::vector<std::string> x_labels = axis.labels(x_ticks);
@@ -124,8 +124,8 @@ inline std::string scatter(std::span<const float> reference, std::span<const flo
   return plot;
 }
 
-/// The same plot as an SVG document of bounded size, however many points: cells of a 200x200 grid, in eight shades,
-/// darker where more points fall (logarithmically), over the diagonal. Throws `error` if the sizes differ.
+/// The same plot as an SVG document whose size is independent of the number of points: cells of a 200x200 grid, in
+/// eight shades, darker for more points (logarithmic scale), and the diagonal. Throws `error` if the sizes differ.
 inline std::string scatter_svg(std::span<const float> reference, std::span<const float> value,
                                std::string_view title = {}) {
   detail::check_same_size("scatter_svg", reference, value);

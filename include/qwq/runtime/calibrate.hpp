@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `calibrate`: the float model reads texts and continues them, and an observer at each slot records its values.
+// Defines `calibrate`, which runs the float model on texts and records the range of the values at each slot.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +17,13 @@ namespace qwq {
 
 namespace detail {
 
-/// One observer per activation slot of the prefill and of the decode graphs. Parts whose graph is for both (embedding and
-/// head; the layers of one-graph targets) share one set of observers.
+/// One observer per activation slot of the prefill and decode graphs. Parts shared by prefill and decode (embedding,
+/// head; layers of single-graph targets) share one set of observers.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
-  using bank = std::vector<std::vector<any_observer>>;  // by part and slot
+  using bank = std::vector<std::vector<any_observer>>;  // indexed by part and slot
 
  public:
   explicit observer_bank(const any_observer& prototype)
@@ -33,14 +33,14 @@ class observer_bank final : public calibration_listener {
     (decoding && !is_shared(part) ? decode_ : prefill_)[part][slot].observe(values);
   }
 
-  /// Ends a text: observers that average over texts count it as one.
+  /// Ends a text: observers that average over batches count it as one.
   void end_batch() {
     for (bank* b : {&prefill_, &decode_})
       for (auto& part : *b)
         for (any_observer& o : part) o.end_batch();
   }
 
-  /// Adds what another bank has seen, of other texts.
+  /// Merges the observations of another bank, which has seen other texts.
   void merge(const observer_bank& other) {
     const auto add = [](bank& into, const bank& from) {
       for (std::size_t p = 0; p < into.size(); ++p)
@@ -59,8 +59,8 @@ class observer_bank final : public calibration_listener {
   }
 
  private:
-  /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
-  /// target's own.
+  /// True if both graphs have the same parameters at this stage. If the target includes the stages around the layers,
+  /// each of them is one file for both.
   static constexpr bool is_shared(stage of) {
     if (of == stage::layers) return is_single_graph<Target>;
     return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
@@ -76,7 +76,7 @@ class observer_bank final : public calibration_listener {
             ...);
   }(std::make_index_sequence<prefill::kinds::size>{}));
 
-  /// A host copies codes from one graph's results into the state that another reads: they have the same parameters.
+  /// The host copies codes from the results of one graph into the state of the other, so both use the same parameters.
   static void join_caches(bank& prompt, bank& token) {
     decode::for_each_part([&]<class Decode>(std::type_identity<Decode>, std::size_t p) {
       using prompt_part = type_at<Decode::index, typename prefill::kinds>;
@@ -127,7 +127,7 @@ class observer_bank final : public calibration_listener {
     return out;
   }
 
-  /// What the observer of expert `e` has seen. An expert that no token reached has the range of all others together.
+  /// The observed range of expert `e`. An expert that no token reached gets the range of all experts together.
   static range range_of(std::span<const any_observer> experts, std::size_t e) {
     if (experts.size() == 1 || experts[e].count() > 0) return experts[e].result();
     any_observer all = experts[e];
@@ -140,17 +140,19 @@ class observer_bank final : public calibration_listener {
 
 }  // namespace detail
 
-/// How ranges are found.
+/// Options of `calibrate`.
 struct calibration_options {
+  /// Prototype of the observers: how a range is found.
   any_observer observer{};
-  std::int64_t decode_steps = 32;   ///< Tokens that each prompt is continued by, at most.
+  std::int64_t decode_steps = 32;   ///< Maximum number of generated tokens per prompt.
   std::vector<std::int32_t> eos{};  ///< Ids that end a continuation.
+  /// Runs the kernels; null: the calling thread.
   executor* threads = nullptr;
 };
 
-/// Ranges of all activations of `Model` on `Target`, found on the true trajectory: each text is read in chunks by the
-/// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
-/// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
+/// Finds the ranges of all activations of `Model` on `Target`, on the true trajectory: the prefill graph reads each
+/// text in chunks, and the decode graph continues its prompt greedily, on the cache of the prompt. A decode graph sees
+/// nothing else. Calls `done(i)` after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
 calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts,
                              const calibration_options& o, F&& done) {
@@ -173,7 +175,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_seque
     s.reset();
     s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)
-      s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // its slots see every row
+      s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // the observers see every row
     else
       s.prefill(t.ids);
     s.rewind();

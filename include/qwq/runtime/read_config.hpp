@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `read_config`, which fills a config struct from a file.
+// Defines `read_config`, which reads a config struct from a file.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace qwq {
 
-/// Reads a config file, or config.json of a checkpoint folder: see `from_json`.
+/// Reads a config file, or the config.json of a checkpoint folder: see `from_json`.
 template <detail::reflected Config>
 Config read_config(const std::filesystem::path& path) {
   std::error_code ignored;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing the next token.
+// Defines `sampler` and `generate`: how the next token is chosen.
 #pragma once
 
 #include <algorithm>
@@ -11,24 +11,24 @@
 
 namespace qwq {
 
-/// Index of the largest logit, the lowest one among equals.
+/// Index of the largest logit; the lowest one if several are equal.
 inline std::int32_t argmax(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// How tokens are chosen. temperature 0 is greedy; top_k 0 and top_p 1 leave all tokens in.
+/// Parameters of sampling. The defaults are greedy and exclude no token.
 struct sampling {
-  float temperature = 0;
-  std::int32_t top_k = 0;
-  float top_p = 1;
-  std::uint64_t seed = 0;
+  float temperature = 0;   ///< Divides the logits; 0: greedy.
+  std::int32_t top_k = 0;  ///< Number of most likely tokens to choose from; 0: all.
+  float top_p = 1;         ///< Probability mass to choose from; 1: all.
+  std::uint64_t seed = 0;  ///< Seed of the random numbers.
 };
 
-/// Draws tokens from softmax(logits / temperature), cut to the `top_k` most likely ones and then to the fewest of them
-/// whose probabilities reach `top_p`, as transformers does. Equal seeds give equal tokens on every machine.
+/// Draws tokens from softmax(logits / temperature), limited to the `top_k` most likely ones and then to the fewest of
+/// them whose probabilities reach `top_p`, as in transformers. Equal seeds give equal tokens on every machine.
 class sampler {
  public:
-  /// `vocab_size` candidates are allocated here, none later.
+  /// Allocates memory for `vocab_size` candidates; drawing allocates nothing.
   sampler(sampling how, std::size_t vocab_size) : how_(how), random_(how.seed) { order_.resize(vocab_size); }
 
   /// Draws the next token.
@@ -68,7 +68,7 @@ class sampler {
   std::vector<candidate> order_;
 };
 
-/// Continues the text in `s`, whose next-token logits are `logits`: calls `emit(id)` for each new token, at most
+/// Continues the text in `s`, whose next-token logits are `logits`. Calls `emit(id)` for each new token, at most
 /// `max_new` and as many as the cache holds, until `emit` returns false or an id of `eos` was emitted.
 template <class Session, class F>
 void generate(Session& s, std::span<const float> logits, std::int64_t max_new, sampler& choose,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `bound_model`, weights that sessions share, and `session`, which owns the states of one text and an arena.
+// Defines `bound_model`, weights that sessions share, and `session`, the states and the arena of one text.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ std::vector<std::vector<bound_constant>> bind_program(constant_store& store, std
   return bound;
 }
 
-/// The largest of `bytes(std::type_identity<graph>)` over the graphs of a program.
+/// Maximum of `bytes(std::type_identity<graph>)` over the graphs of a program.
 template <class Program, class Bytes>
 constexpr std::size_t most_bytes(Bytes bytes) {
   std::size_t most = 0;
@@ -64,26 +64,29 @@ constexpr std::size_t most_bytes(Bytes bytes) {
 
 }  // namespace detail
 
-/// The weights of a checkpoint, bound for a target and scheme. Immutable once made; any number of sessions in any
-/// number of threads read it. The checkpoint must outlive it.
+/// The weights of a checkpoint, bound for a target and scheme. Immutable after construction; any number of sessions in
+/// any number of threads can share it. The checkpoint must outlive it.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class bound_model {
  public:
+  /// Graphs for prompts.
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
+  /// Graphs for single tokens.
   using decode = program<Model, Target, Scheme, 1>;
 
   /// How weights are bound.
   struct options {
-    std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
+    std::int64_t positions = longest_text<Model, Target>();  ///< Capacity of a session in tokens.
+    /// What shares a scale in formats without blocks.
     granularity weights = granularity::tensor;
-    bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration
-    /// How products with quantized weights take activations. int8 (accuracy level 4 of MatMulNBits) is faster, and
-    /// computes other numbers than an exported model does.
+    bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration.
+    /// Element type of activations in GEMMs with quantized weights. int8 (accuracy level 4 of MatMulNBits) is faster,
+    /// but its results differ from those of an exported model.
     kernel::activation_mode activations = kernel::activation_mode::f32;
   };
 
-  /// Binds every weight. Throws `error` when one is missing or of another shape, or when the checkpoint has tensors
-  /// that the model neither reads nor ignores.
+  /// Binds every weight. Throws `error` if one is missing or has another shape, or if the checkpoint has tensors that
+  /// the model neither uses nor ignores.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
@@ -95,9 +98,11 @@ class bound_model {
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
+  /// Capacity of a session in tokens.
   std::int64_t positions() const { return positions_; }
-  /// Tells the weights from those of other checkpoints.
+  /// A hash of the weights, to tell them from those of other checkpoints.
   std::uint64_t fingerprint() const { return store_.fingerprint(); }
+  /// Element type of activations in GEMMs with quantized weights.
   kernel::activation_mode activations() const { return activations_; }
   /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
@@ -115,38 +120,39 @@ class bound_model {
   std::vector<std::vector<bound_constant>> prefill_, decode_;
 };
 
-/// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
+/// Receives intermediate values of a session. `layer` counts from 0; the last call, with layer = number of layers, has
 /// the input of the final norm.
 class layer_hook {
  public:
   virtual ~layer_hook() = default;
-  /// Input of a layer, [tokens, H].
+  /// Called with the input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
-  /// Result of the final norm, [tokens, H].
+  /// Called with the result of the final norm, [tokens, H].
   virtual void final_norm(matrix_view<const float> rows) = 0;
 };
 
-/// Receives the values of activation slots while calibrating.
+/// Receives the values of activation slots during calibration.
 class calibration_listener {
  public:
   virtual ~calibration_listener() = default;
-  /// `decoding`: the value is of the decode graph. `part`: index in the model's list of parts.
+  /// `decoding`: the value is from the decode graph. `part`: index in the model's list of parts.
   virtual void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) = 0;
 };
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared and never defined: the arguments appear in the compiler's message.
 
+/// `Symbol`: a named dimension whose extent a session does not know.
 template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
-/// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
-/// construction nothing is allocated.
+/// One text that is read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena;
+/// allocates nothing after construction.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class session {
  public:
-  using bound = bound_model<Model, Target, Scheme>;  ///< What the session reads its weights from.
+  using bound = bound_model<Model, Target, Scheme>;  ///< The weights of a session.
 
-  /// `activations`: parameters of the slots; null runs the graph in float. `threads`: null runs on the calling thread.
+  /// `activations`: parameters of the slots; null: the graph runs in float. `threads`: null: the calling thread.
   explicit session(const bound& weights, const calibration_result* activations = nullptr, executor* threads = nullptr)
       : weights_(weights),
         activations_(activations),
@@ -161,33 +167,38 @@ class session {
   session(const session&) = delete;
   session& operator=(const session&) = delete;
 
+  /// Number of tokens in the vocabulary.
   static constexpr std::int64_t vocab_size() { return vocabulary; }
+  /// Number of layers.
   static constexpr std::int64_t layer_count() { return decode_program::layer_count; }
-  /// Number of tokens that were read, and how many a text can have.
+  /// Number of tokens in the text.
   std::int64_t position() const { return position_; }
+  /// Maximum number of tokens in the text.
   std::int64_t capacity() const { return weights_.positions(); }
-  /// Most tokens that `prefill` reads at a time from here on. Running states stop at a mark; a cache can go back to it.
+  /// Maximum number of tokens that `prefill` runs at a time from the current position. A chunk with running states ends
+  /// at a mark; a cache can be truncated to it.
   std::int64_t chunk() const {
     if (leaves_cache_to_host<Target> && position_ > 0) return 1;
     return has_running_states && wanted_mark_ ? std::min(prompt, *wanted_mark_ - position_) : prompt;
   }
 
-  /// Whether the model has states that cannot be truncated: they hold one value for the whole text.
+  /// True if the model has states that cannot be truncated: they hold one value for the whole text.
   static constexpr bool has_running_states = detail::has_states<typename bound::decode>(state_update::replace);
 
-  /// Forgets the text.
+  /// Clears the text.
   void reset() {
     moved_to(0);
     if constexpr (has_running_states) states_.clear_running();
   }
-  /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
+  /// Removes every token from position `count` on. A model with running states supports only `reset`, `mark_at` and
+  /// `rewind`.
   void truncate(std::int64_t count) requires(!has_running_states) {
     if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
     position_ = std::min(position_, count);
     if (mark_ && *mark_ > position_) mark_.reset();
   }
-  /// Marks a position for `rewind`: the present one, or one that the next reads pass; without running states also an
-  /// earlier one. There is one mark; the memory that it needs is allocated with the session.
+  /// Marks a position for `rewind`: the current one, or one that later calls pass; without running states also an
+  /// earlier one. There is one mark; its memory is allocated with the session.
   void mark_at(std::int64_t position) {
     if (position < 0 || (has_running_states && position < position_))
       throw error("session: cannot mark position " + std::to_string(position) + " of a text that is at " +
@@ -196,24 +207,25 @@ class session {
     wanted_mark_ = position;
     take_mark();
   }
-  void mark() { mark_at(position_); }  ///< Marks the present position.
-  /// Goes back to the mark, which stays. Throws `error` when there is none.
+  void mark() { mark_at(position_); }  ///< Marks the current position.
+  /// Returns to the mark, which stays set. Throws `error` if there is none.
   void rewind() {
     if (!mark_) throw error("session: there is no mark to go back to");
     position_ = *mark_;
     if constexpr (has_running_states) states_.restore_running();
   }
 
-  /// Writes the text's states to a stream, so that another session of the same model, target, scheme and checkpoint can
-  /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
+  /// Writes the states of the text to a stream, from which another session of the same model, target, scheme and
+  /// checkpoint can continue. The mark is not saved. Throws `error` if writing fails; `where` names the stream in
+  /// messages.
   void save(std::ostream& out, const std::string& where = "states") const {
     state_file f = describe_file(position_);
     states_.for_each_piece(
         position_, [&](std::span<std::byte> piece) { f.values.insert(f.values.end(), piece.begin(), piece.end()); });
     write_state_file(out, f, where);
   }
-  /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
-  /// session as it was, when the file is damaged, of another model, target, scheme or checkpoint, or too long.
+  /// Loads states that `save` wrote; `capacity()` can differ. Throws `error`, and leaves the session unchanged, if the
+  /// file is damaged, of another model, target, scheme or checkpoint, or too long.
   void load(std::istream& in, const std::string& where = "states") {
     const state_file f = read_state_file(in, where);
     const state_file expected = describe_file(f.position);
@@ -237,7 +249,7 @@ class session {
     });
     moved_to(f.position);
   }
-  /// Takes over the text of another session: its states are copied.
+  /// Copies the text of another session, with its states.
   void fork(const session& other) {
     if (other.position_ > capacity())
       throw error("session: " + std::to_string(other.position_) + " tokens do not fit into a cache of " +
@@ -252,12 +264,14 @@ class session {
     moved_to(other.position_);
   }
 
+  /// Sets a hook for hidden states; null: none.
   void set_hook(layer_hook* l) { layer_listener_ = l; }
+  /// Sets a listener for the values of activation slots; null: none.
   void set_hook(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
-  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
-  /// longer than `capacity()`.
+  /// Runs tokens, `chunk()` at a time. After each chunk, calls `rows(first, logits)` with the logits [tokens,
+  /// vocab_size] of the tokens from index `first` on. Throws `error` if an id is outside of the vocabulary or the text
+  /// would exceed `capacity()`.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
     read(ids, [&]<class Program>(std::size_t first, std::int64_t tokens, std::type_identity<Program>) {
@@ -265,7 +279,7 @@ class session {
     });
   }
 
-  /// Reads tokens and returns the logits [vocab_size] after the last one; valid until the next call.
+  /// Runs tokens and returns the logits [vocab_size] after the last one; valid until the next call.
   std::span<const float> prefill(std::span<const std::int32_t> ids) {
     std::int64_t tokens = 0;
     read(ids, [&](std::size_t, std::int64_t count, auto) { tokens = count; });
@@ -274,23 +288,24 @@ class session {
     return head<decode_program>(1).span(0);
   }
 
-  /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
+  /// Runs one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
     transform<decode_program>({&id, 1});
     return head<decode_program>(1).span(0);
   }
 
-  /// The cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows below
-  /// `position()` are meaningful.
+  /// Element type of the cache.
   using cache_element = storage_t<Target::cache>;
+  /// Cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows from
+  /// `position()` on have no meaning.
   kernel::kv_view<const cache_element> cache(std::int64_t layer, std::string_view name) const {
     const stored_state& s = state(layer, name);
     return {reinterpret_cast<const cache_element*>(s.data), s.outer, s.rows, s.inner, s.scales};
   }
-  /// States of all parts, with their memory. Rows from `position()` on are not meaningful.
+  /// States of all parts, with their memory. Rows from `position()` on have no meaning.
   const std::vector<stored_state>& states() const { return states_.all(); }
-  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` when the layer has none of that name.
+  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` if the layer has no such state.
   const stored_state& state(std::int64_t layer, std::string_view name) const {
     for (const stored_state& s : states_.all())
       if (s.layer == layer && s.name == name) return s;
@@ -319,7 +334,7 @@ class session {
   static constexpr std::size_t scratch_size =
       most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
 
-  /// The states of the decode graphs, which read all that there are.
+  /// The states of the decode graphs: these use all states.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
     std::vector<stored_state> all;
     decode_program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
@@ -339,7 +354,7 @@ class session {
     return all;
   }
 
-  /// What a file of this session's states says, without their values, when `position` tokens were read.
+  /// Header of a file with this session's states, without values, at `position` tokens.
   state_file describe_file(std::int64_t position) const {
     state_file f{std::string(Model::model_type),
                  std::string(Target::name),
@@ -353,7 +368,7 @@ class session {
                           s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
     return f;
   }
-  /// After the states were replaced by those of a text of `position` tokens.
+  /// Updates the session after the states were replaced by those of a text of `position` tokens.
   void moved_to(std::int64_t position) {
     position_ = position;
     mark_.reset();
@@ -370,7 +385,7 @@ class session {
                     std::to_string(vocabulary));
   }
 
-  /// Sets the mark when the text is at the position that it is wanted at.
+  /// Takes the mark if the text is at the requested position.
   void take_mark() {
     if (!wanted_mark_ || *wanted_mark_ > position_) return;
     if constexpr (has_running_states) states_.keep_running();
@@ -378,7 +393,7 @@ class session {
     wanted_mark_.reset();
   }
 
-  /// Reads tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
+  /// Runs tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
   template <class F>
   void read(std::span<const std::int32_t> ids, F&& f) {
     check(ids);
@@ -396,7 +411,7 @@ class session {
     }
   }
 
-  /// Passes slot values of one graph on, with the part that they belong to.
+  /// Forwards slot values of one graph, with the index of their part.
   struct slot_forwarder final : slot_hook {
     calibration_listener* to = nullptr;
     bool decoding = false;
@@ -404,7 +419,7 @@ class session {
     void observe(std::size_t slot, std::span<const float> x) override { to->observe(decoding, part, slot, x); }
   };
 
-  /// What the named dimension `Symbol` counts in a run of `rows` tokens.
+  /// Extent of the named dimension `Symbol` in a run of `rows` tokens.
   template <class G, std::size_t Symbol>
   std::int64_t extent_of(std::int64_t rows) const {
     constexpr std::string_view name = planned<G>::layout.symbols[Symbol];
@@ -419,7 +434,7 @@ class session {
     }
   }
 
-  /// Address of input `K` of a graph: token ids, the position, what the host makes, or what a part before it made.
+  /// Address of input `K` of a graph: token ids, the position, an input from the host, or an output of an earlier part.
   template <class Program, class G, std::size_t K>
   void* input_address() {
     constexpr const node& n = G::value[planned<G>::layout.inputs[K]];
@@ -440,8 +455,8 @@ class session {
     }
   }
 
-  /// Runs part `i` on `rows` tokens. Outputs that later parts read are copied to their place; returns where the first
-  /// other one is.
+  /// Runs part `i` on `rows` tokens. Copies outputs that later parts use to their place; returns the address of the
+  /// first other output.
   template <class Program, class Part>
   const float* run_part(std::size_t i, std::int64_t rows) {
     using G = typename Part::executed;
@@ -496,7 +511,7 @@ class session {
     return detail::state_index<detail::type_at<Part::index, typename decode_program::kinds>>(name);
   }
 
-  /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
+  /// Copies output `K` of a part to the buffer of the parts after it, or new rows into a state that the host keeps.
   template <class Part, std::size_t K>
   void hand_on(const execution_context& f, std::size_t i, const float*& result) {
     using G = typename Part::executed;
@@ -521,7 +536,7 @@ class session {
     }
   }
 
-  /// Runs the parts of some stages, `rows` tokens each.
+  /// Runs the parts of the given stages on `rows` tokens.
   template <class Program>
   const float* run_stages(stage first, stage last, std::int64_t rows) {
     const float* result = nullptr;
@@ -554,14 +569,14 @@ class session {
                       static_cast<std::int64_t>(values[v].row_bytes / sizeof(float)));
   }
 
-  /// Hidden states of the tokens of the run, [rows, H].
+  /// Hidden states of the run's tokens, [rows, H].
   matrix_view<const float> hidden(std::int64_t rows) const {
     constexpr std::size_t value = detail::value_index<prefill_program>("hidden_states");
     static_assert(value < values.size(), "qwq::session: the parts of a model hand on \"hidden_states\"");
     return {reinterpret_cast<const float*>(values_[value].data()), rows,
             static_cast<std::int64_t>(values[value].row_bytes / sizeof(float))};
   }
-  /// Moves the values of the last of `rows` tokens to the first.
+  /// Moves the values of the last of `rows` tokens to the first row.
   void keep_last_row(std::int64_t rows) {
     for (std::size_t v = 0; v < values.size(); ++v) {
       const std::byte* last = values_[v].data() + static_cast<std::size_t>(rows - 1) * values[v].row_bytes;
@@ -569,7 +584,7 @@ class session {
     }
   }
 
-  /// Embedding, layers and final norm of some tokens, which become part of the text.
+  /// Runs embedding, layers and final norm on tokens, which become part of the text.
   template <class Program>
   void transform(std::span<const std::int32_t> ids) {
     const auto rows = static_cast<std::int64_t>(ids.size());
@@ -590,7 +605,7 @@ class session {
     take_mark();
   }
 
-  /// Logits of the first `rows` tokens of the run.
+  /// Computes the logits of the first `rows` tokens of the run.
   template <class Program>
   matrix_view<const float> head(std::int64_t rows) {
     return {run_stages<Program>(stage::head, stage::head, rows), rows, vocabulary};
@@ -609,8 +624,8 @@ class session {
   std::vector<std::int64_t> ids_;
   [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
-  std::int64_t run_tokens_ = 0;     // of the run that is computed now
-  std::int32_t last_position_ = 0;  // of its last token
+  std::int64_t run_tokens_ = 0;     // number of tokens of the current run
+  std::int32_t last_position_ = 0;  // position of its last token
   std::optional<std::int64_t> mark_, wanted_mark_;
 };
 

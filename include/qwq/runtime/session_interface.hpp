@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
+// Defines `session_interface`, a session whose model, target and scheme are chosen at run time.
 #pragma once
 
 #include <cstdint>
@@ -13,31 +13,39 @@
 
 namespace qwq {
 
-/// What `session` does, behind one type; see there.
+/// The type-erased interface of `session`; members have the meaning that they have there.
 class session_interface {
  public:
   virtual ~session_interface() = default;
+  /// Number of tokens in the vocabulary.
   virtual std::int64_t vocab_size() const = 0;
+  /// Number of layers.
   virtual std::int64_t layer_count() const = 0;
+  /// Number of tokens in the text.
   virtual std::int64_t position() const = 0;
+  /// Maximum number of tokens in the text.
   virtual std::int64_t capacity() const = 0;
+  /// Maximum number of tokens that `prefill` runs at a time.
   virtual std::int64_t chunk() const = 0;
-  virtual void reset() = 0;                         ///< Forgets the text.
+  virtual void reset() = 0;                         ///< Clears the text.
   virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
-  virtual void rewind() = 0;                        ///< Goes back to the mark.
-  virtual void set_hook(layer_hook* l) = 0;
+  virtual void rewind() = 0;                        ///< Returns to the mark.
+  virtual void set_hook(layer_hook* l) = 0;         ///< Sets a hook for hidden states; null: none.
+  /// Runs tokens in chunks; calls `rows(first, logits)` after each.
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
+  /// Runs tokens; returns the logits [vocab_size] after the last one.
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
+  /// Runs one token with the decode graph; returns the logits [vocab_size] after it.
   virtual std::span<const float> decode(std::int32_t id) = 0;
   /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
   struct state_copy {
-    std::string name;
-    std::int64_t layer = -1;  ///< Number of the layer, or -1.
+    std::string name;         ///< Name of the state.
+    std::int64_t layer = -1;  ///< Layer number, or -1.
     std::int64_t outer = 1;   ///< Heads of a cache.
-    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
+    std::int64_t rows = 1;    ///< Tokens in the text, for a growing state.
     std::int64_t inner = 1;   ///< Elements of a row.
-    std::vector<float> data;
+    std::vector<float> data;  ///< The elements.
   };
   /// Copies of all states of the text.
   virtual std::vector<state_copy> states() const = 0;
@@ -83,7 +91,7 @@ class opened_session final : public session_interface {
 
 }  // namespace detail
 
-/// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
+/// Binds the weights of a checkpoint, which must outlive the result, and opens a session on them.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
                                                 granularity weights = granularity::tensor,

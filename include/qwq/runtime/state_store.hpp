@@ -18,24 +18,27 @@
 
 namespace qwq {
 
-/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
-/// text are its positions: [1, kv_heads, positions, head_dim].
+/// One state of one part: a dense array [outer, rows, inner]. The rows of a growing state are positions: [1, kv_heads,
+/// positions, head_dim].
 struct stored_state {
-  std::string_view name;
-  std::size_t part = 0;     ///< Index of the part in the model's list.
-  std::int64_t layer = -1;  ///< Number of the layer, or -1.
-  dtype type = dtype::f32;
+  std::string_view name;                       ///< Name of the state in its graph.
+  std::size_t part = 0;                        ///< Index of the part in the model's list.
+  std::int64_t layer = -1;                     ///< Layer number, or -1.
+  dtype type = dtype::f32;                     ///< Element type.
   state_update update = state_update::append;  ///< How runs change it.
   std::int64_t outer = 1;                      ///< Heads of a cache.
   std::int64_t rows = 1;                       ///< Positions of a cache.
   std::int64_t inner = 1;                      ///< Elements of a row.
-  std::byte* data = nullptr;
-  float* scales = nullptr;  ///< [outer, rows] where elements are 8-bit codes, else null.
+  std::byte* data = nullptr;                   ///< The elements.
+  float* scales = nullptr;                     ///< [outer, rows] for 8-bit codes, else null.
 
-  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
+  /// True if it holds one value for the whole text.
+  bool is_running() const { return update == state_update::replace; }
   /// Bytes of one row.
   std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
+  /// Bytes of all elements.
   std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
+  /// Bytes of the scales.
   std::size_t scale_bytes() const {
     return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
   }
@@ -58,10 +61,10 @@ inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) 
   return out;
 }
 
-/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
+/// Owns the states of all parts of a session, initially zero, and one copy of the running states for a mark.
 class state_store {
  public:
-  /// `states`: those of all parts, part by part, without memory.
+  /// Allocates `states`, the states of all parts in the order of the parts.
   explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
     std::size_t bytes = 0, kept = 0;
     for (const stored_state& s : states_) {
@@ -84,7 +87,7 @@ class state_store {
 
   /// The k-th state of a part.
   const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
-  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
+  const std::vector<stored_state>& all() const { return states_; }  ///< All states, in the order of the parts.
 
   /// Sets every state to zero.
   void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
@@ -94,13 +97,13 @@ class state_store {
       if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
   }
 
-  /// Copies the running states away.
+  /// Saves a copy of the running states.
   void keep_running() {
     std::byte* to = kept_.data();
     for (const stored_state& s : states_)
       if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
   }
-  /// Copies them back.
+  /// Restores the saved copy.
   void restore_running() {
     const std::byte* from = kept_.data();
     for (stored_state& s : states_)
@@ -110,8 +113,8 @@ class state_store {
       }
   }
 
-  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
-  /// of each head that are used; of a running state, all.
+  /// Calls f(piece) for the bytes of the first `positions` tokens, state by state: the used rows of each head of a
+  /// growing state; all bytes of a running state.
   template <class F>
   void for_each_piece(std::int64_t positions, F&& f) const {
     for (const stored_state& s : states_) {
@@ -127,7 +130,7 @@ class state_store {
 
  private:
   std::vector<stored_state> states_;
-  std::vector<std::size_t> first_;  // of each part
+  std::vector<std::size_t> first_;  // first state of each part
   aligned_bytes bytes_;
   std::size_t size_ = 0;
   std::vector<std::byte> kept_;

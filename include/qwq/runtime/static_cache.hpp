@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
+// Defines `cache_host`, the host-side inputs of graphs with a static cache: masks and RoPE rows.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace qwq {
 
-/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
+/// Slots of a part whose values belong to state `name`: cached values, new ones, and both concatenated.
 template <class Part>
 constexpr auto state_slots(std::string_view name) {
   constexpr auto& g = Part::emitted::value;
@@ -32,22 +32,22 @@ constexpr auto state_slots(std::string_view name) {
   return slots;
 }
 
-/// What a session has beside its graphs: nothing, unless their cache is left to the host.
+/// Host-side inputs of a target. The primary template is for targets that need none.
 template <class Target, std::int64_t Rotary>
 struct cache_host {
-  explicit cache_host(double) {}                                      ///< Other targets leave nothing to the host.
-  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
+  explicit cache_host(double) {}                                      ///< No inputs are needed.
+  static constexpr bool provides(std::string_view) { return false; }  ///< False for every input.
 };
 
-/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
-/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
-/// hold no values that the text has not.
+/// Inputs of the layer graphs that all layers of a run share. `Rotary`: rotated channels of each head. A prompt with
+/// fewer tokens than the graph has rows is padded with its last token, so that unused rows hold only values that the
+/// text has.
 template <leaves_cache_to_host Target, std::int64_t Rotary>
 class cache_host<Target, Rotary> {
  public:
-  /// Tokens of the prefill graph, and of a text at most.
+  /// Rows of the prefill graph, and the maximum number of tokens in a text.
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
-  /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
+  /// Rows of the cache of one head, as a graph input: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
   static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
 
@@ -58,19 +58,19 @@ class cache_host<Target, Rotary> {
         sin_(cos_.size()) {
     std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
     std::iota(positions.begin(), positions.end(), 0);
-    // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
+    // Each half of a row is the table's row; the rows of a prompt follow those of the positions.
     const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
       for (std::int64_t i = 0; i < length; ++i) std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
-  /// Fills `x`, [prompt, width], up from its first `count` rows.
+  /// Pads `x`, [prompt, width], after its first `count` rows, with the last of them.
   static void fill_up(float* x, std::int64_t count, std::int64_t width) {
     for (std::int64_t i = count; i < prompt; ++i) std::copy_n(x + (count - 1) * width, width, x + i * width);
   }
 
-  /// Before a run of the prefill graph on the first `count` tokens of a text.
+  /// Prepares a run of the prefill graph on the first `count` tokens of a text.
   void begin_prompt(std::int64_t count) {
     for (std::int64_t i = 0; i < prompt; ++i)
       for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
@@ -81,18 +81,18 @@ class cache_host<Target, Rotary> {
     table_row_ = length;
   }
 
-  /// Before a run of the decode graph on the token at `position`.
+  /// Prepares a run of the decode graph on the token at `position`.
   void begin_token(std::int64_t position) {
     for (std::int64_t j = 0; j < cache_rows; ++j) mask_[at(j)] = j < position ? 0.0f : fill;
     mask_[at(cache_rows)] = 0;  // the token itself
     table_row_ = position;
   }
 
-  /// Whether an input of a graph is one that the host makes.
+  /// True if the host provides this input.
   static constexpr bool provides(std::string_view input) {
     return input == "attention_mask" || input == "cos" || input == "sin";
   }
-  /// Address of an input that it provides.
+  /// Address of a provided input.
   void* address(std::string_view input) {
     return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
   }

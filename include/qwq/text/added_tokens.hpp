@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
+// Defines `added_tokens`, which splits added tokens (<|im_start|>, ...) from text before any other processing.
 #pragma once
 
 #include <algorithm>
@@ -13,11 +13,13 @@
 
 namespace qwq::detail {
 
-/// Finds added tokens in text: the leftmost first, of those that start there the longest.
+/// Finds added tokens in text: the leftmost first, and the longest of those that start at one position.
 template <class Char>
 class added_tokens {
  public:
+  /// The text to search.
   using view = std::basic_string_view<Char>;
+  /// A token: its text and id.
   struct entry {
     std::basic_string<Char> content;  // not empty
     std::int32_t id;
@@ -56,7 +58,7 @@ class added_tokens {
   }
 
   std::vector<entry> entries_;  // longest first
-  std::bitset<256> starts_;     // low bytes of the first characters: nearly all text is passed over by this test
+  std::bitset<256> starts_;     // low bytes of the first characters: this test skips nearly all positions
 };
 
 }  // namespace qwq::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-pair encoding of one piece of text: merges in the order of their ranks.
+// Defines `bpe`, byte-pair encoding of one piece of text: merges in the order of their ranks.
 #pragma once
 
 #include <algorithm>
@@ -13,32 +13,32 @@
 
 namespace qwq::detail {
 
-/// Starts from one token per byte and, as long as a pair of neighbours can merge, merges the pair of the lowest rank,
-/// the leftmost first. A heap of candidates makes it O(n log n) for n bytes.
+/// Starts from one token per byte and repeatedly merges the adjacent pair of the lowest rank, leftmost first, until no
+/// pair can merge. A heap of candidates makes this O(n log n) for n bytes.
 class bpe {
  public:
-  /// Buffers that calls share.
+  /// Buffers that are reused between calls.
   class workspace {
     friend bpe;
     struct symbol {
       std::int32_t id;
       std::uint32_t before, after;  // neighbours by index
-      std::uint32_t rank;           // of merging with `after`; `no_merge` also marks what was merged away
-      std::int32_t merged;          // the token which that would make
+      std::uint32_t rank;           // rank of the merge with `after`; `no_merge` also marks merged symbols
+      std::int32_t merged;          // token of that merge
     };
     std::vector<symbol> symbols;
-    std::vector<std::uint64_t> heap;  // rank << 32 | index, the smallest on top; entries grow stale
+    std::vector<std::uint64_t> heap;  // rank << 32 | index, the smallest on top; entries can be stale
   };
 
   /// The token of every single byte.
   std::array<std::int32_t, 256> bytes{};
 
-  /// Lower ranks merge first; of two merges of one pair the later counts.
+  /// Adds a merge. Lower ranks merge first; if a pair is added twice, the later merge is used.
   void add_merge(std::int32_t left, std::int32_t right, std::uint32_t rank, std::int32_t merged) {
     merges_.insert_or_assign(key(left, right), merge{rank, merged});
   }
 
-  /// Appends the tokens of `piece`, which has less than 2^32 bytes.
+  /// Appends the tokens of `piece`, which has less than 2^32 bytes, to `ids`.
   void encode(std::string_view piece, std::vector<std::int32_t>& ids, workspace& work) const {
     auto& symbols = work.symbols;
     auto& heap = work.heap;
@@ -55,7 +55,7 @@ class bpe {
       const auto at = static_cast<std::uint32_t>(heap.back());
       heap.pop_back();
       auto& left = symbols[at];
-      if (left.rank != rank) continue;  // a neighbour has merged since
+      if (left.rank != rank) continue;  // stale: a neighbour has merged since
       auto& right = symbols[left.after];
       left.id = left.merged;
       left.after = right.after;
@@ -78,7 +78,7 @@ class bpe {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
   }
 
-  /// Looks up the merge of symbol `i` with the one after it.
+  /// Pushes the merge of symbol `i` with the next one, if there is one.
   void consider(workspace& work, std::uint32_t i) const {
     auto& symbol = work.symbols[i];
     symbol.rank = no_merge;

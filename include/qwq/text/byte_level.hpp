@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
+// Defines `byte_alphabet`, the byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
 #pragma once
 
 #include <array>
@@ -11,10 +11,11 @@
 
 namespace qwq::detail {
 
-/// Printable Latin-1 bytes spell themselves; the 68 others, in order, are U+0100 and up (a space is U+0120).
+/// Printable Latin-1 bytes map to themselves; the 68 others, in order, to U+0100 and up (a space to U+0120).
 struct byte_alphabet {
+  /// Character of each byte.
   std::array<char32_t, 256> character{};
-  std::array<int, 0x100 + 68> byte{};  ///< by character; -1 = spells no byte
+  std::array<int, 0x100 + 68> byte{};  ///< Byte of each character; -1 if it has none.
 
   constexpr byte_alphabet() {
     byte.fill(-1);
@@ -27,16 +28,17 @@ struct byte_alphabet {
   }
 };
 
+/// The alphabet.
 inline constexpr byte_alphabet alphabet;
 
-/// The vocabulary's spelling of `bytes`.
+/// Spells `bytes` in the alphabet, as UTF-8.
 inline std::string spell(std::string_view bytes) {
   std::string out;
   for (const char b : bytes) append_utf8(out, alphabet.character[static_cast<unsigned char>(b)]);
   return out;
 }
 
-/// The bytes that `token` stands for. A token with a character outside the alphabet stands for its own UTF-8.
+/// The bytes that `token` spells. A token with a character outside the alphabet represents its own UTF-8.
 inline std::string unspell(std::string_view token) {
   std::string out;
   for (std::string_view rest = token; !rest.empty();) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
+// Defines `apply_chat_template`, which writes a conversation in Qwen's chat format (ChatML).
 #pragma once
 
 #include <cstddef>
@@ -13,16 +13,16 @@
 
 namespace qwq {
 
-/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with the content as it is, and, if
-/// `add_generation_prompt`, the start of the assistant's turn; `enable_thinking == false` puts an empty
-/// `<think>\n\n</think>\n\n` there, which tells Qwen3 to answer at once. Encode the result with `tokenizer::encode`.
+/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with unchanged content, and, if
+/// `add_generation_prompt`, the start of the assistant's turn. `enable_thinking == false` adds an empty
+/// `<think>\n\n</think>\n\n` to it, which tells Qwen3 to answer immediately. Encode the result with
+/// `tokenizer::encode`.
 ///
-/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What
-/// published templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come
-/// before the last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a
-/// system turn if there is none; those of models that always think go on with `<think>\n` after
-/// `<|im_start|>assistant\n`.
-/// There are no tools: throws `error` for a role other than system, user and assistant.
+/// This implements the format; it does not interpret the checkpoint's chat_template, and never changes content. The
+/// caller must do what published templates do in addition: Qwen3's removes the thoughts from assistant turns before the
+/// last user turn, and adds empty ones to a final assistant turn without thoughts; Qwen2.5's adds a system turn if
+/// there is none; those of models that always think continue with `<think>\n` after `<|im_start|>assistant\n`.
+/// Tools are not supported: throws `error` for a role other than system, user and assistant.
 inline std::string apply_chat_template(std::span<const message> messages, bool add_generation_prompt,
                                        std::optional<bool> enable_thinking = std::nullopt) {
   std::string prompt;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From rows of a calibration or evaluation set to token ids.
+// Defines `read_texts`, which converts rows of a calibration or evaluation set to token ids.
 #pragma once
 
 #include <algorithm>
@@ -17,15 +17,15 @@
 
 namespace qwq {
 
-/// How question/answer rows become text.
+/// How question/answer rows are formatted as text.
 enum class qa_style : std::uint8_t {
   plain,  ///< "Question: {q}\nAnswer: {a}<|endoftext|>"
-  chat,   ///< a user's and an assistant's turn of the chat template
+  chat,   ///< A user turn and an assistant turn of the chat template.
 };
 
 namespace detail {
 
-/// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
+/// Ids of prompt + continuation. The prompt ends after the longest common prefix of both encodings.
 inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
   token_sequence text{t.encode(whole), 0};
   const auto head = t.encode(prompt);
@@ -42,9 +42,9 @@ inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messa
 
 }  // namespace detail
 
-/// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
-/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
-/// shorter than two tokens; `where` names the row.
+/// Token ids of a row, truncated to `capacity`. Rows of ids need no tokenizer. The first half of plain texts, and of
+/// ids without `answer_start`, is the prompt. Throws `error` if a row needs a tokenizer and `t` is null, or if it has
+/// fewer than two tokens; `where` names the row.
 inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
                                     const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// One turn of a conversation.
+// Defines `message`, one turn of a conversation.
 #pragma once
 
 #include <string>
 
 namespace qwq {
 
-/// One chat turn; `role` is "system", "user" or "assistant". Both strings are UTF-8.
+/// One turn of a chat; `role` is "system", "user" or "assistant". Both strings are UTF-8.
 struct message {
-  std::string role;
-  std::string content;
+  std::string role;     ///< "system", "user" or "assistant".
+  std::string content;  ///< Text of the turn.
 
   bool operator==(const message&) const = default;
 };

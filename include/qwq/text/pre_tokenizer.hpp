@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happens to text before byte-pair encoding: normalisation to NFC and splitting by a regular expression.
+// Defines `nfc` and `splitter`, the steps before byte-pair encoding: NFC and splitting by a regular expression.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ inline std::u16string nfc(std::u16string text) {
   check_icu(status, "NFC", "ICU's data");
   const auto size = static_cast<std::int32_t>(text.size());
   if (unorm2_spanQuickCheckYes(normalizer, text.data(), size, &status) == size) return text;
-  std::u16string out(text.size() * 3, u'\0');  // no character grows more than threefold
+  std::u16string out(text.size() * 3, u'\0');  // no character expands more than threefold
   const std::int32_t length =
       unorm2_normalize(normalizer, text.data(), size, out.data(), static_cast<std::int32_t>(out.size()), &status);
   check_icu(status, "NFC", "text to normalize");
@@ -37,13 +37,13 @@ inline std::u16string nfc(std::u16string text) {
   return out;
 }
 
-/// Splits text by a regular expression: matches and the stretches between them are the pieces ("Isolated").
-/// ICU agrees with Oniguruma, which tokenizer files are written for, on what Qwen's expressions use: \s is White_Space,
-/// \p{...} are general categories, (?i:...) folds by Unicode, so that U+017F matches s.
+/// Splits text by a regular expression: the matches and the stretches between them are the pieces ("Isolated").
+/// Tokenizer files are written for Oniguruma; ICU agrees with it on the constructs of Qwen's expressions: \s is
+/// White_Space, \p{...} are general categories, (?i:...) uses Unicode case folding, so that U+017F matches s.
 class splitter {
  public:
   splitter() = default;
-  /// `where` names the expression in errors.
+  /// `where` names the expression in error messages.
   splitter(std::string_view expression, std::string where) : where_(std::move(where)) {
     check(expression);
     const std::u16string pattern = to_utf16(expression);
@@ -79,8 +79,8 @@ class splitter {
   };
   using regex_ptr = std::unique_ptr<URegularExpression, close_regex>;
 
-  /// Refuses what would take a file that is not trusted a long time: the time to compile grows with the length, and a
-  /// back reference compares as much as the text is long in one step of the matcher. The limit counts steps.
+  /// Rejects expressions for which an untrusted file could cause long run times: compile time grows with the length,
+  /// and one step of the matcher can compare the whole text for a back reference, whereas the limit counts steps.
   void check(std::string_view expression) const {
     if (expression.size() > longest_expression)
       throw error(where_ + ": expected a regular expression of at most " + std::to_string(longest_expression) +
@@ -91,12 +91,12 @@ class splitter {
                     quote(expression.substr(at, 2)));
   }
 
-  /// In bytes. The expressions of Qwen's tokenizers have at most 150.
+  /// Maximum length in bytes. The expressions of Qwen's tokenizers have at most 150.
   static constexpr std::size_t longest_expression = 1'000;
 
-  /// The default of 8,000,000 ends at a run of 200,000 blanks.
+  /// Stack limit in bytes. ICU's default of 8,000,000 fails at a run of 200,000 blanks.
   static constexpr std::int32_t stack_limit = 1 << 29;
-  /// In ICU's units of 10,000 steps of the matcher: an expression that backtracks for ever ends in an error.
+  /// Limit in ICU's units of 10,000 matcher steps: endless backtracking ends with an error.
   static constexpr std::int32_t time_limit = 1'000;
 
   regex_ptr regex_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration and evaluation texts: one JSON object per line.
+// Defines `sample` and `parse_jsonl`: calibration and evaluation texts, one JSON object per line.
 #pragma once
 
 #include <algorithm>
@@ -20,16 +20,17 @@
 
 namespace qwq {
 
-/// One row. Only the fields of its kind are set; they are never empty (the content of a message may be).
+/// One row. Only the fields of its kind are set, and they are never empty (the content of a message can be).
 struct sample {
-  /// Which fields a row has.
+  /// The kinds of rows: the fields that they have.
   enum class kind { qa, text, messages, ids };
-  kind type = kind::text;
-  std::string question, answer;             ///< {"question", "answer"}
-  std::string text;                         ///< {"text"}
-  std::vector<message> messages;            ///< {"messages": [{"role", "content"}, ...]}
-  std::vector<std::int32_t> ids;            ///< {"ids"}: token ids >= 0
-  std::optional<std::size_t> answer_start;  ///< {"ids", "answer_start"}: index in `ids` where the answer begins
+  kind type = kind::text;         ///< Kind of the row.
+  std::string question, answer;   ///< {"question", "answer"}
+  std::string text;               ///< {"text"}
+  std::vector<message> messages;  ///< {"messages": [{"role", "content"}, ...]}
+  std::vector<std::int32_t> ids;  ///< {"ids"}: token ids >= 0.
+  /// {"ids", "answer_start"}: index in `ids` of the first token of the answer.
+  std::optional<std::size_t> answer_start;
 
   bool operator==(const sample&) const = default;
 };
@@ -41,7 +42,7 @@ inline std::string text_of(const json_place& at) {
   return at.string();
 }
 
-/// A list that has elements.
+/// The value, which must be a list with elements.
 inline json_place list_of(const json_place& at) {
   if (at.list().empty()) at.refuse("at least one element");
   return at;
@@ -54,8 +55,8 @@ inline message message_of(const json_place& at) {
   return {role.string(), at["content"].string()};
 }
 
-/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
-/// numbers. In a field that is read, null is refused as they would be.
+/// `line` with NaN, Infinity and -Infinity outside of strings replaced by null: Python writes them, but JSON has no
+/// such numbers. In a field that is used, null is rejected like them.
 inline std::string without_nan(std::string_view line) {
   std::string out;
   for (bool in_string = false; !line.empty();) {
@@ -129,10 +130,9 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 
 }  // namespace detail
 
-/// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
-/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
-/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
-/// when it has no row.
+/// Parses the text of a JSONL file; `file` is its name in messages. A line ends only at \n: strings can contain U+0085
+/// or U+2028. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is null, are ignored.
+/// Blank lines are skipped. Throws `error` with file:line and the cause, or with the file if it has no rows.
 inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
   std::vector<sample> rows;
   for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ids to text while they are being generated.
+// Defines `stream_decoder`, which converts ids to text during generation.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@
 
 namespace qwq {
 
-/// Takes ids one at a time and gives out text as soon as its characters are complete. All that `push` and, at the end,
-/// `finish` return is together what `tokenizer::decode` makes of the ids. Memory is allocated by the constructor alone.
+/// Takes ids one at a time and returns text as soon as its characters are complete. The concatenated results of `push`
+/// and a final `finish` equal `tokenizer::decode` of the ids. Only the constructor allocates memory.
 class stream_decoder {
  public:
-  /// Refers to `source`, which must outlive it.
+  /// Refers to `source`, which must outlive the decoder. `skip_special`: special tokens yield no text.
   explicit stream_decoder(const tokenizer& source, bool skip_special = false)
       : tokenizer_(&source), skip_special_(skip_special) {
     constexpr std::size_t cut_off = 3, replacement = 3;  // bytes
@@ -24,8 +24,7 @@ class stream_decoder {
     text_.reserve(pending_.capacity() * replacement);
   }
 
-  /// The text that `id` completes: valid UTF-8, empty while a character still lacks bytes. It is there until the next
-  /// call.
+  /// The text that `id` completes: valid UTF-8, empty while a character is incomplete. Valid until the next call.
   std::string_view push(std::int32_t id) {
     text_.clear();
     pending_ += tokenizer_->token_bytes(id, skip_special_);
@@ -33,7 +32,7 @@ class stream_decoder {
     return text_;
   }
 
-  /// U+FFFD if the ids ended inside a character, else nothing. The decoder is then as new.
+  /// U+FFFD if the ids end inside a character, else nothing. Resets the decoder.
   std::string_view finish() {
     text_.clear();
     if (!pending_.empty()) detail::append_utf8(text_, detail::replacement_character);

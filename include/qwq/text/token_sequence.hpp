@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts as models read them.
+// Defines `token_sequence`, a text as token ids with the length of its prompt.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 namespace qwq {
 
-/// A text as token ids, and how many of them are the prompt: what follows is what the model says.
+/// A text as token ids: a prompt, followed by the continuation.
 struct token_sequence {
-  std::vector<std::int32_t> ids;
-  std::size_t prompt = 0;
+  std::vector<std::int32_t> ids;  ///< Ids of prompt and continuation.
+  std::size_t prompt = 0;         ///< Number of ids of the prompt.
 };
 
 }  // namespace qwq

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen's tokenizer, from tokenizer.json: text to ids and back, as Hugging Face's tokenizers do it.
+// Defines `tokenizer`, which reads a tokenizer.json and converts text to ids and back, like Hugging Face's tokenizers.
 #pragma once
 
 #include <algorithm>
@@ -29,20 +29,20 @@
 namespace qwq {
 
 namespace detail {
-/// Lets a map with string keys be searched by string_view.
+/// Enables lookup by string_view in a map with string keys.
 struct string_hash : std::hash<std::string_view> {
   using is_transparent = void;
 };
 }  // namespace detail
 
-/// Byte-level BPE as the Qwen2, Qwen3 and Qwen3.5 families use it. Encoding: added tokens are cut out of the text, the
-/// rest goes through NFC, is split by the file's regular expression, and each piece is merged byte by byte. Nothing is
-/// added in front or behind. `truncation` and `padding` in the file are per-call options of other libraries and play no
-/// part; whatever else would change ids and is not implemented is refused when the file is read.
-/// Const members may be called from many threads at once.
+/// Byte-level BPE of the Qwen2, Qwen3 and Qwen3.5 families. Encoding splits added tokens from the text, normalizes the
+/// rest to NFC, splits it by the file's regular expression, and merges each piece byte by byte. No tokens are added
+/// before or after. `truncation` and `padding` in the file are per-call options of other libraries and are ignored; any
+/// other setting that would change ids and is not implemented is rejected when the file is read.
+/// Const members can be called from several threads at once.
 class tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json; a tokenizer_config.json beside it must not ask for other behaviour.
+  /// Reads `folder`/tokenizer.json. Throws `error` if a tokenizer_config.json in the folder requests other behaviour.
   static tokenizer open(const std::filesystem::path& folder) {
     const auto file = folder / "tokenizer.json";
     tokenizer result = parse(mapped_file(file).text(), file.string());
@@ -55,7 +55,7 @@ class tokenizer {
     return result;
   }
 
-  /// Reads the text of a tokenizer.json; `source` names it in errors.
+  /// Parses the text of a tokenizer.json; `source` is its name in error messages.
   static tokenizer parse(std::string_view text, std::string_view source) {
     const detail::json root = detail::parse_object(text, std::string(source));
     const auto file = detail::json_place::root(root, source);
@@ -67,7 +67,7 @@ class tokenizer {
     return result;
   }
 
-  /// The ids of `text`. U+FFFD stands for ill-formed UTF-8, one per maximal subpart. At most 512 MiB.
+  /// The ids of `text`, which has at most 512 MiB. Each maximal subpart of ill-formed UTF-8 is replaced by U+FFFD.
   std::vector<std::int32_t> encode(std::string_view text) const {
     if (text.size() > max_text)
       throw error("tokenizer: text: expected at most " + std::to_string(max_text) + " bytes, found " +
@@ -91,8 +91,8 @@ class tokenizer {
     return ids;
   }
 
-  /// The text of `ids`: their bytes in a row, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids that no
-  /// token has (a model's vocabulary may be padded) yield nothing; nor do special tokens if `skip_special`.
+  /// The text of `ids`: their concatenated bytes, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids without
+  /// a token (a model's vocabulary can be padded) yield nothing; nor do special tokens if `skip_special`.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const {
     std::string bytes, text;
     for (const std::int32_t id : ids) bytes += token_bytes(id, skip_special);
@@ -100,7 +100,7 @@ class tokenizer {
     return text;
   }
 
-  /// The bytes of one token, which need not be whole characters; empty for an id that no token has.
+  /// The bytes of one token, which can be incomplete characters; empty for an id without a token.
   std::string_view token_bytes(std::int32_t id, bool skip_special = false) const {
     if (id < 0 || id >= vocab_size() || (skip_special && is_special(id))) return {};
     return bytes_[static_cast<std::size_t>(id)];
@@ -121,16 +121,16 @@ class tokenizer {
     return at->second;
   }
 
-  /// One more than the largest id. The model's vocab_size may be larger.
+  /// The largest id plus one. The model's vocab_size can be larger.
   std::int32_t vocab_size() const { return static_cast<std::int32_t>(bytes_.size()); }
 
  private:
   static constexpr std::size_t max_text = std::size_t{1} << 29;
-  static constexpr std::int32_t max_id = (1 << 20) - 1;  // what a hostile file can make the table of ids hold
+  static constexpr std::int32_t max_id = (1 << 20) - 1;  // limits the size of the id table for hostile files
 
   tokenizer() = default;
 
-  /// Everything but the tables: refuses what encode and decode do not do.
+  /// Checks everything but the tables: rejects what encode and decode do not implement.
   void read_stages(const detail::json_place& file) {
     file["normalizer"]["type"].must_be("NFC");
 
@@ -172,7 +172,7 @@ class tokenizer {
     }
   }
 
-  /// `merges` is a list of ["a", "b"] or, in older files, of "a b"; a merge's rank is its position.
+  /// `merges` is a list of ["a", "b"] or, in older files, of "a b"; the rank of a merge is its position.
   void read_merges(const detail::json_place& merges) {
     std::string merged;
     std::uint32_t rank = 0;
@@ -181,7 +181,7 @@ class tokenizer {
       std::string_view left, right;
       if (merge.is_string()) {
         const std::string_view pair = merge.get_ref<const std::string&>();
-        if (pair.starts_with("#version")) continue;  // the first line of the merges.txt that such a list was made from
+        if (pair.starts_with("#version")) continue;  // first line of the merges.txt that such a list was made from
         const auto space = pair.find(' ');
         if (space == pair.npos || pair.find(' ', space + 1) != pair.npos) merges[i].refuse("two tokens");
         left = pair.substr(0, space);
@@ -253,7 +253,7 @@ class tokenizer {
   detail::bpe bpe_;
   detail::splitter splitter_;
   detail::added_tokens<char> raw_tokens_;
-  detail::added_tokens<char16_t> normal_tokens_;  // marked `normalized`: sought after NFC
+  detail::added_tokens<char16_t> normal_tokens_;  // marked `normalized`: matched after NFC
   bool ignore_merges_ = false;
 };
 

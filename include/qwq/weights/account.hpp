@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `account_for_tensors`, which refuses a checkpoint with tensors that nothing reads.
+// Defines `account_for_tensors`, which rejects a checkpoint that has unused tensors.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace qwq {
 
 namespace detail {
 
-/// The bound tensor that `name` may repeat, or null.
+/// The bound tensor that the layout lets `name` repeat, or null.
 inline const tensor_info* repeated_of(const checkpoint& from, const weight_layout& layout, const repeated_tensor& r,
                                       std::string_view name, const tensor_names& bound) {
   if (r.tensor != name) return nullptr;
@@ -30,7 +30,7 @@ inline const tensor_info* repeated_of(const checkpoint& from, const weight_layou
   return nullptr;
 }
 
-/// Throws `error` unless `t` has the values of `of`.
+/// Throws `error` unless `t` has the same values as `of`.
 inline void require_equal(const checkpoint& from, const tensor_info& t, const tensor_info& of,
                           std::string_view reason) {
   const std::string expected = ": expected the values of " + quote(of.name) + " (" + std::string(reason) + "), found ";
@@ -54,10 +54,10 @@ inline void require_equal(const checkpoint& from, const tensor_info& t, const te
 
 }  // namespace detail
 
-/// Accounts for every tensor of a checkpoint. It is in `bound`, the tensors that a model's leaves resolved to; `layout`
-/// ignores it; it has the values of a bound tensor that `layout` says it repeats; or its name matches a pattern of
-/// `passed_through`, in which `*` stands for any characters. Throws `error` with the number and the first names of the
-/// others, or when a repeated tensor has other values.
+/// Accounts for every tensor of a checkpoint. A tensor is accounted for if it is in `bound`, the tensors that a model's
+/// leaves resolved to; if `layout` ignores it; if `layout` declares it to repeat a bound tensor and the values are
+/// equal; or if its name matches a pattern of `passed_through`, in which `*` matches any characters. Throws `error`
+/// with the number and the first names of all others, or if a repeated tensor has other values.
 inline void account_for_tensors(const checkpoint& from, const weight_layout& layout, const tensor_names& bound,
                                 std::span<const std::string_view> passed_through = {}) {
   std::vector<std::string_view> others;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
+// Defines `constant_store`, the constants of kernel calls: mapped where possible, quantized where they have a slot.
 #pragma once
 
 #include <algorithm>
@@ -29,21 +29,21 @@
 namespace qwq {
 
 /// Full tensor name of a weight of a part: "model.layers.3." + "mlp.up_proj.weight". `layer` < 0: the part has no
-/// layers.
+/// layer.
 inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std::string_view weight) {
   std::string name(prefix);
   if (layer >= 0) name += std::to_string(layer) + ".";
   return name += weight;
 }
 
-/// Shape as integers; named dimensions with their bound.
+/// A shape as integers; named dimensions have their bound.
 inline std::vector<std::int64_t> extents(const shape& s) {
   std::vector<std::int64_t> out;
   for (const dim& d : s) out.push_back(d.extent);
   return out;
 }
 
-/// A number that tells checkpoints apart: of the names, types, shapes and first values of some tensors.
+/// A hash that identifies a checkpoint: of the names, types, shapes and first values of some tensors.
 inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& names) {
   std::uint64_t h = detail::fnv1a({});
   for (const std::string_view name : names) {
@@ -56,7 +56,7 @@ inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& 
   return h;
 }
 
-/// A weight that is not a matrix, as the floats that the graph reads. Throws `error` at NaN and infinity.
+/// Reads a weight that is not a matrix as floats, in the form that the graph uses. Throws `error` for NaN and infinity.
 inline std::vector<float> read_constant(const weight_source& w) {
   std::vector<float> x(w.size());
   w.read(0, w.rows(), x);
@@ -65,7 +65,7 @@ inline std::vector<float> read_constant(const weight_source& w) {
   return x;
 }
 
-/// cos or sin of positions [first, first + count), rounded to the element type of the leaf `n`: [count, D/2].
+/// cos or sin of positions [first, first + count), rounded to the element type of leaf `n`: [count, D/2].
 inline std::vector<float> rope_rows(const node& n, std::int64_t first, std::int64_t count) {
   const std::int64_t half = n.dims()[1].extent;
   std::vector<float> cos(static_cast<std::size_t>(count * half)), sin(cos.size());
@@ -78,28 +78,28 @@ inline std::vector<float> rope_rows(const node& n, std::int64_t first, std::int6
   return x;
 }
 
-/// Scale and zero point of a constant: its own range, in the format of activations.
+/// Scale and zero point of a constant, from its own range, in an activation format.
 template <class Format>
 qparams constant_params(std::span<const float> x) {
   const kernel::extrema seen = kernel::min_max(x);
   return compute_qparams<Format>({seen.min, seen.max});
 }
 
-/// Owns or maps the constants of a model. Prefill and decode graphs, and any number of sessions, share it; it is not
-/// changed after binding.
+/// Owns or maps the constants of a model. Prefill and decode graphs and any number of sessions share it; it does not
+/// change after binding.
 class constant_store {
  public:
-  /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
+  /// `quantized` = false binds float values even if the graph has slots, for calibration.
   constant_store(const checkpoint& from, const weight_layout& layout, bool quantized, granularity weights)
       : from_(from), weights_(from, layout), quantized_(quantized), shared_(weights) {}
 
-  const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
-  /// Tells the weights that were bound from those of other checkpoints.
+  const checkpoint& source() const { return from_; }  ///< The checkpoint that the constants are from.
+  /// A hash of the bound weights, to tell them from those of other checkpoints.
   std::uint64_t fingerprint() const { return qwq::fingerprint(from_, weights_.bound()); }
-  /// Throws `error` when the checkpoint has tensors that nothing was bound to and that the layout does not ignore.
+  /// Throws `error` if the checkpoint has tensors that are not bound and that the layout does not ignore.
   void account() const { weights_.account(); }
 
-  /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
+  /// Resolves leaf `n` of a part that `Scheme` quantizes. `positions`: number of rows of RoPE tables.
   template <quantization_scheme Scheme>
   bound_constant bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
     if (n.kind == op::splat) return fill<Scheme>(n, s);
@@ -133,7 +133,7 @@ class constant_store {
     }
   }
 
-  /// A number as a part of a key: its bits.
+  /// The bits of a number, as part of a key.
   static std::string exact(double value) { return std::to_string(std::bit_cast<std::uint64_t>(value)); }
 
   template <class F>
@@ -164,7 +164,7 @@ class constant_store {
     return (w.key() + '#').append(qwq::name(Format::value.element)) + std::to_string(Format::value.block);
   }
 
-  /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
+  /// Codes of a matrix: packed for GEMM, or dequantized to floats if no kernel supports the format.
   template <class Format>
   bound_constant codes(const weight_source& w) {
     const std::int64_t rows = w.rows(), cols = w.cols();

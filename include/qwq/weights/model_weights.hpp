@@ -15,13 +15,13 @@
 
 namespace qwq {
 
-/// The weights of a model in a checkpoint. Records which tensors its leaves are stored in.
+/// The weights of a model in a checkpoint. Records the tensors that its leaves are stored in.
 class model_weights {
  public:
-  /// Of a model with this layout. The checkpoint must outlive the object.
+  /// `layout`: the layout of the model. The checkpoint must outlive the object.
   model_weights(const checkpoint& from, const weight_layout& layout) : from_(from), layout_(layout) {}
 
-  /// The values of the weight leaf `n`, whose full name is `name`. Throws `error` as `resolve_weight` does.
+  /// Finds the values of weight leaf `n`, whose full name is `name`. Throws `error` as `resolve_weight` does.
   weight_source find(const node& n, const std::string& name) {
     std::vector<std::int64_t> shape;
     for (const dim& d : n.dims()) shape.push_back(d.extent);
@@ -30,9 +30,9 @@ class model_weights {
     return w;
   }
 
-  /// Names of the tensors that leaves were found in.
+  /// Names of the tensors that the leaves resolved to.
   const tensor_names& bound() const { return bound_; }
-  /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
+  /// Throws `error` if the checkpoint has tensors that no leaf resolved to and that the layout does not ignore.
   void account() const { account_for_tensors(from_, layout_, bound_); }
 
  private:

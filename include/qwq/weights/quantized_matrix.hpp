@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
+// Defines `quantized_matrix_reader`, which quantizes a checkpoint matrix (round to nearest) in row blocks.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ namespace qwq {
 
 namespace detail {
 
-/// Runs f(i) for i in [0, count) on `threads`. Of what tasks throw, what the first of them threw is thrown here.
+/// Runs f(i) for i in [0, count) on `threads`. Rethrows the exception of the first task, in order, that threw.
 template <class F>
 void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
   std::mutex lock;
@@ -47,9 +47,9 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
 
 }  // namespace detail
 
-/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
-/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
-/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
+/// Reads matrix `w` of tensors in `from` as f32, in row blocks of some millions of elements. For the block that begins
+/// at row `row_block`: calls `begin(count)` with the number of its rows; calls `task(row_block, first_row, block)`, on
+/// all threads, with pieces that fit a core's cache; and calls `done()`. Then the block's pages are released.
 template <class Begin, class Task, class Done>
 void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
                         Done&& done) {
@@ -76,52 +76,53 @@ void for_each_row_block(const checkpoint& from, const weight_source& w, executor
   }
 }
 
-/// The codes of one matrix. What is not known yet is read when somebody asks for it.
+/// Quantizes one matrix. Scales, zero points and codes are computed on first use.
 template <class Format>
 class quantized_matrix_reader {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
-  /// Type of a code, or of the bytes that hold packed ones.
+  /// Type of a code, or of the bytes that hold packed codes.
   using code =
       typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
-  /// Takes bytes, front to back.
+  /// Receives bytes in order.
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
-  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
-  /// tensors of `w`, and `threads` must outlive the object.
+  /// `chosen`: what shares a scale if the format leaves that open, the tensor or a row. `from`, which has the tensors
+  /// of `w`, and `threads` must outlive the object.
   quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
       : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
-    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
+    // Expert matrices are stacked; a single scale for the stack would couple them, so each row has its own.
     if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
     if (shared_ == granularity::column)
       throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
   }
 
-  /// How many scales there are: one, one for each row, or one for each block of a row.
+  /// Number of scales: one, one per row, or one per block of a row.
   std::size_t scale_count() const {
     return shared_ == granularity::tensor ? 1 : static_cast<std::size_t>(rows()) * row_scales();
   }
 
+  /// Scales; computed on first call.
   const std::vector<float>& scales() {
     measure();
     return params_.scales;
   }
-  /// As many as scales; none for blocks.
+  /// Zero points, one per scale; empty for blockwise formats.
   const std::vector<std::int32_t>& zero_points() {
     measure();
     return params_.zero_points;
   }
-  /// Lets go of scales and zero points.
+  /// Frees scales and zero points.
   void forget() { params_ = {}; }
 
-  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
-  /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
+  /// Calls sink(bytes) with the codes of each row block, in order: one per byte, or in blocks as `block_quantizer`
+  /// packs them. If each row has its own scales, they are computed in the same pass.
   void codes(const byte_sink& sink) {
     row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
   }
-  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
+  /// Calls f(codes, scales) for each row block, in order. Row blocks are whole panels of rows, except the last one.
   template <class F>
   void row_blocks(F&& f) {
     if (shared_ == granularity::tensor) measure();
@@ -129,7 +130,7 @@ class quantized_matrix_reader {
     read(&sink);
   }
 
-  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
+  /// Calls f(floats) with the dequantized values of each row block, in order.
   template <class F>
   requires(!in_blocks) void values(F&& f) {
     measure();
@@ -149,7 +150,7 @@ class quantized_matrix_reader {
 
   std::int64_t rows() const { return source_.rows(); }
   std::int64_t cols() const { return source_.cols(); }
-  /// Scales and codes of one row.
+  /// Number of scales of one row.
   std::size_t row_scales() const {
     if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
     return 1;
@@ -163,7 +164,7 @@ class quantized_matrix_reader {
     if (params_.scales.empty()) read(nullptr);
   }
 
-  /// One pass: finds the scales unless they are known, and makes codes for a sink.
+  /// One pass over the matrix: computes the scales if they are unknown, and passes codes to a sink.
   void read(const block_sink* sink) {
     const bool unknown = params_.scales.empty();
     weight_params<Format> found;
@@ -203,7 +204,7 @@ class quantized_matrix_reader {
     params_ = std::move(found);
   }
 
-  /// Finds the parameters of rows that have their own; returns the range of all.
+  /// Computes the parameters of rows with their own scales; returns the range of all rows.
   kernel::extrema measure_rows(std::int64_t first, matrix_view<const float> block, weight_params<Format>& found) const {
     kernel::extrema all;
     for (std::int64_t i = 0; i < block.rows; ++i) {

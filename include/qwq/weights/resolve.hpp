@@ -20,12 +20,12 @@
 
 namespace qwq {
 
-/// Names of tensors.
+/// A sorted set of tensor names.
 using tensor_names = std::set<std::string, std::less<>>;
 
 namespace detail {
 
-/// `name` in the spellings that a file may have: as it is, then with each other prefix.
+/// The spellings of `name` that a file can have: unchanged, then with each other prefix.
 inline std::vector<std::string> spellings(std::span<const std::string_view> prefixes, std::string_view name) {
   std::vector<std::string> out{std::string(name)};
   if (prefixes.empty() || !name.starts_with(prefixes[0])) return out;
@@ -34,7 +34,7 @@ inline std::vector<std::string> spellings(std::span<const std::string_view> pref
   return out;
 }
 
-/// `name` with `to` in the place of `end`, the end of it.
+/// `name` with its suffix `end` replaced by `to`.
 inline std::string with_end(std::string_view name, std::string_view end, std::string_view to) {
   return std::string(name.substr(0, name.size() - end.size())) + std::string(to);
 }
@@ -76,9 +76,9 @@ class weight_search {
   bool has_experts() const { return name_.find('*') != name_.npos; }
   std::int64_t experts() const { return has_experts() ? shape_[0] : 1; }
   std::int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
-  /// Shape of the leaf, or of one expert of it.
+  /// Shape of the leaf, or of one of its experts.
   std::vector<std::int64_t> one_shape() const { return {shape_.begin() + (has_experts() ? 1 : 0), shape_.end()}; }
-  /// Whether the leaf may be stored so: only a matrix has rows that are part of another's.
+  /// True if the leaf can be stored as `s`: only the rows of a matrix can be part of another tensor.
   bool takes(const stored_as& s) const {
     return names_leaf(s.leaf, name_) && shape_.size() == (has_experts() ? 3u : 2u);
   }
@@ -95,7 +95,7 @@ class weight_search {
 
   weight_source make() const { return weight_source(name_, cols(), multiplier_, offset_); }
 
-  /// The tensor of the leaf, or those of its experts.
+  /// The leaf's own tensor, or those of its experts.
   weight_source own(const std::string& name) const {
     weight_source out = make();
     const std::vector<std::int64_t> expected = one_shape();
@@ -111,13 +111,13 @@ class weight_search {
     return out;
   }
 
-  /// A matrix [N, K] may be stored with more axes: [N, ...] with K elements in each row.
+  /// True if tensor `t` is the matrix [N, K] with more axes: [N, ...] with K elements per row.
   static bool folds(const tensor_info& t, const std::vector<std::int64_t>& expected) {
     return expected.size() == 2 && t.shape.size() > 2 && t.shape[0] == expected[0] && expected[0] > 0 &&
            static_cast<std::int64_t>(t.size()) / expected[0] == expected[1];
   }
 
-  /// The part of the fused tensor `t` that the layout says. Two declarations may differ in the shape of the tensor.
+  /// The part of the fused tensor `t` that the layout declares. Two declarations can differ in the shape of the tensor.
   weight_source part_of(const tensor_info& t, std::string_view name) const {
     const stored_as* fits = nullptr;
     std::string expected;
@@ -164,7 +164,7 @@ class weight_search {
     throw error("weight " + quote(name_) + ": expected " + expected + ", found shape " + to_string(shape_));
   }
 
-  /// Names what was looked for, or what shows that the file has the weight as codes.
+  /// Throws `error` with the names that were tried, or the signs that the file stores the weight as codes.
   [[noreturn]] void refuse(const std::vector<std::string>& tried) const {
     constexpr std::string_view plain = ".weight";
     for (const std::string& name : tried)
@@ -187,11 +187,11 @@ class weight_search {
 
 }  // namespace detail
 
-/// Finds the tensors of the weight leaf `name` in a checkpoint. `name` is the leaf's full name, with prefix and layer;
-/// a `*` stands for the number of an expert, and the first extent of `shape` is then the number of experts. The result
-/// is the matrix of all rows: [E * N, K] for a leaf [E, N, K], [N, K] for a kernel [N, K, 1, 1]. Its values are
-/// multiplier * (stored + offset). Throws `error` when nothing of that name is stored, an expert is missing, or a
-/// tensor has another shape or does not hold floats.
+/// Finds the tensors of weight leaf `name` in a checkpoint. `name` is the leaf's full name, with prefix and layer; `*`
+/// represents the number of an expert, and the first extent of `shape` is then the number of experts. The result is the
+/// matrix of all rows: [E * N, K] for a leaf [E, N, K], [N, K] for a kernel [N, K, 1, 1]. Its values are multiplier *
+/// (stored + offset). Throws `error` if no tensor of that name is stored, an expert is missing, or a tensor has another
+/// shape or does not hold floats.
 inline weight_source resolve_weight(const checkpoint& from, const weight_layout& layout, std::string_view name,
                                     std::span<const std::int64_t> shape, double multiplier = 1, double offset = 0) {
   return detail::weight_search(from, layout, name, shape, multiplier, offset).run();

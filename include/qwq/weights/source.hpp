@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines `weight_source`, the values of one weight leaf as a matrix of rows that are read from a checkpoint.
+// Defines `weight_source`, the values of one weight leaf as a matrix whose rows are read from a checkpoint.
 #pragma once
 
 #include <algorithm>
@@ -20,25 +20,25 @@
 
 namespace qwq {
 
-/// Rows of a stored tensor. Element (r, c) is the tensor's element `first + r * row_stride + c * col_stride`, counted
-/// in row-major order. The tensor must outlive the piece.
+/// Rows of a stored tensor. Element (r, c) is the tensor's element `first + r * row_stride + c * col_stride`, in
+/// row-major order. The tensor must outlive the piece.
 struct weight_piece {
-  const tensor_info* tensor = nullptr;  ///< The tensor, of floats.
-  std::int64_t first = 0;               ///< The element that is (0, 0).
+  const tensor_info* tensor = nullptr;  ///< The tensor, of a float type.
+  std::int64_t first = 0;               ///< Index of element (0, 0).
   std::int64_t rows = 0;                ///< Number of rows.
   std::int64_t row_stride = 0;          ///< Elements from one row to the next.
   std::int64_t col_stride = 1;          ///< Elements from one column to the next.
 };
 
-/// The values of one weight leaf: a matrix [rows, cols] of floats, multiplier * (stored + offset). Its rows are those
-/// of one or more pieces of stored tensors, which follow each other or take turns. A vector is one row.
+/// The values of one weight leaf: a float matrix [rows, cols] with elements multiplier * (stored + offset). Its rows
+/// are those of one or more pieces of stored tensors, concatenated or interleaved. A vector is one row.
 class weight_source {
  public:
-  /// A matrix without rows. `name` is the leaf's full name, with `*` for the expert number.
+  /// Makes a matrix without rows. `name` is the leaf's full name, with `*` for the expert number.
   weight_source(std::string name, std::int64_t cols, double multiplier = 1, double offset = 0)
       : name_(std::move(name)), cols_(cols), multiplier_(multiplier), offset_(offset), lanes_(1) {}
 
-  /// A whole tensor: [N, ...] as a matrix of N rows, a vector or scalar as one row.
+  /// Makes a source of a whole tensor: [N, ...] as a matrix of N rows, a vector or scalar as one row.
   static weight_source from(const tensor_info& t, double multiplier = 1, double offset = 0) {
     const auto size = static_cast<std::int64_t>(t.size());
     const std::int64_t rows = t.shape.size() < 2 ? 1 : t.shape[0], cols = rows == 0 ? 0 : size / rows;
@@ -47,8 +47,8 @@ class weight_source {
     return out;
   }
 
-  /// Rows of `a` and `b` in turn: a0, b0, a1, b1, ... Both have the same shape, multiplier and offset. Throws `error`
-  /// when they differ.
+  /// Interleaves the rows of `a` and `b`: a0, b0, a1, b1, ... Throws `error` if they differ in shape, multiplier or
+  /// offset.
   static weight_source interleave(std::string name, weight_source a, weight_source b) {
     if (a.rows() != b.rows() || a.cols_ != b.cols_ || a.multiplier_ != b.multiplier_ || a.offset_ != b.offset_ ||
         a.lanes_.size() != 1 || b.lanes_.size() != 1)
@@ -59,8 +59,8 @@ class weight_source {
     return a;
   }
 
-  /// Adds the rows of `piece` below the others. Throws `error`, naming file and tensor, when the tensor does not hold
-  /// floats or the piece is not inside it.
+  /// Appends the rows of `piece`. Throws `error`, with file and tensor, if the tensor does not hold floats or the piece
+  /// exceeds it.
   void append(const weight_piece& piece) {
     const tensor_info& t = *piece.tensor;
     const std::string at = std::string(t.file) + ": tensor '" + detail::printable(t.name) + "': ";
@@ -80,26 +80,28 @@ class weight_source {
     last.rows += piece.rows;
   }
 
+  /// Number of rows.
   std::int64_t rows() const { return lanes_[0].rows * static_cast<std::int64_t>(lanes_.size()); }
+  /// Number of columns.
   std::int64_t cols() const { return cols_; }
   /// Number of elements.
   std::size_t size() const { return static_cast<std::size_t>(rows() * cols_); }
-  double multiplier() const { return multiplier_; }  ///< What stored + offset is multiplied by.
-  double offset() const { return offset_; }          ///< What is added to stored elements.
+  double multiplier() const { return multiplier_; }  ///< Factor of stored + offset.
+  double offset() const { return offset_; }          ///< Added to stored elements.
   /// The leaf's full name.
   const std::string& name() const { return name_; }
-  /// Whether the rows are those of the matrices of several experts.
+  /// True if the rows are those of several experts' matrices.
   bool of_experts() const { return name_.find('*') != name_.npos; }
-  /// Element type of the stored tensors, of which there must be one; of the first where they differ.
+  /// Element type of the stored tensors, which must all have the same; if they differ, that of the first.
   dtype type() const { return lanes_[0].pieces.at(0).tensor->type; }
 
-  /// A text that differs for sources of other names or values.
+  /// A key that differs for sources of different names or values.
   std::string key() const {
     const auto add = [](char sign, double x) { return sign + std::to_string(std::bit_cast<std::uint64_t>(x)); };
     return name_ + (multiplier_ == 1 ? "" : add('*', multiplier_)) + (offset_ == 0 ? "" : add('+', offset_));
   }
 
-  /// The source in messages, "file: tensor 'name'": the tensor's name if all rows are of one, else the leaf's name.
+  /// The source in messages, "file: tensor 'name'": the tensor's name if all rows are from one tensor, else the leaf's.
   std::string where() const {
     const tensor_info* one = nullptr;
     bool several = false;
@@ -111,15 +113,15 @@ class weight_source {
     return std::string(one->file) + ": tensor '" + detail::printable(several ? name_ : one->name) + "'";
   }
 
-  /// True if the values are stored as they are: row-major, in one piece, with multiplier 1 and offset 0.
+  /// True if the values are stored unchanged: row-major, in one piece, with multiplier 1 and offset 0.
   bool is_stored() const {
     if (multiplier_ != 1 || offset_ != 0 || lanes_.size() != 1 || lanes_[0].pieces.size() != 1) return false;
     return is_row_major(lanes_[0].pieces[0]);
   }
-  /// Where the first element is stored, elements of `type()`, not aligned; null unless `is_stored()`.
+  /// Address of the first stored element, of `type()`, not aligned; null unless `is_stored()`.
   const std::byte* data() const { return is_stored() ? address(lanes_[0].pieces[0], 0) : nullptr; }
 
-  /// Reads rows [first, first + count) into `out`, which has count * cols() elements. Throws `error` otherwise.
+  /// Reads rows [first, first + count) into `out`. Throws `error` unless `out` has count * cols() elements.
   void read(std::int64_t first, std::int64_t count, std::span<float> out) const {
     if (first < 0 || count < 0 || first > rows() - count || out.size() != static_cast<std::size_t>(count * cols_))
       throw error(where() + ": expected rows of " + size_text() + ", found " + std::to_string(count) + " from row " +
@@ -134,7 +136,8 @@ class weight_source {
       for (float& v : out) v *= static_cast<float>(multiplier_);
   }
 
-  /// Calls f(bytes) with each run of stored bytes that rows [first, first + count) are in, for hints to the checkpoint.
+  /// Calls f(bytes) for each range of stored bytes with elements of rows [first, first + count), for hints to the
+  /// checkpoint.
   template <class F>
   void for_each_range(std::int64_t first, std::int64_t count, F&& f) const {
     for_each_run(first, count, [&](const weight_piece& piece, std::int64_t row, std::int64_t n, std::int64_t) {
@@ -152,7 +155,7 @@ class weight_source {
   }
 
  private:
-  /// Pieces that follow each other, and the row at which each begins.
+  /// Concatenated pieces, and the first row of each.
   struct lane {
     std::vector<weight_piece> pieces;
     std::vector<std::int64_t> begins;
@@ -175,8 +178,8 @@ class weight_source {
            !__builtin_add_overflow(last, p.first, &last) && last < size;
   }
 
-  /// Calls f(piece, row, n, to) for rows [row, row + n) of each piece that has some of rows [first, first + count).
-  /// The first of them is row first + `to` of the matrix; from one to the next are as many rows as there are lanes.
+  /// Calls f(piece, row, n, to) for rows [row, row + n) of each piece that overlaps rows [first, first + count). The
+  /// first of them is row first + `to` of the matrix; the row distance in the matrix is the number of lanes.
   template <class F>
   void for_each_run(std::int64_t first, std::int64_t count, F&& f) const {
     if (cols_ == 0) return;
@@ -195,7 +198,7 @@ class weight_source {
     }
   }
 
-  /// Rows [row, row + n) of a piece; `out_stride`: elements of `out` from one row to the next.
+  /// Reads rows [row, row + n) of a piece; `out_stride`: elements of `out` from one row to the next.
   void read_run(const weight_piece& p, std::int64_t row, std::int64_t n, float* out, std::int64_t out_stride) const {
     const auto widen = [&](std::int64_t from, float* to, std::int64_t size) {
       detail::widen(p.tensor->type, address(p, from), {to, static_cast<std::size_t>(size)});
@@ -205,7 +208,7 @@ class weight_source {
       for (std::int64_t i = 0; i < n; ++i) widen((row + i) * p.row_stride, out + i * out_stride, cols_);
       return;
     }
-    // Column by column: a transposed matrix stores the elements of a column next to each other.
+    // Column by column: in a transposed matrix the elements of a column are contiguous.
     std::vector<float> column(static_cast<std::size_t>(n));
     for (std::int64_t j = 0; j < cols_; ++j) {
       if (p.row_stride == 1)

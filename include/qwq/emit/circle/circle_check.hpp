@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks at a whole file, as readers do, before it gets its name: FlatBuffers' verifier, and what it does not know.
+// Defines `check_file`, which verifies a complete Circle or TFLite file: the FlatBuffers verifier and semantic checks.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace qwq::to_circle {
 
 namespace detail {
 
-/// Bits of one element; 0 for a type that we do not write.
+/// Bits of one element; 0 for a type that qwq does not write.
 constexpr std::uint64_t element_bits(schema::TensorType t) {
   for (const file_format f : {file_format::circle, file_format::tflite})
     for (int i = 0; i <= static_cast<int>(dtype::i64); ++i)
@@ -23,7 +23,7 @@ constexpr std::uint64_t element_bits(schema::TensorType t) {
   return 0;
 }
 
-/// The elements of a vector; an absent one has none.
+/// The elements of a vector; empty if the vector is absent.
 template <class Vector>
 std::vector<typename Vector::return_type> items(const Vector* v) {
   if (v == nullptr) return {};
@@ -34,7 +34,7 @@ std::int64_t size(const Vector* v) {
   return v != nullptr ? static_cast<std::int64_t>(v->size()) : 0;
 }
 
-/// One look at one file. Every problem throws `error` with the storage_class where it is.
+/// Checks one file. Every violation throws `error` with its location.
 class file_check {
  public:
   file_check(std::span<const std::byte> file, const std::string& name)
@@ -152,9 +152,10 @@ class file_check {
 
 }  // namespace detail
 
-/// Throws `error`, which begins with `name`, unless `file` is one that readers of `f` accept.
+/// Throws `error`, starting with `name`, unless `file` is one that readers of `f` accept.
 inline void check_file(std::span<const std::byte> file, file_format f, const std::string& name) {
-  constexpr std::size_t most = FLATBUFFERS_MAX_BUFFER_SIZE - 1;  // tables stand in front, what is beyond has no offsets
+  // Only the tables need the verifier; the data after them is not addressed by offsets.
+  constexpr std::size_t most = FLATBUFFERS_MAX_BUFFER_SIZE - 1;
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(file.data()), std::min(file.size(), most));
   if (!verifier.VerifyBuffer<schema::Model>(identifier(f)))
     throw error(name + ": expected sound tables of a " + identifier(f) + " file");
@@ -164,8 +165,8 @@ inline void check_file(std::span<const std::byte> file, file_format f, const std
   detail::file_check(file, name).run();
 }
 
-/// Values of a file that have no quantization parameters, in all subgraphs: 0 where machines compute in integers only.
-/// Indices and shapes, which are int32, need none.
+/// Number of values of a file, in all subgraphs, without quantization parameters: 0 if the target can compute in
+/// integers only. Indices and shapes, which are int32, need none.
 inline std::int64_t count_missing_qparams(std::span<const std::byte> file) {
   std::int64_t missing = 0;
   for (const auto* g : detail::items(schema::GetModel(file.data())->subgraphs()))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the files of targets circle, circle_qdq and tflite are written: a file for each stage, as TICO has them, and one for all.
+// Defines the `writer` of targets circle, circle_qdq and tflite: one file per stage, as in TICO, and one with all.
 #pragma once
 
 #include <concepts>
@@ -22,37 +22,42 @@ namespace qwq {
 
 namespace to_circle {
 
-/// Who reads a target's files, and what quantization is in them.
+/// The reader of a target's files, and the form of quantization in them.
 struct file_kind {
   file_format reader;  ///< Circle or TFLite.
   qdq_mode quantized;  ///< How quantized values are written.
   bool per_head;       ///< Attention is written head by head.
 };
 
+/// The `file_kind` of a target; `false` for other targets.
 template <class Target>
 inline constexpr bool kind_of = false;  // no target of ours
+/// Kind of target circle.
 template <circle_options O>
 inline constexpr file_kind kind_of<circle<O>>{file_format::circle, qdq_mode::integer, O.per_head};
+/// Kind of target circle_qdq.
 template <circle_options O>
 inline constexpr file_kind kind_of<circle_qdq<O>>{file_format::circle, qdq_mode::qdq, O.per_head};
+/// Kind of target tflite.
 template <circle_options O>
 inline constexpr file_kind kind_of<tflite<O>>{file_format::tflite, qdq_mode::qdq, O.per_head};
 
+/// True for the targets that this header writes.
 template <class Target>
 concept circle_target = std::same_as<decltype(kind_of<Target>), const file_kind>;
 
-/// One of the two graphs of a model: its parts, and the parameters of their activations (null: they stay in float).
+/// One of the two modes of a model, prefill or decode: its graphs and the parameters of their activations.
 struct mode {
-  std::string name;
-  program_parts parts;  ///< Its graphs.
-  const activation_params* tuned = nullptr;
+  std::string name;                          ///< "prefill" or "decode".
+  program_parts parts;                       ///< Its graphs.
+  const activation_params* tuned = nullptr;  ///< Parameters of the activations; null: they stay in float.
 };
 
-/// A value that a part made.
+/// A value that a part has written, with its name.
 using named_value = std::pair<std::string, written_value>;
 
-/// Writes a part: its inputs are values that are bound by name, and what it makes is bound. A state gets the names
-/// past_<state> and new_<state>, with `suffix`. Returns the new rows of its states.
+/// Writes a part: binds its inputs by name, and binds its outputs. A state is named past_<state> and new_<state>, with
+/// `suffix`. Returns the new rows of its states.
 inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::size_t i, const std::string& suffix) {
   const part& p = m.parts.graph(i);
   value_names states;
@@ -62,7 +67,7 @@ inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::
   std::vector<named_value> rows;
   for (const graph_output& o : p.outputs) {
     const std::string name(o.name.view());
-    // Prefill graphs read no state, and hand out the rows of those that decode graphs read.
+    // Prefill graphs have no state inputs; they output the rows of those that decode graphs read.
     if (m.parts.entries[i].of == stage::layers && name != "hidden_states")
       rows.emplace_back(new_name(name) + suffix, results.at(name));
     else
@@ -71,7 +76,7 @@ inline std::vector<named_value> write_part(graph_writer& w, const mode& m, std::
   return rows;
 }
 
-/// Writes the parts of some stages; returns the new rows of their states.
+/// Writes the parts of the stages from `first` to `last`. Returns the new rows of their states.
 inline std::vector<named_value> write_parts(graph_writer& w, const mode& m, stage first, stage last) {
   std::vector<named_value> rows;
   m.parts.for_each(first, last, [&](std::size_t i) {
@@ -81,16 +86,16 @@ inline std::vector<named_value> write_parts(graph_writer& w, const mode& m, stag
   return rows;
 }
 
-/// Writes all parts: input_ids [1,S], cos, sin, attention_mask, and for decode the states -> logits [1,S,V] and new rows
-/// of the states.
+/// Writes all parts: input_ids [1,S], cos, sin, attention_mask, and for decode the states -> logits [1,S,V] and the new
+/// rows of the states.
 inline void write_model(graph_writer& w, const mode& m) {
   const auto rows = write_parts(w, m, stage::embedding, stage::head);
   w.output("logits", w.bound("logits"));
   for (const auto& [name, value] : rows) w.output(name, value);
 }
 
-/// Writes all files, each checked as a whole before any gets its name. `suffix`: what follows the names of the stages.
-/// `missing`: where the values without quantization parameters are counted; may be null.
+/// Writes all files; checks each as a whole before any is renamed. `suffix`: follows the stage in file names.
+/// `missing`: receives the number of values without quantization parameters; can be null.
 inline std::vector<written_file> write_stages(const checkpoint& from, tensor_source& constants, const mode& prefill,
                                               const mode& decode, file_kind kind, const op_map<graph_writer>& ops,
                                               const std::string& suffix, std::int64_t* missing,
@@ -143,7 +148,7 @@ inline std::vector<written_file> write_stages(const checkpoint& from, tensor_sou
   return files.commit();
 }
 
-/// Writes the folder.
+/// Writes all files of an export: those of the stages and the tokenizer's.
 inline std::vector<written_file> write_folder(file_kind kind, const to_file::program_data& data, const checkpoint& from,
                                               const calibration_result* tuned, const emit_options& options,
                                               const std::filesystem::path& out) {
@@ -163,14 +168,16 @@ inline std::vector<written_file> write_folder(file_kind kind, const to_file::pro
 
 }  // namespace to_circle
 
-/// token_embedding (any number of tokens), decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with the
-/// final norm), and `model`, which has it all as two subgraphs, prefill and decode; .f32.circle, .q.circle or the like;
-/// and the tokenizer's files.
+/// token_embedding (any number of tokens), decoder_layer_prefill_i, decoder_layer_decode_i, lm_head (one token; with
+/// the final norm), and `model`, which contains everything as two subgraphs, prefill and decode; with endings such as
+/// .f32.circle and .q.circle; and the tokenizer's files.
 template <to_circle::circle_target Target>
 struct to_file::writer<Target> {
+  /// Op map of the target's graphs.
   static constexpr auto& ops = to_circle::kind_of<Target>.reader == to_circle::file_format::circle
                                    ? to_circle::circle_ops
                                    : to_circle::shared_ops;
+  /// Writes the files; the arguments are those of `write_files`.
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the graphs of a compiled model and hands each node to the op map.
+// Defines `graph_writer`, which writes the graphs of a compiled model to Circle or TFLite through an op map.
 #pragma once
 
 #include <algorithm>
@@ -16,44 +16,46 @@
 
 namespace qwq::to_circle {
 
-/// What becomes of quantize/dequantize pairs.
+/// How quantize and dequantize nodes are written.
 enum class qdq_mode : std::uint8_t {
-  qdq,      // operators of the file, around operators on floats: engines execute it as it stands
-  integer,  // types of tensors: what an operator makes has the codes of its slot, QUANTIZE stands where they change
+  qdq,  ///< As operators around float operators: engines execute the file as it is.
+  /// As tensor types: an operator's output has the codes of its slot, and QUANTIZE is written where codes change.
+  integer,
 };
 
-/// Codes and parameters of a value.
+/// Element type and quantization parameters of a value.
 struct encoding {
-  dtype type = dtype::f32;
-  quantization params;  ///< Scale and zero point, or one for each row.
+  dtype type = dtype::f32;  ///< Element type.
+  quantization params;      ///< Scale and zero point, for the tensor or for each row.
   friend bool operator==(const encoding&, const encoding&) = default;
 };
 
-/// A value of a part: its tensor, and how that is encoded. A value [1,heads,rows,columns] can also be held head by
-/// head, as tensors [1,1,rows,columns]; then the tensor of the whole is there when somebody asked for it.
+/// A value of a part: its tensor and encoding. A value [1,heads,rows,columns] can also be held head by head, as tensors
+/// [1,1,rows,columns]; the concatenated tensor is created on first use.
 struct written_value {
-  tensor_id tensor = no_tensor;  ///< Where it is in the file.
-  encoding how;                  ///< What its elements stand for.
-  /// The same divided by heads, where attention is written head by head.
+  tensor_id tensor = no_tensor;  ///< Its tensor in the file; `no_tensor` if it is held head by head only.
+  encoding how;                  ///< How its elements are encoded.
+  /// Its heads, if attention is written head by head.
   std::vector<tensor_id> heads{};
 };
 
-/// Names of a state in files: what a graph reads, and the rows that it hands out.
+/// Name of a state as an input of a file.
 inline std::string past_name(std::string_view state) { return std::string("past_").append(state); }
+/// Name of the new rows of a state as an output of a file.
 inline std::string new_name(std::string_view state) { return std::string("new_").append(state); }
 
-/// Writes parts into the subgraph that the model stands at. The functions of the op map see it while it stands at a
-/// node.
+/// Writes parts into the current subgraph of a model. While it is at a node, the functions of the op map receive it as
+/// their argument.
 class graph_writer {
  public:
-  /// `per_head`: products of attention are written head by head, for machines without batches of them.
+  /// `per_head`: write the matmuls of attention head by head, for hardware without batched matmul.
   graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops, qdq_mode f,
                bool per_head = false)
       : model_(model), constants_(constants), ops_(ops), form_(f), per_head_(per_head) {}
 
-  /// Writes a part for one layer (`layer` < 0: the part has none). An input whose name, or what `inputs` maps it to, is
-  /// bound to no value becomes an input of the subgraph. `params`: parameters of the activation slots, null when the
-  /// part has none. Returns the outputs by their names in the part.
+  /// Writes a part for one layer (`layer` < 0: the part has none). An input is bound to the value of its name, mapped
+  /// by `inputs`; if there is no such value, it becomes an input of the subgraph. `params`: parameters of the
+  /// activation slots, null if the part has none. Returns the outputs by their names in the part.
   std::map<std::string_view, written_value> write(const part& p, std::int64_t layer, const value_names& inputs,
                                                   const std::vector<kernel::affine>* params) {
     part_ = &p;
@@ -67,35 +69,42 @@ class graph_writer {
     return result;
   }
 
-  /// Binds a name outside of the parts to a value that one of them made.
+  /// Binds a name to a value that a part has written.
   void bind(const std::string& name, const written_value& v) { bound_[name] = v; }
-  /// The value that a name is bound to.
+  /// The value that a name is bound to. Throws `std::out_of_range` if there is none.
   const written_value& bound(const std::string& name) const { return bound_.at(name); }
   /// Makes a value an output of the subgraph.
   void output(const std::string& name, const written_value& v) {
     model_.output(v.tensor);
     signed_outputs_.emplace_back(name, v.tensor);
   }
-  /// Names what the subgraph has; nothing may be written afterwards.
+  /// Writes the signature of the subgraph; nothing can be added afterwards.
   void finish() { model_.signature(signed_inputs_, signed_outputs_); }
 
-  // What the functions of an op map are made of.
+  // Interface for the functions of an op map.
 
+  /// The current node.
   const qwq::node& self() const { return at(id_); }
+  /// Node `id` of the current part.
   const qwq::node& at(std::size_t id) const { return part_->nodes[id]; }
+  /// The model under construction.
   model_builder& model() { return model_; }
+  /// The constants of the export.
   tensor_source& constants() { return constants_; }
+  /// Node of the k-th argument.
   const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
+  /// Tensor of the k-th argument; heads are concatenated.
   tensor_id arg(std::size_t k) { return joined(self().args[k]).tensor; }
+  /// Tensors of all arguments.
   std::vector<tensor_id> args() {
     std::vector<tensor_id> all;
     for (const node_id a : self().args) all.push_back(joined(a).tensor);
     return all;
   }
 
-  /// Full name of the checkpoint tensor of a weight leaf.
+  /// Full name of the checkpoint tensor of the current weight leaf.
   std::string tensor_of_leaf() const { return tensor_name(part_->prefix, layer_, self().name); }
-  /// The slot of the current leaf; null when it holds floats.
+  /// Slot of the current leaf; null if it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
 
   /// Appends an operator that computes the current node's value from `inputs`.
@@ -104,16 +113,16 @@ class graph_writer {
     const encoding how = encoding_of_result();
     values_[id_] = {append(code, inputs, self().dims(), how, options...), how};
   }
-  /// The same from all arguments; head by head if one of them is held so. Fewer heads serve as many of more; what is
-  /// not held so has one row of heads.
+  /// Appends the operator on all arguments; head by head if one of them is held so. An argument with fewer heads is
+  /// shared by groups of heads; an argument that is not split has one row of heads, used for each of them.
   template <class... Options>
   void emit_each(schema::BuiltinOperator code, const Options&... options) {
     emit_each_as(encoding_of_result(), code, options...);
   }
 
-  /// Whether products of this value's heads are written one by one.
+  /// True if the matmuls of this value's heads are written one by one.
   bool is_per_head() const { return per_head_ && self().dims().size() == 4; }
-  /// Has the k-th argument held head by head.
+  /// Splits the k-th argument into heads.
   void split(std::size_t k) {
     written_value& x = values_[self().args[k]];
     if (!x.heads.empty()) return;
@@ -124,15 +133,15 @@ class graph_writer {
                                {x.tensor, model_.ints({0, h, 0, 0}), model_.ints({-1, 1, -1, -1})}, dims, x.how,
                                schema::SliceOptionsT{}));
   }
-  /// Takes the heads of the first argument, split or not, as those of the current value: rows of [1,kv_heads,...] are
-  /// rows of the heads [1,heads,...] that share one.
+  /// Reuses the heads of the first argument, split or not, as those of the current value: maps rows of [1,kv_heads,...]
+  /// to rows of the heads [1,heads,...] that share one.
   void regroup() {
     split(0);
     const written_value& x = values_[self().args[0]];
     values_[id_] = {no_tensor, x.how, x.heads};
   }
 
-  /// The value that the caller binds, or an input of the subgraph. Ids are 32 bits wide: as wide as hosts have them.
+  /// Writes an input: the bound value, or a new input of the subgraph. Ids are int32, the type that hosts use.
   void emit_input() {
     const auto at = inputs_->find(self().name.view());
     const std::string name = at != inputs_->end() ? at->second : std::string(self().name.view());
@@ -146,12 +155,12 @@ class graph_writer {
     values_[id_] = known->second;
   }
 
-  /// A constant of floats. `key`: what it holds.
+  /// Writes a constant of floats. `key` identifies its contents.
   void emit_floats(const std::string& name, const std::string& key, const byte_source& source) {
     values_[id_] = {model_.constant(name, key + ":" + std::string(qwq::name(self().type.type)), self().type, source),
                     {}};
   }
-  /// A constant of codes in the format of its slot.
+  /// Writes a constant of codes in the format of its slot.
   void emit_codes(const std::string& name, const std::string& key, const slot& s,
                   const std::shared_ptr<quantized_source>& q) {
     if (q->block() > 0) throw error("emit: " + name + ": Circle has no weights with a scale for each block of a row");
@@ -165,7 +174,8 @@ class graph_writer {
                     how};
   }
 
-  /// What has these codes already is taken as it is: a value that was only moved, or codes behind a dequantize.
+  /// Writes a quantize node. Reuses existing codes if the value has them: a value that was only moved, or a dequantized
+  /// one.
   void emit_quantize() {
     const written_value& x = values_[self().args[0]];
     const encoding how = encoding_of_slot(self().slot, self().type.type);
@@ -177,7 +187,7 @@ class graph_writer {
     emit_each_as(how, schema::BuiltinOperator::QUANTIZE, schema::QuantizeOptionsT{});
   }
 
-  /// In the integer form readers take the codes; else DEQUANTIZE, once for each tensor.
+  /// Writes a dequantize node: in integer mode its readers use the codes; otherwise DEQUANTIZE, once per tensor.
   void emit_dequantize() {
     const written_value& x = values_[self().args[0]];
     if (form_ == qdq_mode::integer) return void(values_[id_] = x);
@@ -188,7 +198,7 @@ class graph_writer {
   }
 
  private:
-  /// What `codes` holds one to a byte, two to a byte: the first of them in the low bits.
+  /// Packs codes of one byte each, two per byte; the first is in the low bits.
   static byte_source packed(const byte_source& codes) {
     return [codes](const byte_sink& sink) {
       std::vector<std::byte> bytes;
@@ -209,7 +219,7 @@ class graph_writer {
     };
   }
 
-  /// Full name of the module that the current node is of; codes of a state are named like the state in files.
+  /// Full name of the current node's module; codes of a state are named like the state in files.
   std::string tensor_of_module() const {
     const qwq::node* n = &self();
     while (qwq::schema(*n).is(trait::quantization)) n = &at(n->args[0]);
@@ -248,7 +258,7 @@ class graph_writer {
     values_[id_] = std::move(out);
   }
 
-  /// The value of a node, with its tensor.
+  /// The value of a node, as one tensor.
   const written_value& joined(std::size_t id) {
     written_value& x = values_[id];
     if (x.tensor == no_tensor && !x.heads.empty()) {
@@ -260,7 +270,7 @@ class graph_writer {
     }
     return x;
   }
-  /// What stands for a value in maps of values.
+  /// Key of a value in the maps below.
   static tensor_id key_of(const written_value& x) { return x.tensor != no_tensor ? x.tensor : x.heads.at(0); }
 
   encoding encoding_of_slot(std::int16_t slot, dtype type) const {
@@ -268,7 +278,7 @@ class graph_writer {
     return {type, {{p.scale}, {p.zero_point}}};
   }
 
-  /// How the current node's result is encoded: in the integer form as the quantize node says that reads it.
+  /// Encoding of the current node's result: in integer mode, the one of the quantize node that uses it.
   encoding encoding_of_result() const {
     if (form_ == qdq_mode::integer)
       for (const qwq::node& n : part_->nodes)
@@ -282,7 +292,7 @@ class graph_writer {
   qdq_mode form_;
   bool per_head_;
 
-  // of the part that is being written
+  // Of the part that is being written.
   const part* part_ = nullptr;
   std::int64_t layer_ = -1;
   const value_names* inputs_ = nullptr;
@@ -290,10 +300,10 @@ class graph_writer {
   std::size_t id_ = 0;
   std::vector<written_value> values_;
 
-  // of the subgraph
+  // Of the subgraph.
   std::map<std::string, written_value> bound_;
-  std::map<tensor_id, written_value> floats_;  // codes -> what DEQUANTIZE made of them
-  std::map<tensor_id, written_value> codes_;   // and back
+  std::map<tensor_id, written_value> floats_;  ///< From codes to the value that DEQUANTIZE made of them.
+  std::map<tensor_id, written_value> codes_;   ///< The reverse.
   named_tensors signed_inputs_, signed_outputs_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One Circle or TFLite model under construction: subgraphs, tensors, constants and operator codes; and its file.
+// Defines `model_builder`, which builds a Circle or TFLite model and writes its file.
 #pragma once
 
 #include <algorithm>
@@ -22,15 +22,15 @@ namespace qwq::to_circle {
 
 using namespace to_file;
 
-/// The two readers of the format, and what they do not agree about.
+/// The two variants of the format; they differ in identifier, version and the number of u4.
 enum class file_format : std::uint8_t { circle, tflite };
 
-/// Bytes 4..7 of a file.
+/// Bytes 4 to 7 of a file.
 constexpr const char* identifier(file_format f) { return f == file_format::circle ? "CIR0" : "TFL3"; }
-/// Model.version. Circle's 0 is the default, hence not stored.
+/// Model.version. Circle's is 0, the default, and therefore not stored.
 constexpr std::uint32_t format_version(file_format f) { return f == file_format::circle ? 0 : 3; }
 
-/// Element type as the format numbers it.
+/// Number of an element type in the format.
 constexpr schema::TensorType element_type(dtype t, file_format f) {
   using enum schema::TensorType;
   const schema::TensorType u4 = f == file_format::circle ? UINT4_CIRCLE : UINT4_TFLITE;
@@ -38,34 +38,35 @@ constexpr schema::TensorType element_type(dtype t, file_format f) {
   return numbers[static_cast<std::size_t>(t)];
 }
 
-/// Parameters of an integer tensor: none, one of each, or one of each for every index of axis 0.
+/// Parameters of an integer tensor: none, one scale and zero point, or one of each per index of axis 0.
 struct quantization {
-  std::vector<float> scales;
-  std::vector<std::int32_t> zero_points;
+  std::vector<float> scales;              ///< Scales.
+  std::vector<std::int32_t> zero_points;  ///< Zero points, one per scale.
   friend bool operator==(const quantization&, const quantization&) = default;
 };
 
 /// Index of a tensor in its subgraph.
 using tensor_id = std::int32_t;
-/// Stands for an optional input that is absent.
+/// Index of an optional input that is absent.
 inline constexpr tensor_id no_tensor = -1;
 
-/// Names of inputs or outputs as callers know them, with their tensors.
+/// Tensors with the names that callers use for them, as inputs or outputs.
 using named_tensors = std::vector<std::pair<std::string, tensor_id>>;
 
-/// Builds one model. Everything is added to the subgraph that `begin` started last; constants with equal keys are one
-/// tensor in it and one buffer in all.
+/// Builds one model. Everything is added to the subgraph that was begun last. Constants with equal keys share one
+/// tensor per subgraph and one buffer per model.
 class model_builder {
  public:
-  /// `dynamic`: named dimensions may have any extent; else they have their bound.
+  /// `dynamic`: leave named dimensions open; otherwise they get their bound.
   explicit model_builder(file_format f, bool dynamic = false) : flavour_(f), dynamic_(dynamic) {
     model_.version = format_version(f);
     model_.description = "qwq";
-    buffer();  // the one of whatever holds no constant
+    buffer();  // buffer 0, shared by tensors that are not constants
   }
   model_builder(const model_builder&) = delete;
   model_builder& operator=(const model_builder&) = delete;
 
+  /// Begins a subgraph and makes it the current one.
   void begin(const std::string& subgraph) {
     graph_ = model_.subgraphs.emplace_back(std::make_unique<schema::SubGraphT>()).get();
     graph_->name = subgraph;
@@ -73,24 +74,26 @@ class model_builder {
     names_.clear();
   }
 
-  /// A value that operators compute or callers give. The name is made unique in the subgraph.
+  /// Adds a tensor that operators compute or callers pass. The name is made unique in the subgraph.
   tensor_id tensor(const std::string& name, const tensor_type& type, const quantization& q = {}) {
     return add(name, type, 0, q);
   }
+  /// Adds a tensor and makes it an input of the current subgraph.
   tensor_id input(const std::string& name, const tensor_type& type, const quantization& q = {}) {
     return graph_->inputs.emplace_back(tensor(name, type, q));
   }
+  /// Makes a tensor an output of the current subgraph.
   void output(tensor_id t) { graph_->outputs.push_back(t); }
 
-  /// A constant. `key`: what it holds, for every subgraph; the first time, `source` is asked for the bytes: now if they
-  /// are few, or else whenever the file is written.
+  /// Adds a constant. `key` identifies its contents across subgraphs. On first use, the bytes of `source` are read: at
+  /// once if they are few, otherwise whenever the file is written.
   tensor_id constant(const std::string& name, const std::string& key, const tensor_type& type,
                      const byte_source& source, const quantization& q = {}) {
     const auto [at, added] = constants_.try_emplace(key);
     if (added) at->second = add(name, type, stored(key, type, source), q);
     return at->second;
   }
-  /// The constant that shapes, axes and the like are given by: int32 [n].
+  /// Adds an int32 [n] constant, the form of shapes, axes and the like.
   tensor_id ints(const std::vector<std::int32_t>& values) {
     std::string name = "ints";
     for (const std::int32_t v : values) name.append("_").append(std::to_string(v));
@@ -98,7 +101,7 @@ class model_builder {
                     [values](const byte_sink& sink) { sink(std::as_bytes(std::span(values))); });
   }
 
-  /// Appends an operator; `options` is its table of the object API, or nothing.
+  /// Appends an operator; `options` is its options table of the object API, or empty.
   template <class... Options>
   void node(schema::BuiltinOperator code, const std::vector<tensor_id>& inputs, const std::vector<tensor_id>& outputs,
             const Options&... options) {
@@ -109,7 +112,7 @@ class model_builder {
     (n.builtin_options.Set(Options(options)), ...);
   }
 
-  /// Names the inputs and outputs of the current subgraph for callers.
+  /// Adds a signature: names for the inputs and outputs of the current subgraph.
   void signature(const named_tensors& inputs, const named_tensors& outputs) {
     auto& s = *model_.signature_defs.emplace_back(std::make_unique<schema::SignatureDefT>());
     s.signature_key = graph_->name;
@@ -125,21 +128,23 @@ class model_builder {
     fill(s.outputs, outputs);
   }
 
+  /// Tensor `t` of the current subgraph.
   schema::TensorT& at(tensor_id t) { return *graph_->tensors[static_cast<std::size_t>(t)]; }
+  /// The model in the object API.
   const schema::ModelT& model() const { return model_; }
-  file_format reader() const { return flavour_; }  ///< What the file is written for.
-  /// Whether the file leaves the extent open.
+  file_format reader() const { return flavour_; }  ///< The variant that the file is written for.
+  /// True if the file leaves the extent open.
   bool is_dynamic(const dim& d) const { return dynamic_ && d.named(); }
 
-  /// Writes the whole: the tables, then the bytes of the big constants, each at a multiple of 16. Tables find them by FlatBuffers' own offsets, which reach 2 GB; when that
-  /// is too near, or `external` is asked for, by Buffer.offset and .size.
+  /// Writes the file: the tables, then the bytes of large constants, each aligned to 16. Tables refer to them by
+  /// FlatBuffers offsets, which reach 2 GB; beyond that, or if `external` is set, by Buffer.offset and .size.
   void write(output_file& file, bool external = false) {
     if (!external && !lay_out(false)) external = true;
     if (external) lay_out(true);
     file.write(head());
     for (const blob& b : blobs_) {
       file.pad_to(alignment);
-      if (!external) {  // FlatBuffers have the length of a vector in front of it
+      if (!external) {  // a FlatBuffers vector is preceded by its length
         const std::array<std::uint32_t, alignment / 4> length{0, 0, 0, static_cast<std::uint32_t>(b.bytes)};
         file.write(std::as_bytes(std::span(length)));
       }
@@ -161,7 +166,7 @@ class model_builder {
   static constexpr std::size_t alignment = 16;
   static constexpr std::size_t inline_limit = 1024;
 
-  /// A constant that is not part of the tables.
+  /// A constant that is stored after the tables.
   struct blob {
     std::string key;
     std::uint32_t buffer = 0;
@@ -222,9 +227,10 @@ class model_builder {
     return {reinterpret_cast<const std::byte*>(head_.GetBufferPointer()), head_.GetSize()};
   }
 
-  /// Makes the tables and puts the places of the blobs into them; false when those are too far for inline data.
+  /// Serializes the tables and writes the positions of the blobs into them; false if those are out of reach of inline
+  /// offsets.
   bool lay_out(bool external) {
-    for (const blob& b : blobs_) {  // what stands there makes room for the fields
+    for (const blob& b : blobs_) {  // values other than the default, so that the fields are stored
       schema::BufferT& buffer = *model_.buffers[b.buffer];
       buffer.data.assign(external ? 0 : 1, 0);
       buffer.offset = buffer.size = external ? 1 : 0;
@@ -262,7 +268,7 @@ class model_builder {
   std::map<std::string, std::uint32_t> buffers_;
   std::map<schema::BuiltinOperator, std::uint32_t> opcodes_;
 
-  // of the current subgraph
+  // Of the current subgraph.
   schema::SubGraphT* graph_ = nullptr;
   std::map<std::string, tensor_id> constants_;
   std::map<std::string, int> names_;

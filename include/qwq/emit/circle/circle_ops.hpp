@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How each operator is written: the rows that Circle and TFLite share, and those of Circle alone.
+// Defines the op maps of Circle and TFLite: `shared_ops`, and `circle_ops` with Circle's own operators.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,19 @@
 
 namespace qwq::to_circle {
 
+/// Operator codes of the format.
 using code = schema::BuiltinOperator;
 
-/// An operator with the same arguments and an empty table of options.
+/// Writes an operator with the same arguments and an empty options table.
 template <code Code, class... Options>
 void write_plain(graph_writer& w) {
   w.emit_each(Code, Options{}...);
 }
 
+/// Writes an input or a state.
 inline void write_input(graph_writer& w) { w.emit_input(); }
 
+/// Writes a weight leaf as floats, or as codes if it has a slot.
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
   const std::string name = w.tensor_of_leaf();
@@ -34,6 +37,7 @@ inline void write_weight(graph_writer& w) {
     w.emit_codes(name, key, *s, w.constants().constant(*s, read_constant(t)));
 }
 
+/// Writes a splat as a constant of its full shape.
 inline void write_fill(graph_writer& w) {
   const node& n = w.self();
   const std::int64_t count = n.dims().elements();
@@ -47,13 +51,14 @@ inline void write_fill(graph_writer& w) {
     w.emit_floats(name, key, tensor_source::fill(n.attr.value, count, n.type.type));
 }
 
-/// Sums of int16 codes with any scales: the default would mean powers of two.
+/// Writes ADD. On int16 codes scales are arbitrary: the option's default requires powers of two.
 inline void write_add(graph_writer& w) {
   schema::AddOptionsT o;
   o.pot_scale_int16 = false;
   w.emit_each(code::ADD, o);
 }
 
+/// Writes MEAN over the last axis.
 inline void write_mean(graph_writer& w) {
   schema::ReducerOptionsT o;
   o.keep_dims = true;
@@ -61,18 +66,21 @@ inline void write_mean(graph_writer& w) {
   w.emit(code::MEAN, {w.arg(0), w.model().ints({last})}, o);
 }
 
+/// Writes SOFTMAX with beta 1.
 inline void write_softmax(graph_writer& w) {
   schema::SoftmaxOptionsT o;
   o.beta = 1;
   w.emit_each(code::SOFTMAX, o);
 }
 
+/// Writes Circle's RMS_NORM.
 inline void write_rms_norm(graph_writer& w) {
   schema::RmsNormOptionsT o;
   o.epsilon = static_cast<float>(w.self().attr.value);
   w.emit(code::RMS_NORM, w.args(), o);
 }
 
+/// Writes FULLY_CONNECTED, with or without bias.
 inline void write_linear(graph_writer& w) {
   schema::FullyConnectedOptionsT o;
   o.keep_num_dims = true;
@@ -80,7 +88,7 @@ inline void write_linear(graph_writer& w) {
   w.emit(code::FULLY_CONNECTED, {w.arg(0), w.arg(1), bias}, o);
 }
 
-/// Neither operand is adjoint: transposes are operators of their own.
+/// Writes BATCH_MATMUL. Neither operand is adjoint: transposes are operators of their own.
 inline void write_matmul(graph_writer& w) {
   if (w.is_per_head()) {
     w.split(0);
@@ -89,6 +97,7 @@ inline void write_matmul(graph_writer& w) {
   w.emit_each(code::BATCH_MATMUL, schema::BatchMatMulOptionsT{});
 }
 
+/// Writes RESHAPE; a regrouping of heads is resolved in the writer if attention is per head.
 inline void write_reshape(graph_writer& w) {
   const shape &from = w.arg_node(0).dims(), &to = w.self().dims();
   if (w.is_per_head() && from.size() == 4 && from.last() == to.last() && from[1] != to[1]) return w.regroup();
@@ -98,18 +107,20 @@ inline void write_reshape(graph_writer& w) {
   w.emit(code::RESHAPE, {w.arg(0), w.model().ints(o.new_shape)}, o);
 }
 
+/// Writes TRANSPOSE.
 inline void write_transpose(graph_writer& w) {
   const auto& perm = w.self().attr.ints;
   w.emit(code::TRANSPOSE, {w.arg(0), w.model().ints({perm.begin(), perm.end()})}, schema::TransposeOptionsT{});
 }
 
+/// Writes CONCATENATION.
 inline void write_concat(graph_writer& w) {
   schema::ConcatenationOptionsT o;
   o.axis = w.self().attr.ints[0];
   w.emit(code::CONCATENATION, w.args(), o);
 }
 
-/// SLICE [x, begin, size]; a size of -1 is all that is left.
+/// Writes SLICE [x, begin, size]; a size of -1 extends to the end of the axis.
 inline void write_slice(graph_writer& w) {
   const auto& range = w.self().attr.ints;
   std::vector<std::int32_t> begin(w.self().dims().size()), size(begin.size(), -1);
@@ -119,14 +130,16 @@ inline void write_slice(graph_writer& w) {
   w.emit(code::SLICE, {w.arg(0), w.model().ints(begin), w.model().ints(size)}, schema::SliceOptionsT{});
 }
 
-/// In the integer form the rows have codes of their own, not those of the table, whose rows differ in scale: as TICO has
-/// it.
+/// Writes GATHER. In integer mode its result has codes of its own, not those of the table, whose rows differ in scale;
+/// TICO does the same.
 inline void write_embedding(graph_writer& w) { w.emit(code::GATHER, w.args(), schema::GatherOptionsT{}); }
 
+/// Writes a quantize node: see `graph_writer::emit_quantize`.
 inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
+/// Writes a dequantize node: see `graph_writer::emit_dequantize`.
 inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 
-/// What both readers of the format know.
+/// Operators that both Circle and TFLite have.
 inline constexpr op_map shared_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
                                          .with(op::state, write_input)
@@ -149,7 +162,7 @@ inline constexpr op_map shared_ops = op_map<graph_writer>{}
                                          .with(op::quantize, write_quantize)
                                          .with(op::dequantize, write_dequantize);
 
-/// The same and Circle's own.
+/// `shared_ops` and the operators of Circle alone.
 inline constexpr op_map circle_ops = shared_ops.with(op::rms_norm, write_rms_norm);
 
 }  // namespace qwq::to_circle

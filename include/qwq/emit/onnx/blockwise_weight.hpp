@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block-wise codes of an [N, K] matrix as DequantizeLinear and MatMul read them: [K, N], blocks along axis 0.
+// Defines `block_columns`, a blockwise [N, K] matrix stored as [K, N] with blocks along axis 0, for DequantizeLinear.
 #pragma once
 
 #include <algorithm>
@@ -14,18 +14,18 @@ namespace qwq::to_onnx {
 
 using namespace to_file;
 
-/// Columns of a matrix that was quantized row by row. `type` is that of its codes; those of unsigned types, which stand
-/// for code - 2^(bits-1), are written as signed ones, so that no zero point is needed.
+/// The columns of a matrix that was quantized row by row. `type` is the type of its codes. Unsigned codes, which mean
+/// code - 2^(bits-1), are written as signed ones, so that no zero point is needed.
 struct block_columns {
-  quantized_source& rows;
-  dtype type;
-  std::int64_t n, k;  ///< Extents of the matrix [N, K].
+  quantized_source& rows;  ///< The matrix, quantized in rows.
+  dtype type;              ///< Type of its codes.
+  std::int64_t n, k;       ///< Extents of the matrix [N, K].
 
-  /// Type of the codes in the file.
+  /// Type of the codes in the file, i4 or i8.
   dtype written() const { return bits(type) == 4 ? dtype::i4 : dtype::i8; }
-  std::int64_t blocks() const { return (k + rows.block() - 1) / rows.block(); }  ///< Blocks of a row.
+  std::int64_t blocks() const { return (k + rows.block() - 1) / rows.block(); }  ///< Blocks per row.
 
-  /// Scales [blocks, N].
+  /// Scales, transposed to [blocks, N].
   std::vector<float> scales() const {
     std::vector<float> out;
     const std::span<const float> scales = rows.scales();
@@ -35,18 +35,18 @@ struct block_columns {
     return out;
   }
 
-  /// Codes [K, N], two of 4 bits to a byte, the first in the low half. The codes of the matrix are held meanwhile, no
-  /// floats.
+  /// Writes the codes [K, N]; 4-bit codes two per byte, the first in the low half. Keeps the codes of the matrix in
+  /// memory meanwhile, no floats.
   void write(const byte_sink& sink) const {
     std::vector<std::byte> packed;
     packed.reserve(static_cast<std::size_t>(n * row_bytes()));
     rows.codes([&](std::span<const std::byte> piece) { packed.insert(packed.end(), piece.begin(), piece.end()); });
     const int width = bits(type), per_byte = 8 / width;
     const unsigned flip = is_signed(type) ? 0u : 1u << (width - 1);
-    constexpr std::int64_t tile = 64;  // rows of the result that are made while a column of bytes is in the cache
+    constexpr std::int64_t tile = 64;  // output rows per pass, so that a column of bytes stays in the cache
     std::vector<std::byte> out;
     unsigned half = 0;
-    bool waiting = false;  // `half` holds a code whose byte is not full
+    bool waiting = false;  // `half` holds the first code of a byte
     const auto put = [&](unsigned code) {
       if (width == 4 && !waiting) {
         half = code;

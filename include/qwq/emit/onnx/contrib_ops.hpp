@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How each operator is written: the rows of ai.onnx, and those of com.microsoft.
+// Defines `common_ops`, the op map of ai.onnx 21, and `contrib_ops`, which adds com.microsoft operators.
 #pragma once
 
 #include <cmath>
@@ -11,18 +11,20 @@
 
 namespace qwq::to_onnx {
 
-/// An operator of ai.onnx with the same arguments and no attributes.
+/// Writes an ai.onnx operator with the same arguments and no attributes.
 template <fixed_string Type>
 void write_plain(graph_writer& w) {
   w.emit(Type.view());
 }
 
+/// Writes an input or a state: a model input, unless the name already has a value.
 inline void write_input(graph_writer& w) {
   const std::string& name = w.outside_name();
   if (!w.model().has_value(name)) w.model().input(name, w.self().type);
   w.set_value(name);
 }
 
+/// Writes a weight leaf as an initializer of floats, or of codes if it has a slot.
 inline void write_weight(graph_writer& w) {
   const node& n = w.self();
   const std::string name = w.tensor(n);
@@ -41,7 +43,8 @@ inline void write_weight(graph_writer& w) {
     w.emit_codes(base, key, *s, *w.constants().constant(*s, read_constant(t)));
 }
 
-/// A constant of the whole shape: operators that read fills do not broadcast.
+/// Writes a splat as a constant of its full shape: operators that use splats do not broadcast. Throws `error` for
+/// symbolic extents.
 inline void write_fill(graph_writer& w) {
   const node& n = w.self();
   for (const dim& d : n.dims())
@@ -60,6 +63,7 @@ inline void write_fill(graph_writer& w) {
                                       extents(n.dims()), tensor_source::fill(n.attr.value, count, n.type.type)));
 }
 
+/// Writes a RoPE table as the initializer cos_cache or sin_cache.
 inline void write_rope_table(graph_writer& w) {
   const node& n = w.self();
   const std::string kind = n.kind == op::rope_cos ? "cos_cache" : "sin_cache";
@@ -68,18 +72,20 @@ inline void write_rope_table(graph_writer& w) {
                                     tensor_source::table(n)));
 }
 
+/// Writes LpNormalization, p = 2, over the last axis.
 inline void write_lp_norm(graph_writer& w) {
   ::onnx::NodeProto& n = w.emit("LpNormalization");
   set_attribute(n, "axis", std::int64_t{-1});
   set_attribute(n, "p", std::int64_t{2});
 }
 
+/// Writes Conv with a 1x1 kernel.
 inline void write_conv1x1(graph_writer& w) {
   set_attribute(w.emit("Conv"), "kernel_shape", std::vector<std::int64_t>{1, 1});
 }
 
-/// x W^T (+ bias) over the last axis. A matrix in blocks is stored transposed, for MatMul. Others are stored as they are,
-/// for Gemm: it takes matrices, so x becomes one and the result takes its shape.
+/// Writes x W^T (+ bias) over the last axis. A blockwise matrix is stored transposed, for MatMul. Other matrices are
+/// stored as they are, for Gemm, which requires 2-D operands: x is reshaped to a matrix, and the result back.
 inline void write_linear(graph_writer& w) {
   const node& weight = w.arg_node(1);
   const bool bias = w.self().args.size() == 3;
@@ -90,7 +96,7 @@ inline void write_linear(graph_writer& w) {
     return void(w.emit("Add", std::vector{product, w.arg(2)}));
   }
   const tensor_type& x = w.arg_node(0).type;
-  shape rows;  // all leading axes in one, under its name when only one of them is not 1
+  shape rows;  // all leading axes merged; named if only one of them is not 1
   rows.push_back(dim{1});
   for (std::size_t i = 0; i + 1 < x.dims.size(); ++i)
     if (x.dims[i] != dim{1}) rows[0] = rows[0] == dim{1} ? x.dims[i] : dim{rows[0].extent * x.dims[i].extent};
@@ -103,32 +109,39 @@ inline void write_linear(graph_writer& w) {
   w.set_reshaped(gemm.output(0), product);
 }
 
+/// Writes Reshape.
 inline void write_reshape(graph_writer& w) { w.set_reshaped(w.arg(0), w.arg_node(0).type); }
 
+/// Writes Transpose.
 inline void write_transpose(graph_writer& w) {
   const auto& perm = w.self().attr.ints;
   set_attribute(w.emit("Transpose"), "perm", std::vector<std::int64_t>(perm.begin(), perm.end()));
 }
 
+/// Writes Concat.
 inline void write_concat(graph_writer& w) {
   set_attribute(w.emit("Concat"), "axis", std::int64_t{w.self().attr.ints[0]});
 }
 
+/// Writes Slice along one axis.
 inline void write_slice(graph_writer& w) {
   const auto& range = w.self().attr.ints;
   model_builder& m = w.model();
   w.emit("Slice", std::vector{w.arg(0), m.int64s({range[0]}), m.int64s({range[1]}), m.int64s({range[2]})});
 }
 
+/// Writes Cast.
 inline void write_cast(graph_writer& w) {
   set_attribute(w.emit("Cast"), "to", static_cast<std::int64_t>(element_type(w.self().type.type)));
 }
 
+/// Writes a quantize node: see `graph_writer::emit_quantize`.
 inline void write_quantize(graph_writer& w) { w.emit_quantize(); }
+/// Writes a dequantize node: see `graph_writer::emit_dequantize`.
 inline void write_dequantize(graph_writer& w) { w.emit_dequantize(); }
 
-/// com.microsoft GroupQueryAttention: our arguments are its first nine inputs in their order. Attributes at their
-/// defaults are left out, because newer ones make older runtimes refuse the file.
+/// Writes com.microsoft GroupQueryAttention: the node's arguments are its first nine inputs, in order. Attributes at
+/// their defaults are left out, because older runtimes reject files with newer attributes.
 inline void write_gqa(graph_writer& w) {
   const node& g = w.self();
   ::onnx::NodeProto& n = w.emit("GroupQueryAttention", microsoft);
@@ -140,16 +153,16 @@ inline void write_gqa(graph_writer& w) {
   w.emit_further_results(n, 3);
 }
 
-/// Results were given their values when their producer was written; of an operator whose first result is its own value,
-/// that is result 0.
+/// Writes a get_tuple_element node. Results get their values when their producer is written, except result 0 of an
+/// operator whose own value is its first result.
 inline void write_result(graph_writer& w) {
   if (!w.has_value()) w.set_value(w.arg(0));
 }
 
-/// Operators that their readers write.
+/// Writes nothing: the operators that use the node's value write it.
 inline void write_with_reader(graph_writer&) {}
 
-/// What all targets write alike, in ai.onnx 21.
+/// Rows that all targets share, in ai.onnx 21.
 inline constexpr op_map common_ops = op_map<graph_writer>{}
                                          .with(op::input, write_input)
                                          .with(op::state, write_input)
@@ -172,7 +185,7 @@ inline constexpr op_map common_ops = op_map<graph_writer>{}
                                          .with(op::quantize, write_quantize)
                                          .with(op::dequantize, write_dequantize);
 
-/// The same and com.microsoft 1.
+/// `common_ops` and the operators of com.microsoft 1.
 inline constexpr op_map contrib_ops = common_ops.with(op::gqa, write_gqa).with(op::get_tuple_element, write_result);
 
 }  // namespace qwq::to_onnx

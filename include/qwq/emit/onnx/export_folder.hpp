@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder that an export fills: one data file, models that share it, and the checkpoint's own text files.
+// Defines `export_folder`, the files of an ONNX export: models, the data file that they share, and text files.
 #pragma once
 
 #include <filesystem>
@@ -15,16 +15,18 @@
 
 namespace qwq::to_onnx {
 
-/// Collects the files of an export, and looks at each model as a whole. They appear together, at `commit`: the data first, then in the order of the calls.
+/// Collects the files of an export and checks each model as a whole. `commit` renames them together: the data file
+/// first, then the others in the order of the calls.
 class export_folder {
  public:
-  /// `data_name`: "name" or "folder/name"; the models that read it lie beside it.
+  /// `data_name`: "name" or "folder/name"; the models that refer to the file are in the same folder.
   export_folder(const std::filesystem::path& folder, const file_handling& how, const std::string& data_name)
       : files_(folder, how), data_(files_.add(data_name), std::filesystem::path(data_name).filename().string()) {}
 
+  /// The data file.
   external_data& data() { return data_; }
 
-  /// Adds a model. Throws `error` when it has 2 GB or more without its data.
+  /// Adds a model. Throws `error` if it has 2 GB or more without its data.
   void add(const std::string& name, const ::onnx::ModelProto& model) {
     std::string bytes;
     if (!model.SerializeToString(&bytes))
@@ -37,11 +39,12 @@ class export_folder {
   /// Adds a text file.
   void add(const std::string& name, const std::string& text) { files_.add(name).write(text); }
 
-  /// Copies those of the named files that are in `from`.
+  /// Copies the named files from `from`. Names that do not exist there are skipped.
   void copy_from(const std::filesystem::path& from, const std::vector<std::string>& names) {
     copy_files(files_, from, names);
   }
 
+  /// Renames all files into the folder; returns them in that order.
   std::vector<written_file> commit() { return files_.commit(); }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of big constants, in one file beside the models that share them.
+// Defines `external_data`, the file that holds the bytes of large constants for all models of a folder.
 #pragma once
 
 #include <cstddef>
@@ -17,23 +17,24 @@ namespace qwq::to_onnx {
 
 using namespace to_file;
 
-/// Where a tensor lies in the data file.
+/// Position of a tensor in the data file, in bytes.
 struct data_range {
-  std::uint64_t offset = 0, bytes = 0;
+  std::uint64_t offset = 0, bytes = 0;  ///< Start and size.
 };
 
-/// Appends tensors to a file, each once, however many models of the folder read it.
+/// Appends tensors to a file, each once, even if several models of the folder use it.
 class external_data {
  public:
-  /// `location`: name of the file as the models beside it write it.
+  /// `location`: name of the file, as models refer to it.
   external_data(output_file& file, std::string location) : file_(file), location_(std::move(location)) {}
 
+  /// Name of the file, as models refer to it.
   const std::string& location() const { return location_; }
-  /// Bytes so far.
+  /// Bytes written so far.
   std::uint64_t size() const { return file_.position(); }
 
-  /// Where the tensor `key` lies; the first time, `source` is asked for its bytes. Equal keys mean equal bytes. Tensors
-  /// of more than 1 MB begin at a page, so that runtimes map them; others at 64 bytes, a cache line.
+  /// Returns the position of tensor `key`; on first use, writes the bytes of `source`. Equal keys mean equal bytes.
+  /// Tensors of more than 1 MB are aligned to a page, so that runtimes can map them; others to 64 bytes, a cache line.
   data_range put(const std::string& key, std::uint64_t bytes, const byte_source& source) {
     const auto [at, added] = stored_.try_emplace(key);
     if (added) {

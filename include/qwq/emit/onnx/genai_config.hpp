@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// genai_config.json: how onnxruntime-genai, and scripts that follow it, put the models of a folder together.
+// Defines `genai_config`, the genai_config.json by which onnxruntime-genai combines the models of a folder.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 
 namespace qwq::to_onnx {
 
+/// The JSON type of config files.
 using json = qwq::detail::json;
 
 /// Names of a model's inputs or outputs.
@@ -26,7 +27,7 @@ std::vector<std::string> names(const ValueInfos& values) {
   return result;
 }
 
-/// A stage of a pipeline: a model, and when it runs. Inputs and outputs are those of the model itself.
+/// A pipeline stage: its model and when it runs. Inputs and outputs are listed from the model itself.
 inline json pipeline_stage(const std::string& name, const std::string& file, const ::onnx::ModelProto& model,
                            bool on_prompt, bool on_token) {
   return {{name,
@@ -38,9 +39,9 @@ inline json pipeline_stage(const std::string& name, const std::string& file, con
 }
 
 /// The sections that every layout has: the model without its decoder's inputs, outputs and files, and greedy search.
-/// `type`: what onnxruntime-genai calls the layout. `max_length`: tokens that the KV cache holds, at most the model's
-/// positions. `folder`: the checkpoint's; token ids that no file in it names are left out, and padding falls back to the
-/// end of text.
+/// `type`: onnxruntime-genai's name of the layout. `max_length`: capacity of the KV cache in tokens, at most the
+/// model's positions. `folder`: the checkpoint's folder. Token ids that none of its files define are left out; the
+/// padding id defaults to the end-of-text id.
 inline json genai_config(const to_file::model_sizes& c, std::string_view type, std::int64_t max_length,
                          const std::string& folder) {
   const special_tokens tokens = read_special_tokens(folder, c.vocab_size);

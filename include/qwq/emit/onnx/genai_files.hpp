@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the files of target onnx_genai are written.
+// Defines the op map and the `format_variant` of target onnx_genai.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace qwq::to_onnx {
 
-/// An operator that ONNX Runtime has in ai.onnx at any opset.
+/// Writes SimplifiedLayerNormalization, which ONNX Runtime provides in ai.onnx at any opset.
 inline void write_simplified_layer_norm(graph_writer& w) {
   ::onnx::NodeProto& n = w.emit("SimplifiedLayerNormalization");
   set_attribute(n, "axis", std::int64_t{-1});
@@ -18,7 +18,8 @@ inline void write_simplified_layer_norm(graph_writer& w) {
   set_attribute(n, "stash_type", std::int64_t{1});
 }
 
-/// Position of the last token and number of all tokens, from the attention mask, whose ones are tokens.
+/// Writes the position of the last token and the number of all tokens, computed from the attention mask, whose ones are
+/// tokens.
 inline value_names write_lengths(model_builder& m, const std::string&) {
   const dim total{prefill_rows, total_length};
   m.input(whole_names::mask, {dtype::i64, {1, total}});
@@ -34,18 +35,20 @@ inline value_names write_lengths(model_builder& m, const std::string&) {
           {"total_seq_len", to_i32(extent(m, whole_names::mask, 2, 1), "total_seq_len", {})}};
 }
 
-// A matrix in blocks is written by the operators that read it, each in its shape over the same bytes.
+// A blockwise matrix is written by the operators that use it, each in its own shape over the same bytes.
 
+/// Writes a weight leaf; blockwise ones are written by the operators that use them.
 inline void write_weight_or_blocks(graph_writer& w) {
   if (w.leaf_slot() == nullptr) write_weight(w);
 }
 
 namespace detail {
 
-/// Whether argument `k` is a matrix of codes.
+/// True if argument `k` is a quantized matrix.
 inline bool is_quantized(graph_writer& w, std::size_t k) { return w.arg_node(k).kind == op::dequantize; }
 
-/// Codes [N, bytes of a row], or [N, blocks, bytes of a block], and scales [N, blocks], as MatMulNBits packs them.
+/// Initializers of a blockwise matrix in the layout of MatMulNBits: codes [N, bytes of a row] or [N, blocks, bytes of a
+/// block], scales [N, blocks].
 struct block_matrix {
   std::string codes, scales;
   std::int64_t n, k, block, width, blocks;
@@ -74,6 +77,7 @@ inline block_matrix write_blocks(graph_writer& w, std::size_t arg, bool by_block
 
 }  // namespace detail
 
+/// Writes com.microsoft MatMulNBits for a quantized matrix, otherwise as `write_linear`.
 inline void write_matmul_nbits(graph_writer& w) {
   if (!detail::is_quantized(w, 1)) return write_linear(w);
   const auto b = detail::write_blocks(w, 1, true);
@@ -87,6 +91,7 @@ inline void write_matmul_nbits(graph_writer& w) {
   set_attribute(n, "accuracy_level", w.options().accuracy_level);
 }
 
+/// Writes com.microsoft GatherBlockQuantized for a quantized table, otherwise Gather.
 inline void write_gather_block_quantized(graph_writer& w) {
   if (!detail::is_quantized(w, 0)) return write_plain<"Gather">(w);
   const auto b = detail::write_blocks(w, 0, false);
@@ -104,18 +109,23 @@ inline void write_gather_block_quantized(graph_writer& w) {
     w.emit("Slice", std::vector{n.output(0), w.model().int64s({0}), w.model().int64s({b.k}), w.model().int64s({2})});
 }
 
+/// Op map of onnx_genai: `contrib_ops` with SimplifiedLayerNormalization and the blockwise operators.
 inline constexpr op_map genai_ops = contrib_ops.with(op::rms_norm, write_simplified_layer_norm)
                                         .with(op::weight, write_weight_or_blocks)
                                         .with(op::dequantize, write_with_reader)
                                         .with(op::linear, write_matmul_nbits)
                                         .with(op::embedding, write_gather_block_quantized);
 
-/// Opset 21 and contrib operators.
+/// Files of onnx_genai: opset 21 and contrib operators.
 template <>
 struct format_variant<onnx_genai> {
+  /// Opset 21, com.microsoft 1, IR 10.
   static constexpr opset_versions versions{21, 1, 10};
+  /// Op map.
   static constexpr auto& ops = genai_ops;
+  /// One buffer serves as past and present.
   static constexpr bool cache_in_place = true;
+  /// Writes the inputs that all layers share.
   static constexpr auto shared_inputs = write_lengths;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks at a whole ONNX file, as readers do, before it gets its name.
+// Defines `check_file`, which verifies a complete ONNX file before it is renamed.
 #pragma once
 
 #include <climits>
@@ -20,14 +20,14 @@ namespace qwq::to_onnx {
 
 namespace detail {
 
-/// Bits of one element; 0 for a type that we do not write.
+/// Bits of one element; 0 for a type that qwq does not write.
 constexpr std::uint64_t element_bits(std::int32_t type) {
   for (int i = 0; i <= static_cast<int>(dtype::i64); ++i)
     if (element_type(static_cast<dtype>(i)) == type) return static_cast<std::uint64_t>(bits(static_cast<dtype>(i)));
   return 0;
 }
 
-/// One look at one file. Every problem throws `error` with the storage_class where it is.
+/// Checks one file. Every violation throws `error` with its location.
 class file_check {
  public:
   file_check(const ::onnx::ModelProto& model, const std::string& name, const std::string& data,
@@ -98,13 +98,13 @@ class file_check {
   std::uint64_t data_bytes_;
   std::string place_;
   std::set<std::string> known_;
-  std::map<std::uint64_t, std::uint64_t> placed_;  // begin -> end
+  std::map<std::uint64_t, std::uint64_t> placed_;  ///< Begin -> end.
 };
 
 }  // namespace detail
 
-/// Throws `error`, which begins with `name`, unless `file` is a sound model whose big constants lie in a file `data` of
-/// `data_bytes`.
+/// Throws `error`, starting with `name`, unless `file` is a valid model whose large constants are in a file `data` of
+/// `data_bytes` bytes.
 inline void check_file(std::span<const std::byte> file, const std::string& name, const std::string& data,
                        std::uint64_t data_bytes) {
   ::onnx::ModelProto model;

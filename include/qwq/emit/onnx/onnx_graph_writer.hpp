@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the graphs of a compiled model and hands each node to the op map.
+// Defines `graph_writer`, which writes the graphs of a compiled model to ONNX through an op map.
 #pragma once
 
 #include <algorithm>
@@ -20,24 +20,23 @@
 
 namespace qwq::to_onnx {
 
-/// An output of a part, as the model holds it.
+/// An output of a part, as a value of the model.
 struct written_output {
-  std::string name;
-  tensor_type type;
+  std::string name;  ///< Name of the value.
+  tensor_type type;  ///< Its type.
 };
 
-/// Writes parts into one model. The functions of the op map see it while it stands at a node.
+/// Writes parts into one model. While it is at a node, the functions of the op map receive it as their argument.
 class graph_writer {
  public:
-  /// Writes to `model` by the functions of `ops`, with the bytes of `constants`; all must outlive it.
+  /// Writes to `model` through `ops`, with the bytes of `constants`; all must outlive the writer.
   graph_writer(model_builder& model, tensor_source& constants, const op_map<graph_writer>& ops,
                const emit_options& options = {})
       : model_(model), constants_(constants), ops_(ops), options_(options) {}
 
   /// Writes a part for one layer (`layer` < 0: the part has none). An input that `inputs` maps to a name without a
-  /// value becomes an input of the model; outputs that `outputs` does not map get names from their nodes. `params`:
-  /// parameters of the activation slots, null when the part has no slots. Returns the outputs by their names in the
-  /// part.
+  /// value becomes an input of the model; outputs that `outputs` does not map are named after their nodes. `params`:
+  /// parameters of the activation slots, null if the part has no slots. Returns the outputs by their names in the part.
   std::map<std::string_view, written_output> write(const part& p, std::int64_t layer, const value_names& inputs,
                                                    const value_names& outputs,
                                                    const std::vector<kernel::affine>* params) {
@@ -56,27 +55,35 @@ class graph_writer {
     return result;
   }
 
-  // What the functions of an op map are made of.
+  // Interface for the functions of an op map.
 
+  /// The current node.
   const qwq::node& self() const { return at(id_); }
+  /// Node `id` of the current part.
   const qwq::node& at(std::size_t id) const { return part_->nodes[id]; }
+  /// The model under construction.
   model_builder& model() { return model_; }
+  /// The constants of the export.
   tensor_source& constants() { return constants_; }
+  /// The options of the export.
   const emit_options& options() const { return options_; }
 
-  /// Value of a node, of the k-th argument, and of all arguments.
+  /// Name of the value of node `id`.
   const std::string& value(std::size_t id) const { return values_[id]; }
+  /// Name of the value of the k-th argument.
   const std::string& arg(std::size_t k) const { return value(self().args[k]); }
+  /// Node of the k-th argument.
   const qwq::node& arg_node(std::size_t k) const { return at(self().args[k]); }
+  /// Names of the values of all arguments.
   std::vector<std::string> args() const {
     std::vector<std::string> all;
     for (const node_id a : self().args) all.push_back(values_[a]);
     return all;
   }
-  /// Makes an existing value that of the current node.
+  /// Makes an existing value the value of the current node.
   void set_value(std::string name) { values_[id_] = std::move(name); }
 
-  /// The name that the value of an input has outside of the part.
+  /// Name of the current input outside of the part.
   const std::string& outside_name() const {
     const auto at = inputs_->find(self().name.view());
     if (at == inputs_->end())
@@ -85,7 +92,7 @@ class graph_writer {
   }
   /// Full name of the checkpoint tensor of a weight leaf.
   std::string tensor(const qwq::node& leaf) const { return tensor_name(part_->prefix, layer_, leaf.name); }
-  /// Path of the node's module, "/model/layers.0/self_attn/q_proj/", as torch's exporter writes it.
+  /// Path of the node's module, "/model/layers.0/self_attn/q_proj/", in the form of torch's exporter.
   std::string scope() const {
     std::string path = "/";
     const auto append = [&path](std::string_view dotted) {
@@ -101,69 +108,72 @@ class graph_writer {
     return path;
   }
 
-  /// Appends the ONNX node `type`, which reads `inputs` and computes the current node's value.
+  /// Appends an ONNX node `type` with `inputs`, which computes the current node's value.
   ::onnx::NodeProto& emit(std::string_view type, std::span<const std::string> inputs, std::string_view domain = "") {
     ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs, domain);
     set_value(model_.result(n, chosen_[id_].empty() ? n.name() + "_output_0" : chosen_[id_], self().type));
     return n;
   }
-  /// The same with the arguments of the current node.
+  /// Appends an ONNX node with the arguments of the current node.
   ::onnx::NodeProto& emit(std::string_view type, std::string_view domain = "") { return emit(type, args(), domain); }
-  /// Appends a node whose result, of the given type, only helps to compute the value.
+  /// Appends a node for an intermediate result of the given type.
   ::onnx::NodeProto& emit_helper(std::string_view type, std::span<const std::string> inputs, const tensor_type& result,
                                  std::string_view domain = "") {
     ::onnx::NodeProto& n = model_.node(type, scope() + std::string(type), inputs, domain);
     model_.result(n, n.name() + "_output_0", result);
     return n;
   }
-  /// The value `x`, of type `from`, in the shape `to`.
+  /// Reshapes value `x` of type `from` to `to`; returns the name of the result.
   std::string reshape(const std::string& x, const tensor_type& from, const shape& to) {
     return model_.reshape(scope() + "Reshape", x, from, to);
   }
 
-  /// Makes the value `x`, of type `from`, in the shape of the current node, its value.
+  /// Makes `x`, of type `from`, reshaped to the current node's shape, the current node's value.
   void set_reshaped(const std::string& x, const tensor_type& from) {
     if (chosen_[id_].empty()) return set_value(reshape(x, from, self().dims()));
     emit("Reshape", std::vector{x, model_.int64s(model_.reshape_target(from.dims, self().dims()))});
   }
 
-  /// Makes the next result of `n` the value of node `id`.
+  /// Makes the next output of `n` the value of node `id`.
   void give_result(::onnx::NodeProto& n, std::size_t id) {
     values_[id] = model_.result(
         n, chosen_[id].empty() ? n.name() + "_output_" + std::to_string(n.output_size()) : chosen_[id], at(id).type);
   }
-  /// Makes an existing value that of result `k` of the current node, where something reads it.
+  /// Makes an existing value that of result `k` of the current node, if that result is used.
   void set_result(std::int32_t k, const std::string& name) {
     if (const auto id = result_node(k)) values_[*id] = name;
   }
-  /// Makes the next result of `n` that of result `k` of the current node, where something reads it.
+  /// Makes the next output of `n` that of result `k` of the current node, if that result is used.
   void give_result_of(::onnx::NodeProto& n, std::int32_t k) {
     if (const auto id = result_node(k)) give_result(n, *id);
   }
-  /// Whether the current node has a value already: its producer gave it one.
+  /// True if the current node already has a value: its producer assigned one.
   bool has_value() const { return !values_[id_].empty(); }
 
-  /// The further results of the current node: `result` nodes that read it.
+  /// Assigns the further results of the current node to outputs of `n`: they are `get_tuple_element` nodes.
   void emit_further_results(::onnx::NodeProto& n, std::int32_t count) {
     for (std::int32_t k = 1; k < count; ++k) give_result_of(n, k);
   }
 
   // Quantization.
 
-  /// Names of a slot's parameters.
+  /// Names of a slot's parameters, and how its codes are stored.
   struct slot_names {
-    std::string scale, zero_point;
-    std::optional<std::int64_t> axis{};  // of several scales
-    std::int32_t block = 0;              // elements along that axis that share one
-    bool transposed = false;             // a matrix [N, K] that is stored as [K, N]
+    std::string scale, zero_point;       ///< Names of the initializers.
+    std::optional<std::int64_t> axis{};  ///< Axis of per-axis scales; none for one scale.
+    std::int32_t block = 0;              ///< Elements along the axis that share a scale.
+    bool transposed = false;             ///< A matrix [N, K] is stored as [K, N].
   };
+  /// Names of the parameters of `slot`, which must be written already.
   const slot_names& names_of(std::int16_t slot) const { return slots_[static_cast<std::size_t>(slot)]; }
 
-  /// The slot of the current leaf; null when it holds floats.
+  /// Slot of the current leaf; null if it holds floats.
   const slot* leaf_slot() const { return part_->leaf_slot(id_); }
+  /// The slot with index `index`.
   const slot& slot_at(std::int16_t index) const { return part_->slots->starting_at(index); }
 
-  /// Stores a quantized constant as `base`_quantized, with its parameters beside it: ONNX Runtime's quantizer's names.
+  /// Stores a quantized constant as `base`_quantized, next to its parameters, with the names of ONNX Runtime's
+  /// quantizer.
   void emit_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     set_value(model_.initializer(base + "_quantized", key + ":" + std::string(name(s.format.element)), s.format.element,
                                  extents(stored_dims(self())), [&](const byte_sink& sink) { q.codes(sink); }));
@@ -172,7 +182,7 @@ class graph_writer {
         base, key, s.format.element, q.scale_count(), [&] { return q.scales(); }, [&] { return q.zero_points(); });
   }
 
-  /// The same for a matrix [N, K] in blocks along K, which becomes [K, N]. Codes around 0 need no zero points.
+  /// Stores a matrix [N, K] in blocks along K, as [K, N]. Codes are symmetric around 0 and need no zero points.
   void emit_block_codes(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     const shape dims = stored_dims(self());
     const block_columns columns{q, s.format.element, dims[0].extent, dims[1].extent};
@@ -187,7 +197,7 @@ class graph_writer {
     slots_[static_cast<std::size_t>(s.first)] = {scale, "", 0, q.block(), true};
   }
 
-  /// The same for the kernel [N, K, 1, 1] of a convolution, in its own order.
+  /// Stores the kernel [N, K, 1, 1] of a convolution in blocks, in its own order.
   void emit_block_kernel(const std::string& base, const std::string& key, const slot& s, quantized_source& q) {
     std::vector<std::int64_t> dims = extents(self().dims());
     if (!is_signed(s.format.element) || dims[1] % q.block() != 0)
@@ -202,7 +212,7 @@ class graph_writer {
     slots_[static_cast<std::size_t>(s.first)] = {scale, "", 1, q.block()};
   }
 
-  /// QuantizeLinear. What was dequantized with the same parameters has its codes already, and they are taken.
+  /// Writes QuantizeLinear. Reuses the existing codes of a value that was dequantized with the same parameters.
   void emit_quantize() {
     if (self().args.size() == 2) return emit_expert_quantize();
     const kernel::affine& p = activation(self().slot);
@@ -224,7 +234,7 @@ class graph_writer {
     bases_[values_[id_]] = x;
   }
 
-  /// DequantizeLinear, once for the same codes and parameters.
+  /// Writes DequantizeLinear, once for the same codes and parameters.
   void emit_dequantize() {
     if (self().args.size() == 2) return emit_expert_dequantize();
     const slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
@@ -252,20 +262,20 @@ class graph_writer {
   }
 
  private:
-  /// The node that reads result `k` of the current node.
+  /// The node that projects result `k` of the current node, if any.
   std::optional<std::size_t> result_node(std::int32_t k) const {
     for (std::size_t i = id_ + 1; i < part_->nodes.size(); ++i)
       if (at(i).kind == op::get_tuple_element && at(i).args[0] == id_ && at(i).attr.ints[0] == k) return i;
     return std::nullopt;
   }
 
-  /// Shape in which a weight is stored as codes: matrices [E,N,K] of experts as one matrix [E*N,K].
+  /// Shape of a weight's stored codes: expert matrices [E,N,K] as one matrix [E*N,K].
   static shape stored_dims(const qwq::node& n) {
     const shape& d = n.dims();
     return is_stack(n) ? shape{dim{d[0].extent * d[1].extent}, d[2]} : d;
   }
   static bool is_stack(const qwq::node& n) { return n.kind == op::weight && n.dims().size() == 3; }
-  /// The matrices of experts again, from the values of their stack.
+  /// Restores the expert matrices from the values of their stack.
   std::string unstacked(const std::string& base, std::string stack, const tensor_type& type, bool transposed) {
     tensor_type rows{type.type, stored_dims(arg_node(0))};
     if (transposed) {
@@ -276,14 +286,14 @@ class graph_writer {
     return model_.reshape(base + "_Reshape", stack, rows, self().dims());
   }
 
-  /// Rows of a value [1,S,k,N], or of what says which expert each belongs to, as the first axis of `rest`.
+  /// The type of rows of a value [1,S,k,N], or of their expert indices, as the first axis of `rest`.
   tensor_type expert_rows(dtype type, const shape& rest) const {
     const shape& d = self().dims();
     shape rows{d[1].named() ? dim{d[1].extent * d[2].extent, "expert_rows"} : dim{d[1].extent * d[2].extent}};
     for (const dim& r : rest) rows.push_back(r);
     return {type, rows};
   }
-  /// QuantizeLinear of rows with the parameters of their experts.
+  /// Writes QuantizeLinear for rows with the parameters of their experts.
   void emit_expert_quantize() {
     slot_names& names = slots_[static_cast<std::size_t>(self().slot)];
     const std::string& x = arg(0);
@@ -333,7 +343,7 @@ class graph_writer {
 
   const kernel::affine& activation(std::int16_t slot) const { return part_->params_of(slot, params_); }
 
-  /// Scale and zero point, scalars or one per row; `scales` and `zero_points` give them when they are stored.
+  /// Stores scale and zero point, scalars or one per row; `scales` and `zero_points` compute them when they are stored.
   template <class Scales, class ZeroPoints>
   slot_names parameters(const std::string& base, const std::string& key, dtype type, std::size_t count, Scales&& scales,
                         ZeroPoints&& zero_points) {
@@ -345,7 +355,7 @@ class graph_writer {
                                [&](const byte_sink& sink) { sink(std::as_bytes(scales())); }),
             model_.initializer(base + "_zero_point", key + ":zero_point", type, dims,
                                [&](const byte_sink& sink) {
-                                 // little-endian: the first bytes of an integer are the integer of fewer bits
+                                 // Little-endian: the first bytes of an integer are the integer of fewer bits.
                                  for (const std::int32_t& z : zero_points())
                                    sink(std::as_bytes(std::span(&z, 1)).first(bytes_each));
                                }),
@@ -357,20 +367,20 @@ class graph_writer {
   const op_map<graph_writer>& ops_;
   emit_options options_;
 
-  // of the part that is being written
+  // Of the part that is being written.
   const part* part_ = nullptr;
   std::int64_t layer_ = -1;
   const value_names* inputs_ = nullptr;
   const std::vector<kernel::affine>* params_ = nullptr;
   std::size_t id_ = 0;
-  std::vector<std::string> values_;  // ONNX name of each node's value
-  std::vector<std::string> chosen_;  // names that the caller wants for some
+  std::vector<std::string> values_;  ///< ONNX name of each node's value.
+  std::vector<std::string> chosen_;  ///< Names requested by the caller.
   std::vector<slot_names> slots_;
 
-  // of the model
-  std::map<std::string, std::string> bases_;     // codes -> name of the value that they stand for
-  std::map<std::string, boundary> dequantized_;  // value -> the codes that it came from
-  std::map<std::string, std::string> readers_;   // codes and parameters -> value
+  // Of the model.
+  std::map<std::string, std::string> bases_;     ///< Codes -> name of the value that they encode.
+  std::map<std::string, boundary> dequantized_;  ///< Value -> the codes that it was dequantized from.
+  std::map<std::string, std::string> readers_;   ///< Codes and parameters -> dequantized value.
 };
 
 }  // namespace qwq::to_onnx

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One ONNX model under construction: names, types, constants and the opsets that its nodes use.
+// Defines `model_builder`, which builds an ONNX model: names, types, constants and the opsets of its nodes.
 #pragma once
 
 #include <algorithm>
@@ -23,15 +23,17 @@
 
 namespace qwq::to_onnx {
 
-/// Versions that a file declares. ir 10 is the lowest that opset 21 allows.
+/// Versions that a file declares: of the operator sets and of the file format. IR 10 is the lowest that opset 21
+/// allows.
 struct opset_versions {
-  /// Versions of the operator sets and of the file format.
+  /// Versions of ai.onnx, com.microsoft and the IR.
   std::int64_t ai_onnx = 21, com_microsoft = 1, ir = 10;
 };
 
+/// Domain of the contrib operators.
 inline constexpr std::string_view microsoft = "com.microsoft";
 
-/// Element type as ONNX numbers it. Those of 4 bits are of ONNX 1.16: older headers have no names for them.
+/// Number of an element type in ONNX. The 4-bit types are of ONNX 1.16; older headers do not name them.
 constexpr std::int32_t element_type(dtype t) {
   using type = ::onnx::TensorProto;
   constexpr std::int32_t numbers[] = {type::FLOAT, type::FLOAT16, type::BFLOAT16, 22,          21,         type::INT8,
@@ -39,18 +41,21 @@ constexpr std::int32_t element_type(dtype t) {
   return numbers[static_cast<std::size_t>(t)];
 }
 
+/// Adds an attribute to a node.
 inline void set_attribute(::onnx::NodeProto& n, std::string_view name, std::int64_t value) {
   ::onnx::AttributeProto& a = *n.add_attribute();
   a.set_name(std::string(name));
   a.set_type(::onnx::AttributeProto::INT);
   a.set_i(value);
 }
+/// Adds a float attribute.
 inline void set_attribute(::onnx::NodeProto& n, std::string_view name, float value) {
   ::onnx::AttributeProto& a = *n.add_attribute();
   a.set_name(std::string(name));
   a.set_type(::onnx::AttributeProto::FLOAT);
   a.set_f(value);
 }
+/// Adds an attribute that is a list of integers.
 inline void set_attribute(::onnx::NodeProto& n, std::string_view name, const std::vector<std::int64_t>& values) {
   ::onnx::AttributeProto& a = *n.add_attribute();
   a.set_name(std::string(name));
@@ -58,11 +63,11 @@ inline void set_attribute(::onnx::NodeProto& n, std::string_view name, const std
   a.mutable_ints()->Add(values.begin(), values.end());
 }
 
-/// Builds one model. Values are known by their names.
+/// Builds one model. Values are identified by their names.
 class model_builder {
  public:
-  /// `data`: where constants go that are too big for the file itself. `fixed`: names of dimensions that this model has
-  /// at their bound; the others stay symbolic.
+  /// `data`: file for constants that are too large for the model file. `fixed`: names of dimensions that get their
+  /// bound in this model; other named dimensions stay symbolic.
   model_builder(std::string_view graph_name, external_data& data, const opset_versions& versions = {},
                 std::vector<std::string_view> fixed = {})
       : data_(data), versions_(versions), fixed_(std::move(fixed)) {
@@ -75,28 +80,30 @@ class model_builder {
   model_builder(const model_builder&) = delete;
   model_builder& operator=(const model_builder&) = delete;
 
-  /// Whether the file leaves the extent open, under its name.
+  /// True if the file leaves the extent symbolic, under its name.
   bool is_symbolic(const dim& d) const { return d.named() && std::ranges::find(fixed_, d.symbol) == fixed_.end(); }
 
-  /// `base`, or `base_1`, `base_2`, ... when it is taken.
+  /// Returns `base`, or the first of `base_1`, `base_2`, ... that is unused.
   std::string unique(const std::string& base) {
     std::string result = base;
     while (!names_.insert(result).second) result = base + '_' + std::to_string(++twins_[base]);
     return result;
   }
-  /// A unique name for what `key` stands for: the same one each time.
+  /// A unique name for `key`, the same at each call.
   const std::string& name_of(const std::string& key, const std::string& base) {
     std::string& stored = named_[key];
     if (stored.empty()) stored = unique(base);
     return stored;
   }
 
-  /// Whether there is a value of that name.
+  /// True if a value of that name exists.
   bool has_value(const std::string& name) const { return values_.contains(name); }
+  /// Adds an input of the model.
   void input(const std::string& name, const tensor_type& type) { describe(*graph().add_input(), name, type); }
+  /// Adds an output of the model.
   void output(const std::string& name, const tensor_type& type) { describe(*graph().add_output(), name, type); }
 
-  /// Appends a node without results; its name is unique.
+  /// Appends a node without outputs; its name is made unique.
   ::onnx::NodeProto& node(std::string_view op, const std::string& name, std::span<const std::string> inputs,
                           std::string_view domain = "") {
     ::onnx::NodeProto& n = *graph().add_node();
@@ -106,14 +113,14 @@ class model_builder {
     for (const std::string& i : inputs) n.add_input(i);
     return n;
   }
-  /// Gives `n` its next result and describes it. The name must be a new one.
+  /// Adds the next output of `n`, of the given type. The name must be new.
   const std::string& result(::onnx::NodeProto& n, const std::string& name, const tensor_type& type) {
     n.add_output(name);
     describe(*graph().add_value_info(), name, type);
     return n.output(n.output_size() - 1);
   }
 
-  /// The value that an operator without attributes computes from `inputs`, once however often it is asked for.
+  /// Value of an operator without attributes on `inputs`. Equal operators on equal inputs are written once.
   std::string once(std::string_view op, const std::string& name, std::span<const std::string> inputs,
                    const tensor_type& type) {
     std::string key(op);
@@ -126,7 +133,7 @@ class model_builder {
     return known;
   }
 
-  /// `x`, of type `from`, in the shape `to`. A reshape of a reshape is one, and one to the same shape is none.
+  /// Reshapes `x` of type `from` to `to`. Consecutive reshapes are merged, and those to the same shape are omitted.
   std::string reshape(const std::string& name, std::string x, tensor_type from, const shape& to) {
     for (auto at = reshaped_.find(x); at != reshaped_.end(); at = reshaped_.find(x)) std::tie(x, from) = at->second;
     if (from.dims == to) return x;
@@ -134,8 +141,8 @@ class model_builder {
     reshaped_[y] = {x, from};
     return y;
   }
-  /// Second input of a Reshape: a symbolic extent is copied from its place in the input, or else worked out by the
-  /// runtime.
+  /// Second input of a Reshape: a symbolic extent is copied from its position in the input (0), or else inferred by the
+  /// runtime (-1).
   std::vector<std::int64_t> reshape_target(const shape& from, const shape& to) const {
     std::vector<std::int64_t> out;
     for (std::size_t i = 0; i < to.size(); ++i)
@@ -143,8 +150,8 @@ class model_builder {
     return out;
   }
 
-  /// A constant under a name of its own. Small ones are stored in the model, others in the data file, where
-  /// `data_key` names the same bytes for every model. Asked again for a name that exists, it only returns it.
+  /// Adds a constant. Small ones are stored in the model, others in the data file, where `data_key` identifies equal
+  /// bytes across models. If a constant of that name exists, returns it.
   std::string initializer(const std::string& name, const std::string& data_key, dtype type,
                           const std::vector<std::int64_t>& dims, const byte_source& source) {
     if (!values_.insert(name).second) return name;
@@ -175,7 +182,7 @@ class model_builder {
     return name;
   }
 
-  /// The constant that shapes, axes and the like are given by: int64 [n].
+  /// Adds an int64 [n] constant, the form of shapes, axes and the like.
   std::string int64s(const std::vector<std::int64_t>& values) {
     std::string name = "ints";
     for (const std::int64_t v : values) name.append("_").append(std::to_string(v));
@@ -183,13 +190,13 @@ class model_builder {
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(values))); });
   }
 
-  /// A constant without axes: i64, or f32.
+  /// Adds an i64 scalar.
   std::string int64(std::int64_t value) {
     const std::string name = "int_" + std::to_string(value);
     return initializer(name, name, dtype::i64, {},
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(&value, 1))); });
   }
-  /// The same in f32.
+  /// Adds an f32 scalar.
   std::string scalar(double value) {
     char name[32];
     std::snprintf(name, sizeof name, "float_%.9g", value);
@@ -198,13 +205,13 @@ class model_builder {
                        [&](const byte_sink& sink) { sink(std::as_bytes(std::span(&x, 1))); });
   }
 
-  /// Completes the model: what no output needs is left out. Nothing may be added afterwards.
+  /// Completes the model and removes nodes that no output depends on. Nothing can be added afterwards.
   const ::onnx::ModelProto& finish() {
     std::set<std::string> outputs, domains;
     for (const auto& o : graph().output()) outputs.insert(o.name());
     std::set<std::string> needed = outputs;
     auto& nodes = *graph().mutable_node();
-    for (auto n = nodes.rbegin(); n != nodes.rend(); ++n) {  // arguments stand before their readers
+    for (auto n = nodes.rbegin(); n != nodes.rend(); ++n) {  // arguments precede their uses
       if (std::ranges::none_of(n->output(), [&](const std::string& o) { return needed.contains(o); })) {
         n->clear_output();
         continue;
@@ -217,7 +224,7 @@ class model_builder {
     };
     keep(nodes, [](const auto& n) { return n.output_size() > 0; });
     keep(*graph().mutable_initializer(), [&](const auto& t) { return needed.contains(t.name()); });
-    // Outputs are described as such.
+    // Types of outputs are stored with the outputs.
     keep(*graph().mutable_value_info(),
          [&](const auto& v) { return needed.contains(v.name()) && !outputs.contains(v.name()); });
     for (const std::string& domain : domains) {
@@ -253,8 +260,9 @@ class model_builder {
   ::onnx::ModelProto model_;
   std::set<std::string> names_, values_;
   std::map<std::string, int> twins_;
-  std::map<std::string, std::string> computed_;                          // operator and inputs -> value
-  std::map<std::string, std::pair<std::string, tensor_type>> reshaped_;  // value -> what it was reshaped from
+  std::map<std::string, std::string> computed_;  ///< Operator and inputs -> value.
+  /// Value -> the value that it was reshaped from, with its type.
+  std::map<std::string, std::pair<std::string, tensor_type>> reshaped_;
   std::map<std::string, std::string> named_;
 };
 

@@ -14,22 +14,23 @@
 
 namespace qwq::to_onnx {
 
-/// Names that the states of a layer have as inputs and outputs of a model.
+/// Naming of a layer's states as inputs and outputs of a model.
 struct state_names {
-  /// Before a run.
+  /// Name of a state before a run.
   std::string (*past)(std::int64_t layer, std::string_view state);
-  /// After it.
+  /// Name of a state after a run.
   std::string (*present)(std::int64_t layer, std::string_view state);
 };
 
-/// What `write_stages` wrote.
+/// The outputs that `write_stages` has written.
 struct written_stages {
-  std::vector<written_output> states;                            ///< After the run, in the order of the parts.
-  std::map<std::string, written_output, std::less<>> outputs{};  ///< Others, of the last part, by their names in it.
+  std::vector<written_output> states;  ///< States after the run, in the order of the parts.
+  /// Other outputs of the last part, by their names in it.
+  std::map<std::string, written_output, std::less<>> outputs{};
 };
 
-/// Writes the parts of the stages from `first` to `last`. `values` maps names inside of the parts to values of the model;
-/// what a part hands out is added to it. `wanted`: names that outputs of the last part get.
+/// Writes the parts of the stages from `first` to `last`. `values` maps names in the parts to values of the model; the
+/// outputs of each part are added to it. `wanted`: names for the outputs of the last part.
 inline written_stages write_stages(graph_writer& writer, const program_parts& parts, stage first, stage last,
                                    value_names& values, const value_names& wanted, const state_names& states,
                                    const activation_params* params) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the files of targets onnx_standard and onnx_standard_21 are written.
+// Defines the `format_variant` of targets onnx_standard and onnx_standard_21.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ namespace qwq::to_onnx {
 
 namespace detail {
 
-/// The tokens in the cache and those that are computed: where these begin, and where they end.
+/// Range of the new tokens' positions: after those in the cache.
 struct token_range {
   std::string first, end;
 };
@@ -24,7 +24,7 @@ inline token_range new_tokens(model_builder& m, const std::string& cache) {
 
 }  // namespace detail
 
-/// position_ids: tokens are counted by what is in the cache.
+/// Writes position_ids: positions are counted from the number of tokens in the cache.
 inline value_names write_positions(model_builder& m, const std::string& cache) {
   const auto [first, end] = detail::new_tokens(m, cache);
   const dim rows{prefill_rows, "sequence_length"};
@@ -34,7 +34,7 @@ inline value_names write_positions(model_builder& m, const std::string& cache) {
   return {{"last_position", position_ids}};
 }
 
-/// The same, and causal_mask: a token sees those up to its own position.
+/// Writes position_ids and causal_mask: a token attends to positions up to its own.
 inline value_names write_positions_and_mask(model_builder& m, const std::string& cache) {
   value_names names = write_positions(m, cache);
   const dim rows{prefill_rows, "sequence_length"}, total{prefill_rows, total_length};
@@ -43,26 +43,34 @@ inline value_names write_positions_and_mask(model_builder& m, const std::string&
       m.once("Range", "all_positions", std::vector{m.int64(0), end, m.int64(1)}, {dtype::i64, {total}});
   const std::string column =
       m.once("Transpose", "positions_column", std::vector{position_ids}, {dtype::i64, {rows, 1}});
-  // Not described: bool is no element type of our graphs.
+  // No type is declared: bool is not an element type of qwq's graphs.
   m.node("LessOrEqual", causal_mask, std::vector{all, column}).add_output(causal_mask);
   return names;
 }
 
-/// Opset 23: operators for norm, rotation and attention.
+/// Files of onnx_standard: opset 23, with operators for norm, rotation and attention.
 template <>
 struct format_variant<onnx_standard> {
+  /// Opset 23, com.microsoft 1, IR 11.
   static constexpr opset_versions versions{23, 1, 11};
+  /// Op map.
   static constexpr auto& ops = opset23_ops;
+  /// Past and present have separate buffers.
   static constexpr bool cache_in_place = false;
+  /// Writes the inputs that all layers share.
   static constexpr auto shared_inputs = write_positions;
 };
 
-/// Opset 21: the same in smaller operators.
+/// Files of onnx_standard_21: opset 21, with norm, rotation and attention decomposed.
 template <>
 struct format_variant<onnx_standard_21> {
+  /// Opset 21, com.microsoft 1, IR 10.
   static constexpr opset_versions versions{21, 1, 10};
+  /// Op map.
   static constexpr auto& ops = opset21_ops;
+  /// Past and present have separate buffers.
   static constexpr bool cache_in_place = false;
+  /// Writes the inputs that all layers share.
   static constexpr auto shared_inputs = write_positions_and_mask;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Norm, rotation, cache and attention in ai.onnx: as its operators of opset 23, or made of older ones.
+// Defines op maps for norm, rotation, cache and attention in ai.onnx: `opset23_ops`, and decomposed in `opset21_ops`.
 #pragma once
 
 #include <cmath>
@@ -13,11 +13,11 @@
 
 namespace qwq::to_onnx {
 
-// Values that a model computes once for all layers. Position of each token, i64 [1,S]; and for every token which of all
-// tokens it sees, bool [S,T].
+/// Names of values that a model computes once for all layers. position_ids: position of each token, i64 [1,S].
+/// causal_mask: for each token, the tokens it attends to, bool [S,T].
 inline const std::string position_ids = "position_ids", causal_mask = "causal_mask";
 
-/// Names of the extents of caches: [1,heads,past,D] as a model gets them, [1,heads,total,D] as it gives them back.
+/// Names of the sequence extents of caches: [1,heads,past,D] as inputs, [1,heads,total,D] as outputs.
 inline constexpr std::string_view past_length = "past_sequence_length", total_length = "total_sequence_length";
 
 namespace detail {
@@ -25,7 +25,7 @@ namespace detail {
 /// [1,S,heads,D] -> [1,S,heads*D]
 inline shape merged_heads(const shape& d) { return {d[0], d[1], d[2].extent * d[3].extent}; }
 
-/// The same transposed: `perm` in the attribute of that name.
+/// Writes Transpose of `x` with `perm`; `result` is the type of its output.
 inline std::string transposed(graph_writer& w, const std::string& x, const tensor_type& result,
                               const std::vector<std::int64_t>& perm) {
   ::onnx::NodeProto& n = w.emit_helper("Transpose", std::vector{x}, result);
@@ -35,10 +35,10 @@ inline std::string transposed(graph_writer& w, const std::string& x, const tenso
 
 }  // namespace detail
 
-/// What an angle of a rotation comes from: rows of a table at positions, or rows that another part made (no position).
+/// Source of the angles of a rotation: table rows at positions, or rows that another part computed (no positions).
 struct rotation_source {
-  std::string table;      ///< Rows, of all positions or of the tokens.
-  std::string positions;  ///< Which rows the tokens have; empty where `table` has those alone.
+  std::string table;      ///< Rows, for all positions or for the tokens only.
+  std::string positions;  ///< Row of each token; empty if `table` holds the rows of the tokens only.
 };
 inline rotation_source source_of(graph_writer& w, std::size_t argument) {
   const node& rows = w.arg_node(argument);
@@ -46,14 +46,16 @@ inline rotation_source source_of(graph_writer& w, std::size_t argument) {
   return {w.value(rows.args[0]), w.value(rows.args[1])};
 }
 
-// Opset 23. Rotation and attention take and give [1,S,heads*D].
+// Opset 23. The operators for rotation and attention use [1,S,heads*D].
 
+/// Writes RMSNormalization.
 inline void write_rms_normalization(graph_writer& w) {
   ::onnx::NodeProto& n = w.emit("RMSNormalization");
   set_attribute(n, "axis", std::int64_t{-1});
   set_attribute(n, "epsilon", static_cast<float>(w.self().attr.value));
 }
 
+/// Writes RotaryEmbedding.
 inline void write_rotary_embedding(graph_writer& w) {
   const tensor_type& x = w.self().type;
   const tensor_type flat{x.type, detail::merged_heads(x.dims)};
@@ -67,7 +69,8 @@ inline void write_rotary_embedding(graph_writer& w) {
   w.set_reshaped(n.output(0), flat);
 }
 
-/// Attention appends to the caches that it reads, so it is written for all three: `kv_cache_update` is its further result.
+/// Writes Attention, which appends to its caches itself: it also covers the `kv_cache_update` node, as a further
+/// result.
 inline void write_attention(graph_writer& w) {
   const node &g = w.self(), &keys = w.arg_node(1), &values = w.arg_node(2);
   const auto flat = [&](std::size_t id) {
@@ -87,8 +90,9 @@ inline void write_attention(graph_writer& w) {
   w.set_reshaped(n.output(0), type);
 }
 
-// The same of operators that opset 21 has.
+// Decompositions for opset 21.
 
+/// Writes RMSNorm as smaller operators.
 inline void write_decomposed_rms_norm(graph_writer& w) {
   const tensor_type& x = w.self().type;
   tensor_type one = x;
@@ -102,8 +106,8 @@ inline void write_decomposed_rms_norm(graph_writer& w) {
   w.emit("Mul", std::vector{unit, w.arg(1)});
 }
 
-/// Half-split: [a cos - b sin, b cos + a sin], with rows of the tables that are looked up once for all layers. Channels
-/// behind the rotated ones pass.
+/// Writes half-split RoPE: [a cos - b sin, b cos + a sin], with table rows that are gathered once for all layers.
+/// Channels after the rotated ones are copied.
 inline void write_decomposed_rope(graph_writer& w) {
   const shape& d = w.self().dims();
   const dim half{w.arg_node(1).dims().last().extent};
@@ -139,13 +143,14 @@ inline void write_decomposed_rope(graph_writer& w) {
   set_attribute(w.emit("Concat", pieces), "axis", std::int64_t{-1});
 }
 
+/// Writes the cache update as a Concat of past and new rows.
 inline void write_decomposed_kv_append(graph_writer& w) {
   const shape& x = w.arg_node(1).dims();
   const std::string rows = detail::transposed(w, w.arg(1), {dtype::f32, {x[0], x[2], x[1], x[3]}}, {0, 2, 1, 3});
   set_attribute(w.emit("Concat", std::vector{w.arg(0), rows}), "axis", std::int64_t{2});
 }
 
-/// softmax(scale q K^T) V, where the query heads that share a key head are rows of one product.
+/// Writes softmax(scale q K^T) V. The query heads that share a key head are rows of one matmul.
 inline void write_decomposed_attention(graph_writer& w) {
   const shape &q = w.self().dims(), &cache = w.arg_node(1).dims();
   const dim kv_heads = cache[1], total{cache[2].extent, total_length}, width = q[3],
@@ -173,11 +178,13 @@ inline void write_decomposed_attention(graph_writer& w) {
                 std::vector<std::int64_t>{0, 2, 1, 3});
 }
 
+/// Op map of opset 23.
 inline constexpr op_map opset23_ops = common_ops.with(op::rms_norm, write_rms_normalization)
                                           .with(op::rope, write_rotary_embedding)
                                           .with(op::table_rows, write_with_reader)
                                           .with(op::kv_cache_update, write_with_reader)
                                           .with(op::attention, write_attention);
+/// Op map of opset 21.
 inline constexpr op_map opset21_ops = common_ops.with(op::rms_norm, write_decomposed_rms_norm)
                                           .with(op::table_rows, write_with_reader)
                                           .with(op::rope, write_decomposed_rope)

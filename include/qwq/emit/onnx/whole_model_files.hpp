@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Defines the layout of targets whose model is one file: for ONNX Runtime, onnxruntime-genai and transformers.js.
+// Defines the layout of targets with one model file, for ONNX Runtime, onnxruntime-genai and transformers.js.
 #pragma once
 
 #include <cstdint>
@@ -16,20 +16,20 @@
 
 namespace qwq::to_onnx {
 
-/// How files of a target are written; a specialisation is all that a target adds to this layout.
+/// How files of a target are written; a specialization is all that a target adds to this layout.
 template <class Target>
 struct format_variant;
 
-/// The same, behind pointers: the layout compiles once.
+/// A `format_variant`, type-erased: the layout is compiled once.
 struct whole_model_writer {
-  opset_versions versions;          ///< What the files declare.
+  opset_versions versions;          ///< Versions that the files declare.
   const op_map<graph_writer>& ops;  ///< One row per operator.
-  bool cache_in_place;              ///< The runtime may hand over one buffer as past and present.
-  /// Writes what all layers read beside their states, and names it by the inputs of a layer. `cache`: the first state
-  /// that grows with the text, as an input of the model; empty when there is none.
+  bool cache_in_place;              ///< The runtime can pass one buffer as past and present.
+  /// Writes the inputs that all layers share, except states, and returns their names by the layers' input names.
+  /// `cache`: model input of the first state that grows with the sequence; empty if there is none.
   value_names (*shared_inputs)(model_builder&, const std::string& cache);
 
-  /// That of a target.
+  /// The writer of a target.
   template <class Target>
   static constexpr whole_model_writer of() {
     using f = format_variant<Target>;
@@ -37,16 +37,16 @@ struct whole_model_writer {
   }
 };
 
-/// Names of the model's inputs and outputs, as both runtimes expect them.
+/// Names of the model's inputs and outputs that both runtimes expect.
 namespace whole_names {
 inline const std::string ids = "input_ids";        ///< Token ids.
 inline const std::string mask = "attention_mask";  ///< 1 for each token, cached ones included.
 inline const std::string logits = "logits";        ///< Logits.
-/// A state of a layer as the model gets it.
+/// Name of a layer's state as a model input.
 inline std::string past(std::string_view layer, std::string_view state) {
   return std::string("past_key_values.").append(layer).append(".").append(state);
 }
-/// The same as the model returns it.
+/// Name of a layer's state as a model output.
 inline std::string present(std::string_view layer, std::string_view state) {
   return std::string("present.").append(layer).append(".").append(state);
 }
@@ -56,28 +56,29 @@ inline constexpr state_names states{
     [](std::int64_t layer, std::string_view state) { return present(std::to_string(layer), state); }};
 }  // namespace whole_names
 
-/// Extent `axis` of a value with `rank` axes: i64 without axes.
+/// Extent `axis` of a value with `rank` axes, as an i64 scalar.
 inline std::string extent(model_builder& m, const std::string& value, std::int64_t rank, std::int64_t axis) {
   const std::string all = m.once("Shape", value + "/Shape", std::vector{value}, {dtype::i64, {rank}});
   return m.once("Gather", value + "/extent", std::vector{all, m.int64(axis)}, {dtype::i64, {}});
 }
 
-/// Ending of a file's name, by the bits of its matrices: what transformers.js calls dtype fp32, q8 and q4.
+/// Suffix of the file name, by the bits of the weight matrices: transformers.js names the dtypes fp32, q8 and q4.
 constexpr std::string_view file_suffix(dtype weight) {
   return is_plain_float(weight) ? "" : bits(weight) == 4 ? "_q4" : "_quantized";
 }
+/// The dtype of transformers.js, by the bits of the weight matrices.
 constexpr std::string_view file_dtype(dtype weight) {
   return is_plain_float(weight) ? "fp32" : bits(weight) == 4 ? "q4" : "q8";
 }
 
-/// Type of a state outside of the graphs; the rows of one that grows are called `length`.
+/// Type of a state outside of the graphs; the row axis of a growing state is named `length`.
 inline tensor_type outside_type(const node& state, std::string_view length) {
   tensor_type type = state.type;
   if (update_of(state) == state_update::append) type.dims[2].symbol = length;
   return type;
 }
 
-/// All parts in one graph.
+/// Writes all parts into one graph.
 inline void write_whole(model_builder& model, tensor_source& constants, const whole_model_writer& how,
                         const program_parts& parts, const activation_params* params, const emit_options& options) {
   using namespace whole_names;
@@ -107,7 +108,7 @@ inline void write_whole(model_builder& model, tensor_source& constants, const wh
   });
 }
 
-/// Writes the folder.
+/// Writes all files of an export.
 inline std::vector<written_file> write_whole_folder(const whole_model_writer& how, const to_file::program_data& data,
                                                     const checkpoint& from, const activation_params* tuned,
                                                     const emit_options& options, const std::filesystem::path& out) {
@@ -144,13 +145,15 @@ inline std::vector<written_file> write_whole_folder(const whole_model_writer& ho
 
 }  // namespace qwq::to_onnx
 
-/// One model: onnx/model.onnx, model_q4.onnx or model_quantized.onnx with its data file, and beside the folder onnx the
-/// configs of onnxruntime-genai and transformers.js and the tokenizer's files. Files of several schemes may be written
-/// to one folder; the configs name the last one.
+/// One model: onnx/model.onnx, model_q4.onnx or model_quantized.onnx with its data file; next to the folder onnx, the
+/// configs of onnxruntime-genai and transformers.js and the tokenizer's files. Several schemes can be written to one
+/// folder; the configs then refer to the last one.
 template <class Target>
 requires requires { qwq::to_onnx::format_variant<Target>::versions; }
 struct qwq::to_file::writer<Target> {
+  /// Op map of the target.
   static constexpr auto& ops = to_onnx::format_variant<Target>::ops;
+  /// Writes the files; the arguments are those of `write_files`.
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the files of target onnx_winml are written: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
+// Defines the `writer` of target onnx_winml: embeddings, prefill, decode and lm_head, and the pipeline that joins them.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,15 @@ namespace qwq {
 
 namespace to_onnx {
 
-/// Names of the values between the stages, as winml-cli has them.
+/// Names of the values between the stages, those of winml-cli.
 namespace winml_names {
 inline const std::string ids = "input_ids";                     ///< Token ids.
-inline const std::string embedded = "input_hidden_states";      ///< Hidden states in front of the layers.
-inline const std::string transformed = "output_hidden_states";  ///< Hidden states behind the final norm.
+inline const std::string embedded = "input_hidden_states";      ///< Hidden states before the layers.
+inline const std::string transformed = "output_hidden_states";  ///< Hidden states after the final norm.
 inline const std::string logits = "logits";                     ///< Logits.
 inline const std::string last_position = "past_seq_len";        ///< Position of the last token of a run.
 inline const std::string total = "total_seq_len";               ///< Number of tokens, cached ones included.
-/// States of a layer, before and after a run: "past_keys_3".
+/// Names of a layer's states before and after a run, such as "past_keys_3".
 inline constexpr state_names states{[](std::int64_t layer, std::string_view state) {
                                       return std::string("past_").append(state).append("s_") + std::to_string(layer);
                                     },
@@ -36,7 +36,7 @@ inline constexpr state_names states{[](std::int64_t layer, std::string_view stat
                                     }};
 }  // namespace winml_names
 
-/// A model that is one stage, the embedding or the head: `input` and `output` are names inside of its parts.
+/// Writes a model of one stage, the embedding or the head. `input` and `output` are names inside its parts.
 inline void write_single(model_builder& model, tensor_source& constants, const program_parts& parts, stage only,
                          const char* input, const std::string& in, const char* output, const std::string& out) {
   graph_writer writer(model, constants, contrib_ops);
@@ -45,7 +45,7 @@ inline void write_single(model_builder& model, tensor_source& constants, const p
   model.output(out, written.outputs.at(output).type);
 }
 
-/// All layers and the final norm, for chunks of a fixed number of tokens.
+/// Writes all layers and the final norm, for chunks of a fixed number of tokens.
 inline void write_transformer(model_builder& model, tensor_source& constants, const program_parts& parts,
                               const activation_params* params) {
   using namespace winml_names;
@@ -59,11 +59,13 @@ inline void write_transformer(model_builder& model, tensor_source& constants, co
 
 }  // namespace to_onnx
 
-/// embeddings.onnx, prefill.onnx (64 tokens), decode.onnx (1 token) and lm_head.onnx, which share model.data, with
-/// genai_config.json and the tokenizer's files beside them.
+/// embeddings.onnx, prefill.onnx (64 tokens), decode.onnx (1 token) and lm_head.onnx, which share model.data;
+/// genai_config.json and the tokenizer's files.
 template <>
 struct to_file::writer<onnx_winml> {
+  /// Op map of the target.
   static constexpr auto& ops = to_onnx::contrib_ops;
+  /// Writes the files; the arguments are those of `write_files`.
   static std::vector<written_file> write(const program_data& data, const checkpoint& from,
                                          const calibration_result* tuned, const emit_options& options,
                                          const std::filesystem::path& out);
