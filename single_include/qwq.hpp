@@ -44,14 +44,15 @@
 #include <variant>
 #include <vector>
 
-// qwq/core/dtype.hpp: Element types: their names, widths, storage, and the conversions of the 16-bit floats.
+// qwq/core/dtype.hpp: Defines `dtype`, the element types of tensors, their C++ types, and the 16-bit floats `float16` and `bfloat16`.
 
 namespace qwq {
 
-/// Element type of a tensor. The floats of 8 and 4 bits are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
-/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, as scales do.
+/// Element type of a tensor. The 8- and 4-bit floats are those of OCP's FP8 and Microscaling formats: f8e4m3 has no
+/// infinity (torch's float8_e4m3fn), f4e2m1 neither infinity nor NaN, and f8e8m0 holds powers of two, for scales.
 enum class dtype : std::uint8_t { f32, f16, bf16, i4, u4, i8, u8, i16, u16, i32, i64, f8e4m3, f8e5m2, f4e2m1, f8e8m0 };
 
+/// Name of an element type: "f32".
 constexpr std::string_view name(dtype t) {
   constexpr std::string_view names[] = {"f32", "f16", "bf16", "i4",     "u4",     "i8",     "u8",    "i16",
                                         "u16", "i32", "i64",  "f8e4m3", "f8e5m2", "f4e2m1", "f8e8m0"};
@@ -64,28 +65,30 @@ constexpr int bits(dtype t) {
   return widths[static_cast<std::size_t>(t)];
 }
 
-/// Bytes that `count` elements take; 4-bit elements are packed two to a byte.
+/// Size of `count` elements in bytes; 4-bit elements are packed two per byte.
 constexpr std::size_t byte_size(dtype t, std::size_t count) {
   return (count * static_cast<std::size_t>(bits(t)) + 7) / 8;
 }
 
-/// Whether elements are the values themselves: floats that no scale belongs to. The others are indices, or codes.
+/// True for floats that are values without a scale. Other types are indices or codes.
 constexpr bool is_plain_float(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
-/// Whether elements are floating-point numbers, plain or codes.
+/// True for floating-point types, plain or codes.
 constexpr bool is_floating_point(dtype t) { return is_plain_float(t) || t >= dtype::f8e4m3; }
+/// True for signed integer types.
 constexpr bool is_signed(dtype t) {
   return t == dtype::i4 || t == dtype::i8 || t == dtype::i16 || t == dtype::i32 || t == dtype::i64;
 }
 
 /// IEEE-754 binary16, stored as its bits. Conversion from f32 rounds half to even.
 struct float16 {
-  std::uint16_t bits = 0;  ///< As they are stored.
+  std::uint16_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr float16() = default;
-  /// Rounds to nearest, ties to even; what is too large becomes infinite.
+  /// Rounds to nearest, ties to even; values that are too large become infinite.
   constexpr explicit float16(float value) : bits(round(std::bit_cast<std::uint32_t>(value))) {}
 
-  /// The same number: every f16 is a float.
+  /// Exact conversion.
   constexpr explicit operator float() const {
     const std::uint32_t sign = (bits & 0x8000u) << 16;
     const std::uint32_t magnitude = bits & 0x7fffu;
@@ -117,8 +120,9 @@ struct float16 {
 
 /// bfloat16, stored as its bits. Conversion from f32 rounds half to even.
 struct bfloat16 {
-  std::uint16_t bits = 0;  ///< As they are stored.
+  std::uint16_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr bfloat16() = default;
   /// Rounds to nearest, ties to even.
   constexpr explicit bfloat16(float value) {
@@ -126,7 +130,7 @@ struct bfloat16 {
     bits = (f & 0x7fffffffu) > 0x7f800000u ? static_cast<std::uint16_t>((f >> 16) | 0x40u)
                                            : static_cast<std::uint16_t>((f + 0x7fffu + (f >> 16 & 1u)) >> 16);
   }
-  /// The same number: every bf16 is a float.
+  /// Exact conversion.
   constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
@@ -192,28 +196,28 @@ template <>
 struct dtype_of<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
 }  // namespace detail
 
-/// C++ type that stores one element of `T` (byte-wide types and wider; 4-bit elements are packed in bytes).
+/// C++ type of one element of type `T`. 4-bit types have none, because they are packed in bytes.
 template <dtype T>
 using storage_t = typename detail::storage<T>::type;
-/// The dtype of a C++ element type.
+/// Element type of a C++ type.
 template <class T>
 inline constexpr dtype dtype_of = detail::dtype_of<std::remove_cv_t<T>>::value;
 
 }  // namespace qwq
 
-// qwq/core/small_float.hpp: Defines the floats of 8 and 4 bits: `float8_e4m3`, `float8_e5m2`, `float4_e2m1`, and `float8_e8m0`, a power of two.
+// qwq/core/small_float.hpp: Defines the 8- and 4-bit floats `float8_e4m3`, `float8_e5m2` and `float4_e2m1`, and `float8_e8m0`, a power of two.
 
 namespace qwq {
 
 namespace detail {
 
-/// What one of the formats is: a sign, `ExponentBits` bits of exponent and `MantissaBits` of mantissa.
+/// Conversions of one format: a sign bit, `ExponentBits` bits of exponent and `MantissaBits` of mantissa.
 template <int ExponentBits, int MantissaBits>
 struct small_float {
   static constexpr int bias = (1 << (ExponentBits - 1)) - 1;
   static constexpr unsigned sign_bit = 1u << (ExponentBits + MantissaBits);
 
-  /// The value of the code of a finite number.
+  /// Value of the code of a finite number.
   static constexpr float decode(unsigned code) {
     const unsigned magnitude = code & (sign_bit - 1);
     const unsigned mantissa = magnitude & ((1u << MantissaBits) - 1);
@@ -224,13 +228,13 @@ struct small_float {
     return (code & sign_bit) != 0 ? -value : value;
   }
 
-  /// The code of the nearest number, ties to the even code; beyond the largest code, `largest`. NaN is not a number.
+  /// Code of the nearest number, ties to the even code; `largest` for values beyond it. `value` must not be NaN.
   static constexpr unsigned encode(float value, unsigned largest) {
     const auto f = std::bit_cast<std::uint32_t>(value);
     const unsigned sign = (f >> 31) != 0 ? sign_bit : 0;
     const float magnitude = std::bit_cast<float>(f & 0x7fffffffu);
     if (magnitude >= decode(largest)) return sign | largest;
-    // Codes of positive numbers are in the order of their values, and steps between neighbours are powers of two.
+    // Codes of positive numbers are ordered by value, and steps between adjacent values are powers of two.
     const int exponent = static_cast<int>((f & 0x7fffffffu) >> 23) - 127;
     const int step = (exponent < 1 - bias ? 1 - bias : exponent) - MantissaBits;
     const float scaled = magnitude * power_of_two(-step);  // exact: below 2^(MantissaBits + 1)
@@ -248,15 +252,16 @@ struct small_float {
 
 }  // namespace detail
 
-/// OCP E4M3 (torch's float8_e4m3fn), stored as its bits: up to 448, with a NaN and without infinity.
+/// OCP E4M3 (torch's float8_e4m3fn), stored as its bits: up to 448, with NaN and without infinity.
 struct float8_e4m3 {
-  std::uint8_t bits = 0;  ///< As they are stored.
+  std::uint8_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr float8_e4m3() = default;
   /// Rounds to nearest, ties to even; values beyond 448 and infinity become 448.
   constexpr explicit float8_e4m3(float value)
       : bits(static_cast<std::uint8_t>(value != value ? 0x7f : detail::small_float<4, 3>::encode(value, 0x7e))) {}
-  /// The same number.
+  /// Exact conversion.
   constexpr explicit operator float() const {
     return (bits & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN() : detail::small_float<4, 3>::decode(bits);
   }
@@ -264,13 +269,14 @@ struct float8_e4m3 {
 
 /// OCP E5M2 (torch's float8_e5m2), stored as its bits: up to 57344, with NaN and infinity.
 struct float8_e5m2 {
-  std::uint8_t bits = 0;  ///< As they are stored.
+  std::uint8_t bits = 0;  ///< Stored bits.
 
+  /// Zero.
   constexpr float8_e5m2() = default;
   /// Rounds to nearest, ties to even; values beyond 57344 and infinity become 57344.
   constexpr explicit float8_e5m2(float value)
       : bits(static_cast<std::uint8_t>(value != value ? 0x7f : detail::small_float<5, 2>::encode(value, 0x7b))) {}
-  /// The same number.
+  /// Exact conversion.
   constexpr explicit operator float() const {
     const unsigned magnitude = bits & 0x7fu;
     if (magnitude > 0x7c) return std::numeric_limits<float>::quiet_NaN();
@@ -282,22 +288,25 @@ struct float8_e5m2 {
 
 /// OCP E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives, in the low half of a byte.
 struct float4_e2m1 {
-  std::uint8_t bits = 0;  ///< As they are stored.
+  std::uint8_t bits = 0;  ///< Stored bits, in the low half.
 
+  /// Zero.
   constexpr float4_e2m1() = default;
-  /// Rounds to nearest, ties to even; values beyond 6 become 6. NaN becomes 6, for want of one.
+  /// Rounds to nearest, ties to even; values beyond 6 become 6. NaN becomes 6, because the format has no NaN.
   constexpr explicit float4_e2m1(float value)
       : bits(static_cast<std::uint8_t>(value != value ? 0x7 : detail::small_float<2, 1>::encode(value, 0x7))) {}
-  /// The same number.
+  /// Exact conversion.
   constexpr explicit operator float() const { return detail::small_float<2, 1>::decode(bits); }
 };
 
 /// OCP E8M0: 2^(bits - 127), or NaN.
 struct float8_e8m0 {
-  std::uint8_t bits = 127;  ///< As they are stored.
+  std::uint8_t bits = 127;  ///< Stored bits.
 
+  /// One.
   constexpr float8_e8m0() = default;
-  /// The power of two that is next above a positive value, or the value itself; at least 2^-127.
+  /// The smallest power of two that is at least `value`, and at least 2^-127; NaN for negative values, infinity and
+  /// NaN.
   constexpr explicit float8_e8m0(float value) {
     const auto f = std::bit_cast<std::uint32_t>(value);
     if (value != value || (f >> 31) != 0 || f >> 23 == 0xff) {
@@ -309,7 +318,7 @@ struct float8_e8m0 {
       bits = static_cast<std::uint8_t>(exponent + (up ? 1 : 0));
     }
   }
-  /// The same number.
+  /// Exact conversion.
   constexpr explicit operator float() const {
     if (bits == 0xff) return std::numeric_limits<float>::quiet_NaN();
     return std::bit_cast<float>(bits > 0 ? static_cast<std::uint32_t>(bits) << 23 : 0x400000u);
@@ -339,62 +348,65 @@ struct dtype_of<float8_e8m0> : std::integral_constant<dtype, dtype::f8e8m0> {};
 
 }  // namespace qwq
 
-// qwq/core/version.hpp: The version of the library, in the one place where it is written; CMake reads it from here.
+// qwq/core/version.hpp: Defines the version of the library. This is its only definition; CMake reads it from here.
 
+/// Major, minor and patch number, for the preprocessor.
 #define QWQ_VERSION_MAJOR 0
 #define QWQ_VERSION_MINOR 1
 #define QWQ_VERSION_PATCH 0
 
 #define QWQ_STRINGIFY_(x) #x
 #define QWQ_STRINGIFY(x) QWQ_STRINGIFY_(x)
-/// "major.minor.patch"
+/// The version as text, "major.minor.patch".
 #define QWQ_VERSION_STRING \
   QWQ_STRINGIFY(QWQ_VERSION_MAJOR) "." QWQ_STRINGIFY(QWQ_VERSION_MINOR) "." QWQ_STRINGIFY(QWQ_VERSION_PATCH)
 
 namespace qwq {
 
-/// Semantic version of these headers.
+/// A semantic version.
 struct version_number {
-  int major;  ///< Counts incompatible changes; 0 while there may be any.
-  int minor;  ///< Counts additions.
-  int patch;  ///< Counts corrections.
+  int major;  ///< Incremented for incompatible changes; while it is 0, any version may be incompatible.
+  int minor;  ///< Incremented for additions.
+  int patch;  ///< Incremented for corrections.
 };
 
+/// Version of these headers.
 inline constexpr version_number version{QWQ_VERSION_MAJOR, QWQ_VERSION_MINOR, QWQ_VERSION_PATCH};
 
 }  // namespace qwq
 
-// qwq/core/parallel.hpp: The executor that kernels split their work over.
+// qwq/core/parallel.hpp: Defines `executor`, the interface by which kernels run tasks in parallel, and `parallel_for`.
 
 namespace qwq {
 
-/// Runs `count` independent tasks. A runtime author may derive from it to use threads of his own;
-/// `run` returns when every task is done. Tasks must not throw.
+/// Interface that runs independent tasks. Derive from it to use your own threads.
 class executor {
  public:
-  /// What is run for each index; `context` is what the caller of run gave.
+  /// A task. It is called with the context passed to `run` and an index.
   using task = void (*)(void* context, std::size_t index);
   virtual ~executor() = default;
-  /// Threads that work at the same time, the caller included.
+  /// Number of threads that run tasks at the same time, including the caller's.
   virtual std::size_t threads() const = 0;
+  /// Calls `f(context, i)` for i in [0, count), and returns when all tasks are done. Tasks must not throw.
   virtual void run(std::size_t count, task f, void* context) = 0;
 };
 
-/// Everything on the calling thread.
+/// An executor that runs all tasks on the calling thread.
 class inline_executor final : public executor {
  public:
-  std::size_t threads() const override { return 1; }
+  std::size_t threads() const override { return 1; }  ///< Only the caller's thread.
+  /// Runs the tasks in order of their indices.
   void run(std::size_t count, task f, void* context) override {
     for (std::size_t i = 0; i < count; ++i) f(context, i);
   }
 };
 
-/// Multiply-adds below which meeting another thread (half a microsecond) costs more than it saves: two microseconds of one
-/// core in registers, more where they wait for memory.
+/// Number of multiply-adds below which synchronization with another thread (half a microsecond) costs more than it
+/// saves. It takes one core two microseconds in registers, and longer when memory-bound.
 inline constexpr std::int64_t work_worth_sharing = std::int64_t{1} << 17;
 
-/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread when all of it is less than is worth sharing.
-/// `work`: multiply-adds of all tasks together. `f` is called by reference: nothing is allocated.
+/// Calls `f(i)` for i in [0, count) on `ex`, or on the calling thread if the total is below `work_worth_sharing`.
+/// `work` is the number of multiply-adds of all tasks together. `f` is called by reference, so nothing is allocated.
 template <class F>
 void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
   if (count < 2 || work < work_worth_sharing) {
@@ -408,26 +420,28 @@ void parallel_for(executor& ex, std::size_t count, std::int64_t work, F&& f) {
 
 }  // namespace qwq
 
-// qwq/core/view.hpp: A view of a row-major matrix.
+// qwq/core/view.hpp: Defines `matrix_view`, a view of a row-major matrix.
 
 namespace qwq {
 
-/// `rows` x `cols` elements that somebody else owns; row i starts at `data + i * row_stride` (a stride in elements).
+/// Non-owning view of `rows` x `cols` elements; row i starts at `data + i * row_stride` (a stride in elements).
 template <class T>
 struct matrix_view {
-  T* data = nullptr;
-  std::int64_t rows = 0, cols = 0, row_stride = 0;
+  T* data = nullptr;                                ///< First element.
+  std::int64_t rows = 0, cols = 0, row_stride = 0;  ///< Extents, and the stride of rows in elements.
 
+  /// An empty view.
   constexpr matrix_view() = default;
-  /// Rows that follow each other without a gap.
+  /// A view of contiguous rows.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count)
       : matrix_view(first, row_count, col_count, col_count) {}
-  /// Rows that begin `stride` elements apart.
+  /// A view of rows that start `stride` elements apart.
   constexpr matrix_view(T* first, std::int64_t row_count, std::int64_t col_count, std::int64_t stride)
       : data(first), rows(row_count), cols(col_count), row_stride(stride) {}
 
-  /// First element of a row.
+  /// First element of row i.
   constexpr T* row(std::int64_t i) const { return data + i * row_stride; }
+  /// Elements of row i.
   constexpr std::span<T> span(std::int64_t i) const { return {row(i), static_cast<std::size_t>(cols)}; }
   /// Element j of row i.
   constexpr T& operator()(std::int64_t i, std::int64_t j) const { return row(i)[j]; }
@@ -440,7 +454,7 @@ struct matrix_view {
     return {data + first, rows, count, row_stride};
   }
 
-  /// The same elements, to read.
+  /// Converts to a view of const elements.
   constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, row_stride};
   }
@@ -448,75 +462,77 @@ struct matrix_view {
 
 }  // namespace qwq
 
-// qwq/kernel/views.hpp: What kernels take besides matrices: quantized weights, the KV cache, quantization parameters.
+// qwq/kernel/views.hpp: Defines views of kernel operands: quantized weights, the KV cache, quantization parameters.
 
 namespace qwq {
 
-/// A bound constant. Floats are in `type`, dense. Integer codes are a `kernel::packed_weight` with scales for `block`
-/// elements each.
+/// A bound constant. Floats are of `type`, dense. Integer codes are a `kernel::packed_weight` with a scale per `block`
+/// elements.
 struct bound_constant {
-  dtype type = dtype::f32;
-  const void* data = nullptr;
-  std::int64_t block = 0;
+  dtype type = dtype::f32;     ///< Element type.
+  const void* data = nullptr;  ///< The elements or the packed weight.
+  std::int64_t block = 0;      ///< Elements per scale of a packed weight.
 };
 
 }  // namespace qwq
 
 namespace qwq::kernel {
 
-/// Weight [rows, cols] as symmetric int8 codes, dense. An element is exactly the f32 product code * scale, so a product
-/// with it is that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
+/// Weight [rows, cols] as symmetric int8 codes, dense. An element is exactly the f32 product code * scale, so a GEMM
+/// with it equals that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
 struct int8_weight {
-  const std::int8_t* codes = nullptr;
-  std::int64_t rows = 0, cols = 0;
-  std::span<const float> scales;
+  const std::int8_t* codes = nullptr;  ///< [rows, cols].
+  std::int64_t rows = 0, cols = 0;     ///< Extents.
+  std::span<const float> scales;       ///< One scale, or one per row.
 
+  /// Scale of a row.
   constexpr float scale(std::int64_t row) const {
     return scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(row)];
   }
 };
 
-/// Weight [rows, cols] as symmetric codes of `Bits` bits in blocks along each row: an element is the f32 product
-/// (code - 2^(Bits-1)) * scale of its block. The layout is that of com.microsoft.MatMulNBits: rows are padded to whole
-/// blocks, the even element of two is in the low half of a byte.
+/// Weight [rows, cols] as symmetric codes of `Bits` bits in blocks along each row: an element is the f32 product (code
+/// - 2^(Bits-1)) * scale of its block. The layout is that of com.microsoft.MatMulNBits: rows are padded to whole
+/// blocks; of two elements in a byte, the even one is in the low half.
 template <int Bits>
 struct block_weight {
   static_assert(Bits == 4 || Bits == 8);
-  const std::uint8_t* codes = nullptr;
-  std::int64_t rows = 0, cols = 0, block = 32;
-  std::span<const float> scales;  // [rows, blocks of a row]
+  const std::uint8_t* codes = nullptr;          ///< The codes.
+  std::int64_t rows = 0, cols = 0, block = 32;  ///< Extents, and elements per block.
+  std::span<const float> scales;                ///< [rows, blocks of a row].
 
-  /// Blocks of a row.
+  /// Blocks per row.
   constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
 };
 
-/// Element types of a KV cache that are symmetric codes, with a scale for each head and position.
+/// True for element types of a KV cache that are symmetric codes, with a scale per head and position.
 template <class T>
 inline constexpr bool is_kv_code = std::is_same_v<std::remove_cv_t<T>, std::int8_t>;
 
-/// In what products with packed weights take their activations: as they are, or quantized to int8 by rows and blocks
-/// while the model runs, which is faster and changes results.
+/// Type of activations in GEMMs with packed weights: unchanged, or quantized to int8 by rows and blocks at run time,
+/// which is faster and changes results.
 enum class activation_mode : std::uint8_t { f32, int8 };
 
 /// Keys or values [kv_heads, capacity, head_dim], dense. `T` is float, float16, bfloat16, or int8_t: then an element is
 /// its code times the scale of its head and position.
 template <class T>
 struct kv_view {
-  /// Scales are as writable as the elements.
+  /// Type of scales; const if the elements are.
   using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
 
-  T* data = nullptr;
-  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;
-  scale_type* scales = nullptr;  // [kv_heads, capacity]; null where elements are no codes
+  T* data = nullptr;                                      ///< The elements.
+  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;  ///< Extents.
+  scale_type* scales = nullptr;                           ///< [kv_heads, capacity]; null unless elements are codes.
 
+  /// Elements of a head and position.
   constexpr T* at(std::int64_t head, std::int64_t position) const {
     return data + (head * capacity + position) * head_dim;
   }
-  /// Scales of a head from a position on.
+  /// Scales of a head, from a position on.
   constexpr scale_type* scale_at(std::int64_t head, std::int64_t position) const {
     return scales + (head * capacity + position);
   }
-  /// Element `d` of a head and position, as the float that it stands for.
+  /// Element `d` of a head and position, dequantized to f32.
   constexpr float value(std::int64_t head, std::int64_t position, std::int64_t d) const {
     const auto x = static_cast<float>(at(head, position)[d]);
     if constexpr (is_kv_code<T>)
@@ -524,7 +540,7 @@ struct kv_view {
     else
       return x;
   }
-  /// The same elements, to read.
+  /// A read-only view of the same elements.
   constexpr operator kv_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, kv_heads, capacity, head_dim, scales};
   }
@@ -532,37 +548,37 @@ struct kv_view {
 
 /// Smallest and largest integer code.
 struct code_range {
-  std::int32_t min = 0, max = 0;
+  std::int32_t min = 0, max = 0;  ///< Both are inclusive.
 };
 
-/// The full range of an integer type of at most 16 bits.
+/// The full code range of an integer type of at most 16 bits.
 constexpr code_range full_range(dtype t) {
   const std::int32_t values = std::int32_t{1} << bits(t);
   return is_signed(t) ? code_range{-values / 2, values / 2 - 1} : code_range{0, values - 1};
 }
 
-/// How x / scale is computed before it is rounded: as the quotient, as ONNX Runtime does, or as the product of x and
-/// 1 / scale, as torch does. Both are rounded to f32, and differ where they are near the middle between two codes.
+/// How x / scale is computed before rounding: as the quotient, like ONNX Runtime, or as the product of x and 1 / scale,
+/// like torch. Both are rounded to f32; they can differ near the midpoint between two codes.
 enum class scaling : std::uint8_t { divide, multiply };
 
 /// One scale and zero point: code = clip(round(x / scale) + zero_point), value = (code - zero_point) * scale.
 struct affine {
-  float scale = 1;
-  std::int32_t zero_point = 0;
-  code_range range;
-  scaling by = scaling::divide;
+  float scale = 1;               ///< Step between adjacent codes.
+  std::int32_t zero_point = 0;   ///< Code of the value 0.
+  code_range range;              ///< Range of the codes.
+  scaling by = scaling::divide;  ///< How x / scale is computed.
 };
 
-/// Which dimension of a matrix the channels are.
+/// The dimension of a matrix that has the channels.
 enum class channel_axis : std::uint8_t { row, column };
 
-/// One scale per channel; `zero_points` is as long as `scales`, or empty when all are 0.
+/// One scale per channel. `zero_points` has the size of `scales`, or is empty if all are 0.
 struct channel_affine {
-  std::span<const float> scales;
-  std::span<const std::int32_t> zero_points;
-  code_range range;
-  channel_axis axis = channel_axis::row;
-  scaling by = scaling::divide;
+  std::span<const float> scales;              ///< One per channel.
+  std::span<const std::int32_t> zero_points;  ///< One per channel, or empty.
+  code_range range;                           ///< Range of the codes.
+  channel_axis axis = channel_axis::row;      ///< Dimension of the channels.
+  scaling by = scaling::divide;               ///< How x / scale is computed.
 
   /// Parameters of channel i.
   constexpr affine channel(std::int64_t i) const {
@@ -571,60 +587,62 @@ struct channel_affine {
   }
 };
 
-/// Smallest and largest value seen; `min > max` when there was none.
+/// Minimum and maximum of observed values; `min > max` if there were none.
 struct extrema {
-  float min = std::numeric_limits<float>::infinity();
-  float max = -std::numeric_limits<float>::infinity();
+  float min = std::numeric_limits<float>::infinity();   ///< The smallest value.
+  float max = -std::numeric_limits<float>::infinity();  ///< The largest value.
 };
 
 /// Sum of values and of their squares.
 struct moments {
-  double sum = 0, squares = 0;
+  double sum = 0, squares = 0;  ///< Both in f64.
 };
 
 }  // namespace qwq::kernel
 
-// qwq/exec/execution_context.hpp: Defines `execution_context`, what a kernel call sees while it runs: buffers, bound constants, states, and quantization parameters.
+// qwq/exec/execution_context.hpp: Defines `execution_context`, the buffers, constants, states and quantization parameters of a run.
 
 namespace qwq {
 
-/// A state of the part that runs, dense. Elements of 8 bits have a scale for each head and position, as in
-/// `kernel::kv_view`.
+/// Memory of a state of the executed part, dense. States with 8-bit elements have a scale for each head and position,
+/// as in `kernel::kv_view`.
 struct state_view {
-  void* data = nullptr;
-  float* scales = nullptr;
+  void* data = nullptr;     ///< Elements.
+  float* scales = nullptr;  ///< Scales of 8-bit elements; null for other states.
 };
 
-/// Told of every value that reaches an activation slot during calibration.
+/// Calibration hook, called with the values at every activation slot.
 class slot_hook {
  public:
   virtual ~slot_hook() = default;
+  /// Called with values at `slot`, the index of their quantization parameters.
   virtual void observe(std::size_t slot, std::span<const float> values) = 0;
 };
 
-/// One run of one graph. The arrays are in the order of the graph's plan.
+/// Operands of one run of one graph. The arrays are in the order of the graph's `plan`.
 struct execution_context {
-  executor* threads = nullptr;
-  std::byte* arena = nullptr;
-  const std::int64_t* extents = nullptr;       ///< What each named dimension counts in this run: `plan::symbols`.
-  const bound_constant* parameters = nullptr;  ///< `plan::parameters`
-  void* const* inputs = nullptr;               ///< `plan::inputs`
-  const state_view* states = nullptr;          ///< `plan::states`
-  /// Memory in which products quantize their activations to int8 (`int8_scratch`); null: they take them as f32.
+  executor* threads = nullptr;                 ///< Threads that kernels use.
+  std::byte* arena = nullptr;                  ///< Buffer of `plan::arena_bytes` bytes for intermediate values.
+  const std::int64_t* extents = nullptr;       ///< Value of each named dimension in this run: `plan::symbols`.
+  const bound_constant* parameters = nullptr;  ///< Bound constants: `plan::parameters`.
+  void* const* inputs = nullptr;               ///< Buffers of inputs: `plan::inputs`.
+  const state_view* states = nullptr;          ///< Buffers of states: `plan::states`.
+  /// Scratch memory in which GEMMs quantize their activations to int8 (`int8_scratch`); null: GEMMs use f32
+  /// activations.
   std::byte* scratch = nullptr;
-  /// Parameters by slot. Null in float runs: then values pass slots unchanged.
+  /// Quantization parameters by slot; null in float runs, in which values pass slots unchanged.
   const kernel::affine* slots = nullptr;
-  /// Set while calibrating.
+  /// Hook for calibration; null otherwise.
   slot_hook* hook = nullptr;
 };
 
 }  // namespace qwq
 
-// qwq/core/aligned_bytes.hpp: Defines `aligned_bytes`, memory that kernels read and write a vector at a time.
+// qwq/core/aligned_bytes.hpp: Defines `aligned_bytes`, a buffer aligned for vector loads and stores.
 
 namespace qwq {
 
-/// Alignment of buffers: a cache line, and the widest vector.
+/// Alignment of buffers in bytes: a cache line, and the widest vector.
 inline constexpr std::size_t buffer_alignment = 64;
 
 /// `bytes`, rounded up to a multiple of `buffer_alignment`.
@@ -638,60 +656,67 @@ struct free_aligned {
 };
 }  // namespace detail
 
-/// Memory that begins at a multiple of `buffer_alignment`.
+/// A buffer aligned to `buffer_alignment`.
 using aligned_bytes = std::unique_ptr<std::byte[], detail::free_aligned>;
 
-/// At least `bytes` bytes, uninitialized; never null. Throws `std::bad_alloc`.
+/// Allocates at least `bytes` uninitialized bytes; never null. Throws `std::bad_alloc`.
 inline aligned_bytes allocate_aligned(std::size_t bytes) {
   return aligned_bytes(new (std::align_val_t{buffer_alignment}) std::byte[std::max<std::size_t>(bytes, 1)]);
 }
 
 }  // namespace qwq
 
-// qwq/core/fixed_string.hpp: Fixed-capacity string: names inside constexpr graphs, and words inside template arguments.
+// qwq/core/fixed_string.hpp: Defines `fixed_string`, a string of fixed capacity for names in constexpr graphs and for template arguments.
 
 namespace qwq {
 
-/// A string of at most `N` characters that can live in a constexpr value or be a template argument.
-/// Appending past the capacity truncates.
+/// A string of at most `N` characters, usable in constexpr values and as a template argument. Appending beyond the
+/// capacity truncates.
 template <std::size_t N>
 struct fixed_string {
-  char chars[N + 1]{};  // a plain array: compilers print it as a string inside their messages
+  /// Characters, NUL-terminated. A plain array, because compilers print it as a string in messages.
+  char chars[N + 1]{};
 
+  /// The empty string.
   constexpr fixed_string() = default;
-  /// The first N characters of a string.
+  /// The first N characters of `s`.
   constexpr fixed_string(std::string_view s) { append(s); }  // NOLINT(google-explicit-constructor)
-  /// The same of a fixed_string of another capacity.
+  /// The first N characters of a `fixed_string` of another capacity.
   template <std::size_t M>
   constexpr fixed_string(const fixed_string<M>& s) : fixed_string(s.view()) {}  // NOLINT(google-explicit-constructor)
-  /// The same of a literal.
+  /// The first N characters of a literal.
   template <std::size_t M>
   constexpr fixed_string(const char (&s)[M])
       : fixed_string(std::string_view{s}) {}  // NOLINT(google-explicit-constructor)
 
+  /// Maximum number of characters.
   static constexpr std::size_t capacity() { return N; }
+  /// Number of characters.
   constexpr std::size_t size() const { return view().size(); }
+  /// True if there are no characters.
   constexpr bool empty() const { return chars[0] == '\0'; }
+  /// The characters, valid as long as this string.
   constexpr std::string_view view() const {
     if (std::is_constant_evaluated()) return std::string_view{chars};
-    std::size_t n = 0;  // g++ 12 takes strlen of a name inside a constant graph for an overread
+    std::size_t n = 0;  // g++ 12 reports strlen of a name in a constant graph as an overread
     while (n < N && chars[n] != '\0') ++n;
     return {chars, n};
   }
-  /// The characters.
+  /// Converts to the characters, as `view`.
   constexpr operator std::string_view() const { return view(); }  // NOLINT(google-explicit-constructor)
 
+  /// Appends as many characters of `s` as fit.
   constexpr fixed_string& append(std::string_view s) {
     std::size_t at = size();
     for (char c : s) {
       if (at == N) break;
       chars[at++] = c;
     }
-    chars[at] = '\0';  // written, although it is there: clang prints a string only if its end was
+    chars[at] = '\0';  // written explicitly: clang prints a string only if its terminator was
     return *this;
   }
 
-  /// Appends a number in decimals.
+  /// Appends a number in decimal.
   constexpr fixed_string& append(long long value) {
     char digits[24]{};
     std::size_t n = 0;
@@ -706,152 +731,160 @@ struct fixed_string {
     return *this;
   }
 
+  /// True if the characters are equal.
   friend constexpr bool operator==(const fixed_string& a, std::string_view b) { return a.view() == b; }
 };
 
+/// True if the characters are equal, whatever the capacities.
 template <std::size_t A, std::size_t B>
 constexpr bool operator==(const fixed_string<A>& a, const fixed_string<B>& b) {
   return a.view() == b.view();
 }
 
+/// A literal gets a capacity of exactly its length.
 template <std::size_t M>
 fixed_string(const char (&)[M]) -> fixed_string<M - 1>;
 
 }  // namespace qwq
 
-// qwq/graph/op.hpp: Defines `op`, the kinds of operators that a graph is made of; op_table.hpp has what is true of each.
+// qwq/graph/op.hpp: Defines `op`, the kinds of operators in a graph, and `state_update`. `op_table` (op_schema.hpp) has their properties.
 
 namespace qwq {
 
-/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence, D head_dim. "result k" is read
-/// by a `result` node; an operator with several results computes its first value as the node itself.
+/// Operator kinds. `x` is an activation, `w` a weight stored [out, in], S the sequence length, D head_dim. An operator
+/// with several results computes its first value as the node itself; a `get_tuple_element` node projects "result k".
 enum class op : std::uint8_t {
   // leaves
-  input,     // a value from outside; its type is given
-  state,     // a value that lasts from run to run (KV cache, recurrent matrix); ints = {state_update}
-  weight,    // a checkpoint tensor; the graph reads value * (stored + offset)
-  splat,     // a constant tensor: every element is attributes.value
-  rope_cos,  // [positions, R/2] table of cos(position * value^(-2j/R)); attributes.value = theta
-  rope_sin,
+  input,     ///< An argument of a run; its type is declared.
+  state,     ///< A value that persists between runs (KV cache, recurrent matrix); ints = {state_update}.
+  weight,    ///< A checkpoint tensor; the graph reads value * (stored + offset).
+  splat,     ///< A constant tensor whose elements all equal attributes.value.
+  rope_cos,  ///< Table [positions, R/2] of cos(position * value^(-2j/R)); attributes.value = theta.
+  rope_sin,  ///< The same table of sines.
   // elementwise, with broadcasting
-  add,
-  mul,
-  neg,
-  exp,
-  tanh,
-  rsqrt,
-  sigmoid,
-  softplus,   // log(1 + e^x)
-  silu,       // x * sigmoid(x)
-  gelu,       // x * (1 + erf(x / sqrt(2))) / 2
-  gelu_tanh,  // its approximation x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2
-  select,     // (mask [1,S] i32, a, b): rows of a where the mask is not 0, else of b
+  add,        ///< x + y.
+  mul,        ///< x * y, elementwise.
+  neg,        ///< -x.
+  exp,        ///< e^x.
+  tanh,       ///< Hyperbolic tangent.
+  rsqrt,      ///< 1 / sqrt(x).
+  sigmoid,    ///< 1 / (1 + e^-x).
+  softplus,   ///< log(1 + e^x).
+  silu,       ///< x * sigmoid(x).
+  gelu,       ///< x * (1 + erf(x / sqrt(2))) / 2.
+  gelu_tanh,  ///< Approximation of gelu: x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2.
+  select,     ///< (mask [1,S] i32, a, b): rows of a where the mask is not 0, else rows of b.
   // over the last axis
-  mean,  // keeps the axis with extent 1
-  softmax,
-  rms_norm,    // (x, w): w * x / sqrt(mean(x^2) + eps)
-  layer_norm,  // (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b
-  lp_norm,     // x / ||x||_2
-  top_k,       // ints = {k}: the k largest values, descending; result 0: their indices, i32
-  // products
-  linear,         // (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]
-  matmul,         // (x [...,M,K], y [...,K,N]) -> [...,M,N]
-  conv1x1,        // (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S]
-  swiglu,         // (gate, up): silu(gate) * up
-  linear_add,     // (x, w, residual [...,N]): linear(x, w) + residual
-  linear_swiglu,  // (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up))
-  norm_linear,  // (x, gain [K], w...): n = rms_norm(x, gain), for itself; result i: linear(n, the i-th w); value = eps
-  norm_linear_swiglu,  // (x, gain, gate, up): the same n; result 0: linear_swiglu(n, gate, up)
-  add_norm,            // (a, b, gain): a + b; result 0: rms_norm of it; value = eps
-  expert_linear,  // (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times its expert
-  weighted_sum,   // (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]
-  // layout: the values stay, their places change
-  reshape,
-  transpose,  // ints = permutation
-  concat,     // ints = {axis}
-  slice,      // ints = {begin, end, axis}
-  cast,
+  mean,        ///< Mean; the axis stays, with extent 1.
+  softmax,     ///< e^x / sum(e^x).
+  rms_norm,    ///< (x, w): w * x / sqrt(mean(x^2) + eps).
+  layer_norm,  ///< (x, w, b): w * (x - mean(x)) / sqrt(var(x) + eps) + b.
+  lp_norm,     ///< x / ||x||_2.
+  top_k,       ///< ints = {k}: the k largest values, descending; result 0: their indices, i32.
+  // GEMMs, and fusions with them
+  linear,         ///< (x [...,K], w [N,K]) or (x, w, bias [N]) -> [...,N]: x w^T + bias.
+  matmul,         ///< (x [...,M,K], y [...,K,N]) -> [...,M,N].
+  conv1x1,        ///< (x [1,K,1,S], w [N,K,1,1]) -> [1,N,1,S].
+  swiglu,         ///< (gate, up): silu(gate) * up.
+  linear_add,     ///< (x, w, residual [...,N]): linear(x, w) + residual.
+  linear_swiglu,  ///< (x, gate [N,K], up [N,K]): swiglu(linear(x, gate), linear(x, up)).
+  /// (x, gain [K], w...): n = rms_norm(x, gain), the node's own value; result i: linear(n, w_i); value = eps.
+  norm_linear,
+  norm_linear_swiglu,  ///< (x, gain, gate, up): n as in norm_linear; result 0: linear_swiglu(n, gate, up).
+  add_norm,            ///< (a, b, gain): a + b; result 0: rms_norm(a + b, gain); value = eps.
+  /// (x [1,S,K] or [1,S,k,K], experts [1,S,k] i32, w [E,N,K]) -> [1,S,k,N]: each row times the matrix of its expert.
+  expert_linear,
+  weighted_sum,  ///< (x [1,S,k,H], weights [1,S,k]) -> [1,S,H]: sum over k.
+  // layout: the values stay, their positions change
+  reshape,    ///< The same elements in row-major order, with another shape.
+  transpose,  ///< ints = permutation: axis i of the result is axis ints[i] of x.
+  concat,     ///< ints = {axis}: concatenation of 2 to 4 values.
+  slice,      ///< ints = {begin, end, axis}: elements [begin, end) of the axis.
+  cast,       ///< Conversion to another element type.
   // language model
-  embedding,        // (table [V,H], ids [1,S]) -> [1,S,H]
-  table_rows,       // (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position
-  rope,             // (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head
-  norm_rope,        // (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w)); value = eps
-  kv_cache_update,  // (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows
-  attention,        // (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale
-  full_attention,   // (q, k, v [1,S,heads,D], segments [1,S] i32): rows of a segment see each other; value = scale
-  gqa,              // com.microsoft GroupQueryAttention with rotary inside; ints = {heads, kv_heads}
-  causal_conv1d,    // (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise; result 0: the state after
-  delta_rule,       // (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv];
-  // result 0: the state after. Per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M
-  get_tuple_element,  // ints = {index}: one result of a node that has several
-  custom,             // an operator from outside of the library; the node points to its row
-  // quantization; the node's slot says with which parameters; a second argument, experts [1,S,k], says for each row of
-  // a value [1,S,k,N] which of the slot's parameters
-  quantize,    // f32 -> integer codes
-  dequantize,  // integer codes -> f32
-  fake_quant,  // dequantize(quantize(x)) in one step
+  embedding,   ///< (table [V,H], ids [1,S]) -> [1,S,H].
+  table_rows,  ///< (table [T,C], last_position [1,1] i32) -> [1,S,C]: rows last_position - S + 1 to last_position.
+  rope,        ///< (x [1,S,heads,D], cos [1,S,R/2], sin): half-split rotation of the first R channels of each head.
+  norm_rope,   ///< (x [1,S,heads,D], w [D], cos, sin): rope(rms_norm(x, w), cos, sin); value = eps.
+  kv_cache_update,  ///< (state [1,heads,max,D], x [1,S,heads,D], last_position) -> the cache with the new rows.
+  attention,        ///< (q [1,S,Hq,D], key cache, value cache, last_position): causal GQA; value = scale.
+  /// (q, k, v [1,S,heads,D], segments [1,S] i32): attention among rows of the same segment; value = scale.
+  full_attention,
+  gqa,            ///< com.microsoft GroupQueryAttention, which includes RoPE; ints = {heads, kv_heads}; value = scale.
+  causal_conv1d,  ///< (u [1,S,C], w [C,K], state [1,C,K-1]): depthwise convolution; result 0: the state after the run.
+  /// (q, k [1,S,Hk,Dk], v [1,S,Hv,Dv], decay, beta [1,S,Hv], state [1,Hv,Dk,Dv]) -> [1,S,Hv,Dv]; result 0: the state
+  /// after the run. Gated delta rule; per row M <- e^decay M, then M <- M + k (beta (v - k^T M)), out = q^T M.
+  delta_rule,
+  get_tuple_element,  ///< ints = {index}: one result of a node that has several.
+  custom,             ///< An operator defined outside the library; the node points to its schema.
+  // Quantization. The node's slot has the parameters. A second argument, experts [1,S,k], selects the slot's parameter
+  // for each row of a value [1,S,k,N].
+  quantize,    ///< f32 -> integer codes.
+  dequantize,  ///< Integer codes -> f32.
+  fake_quant,  ///< dequantize(quantize(x)) as one operator.
 };
 
+/// Number of operator kinds.
 inline constexpr std::size_t op_count = static_cast<std::size_t>(op::fake_quant) + 1;
 
-/// How a run changes a state.
+/// How a run updates a state.
 enum class state_update : std::uint8_t {
-  append,   ///< Rows at the positions of the run's tokens are written, others stay: a KV cache. It can be truncated.
-  replace,  ///< The value after the run takes the place of the one before: a conv window, a recurrent matrix.
-  host,     ///< The graph hands out the new rows, and the host puts them into the state that the next run reads.
+  append,   ///< Writes rows at the positions of the run's tokens and keeps the others: a KV cache. It can be truncated.
+  replace,  ///< Replaces the whole value: a convolution window, a recurrent matrix.
+  host,     ///< The graph outputs the new rows; the host writes them into the state that the next run reads.
 };
 
 }  // namespace qwq
 
-// qwq/graph/diagnostic.hpp: What can be wrong with a graph, and how a compiler is made to say it in one line.
+// qwq/graph/diagnostic.hpp: Defines `diagnostic`, the first problem of a graph, and `require_none`, which reports it as a one-line compile error.
 
 namespace qwq {
 
-/// Kinds of problem. The names are read by people, inside a compiler's message.
+/// Kinds of problems. The enumerator names appear in compiler messages, so they are written as phrases.
 enum class error_code : unsigned char {
-  fine,
-  wrong_number_of_arguments,
-  x_and_weight_differ_in_columns,
-  x_and_y_do_not_multiply,
-  shapes_do_not_broadcast,
-  element_count_changes,
-  element_type_must_be_float,
-  element_types_differ,
-  last_dimension_must_match,
-  rank_is_wrong,
-  heads_do_not_divide,
-  bad_attribute,
-  graph_is_full,
-  too_many_dimensions,
-  too_many_arguments,
-  too_many_outputs,
-  too_many_symbols,
-  too_many_readers,
-  too_many_replacements,
-  name_is_too_long,
-  state_must_be_a_leaf,
-  rules_keep_firing,
-  edge_has_no_quantization_slot,
-  weight_is_not_quantized,
+  fine,                            ///< No problem.
+  wrong_number_of_arguments,       ///< More or fewer arguments than the operator's schema allows.
+  x_and_weight_differ_in_columns,  ///< K of the activation differs from K of the weight [N,K].
+  x_and_y_do_not_multiply,         ///< Shapes of `matmul` operands do not match.
+  shapes_do_not_broadcast,         ///< Operand shapes neither match nor broadcast.
+  element_count_changes,           ///< A `reshape` to another number of elements.
+  element_type_must_be_float,      ///< An operand is not f32, f16 or bf16.
+  element_types_differ,            ///< An operand has another element type than the operator requires.
+  last_dimension_must_match,       ///< An operand has another shape than the operator requires.
+  rank_is_wrong,                   ///< An operand has another number of axes than the operator requires.
+  heads_do_not_divide,             ///< Query heads are not a multiple of key/value heads.
+  bad_attribute,                   ///< An attribute is missing or out of range.
+  graph_is_full,                   ///< More nodes than the graph's capacity, or more slots than a `slot_list` holds.
+  too_many_dimensions,             ///< A shape has more than `max_rank` axes.
+  too_many_arguments,              ///< A node has more than `max_arguments` arguments.
+  too_many_outputs,                ///< A graph has more than `max_outputs` outputs.
+  too_many_symbols,                ///< More names of dimensions than a memory plan holds.
+  too_many_readers,                ///< A value has more uses than `match::max_readers`.
+  too_many_replacements,           ///< A rule replaces more values than a `match` holds.
+  name_is_too_long,                ///< A name exceeds the capacity of its field.
+  state_must_be_a_leaf,            ///< The state operand of an operator is not a `state` leaf.
+  rules_keep_firing,               ///< A rule set still applies after the rewrite budget is used up.
+  edge_has_no_quantization_slot,   ///< An edge that the scheme quantizes has no quantize/dequantize pair.
+  weight_is_not_quantized,         ///< A weight that the scheme quantizes is stored as floats.
 };
 
-/// The first thing that went wrong while a graph was built or rewritten. `expected` and `found` are short enough
-/// for every compiler to print them whole.
+/// The first problem found while a graph is built or rewritten. `expected` and `found` are short enough for every
+/// compiler to print them in full.
 struct diagnostic {
-  error_code what = error_code::fine;
-  op kind = op::input;
-  fixed_string<47> where{};
-  fixed_string<31> expected{};
-  fixed_string<31> found{};
+  error_code what = error_code::fine;  ///< Kind of problem; `fine` if there is none.
+  op kind = op::input;                 ///< Operator of the node with the problem.
+  fixed_string<47> where{};            ///< Module of that node; see `qwq::where`.
+  fixed_string<31> expected{};         ///< Expected value, as text.
+  fixed_string<31> found{};            ///< Actual value, as text.
 
-  constexpr bool ok() const { return what == error_code::fine; }
+  constexpr bool ok() const { return what == error_code::fine; }  ///< True if there is no problem.
 };
 
-/// Declared and never defined: the facts about a problem are its arguments, and naming it prints them.
+/// Declared but never defined: naming it in an error prints its arguments, the facts about a problem.
 template <error_code What, op Op, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct diagnostic_at;
 
-/// Refuses to compile unless `P` is clear; the message is the name of `diagnostic_at` with the facts.
+/// Fails to compile if `P` is a problem; the error message names `diagnostic_at` with the facts. Returns true.
 template <const diagnostic& P>
 constexpr bool require_none() {
   if constexpr (!P.ok()) {
@@ -869,34 +902,36 @@ constexpr bool require_none() {
 
 namespace qwq {
 
-/// A vector of at most `N` elements without allocation, with the interface of C++26's std::inplace_vector.
+/// A vector of at most `N` elements that does not allocate, with the interface of C++26's std::inplace_vector.
 template <class T, std::size_t N>
 struct fixed_vector {
-  std::array<T, N> items{};
-  std::size_t count = 0;
+  std::array<T, N> items{};  ///< Storage; only the first `count` items are elements.
+  std::size_t count = 0;     ///< Number of elements.
 
-  static constexpr std::size_t capacity() { return N; }
-  constexpr std::size_t size() const { return count; }
-  constexpr bool empty() const { return count == 0; }
-  constexpr const T* begin() const { return items.data(); }
-  constexpr const T* end() const { return items.data() + count; }
-  constexpr T* begin() { return items.data(); }
-  constexpr T* end() { return items.data() + count; }
-  constexpr const T& operator[](std::size_t i) const { return items[i]; }
-  constexpr T& operator[](std::size_t i) { return items[i]; }
-  constexpr const T& back() const { return items[count - 1]; }
+  static constexpr std::size_t capacity() { return N; }                    ///< Maximum number of elements.
+  constexpr std::size_t size() const { return count; }                     ///< Number of elements.
+  constexpr bool empty() const { return count == 0; }                      ///< True if there are no elements.
+  constexpr const T* begin() const { return items.data(); }                ///< First element.
+  constexpr const T* end() const { return items.data() + count; }          ///< End of the elements.
+  constexpr T* begin() { return items.data(); }                            ///< First element.
+  constexpr T* end() { return items.data() + count; }                      ///< End of the elements.
+  constexpr const T& operator[](std::size_t i) const { return items[i]; }  ///< Element i; not checked.
+  constexpr T& operator[](std::size_t i) { return items[i]; }              ///< Element i; not checked.
+  constexpr const T& back() const { return items[count - 1]; }             ///< Last element; there must be one.
 
-  /// Appends `value`; returns false, and changes nothing, when the vector is full.
+  /// Appends `value`. Returns false, without any change, if the vector is full.
   [[nodiscard]] constexpr bool try_push_back(const T& value) {
     if (count == N) return false;
     items[count++] = value;
     return true;
   }
-  /// Appends `value`. A full vector does not compile in a constant expression, and throws std::bad_alloc at run time.
+  /// Appends `value`. If the vector is full, a constant expression does not compile, and run-time code throws
+  /// std::bad_alloc.
   constexpr void push_back(const T& value) {
     if (!try_push_back(value)) throw std::bad_alloc{};
   }
 
+  /// True if sizes and elements are equal.
   friend constexpr bool operator==(const fixed_vector& a, const fixed_vector& b) {
     if (a.count != b.count) return false;
     for (std::size_t i = 0; i < a.count; ++i)
@@ -907,45 +942,49 @@ struct fixed_vector {
 
 }  // namespace qwq
 
-// qwq/graph/tensor_type.hpp: Static and named dimensions, shapes, and the type of a value in a graph.
+// qwq/graph/tensor_type.hpp: Defines `dim` and `shape`, with static and named extents, and `tensor_type`, the element type and shape of a value.
 
 namespace qwq {
 
-/// One extent of a shape. A named dimension keeps its name to the emitted file; its extent is then the
-/// largest value that it may take at run time, and buffers are planned for it.
+/// One extent of a shape. Emitted files keep the name of a named dimension; its extent is then the maximum at run time,
+/// for which buffers are planned.
 struct dim {
-  std::int64_t extent = 1;    ///< Its length, or the largest that it can have.
-  std::string_view symbol{};  ///< Its name; empty where the extent is fixed.
-  std::int64_t plus = 0;      ///< Elements beside those that `symbol` counts: "sequence_length+3".
+  std::int64_t extent = 1;    ///< Length; for a named dimension, the maximum length.
+  std::string_view symbol{};  ///< Name; empty for a fixed extent.
+  std::int64_t plus = 0;      ///< Elements in addition to those that `symbol` counts: "sequence_length+3".
 
+  /// A fixed extent of 1.
   constexpr dim() = default;
   /// A fixed extent.
   constexpr dim(std::int64_t e) : extent(e) {}  // NOLINT(google-explicit-constructor): shapes are written {1, S, 64}
-  /// A named one, of `bound` at most; `more` elements of it are not counted by the name.
+  /// A named extent of at most `bound` elements; `more` of them are not counted by the name.
   constexpr dim(std::int64_t bound, std::string_view name, std::int64_t more = 0)
       : extent(bound), symbol(name), plus(more) {}
 
-  constexpr bool named() const { return !symbol.empty(); }  ///< Whether it has a name.
+  constexpr bool named() const { return !symbol.empty(); }  ///< True if the extent has a name.
   friend constexpr bool operator==(const dim& a, const dim& b) {
     return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
   }
 };
 
+/// Maximum number of dimensions of a shape.
 inline constexpr std::size_t max_rank = 5;
 
 /// Up to five dimensions, outermost first.
 struct shape : fixed_vector<dim, max_rank> {
-  bool too_long = false;  ///< More than five were given; graphs refuse such a shape and name the node.
+  /// True if more than `max_rank` dimensions were given; graphs report such a shape as a problem of its node.
+  bool too_long = false;
 
+  /// A scalar: no dimensions.
   constexpr shape() = default;
-  /// {1, S, 64}: outermost first.
+  /// Dimensions {1, S, 64}, outermost first.
   constexpr shape(std::initializer_list<dim> dims) {
     for (const dim& d : dims)
       if (!try_push_back(d)) too_long = true;
   }
 
-  constexpr const dim& last() const { return back(); }  ///< The innermost extent.
-  /// Number of elements; named dimensions count with their bound.
+  constexpr const dim& last() const { return back(); }  ///< The innermost dimension.
+  /// Number of elements, with named dimensions at their bounds.
   constexpr std::int64_t elements() const {
     std::int64_t n = 1;
     for (const dim& d : *this) n *= d.extent;
@@ -953,7 +992,7 @@ struct shape : fixed_vector<dim, max_rank> {
   }
 };
 
-/// "[1,64,1024]", names in place of named extents.
+/// A shape as text: "[1,64,1024]", with names for named dimensions.
 template <std::size_t N = 48>
 constexpr fixed_string<N> to_text(const shape& s) {
   fixed_string<N> out{"["};
@@ -972,8 +1011,8 @@ constexpr fixed_string<N> to_text(const shape& s) {
 
 /// Element type and shape of a value.
 struct tensor_type {
-  dtype type = dtype::f32;
-  shape dims{};
+  dtype type = dtype::f32;  ///< Element type.
+  shape dims{};             ///< Shape.
   friend constexpr bool operator==(const tensor_type& a, const tensor_type& b) {
     return a.type == b.type && a.dims == b.dims;
   }
@@ -981,74 +1020,75 @@ struct tensor_type {
 
 }  // namespace qwq
 
-// qwq/graph/op_schema.hpp: Defines `op_table`, one row per operator: name, arity, attributes, traits, and the rule for the type of its result.
+// qwq/graph/op_schema.hpp: Defines `op_schema`, the arity, attributes, traits and type inference of an operator, and `op_table`.
 
 namespace qwq {
 
-/// Attributes of a node. What `value` and `ints` mean is named in the operator's row.
+/// Attributes of a node. The operator's schema names `value` and `ints`.
 struct attributes {
-  double value = 0;
+  double value = 0;                      ///< Number: epsilon, scale, multiplier of a weight, value of a splat.
   fixed_vector<std::int32_t, 5> ints{};  ///< Integers: axes, a permutation, a range.
   /// Result type of leaves, `cast`, `reshape` and `table_rows`, which no argument determines.
   tensor_type type{};
-  /// Of a weight leaf: what is added to each stored element. The graph reads value * (stored + offset), so the gain
-  /// 1 + w of Qwen3.5's norms has offset 1.
+  /// Offset that is added to each stored element of a weight leaf. The graph reads value * (stored + offset); the gain
+  /// 1 + w of Qwen3.5's norms, for example, has offset 1.
   double offset = 0;
   friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
 
-/// Most arguments that a node can have.
+/// Maximum number of arguments of a node.
 inline constexpr std::size_t max_arguments = 10;
 
-/// Arguments and attributes of a node whose type is being worked out: what an operator's rule for shape and dtype
-/// reads, and where it puts the type of the result (`out`) or what is wrong (`fail`).
+/// Context of type inference for one node. An operator's `infer` function reads attributes and argument types, and sets
+/// the result type (`out`) or reports a problem (`fail`). The `want_...` functions return true if a requirement holds,
+/// and report a problem otherwise.
 struct type_inference {
-  const attributes& attr;
-  fixed_vector<tensor_type, max_arguments> args{};
-  tensor_type out{};
-  diagnostic error{};
+  const attributes& attr;                           ///< Attributes of the node.
+  fixed_vector<tensor_type, max_arguments> args{};  ///< Types of the arguments.
+  tensor_type out{};                                ///< Type of the result.
+  diagnostic error{};                               ///< The problem, if any.
 
-  constexpr const shape& dims(std::size_t i) const { return args[i].dims; }
+  constexpr const shape& dims(std::size_t i) const { return args[i].dims; }  ///< Shape of argument `i`.
 
-  /// Says what is wrong; the graph then is an error.
+  /// Reports a problem, which becomes the error of the graph.
   constexpr void fail(error_code what, fixed_string<31> expected, fixed_string<31> found) {
     error.what = what;
     error.expected = expected;
     error.found = found;
   }
-  /// Argument i holds floats.
+  /// Requires argument `i` to be f32, f16 or bf16.
   constexpr bool want_float(std::size_t i) {
     if (is_plain_float(args[i].type)) return true;
     fail(error_code::element_type_must_be_float, "f32, f16 or bf16", name(args[i].type));
     return false;
   }
-  /// Keys or values: floats, or codes with a scale for each head and position.
+  /// Requires argument `i` to be cached keys or values: floats, or int8 codes with a scale for each head and position.
   constexpr bool want_cache(std::size_t i) { return args[i].type == dtype::i8 || want_float(i); }
-  /// Argument i has this element type.
+  /// Requires argument `i` to have element type `t`.
   constexpr bool want_type(std::size_t i, dtype t) {
     if (args[i].type == t) return true;
     fail(error_code::element_types_differ, name(t), name(args[i].type));
     return false;
   }
-  /// Argument i has so many axes.
+  /// Requires argument `i` to have `rank` axes.
   constexpr bool want_rank(std::size_t i, std::size_t rank) {
     if (dims(i).size() == rank) return true;
     fail(error_code::rank_is_wrong, fixed_string<31>{}.append(static_cast<long long>(rank)), to_text<31>(dims(i)));
     return false;
   }
-  /// The axis that an operator works along must be there.
+  /// Requires argument `i` to have at least one axis.
   constexpr bool want_axes(std::size_t i) {
     if (!dims(i).empty()) return true;
     fail(error_code::rank_is_wrong, "at least 1", "0");
     return false;
   }
-  /// `ints` has `count` elements, and the last of them is an axis of the first argument.
+  /// Requires `ints` to have `count` elements, of which the last is an axis of the first argument.
   constexpr bool want_axis(std::size_t count) {
     if (attr.ints.size() == count && static_cast<std::size_t>(attr.ints.back()) < dims(0).size()) return true;
     fail(error_code::bad_attribute, "an axis of the argument", to_text<31>(dims(0)));
     return false;
   }
-  /// Two shapes are equal.
+  /// Requires two shapes to be equal; reports `what` if they differ.
   constexpr bool want_shape(const shape& expected, const shape& found, error_code what) {
     if (expected == found) return true;
     fail(what, to_text<31>(expected), to_text<31>(found));
@@ -1117,7 +1157,7 @@ constexpr void infer_linear_add(type_inference& in) {
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.out.dims, in.dims(2), error_code::shapes_do_not_broadcast);
 }
 
-constexpr void infer_gated_linear(type_inference& in) {
+constexpr void infer_linear_swiglu(type_inference& in) {
   infer_product(in);
   if (in.error.ok() && in.want_float(2)) in.want_shape(in.dims(1), in.dims(2), error_code::shapes_do_not_broadcast);
 }
@@ -1132,7 +1172,7 @@ constexpr void infer_norm_linear(type_inference& in) {
   }
 }
 
-constexpr void infer_norm_gated_linear(type_inference& in) {
+constexpr void infer_norm_linear_swiglu(type_inference& in) {
   infer_norm_linear(in);
   if (in.error.ok()) in.want_shape(in.dims(2), in.dims(3), error_code::shapes_do_not_broadcast);
 }
@@ -1149,7 +1189,7 @@ constexpr void infer_matmul(type_inference& in) {
   const std::size_t rank = in.dims(0).size();
   if (!in.want_float(0) || !in.want_type(1, in.args[0].type) || !in.want_rank(1, rank)) return;
   if (rank < 2) return in.fail(error_code::rank_is_wrong, "at least 2", to_text<31>(in.dims(0)));
-  shape y = in.dims(0);  // what y should be
+  shape y = in.dims(0);  // the required shape of y
   y[rank - 2] = in.dims(0).last();
   y[rank - 1] = in.dims(1).last();
   if (!in.want_shape(y, in.dims(1), error_code::x_and_y_do_not_multiply)) return;
@@ -1212,7 +1252,7 @@ constexpr void infer_slice(type_inference& in) {
   if (!in.want_axis(3)) return;
   in.out = in.args[0];
   dim& along = in.out.dims[static_cast<std::size_t>(in.attr.ints[2])];
-  // What a named extent counts is at least 1 at run time.
+  // The part that a name counts is at least 1 at run time.
   const std::int64_t least = along.named() ? along.plus + 1 : along.extent;
   if (in.attr.ints[0] < 0 || in.attr.ints[1] > least || in.attr.ints[0] >= in.attr.ints[1])
     return in.fail(error_code::bad_attribute, "0 <= begin < end <= extent", to_text<31>(in.dims(0)));
@@ -1251,7 +1291,7 @@ constexpr void infer_norm_rope(type_inference& in) {
   if (in.error.ok()) infer_rotated(in, 2);
 }
 
-constexpr void infer_kv_append(type_inference& in) {
+constexpr void infer_kv_cache_update(type_inference& in) {
   if (!in.want_cache(0) || !in.want_float(1) || !in.want_rank(0, 4) || !in.want_rank(1, 4) ||
       !in.want_type(2, dtype::i32))
     return;
@@ -1370,8 +1410,7 @@ constexpr void infer_delta_rule(type_inference& in) {
     in.out = in.args[2];
 }
 
-// Codes of a slot: attr.type.type is their integer type.
-// (x) or, with parameters for each expert, (x [1,S,k,N], experts [1,S,k]).
+// The second argument, if present, selects the parameters of each row: (x [1,S,k,N], experts [1,S,k]).
 constexpr bool want_experts(type_inference& in) {
   if (in.args.size() < 2) return true;
   const shape& x = in.dims(0);
@@ -1393,9 +1432,9 @@ constexpr void infer_dequantize(type_inference& in) {
   if (want_experts(in)) in.out = {dtype::f32, in.dims(0)};
 }
 
-// A result of a node that has several: of gqa what it computes, the present key and the present value, of the types of
-// the past ones.
-constexpr void infer_result(type_inference& in) { in.out = in.attr.type; }
+// The builder of the node passes the result's type. Results of gqa: the attention output, the present key and the
+// present value; the present ones have the types of the past ones.
+constexpr void infer_get_tuple_element(type_inference& in) { in.out = in.attr.type; }
 
 constexpr void infer_custom(type_inference& in) {
   in.fail(error_code::bad_attribute, "apply(row, ...)", "op::custom without a row");
@@ -1403,82 +1442,85 @@ constexpr void infer_custom(type_inference& in) {
 
 }  // namespace detail
 
-/// What is true of an operator wherever it is used; a set of these is combined with `|`.
+/// Properties of an operator, independent of its use. Combine them with `|`.
 enum class trait : std::uint16_t {
-  none = 0,
-  commutative = 1,     ///< Two arguments may change places.
-  layout = 2,          ///< The result is the argument in another arrangement: it shares its quantization parameters.
-  moves = 4,           ///< Values pass unchanged, as they are or as their codes.
-  view = 8,            ///< The result is bytes of the first argument: no kernel call.
-  elementwise = 16,    ///< An element of the result depends on the same element of each argument alone. With one
-                       ///< argument, the kernel may be called with the result in the argument's bytes.
+  none = 0,            ///< No property.
+  commutative = 1,     ///< The two arguments may be swapped.
+  layout = 2,          ///< The result is the argument rearranged, and shares its quantization parameters.
+  moves = 4,           ///< Values do not change, whether they are floats or codes.
+  view = 8,            ///< The result aliases the first argument's bytes; there is no kernel call.
+  elementwise = 16,    ///< Each element of the result depends only on the same element of each argument. With
+                       ///< one argument, the kernel may run in place.
   constant = 32,       ///< A leaf that is bound before a run.
   encodable = 64,      ///< A constant that a scheme may store as codes.
-  product = 128,       ///< Multiplies the rows of its first argument by matrices; may take them quantized to int8.
-  quantization = 256,  ///< Its slot says with which parameters it changes between floats and codes.
-  outside = 512,       ///< A leaf that a run gets from outside: an input or a state.
+  product = 128,       ///< Runs GEMMs on the rows of its first argument, which the kernel may quantize to int8.
+  quantization = 256,  ///< Converts between floats and codes, with the parameters of its slot.
+  outside = 512,       ///< A leaf that the caller provides for a run: an input or a state.
 };
+/// Union of two sets of traits.
 constexpr trait operator|(trait a, trait b) {
   return static_cast<trait>(static_cast<std::uint16_t>(a) | static_cast<std::uint16_t>(b));
 }
-/// Whether a set has a trait, or one of several.
+/// True if `set` has at least one of the traits in `one`.
 constexpr bool has(trait set, trait one) {
   return (static_cast<std::uint16_t>(set) & static_cast<std::uint16_t>(one)) != 0;
 }
 
-/// A set of arguments, one bit each.
+/// A set of argument indices, one bit each.
 constexpr std::uint16_t argument_set(std::initializer_list<int> which) {
   unsigned bits = 0;
   for (const int i : which) bits |= 1u << i;
   return static_cast<std::uint16_t>(bits);
 }
 
-/// What the library knows about an operator. Its own are in `op_table`; a row outside of it, made by `custom_op`, is an
-/// operator of the user's. Planning, quantization, fusion and targets ask the row, never a list of operators.
+/// Properties of an operator. `op_table` has the library's operators; `custom_op` creates schemas for user-defined
+/// ones. Memory planning, quantization, fusion and targets query the schema instead of listing operators.
 struct op_schema {
-  op kind;
-  std::string_view name;
-  std::int8_t min_args;  ///< Fewest arguments.
-  std::int8_t max_args;  ///< Most arguments.
-  /// Names of `attributes::value` and `attributes::ints`; empty where the operator has none.
+  op kind;                ///< Kind; `op::custom` for operators outside the library.
+  std::string_view name;  ///< Name in printed graphs and messages.
+  std::int8_t min_args;   ///< Minimum number of arguments.
+  std::int8_t max_args;   ///< Maximum number of arguments.
+  /// Name of `attributes::value`; empty if the operator does not use it.
   std::string_view value_name;
-  std::string_view ints_name;  ///< The same for `attributes::ints`.
-  trait traits;                ///< What is true of it.
-  /// Sets the result's type from those of the arguments, or says what is wrong with them.
+  std::string_view ints_name;  ///< Name of `attributes::ints`; empty if the operator does not use it.
+  trait traits;                ///< Properties.
+  /// Computes the result type from the argument types, or reports a problem.
   void (*infer)(type_inference&);
-  /// Arguments that are matrices of weights: schemes store them as codes.
+  /// Arguments that are weight matrices, which schemes store as codes; one bit each.
   std::uint16_t matrix_args = 0;
-  std::int8_t state_arg = -1;  ///< The argument that is a state, updated in place; -1: none.
-  /// Which result is the state after the node; -1: the node's own value.
+  std::int8_t state_arg = -1;  ///< Index of the argument that is a state, updated in place; -1: none.
+  /// Index of the result that is the state after the node; -1: the node's own value.
   std::int8_t state_result = -1;
-  /// The argument [1,S,k] that says for each row of a value [1,S,k,N] which expert it belongs to; -1: none. Values of
-  /// such rows that it reads or makes have quantization parameters for each expert.
+  /// Index of the argument [1,S,k] that maps each row of a value [1,S,k,N] to its expert; -1: none. Such operands and
+  /// results have quantization parameters per expert.
   std::int8_t expert_arg = -1;
 
-  constexpr bool is(trait t) const { return has(traits, t); }  ///< Whether it has a trait, or one of several.
-  /// Whether an argument is a matrix of weights.
+  /// True if the operator has at least one of these traits.
+  constexpr bool is(trait t) const { return has(traits, t); }
+  /// True if the argument is a weight matrix.
   constexpr bool is_matrix(std::size_t argument) const { return (matrix_args >> argument & 1u) != 0; }
 
-  /// The same row with more traits, with matrices of weights among its arguments, or with a state. For `custom_op`.
+  /// Returns this schema with additional traits. The `with` functions are for use with `custom_op`.
   constexpr op_schema with(trait more) const {
     op_schema r = *this;
     r.traits = r.traits | more;
     return r;
   }
-  /// Its arguments with these numbers are matrices of weights.
+  /// Returns this schema with weight matrices as the arguments of these indices.
   constexpr op_schema with_matrices(std::initializer_list<int> arguments) const {
     op_schema r = *this;
     r.matrix_args = argument_set(arguments);
     return r;
   }
-  /// Its argument `argument` is a state; result `index` (-1: the node's own value) is the state after it.
+  /// Returns this schema with a state at index `argument`; result `index` (-1: the node's own value) is the state after
+  /// it.
   constexpr op_schema with_state(std::int8_t argument, std::int8_t index) const {
     op_schema r = *this;
     r.state_arg = argument;
     r.state_result = index;
     return r;
   }
-  /// Its argument `argument` says which expert each row belongs to.
+  /// Returns this schema with the argument at index `argument` as the expert of each row.
   constexpr op_schema with_experts(std::int8_t argument) const {
     op_schema r = *this;
     r.expert_arg = argument;
@@ -1491,6 +1533,7 @@ inline constexpr trait no_traits = trait::none, leaf_constant = trait::constant 
                        moves_values = trait::layout | trait::moves;
 }
 
+/// Schemas of the library's operators, indexed by `op`.
 inline constexpr op_schema op_table[] = {
     {op::input, "input", 0, 0, "", "", trait::outside, detail::infer_declared},
     {op::state, "state", 0, 0, "", "update", trait::outside, detail::infer_declared},
@@ -1521,11 +1564,11 @@ inline constexpr op_schema op_table[] = {
     {op::conv1x1, "conv1x1", 2, 2, "", "", detail::no_traits, detail::infer_conv1x1, argument_set({1})},
     {op::swiglu, "swiglu", 2, 2, "", "", trait::elementwise, detail::infer_swiglu},
     {op::linear_add, "linear_add", 3, 3, "", "", trait::product, detail::infer_linear_add, argument_set({1})},
-    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_gated_linear,
+    {op::linear_swiglu, "linear_swiglu", 3, 3, "", "", trait::product, detail::infer_linear_swiglu,
      argument_set({1, 2})},
     {op::norm_linear, "norm_linear", 3, 6, "eps", "", trait::product, detail::infer_norm_linear,
      argument_set({2, 3, 4, 5})},
-    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_gated_linear,
+    {op::norm_linear_swiglu, "norm_linear_swiglu", 4, 4, "eps", "", trait::product, detail::infer_norm_linear_swiglu,
      argument_set({2, 3})},
     {op::add_norm, "add_norm", 3, 3, "eps", "", detail::no_traits, detail::infer_add_norm},
     {op::expert_linear, "expert_linear", 3, 3, "", "", trait::product, detail::infer_expert_linear, argument_set({2}),
@@ -1540,13 +1583,13 @@ inline constexpr op_schema op_table[] = {
     {op::table_rows, "table_rows", 2, 2, "", "", trait::view, detail::infer_table_rows},
     {op::rope, "rope", 3, 3, "", "", detail::no_traits, detail::infer_rope},
     {op::norm_rope, "norm_rope", 4, 4, "eps", "", detail::no_traits, detail::infer_norm_rope},
-    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_append, 0, 0},
+    {op::kv_cache_update, "kv_cache_update", 3, 3, "", "", detail::no_traits, detail::infer_kv_cache_update, 0, 0},
     {op::attention, "attention", 4, 4, "scale", "", detail::no_traits, detail::infer_attention},
     {op::full_attention, "full_attention", 4, 4, "scale", "", detail::no_traits, detail::infer_full_attention},
     {op::gqa, "gqa", 9, 9, "scale", "heads", detail::no_traits, detail::infer_gqa},
     {op::causal_conv1d, "causal_conv1d", 3, 3, "", "", detail::no_traits, detail::infer_causal_conv1d, 0, 2, 0},
     {op::delta_rule, "delta_rule", 6, 6, "", "", detail::no_traits, detail::infer_delta_rule, 0, 5, 0},
-    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_result},
+    {op::get_tuple_element, "get_tuple_element", 1, 1, "", "index", detail::no_traits, detail::infer_get_tuple_element},
     {op::custom, "custom", 0, 10, "", "", detail::no_traits, detail::infer_custom},
     {op::quantize, "quantize", 1, 2, "", "", trait::quantization | trait::moves, detail::infer_quantize},
     {op::dequantize, "dequantize", 1, 2, "", "", trait::quantization | trait::moves | trait::view,
@@ -1563,11 +1606,13 @@ static_assert(
     }(),
     "the rows stand in the order of the enumeration");
 
+/// Schema of a library operator.
 constexpr const op_schema& schema(op kind) { return op_table[static_cast<std::size_t>(kind)]; }
+/// Name of a library operator.
 constexpr std::string_view name(op kind) { return schema(kind).name; }
 
-/// The row of an operator from outside of the library. It must be a constant with static storage, because nodes point
-/// to it and what belongs to the operator (`custom_kernel`, rows of op maps, patterns) is found by its address.
+/// Creates the schema of a user-defined operator. Define it as a constant with static storage: nodes point to it, and
+/// custom kernels, op map rows and patterns of the operator are found by its address.
 constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*infer)(type_inference&),
                               std::string_view value_name = {}, std::string_view ints_name = {}) {
   return {op::custom, name, args, args, value_name, ints_name, trait::none, infer};
@@ -1575,29 +1620,32 @@ constexpr op_schema custom_op(std::string_view name, std::int8_t args, void (*in
 
 }  // namespace qwq
 
-// qwq/graph/graph.hpp: Defines `node` and `graph`, a value: the same code runs inside constant expressions and at run time.
+// qwq/graph/graph.hpp: Defines `node` and `graph`, a graph as a value: the same code runs in constant expressions and at run time.
 
 namespace qwq {
 
+/// Index of a node in its graph.
 using node_id = std::uint16_t;
+/// An invalid node: the result of an operation that failed.
 inline constexpr node_id no_node = std::numeric_limits<node_id>::max();
-/// What a node reads, in the order of its operator's signature.
+/// Operands of a node, in the order of its operator's signature.
 using arguments = fixed_vector<node_id, max_arguments>;
 
-/// What a weight is for. Layers declare it where they make the leaf; schemes and targets exclude weights by role, and
+/// Purpose of a weight. Layers set it when they create the leaf; schemes and targets exclude weights by role, and
 /// reports count bytes by role.
 enum class role : std::uint8_t {
-  none,       ///< A matrix of a product that has no other role: attention and MLP projections.
-  embedding,  ///< The table of token embeddings.
-  head,       ///< The matrix that makes logits.
+  none,       ///< A GEMM weight without any other role: attention and MLP projections.
+  embedding,  ///< The token embedding table.
+  head,       ///< The matrix that computes logits.
   norm,       ///< The gain of a norm.
-  bias,
-  router,    ///< Chooses experts.
-  expert,    ///< Matrices of routed experts.
-  gate,      ///< A small product whose sigmoid or exponential gates others: shared_expert_gate, in_proj_a, in_proj_b.
-  conv,      ///< A depthwise convolution.
-  position,  ///< A table of positions.
+  bias,       ///< A bias vector.
+  router,     ///< The matrix that selects experts.
+  expert,     ///< Matrices of routed experts.
+  gate,  ///< A small GEMM whose sigmoid or exponential gates other values: shared_expert_gate, in_proj_a, in_proj_b.
+  conv,  ///< A depthwise convolution.
+  position,  ///< A table of position embeddings.
 };
+/// Name of a role, as reports print it.
 constexpr std::string_view name(role r) {
   constexpr std::string_view names[] = {"none",   "embedding", "head", "norm", "bias",
                                         "router", "expert",    "gate", "conv", "position"};
@@ -1606,89 +1654,92 @@ constexpr std::string_view name(role r) {
 
 /// One operation and the value that it computes.
 struct node {
-  op kind = op::input;
-  tensor_type type{};
-  arguments args{};
-  attributes attr{};
-  /// Leaves: the name of the input or tensor. Others: the module that they come from ("self_attn.q_proj").
+  op kind = op::input;  ///< Operator.
+  tensor_type type{};   ///< Type of the value.
+  arguments args{};     ///< Operands, each before this node in the graph.
+  attributes attr{};    ///< Attributes, as the operator's schema names them.
+  /// Name of a leaf's input or tensor. Other nodes: module that they belong to ("self_attn.q_proj").
   fixed_string<47> name{};
-  /// Rule that made the node; empty for nodes of the model itself.
+  /// Rule that created the node; empty for nodes of the model itself.
   fixed_string<31> made_by{};
-  /// quantize, dequantize, fake_quant: index of the slot that holds their scale and zero_point. Others: the slot of the
-  /// fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
+  /// quantize, dequantize and fake_quant: index of the slot that holds scale and zero_point. Other operators: slot of
+  /// the fake-quantization fused into the node as an epilogue (`has_fused_fake_quant`); -1: none.
   std::int16_t slot = -1;
-  role weight_role = role::none;  ///< Of weight leaves.
-  /// op::custom: the row of the operator.
+  role weight_role = role::none;  ///< Role of a weight leaf.
+  /// Schema of an op::custom node; null for other nodes.
   const op_schema* custom = nullptr;
 
-  constexpr const shape& dims() const { return type.dims; }
+  constexpr const shape& dims() const { return type.dims; }  ///< Shape of the value.
 };
 
+/// Schema of a node's operator.
 constexpr const op_schema& schema(const node& n) { return n.kind == op::custom ? *n.custom : schema(n.kind); }
+/// Name of a node's operator.
 constexpr std::string_view name(const node& n) { return schema(n).name; }
 
-/// Where a node is, for messages: its module, and behind it the name of an operator that has no other.
+/// Location of a node for messages: its module, followed by the operator's name if the operator is custom.
 constexpr fixed_string<47> where(const node& n) {
   fixed_string<47> out = n.name;
   if (n.kind == op::custom) out.append(out.empty() ? "" : "/").append(name(n));
   return out;
 }
 
-/// Whether a fake-quantization is fused into a node.
+/// True if a fake-quantization is fused into a node as its epilogue.
 constexpr bool has_fused_fake_quant(const node& n) { return n.slot >= 0 && !schema(n).is(trait::quantization); }
 
-/// A value that the graph hands out, under a name.
+/// A named output of a graph.
 struct graph_output {
-  fixed_string<31> name{};
-  node_id id = no_node;
+  fixed_string<31> name{};  ///< Name of the output.
+  node_id id = no_node;     ///< Node that computes it.
 };
 
-/// Most values that a graph hands out.
+/// Maximum number of outputs of a graph.
 inline constexpr std::size_t max_outputs = 12;
+/// Outputs of a graph.
 using graph_outputs = fixed_vector<graph_output, max_outputs>;
 
-/// A graph of at most `Capacity` nodes; each node stands after its arguments. `error` is the first problem met
-/// while it was built; a graph with an error is never executed or emitted (`require_sound`). An output with the name of
-/// a state is that state after the run.
+/// A graph of at most `Capacity` nodes. Each node is after its arguments. `error` is the first problem found while the
+/// graph was built; a graph with an error is never executed or emitted (`require_none`). An output with the name of a
+/// state is the value of that state after the run.
 template <std::size_t Capacity = 320>
 struct graph {
-  fixed_vector<node, Capacity> nodes{};
-  graph_outputs outputs{};
-  diagnostic error{};
+  fixed_vector<node, Capacity> nodes{};  ///< Nodes, in topological order.
+  graph_outputs outputs{};               ///< Named outputs.
+  diagnostic error{};                    ///< The first problem, if any.
 
-  constexpr std::size_t size() const { return nodes.size(); }
-  constexpr const node& operator[](std::size_t id) const { return nodes[id]; }
+  constexpr std::size_t size() const { return nodes.size(); }                   ///< Number of nodes.
+  constexpr const node& operator[](std::size_t id) const { return nodes[id]; }  ///< The node with this id.
 };
 
-/// The graph as functions see it: any capacity, constexpr or not.
+/// Non-owning reference to a graph of any capacity, for functions that are not templates.
 struct graph_ref {
-  node* nodes;
-  std::size_t* count;
-  std::size_t capacity;
-  graph_outputs* outputs;
-  diagnostic* error;
+  node* nodes;             ///< Storage for `capacity` nodes.
+  std::size_t* count;      ///< Number of nodes.
+  std::size_t capacity;    ///< Maximum number of nodes.
+  graph_outputs* outputs;  ///< Outputs of the graph.
+  diagnostic* error;       ///< The first problem of the graph, if any.
 
-  /// Any graph.
+  /// Refers to `g`, which must outlive the reference.
   template <std::size_t N>
   constexpr graph_ref(graph<N>& g)  // NOLINT(google-explicit-constructor)
       : nodes(g.nodes.begin()), count(&g.nodes.count), capacity(N), outputs(&g.outputs), error(&g.error) {}
 
-  constexpr std::size_t size() const { return *count; }
-  constexpr node& operator[](std::size_t id) const { return nodes[id]; }
-  /// Records a problem, unless there was one before.
+  constexpr std::size_t size() const { return *count; }                   ///< Number of nodes.
+  constexpr node& operator[](std::size_t id) const { return nodes[id]; }  ///< The node with this id.
+  /// Records a problem, unless one is already recorded.
   constexpr void fail(const diagnostic& p) const {
     if (error->ok()) *error = p;
   }
 };
 
-/// Whether an output of a graph is a state after the run: it has the name of one.
+/// True if an output has the name of a state leaf, which means that it is the state after the run.
 constexpr bool is_state_output(std::span<const node> nodes, const graph_output& o) {
   for (const node& n : nodes)
     if (n.kind == op::state && n.name == o.name) return true;
   return false;
 }
 
-/// Number of readers of each node, graph outputs included.
+/// Writes the number of uses of each node to `uses`, including uses as graph outputs.
 constexpr void count_uses(graph_ref g, std::uint16_t* uses) {
   for (std::size_t i = 0; i < g.size(); ++i) uses[i] = 0;
   for (std::size_t i = 0; i < g.size(); ++i)
@@ -1698,41 +1749,42 @@ constexpr void count_uses(graph_ref g, std::uint16_t* uses) {
 
 }  // namespace qwq
 
-// qwq/exec/memory_plan.hpp: Defines `plan`, where every value of a graph is while it runs, found at compile time from how long each is needed.
+// qwq/exec/memory_plan.hpp: Defines `plan`, the buffer of every value of a graph, assigned at compile time by liveness analysis.
 
 namespace qwq {
 
+/// Kind of memory that a value is stored in.
 enum class storage_class : std::uint8_t {
-  nowhere,    ///< A value that no kernel call reads or writes.
-  arena,      ///< At a byte offset of the session's arena.
-  input,      ///< The caller's buffer of the n-th input.
-  parameter,  ///< The n-th constant, resolved when weights are bound.
-  state,      ///< The n-th state, which lasts from run to run.
+  nowhere,    ///< No memory: no kernel call reads or writes the value.
+  arena,      ///< The session's arena, at a byte offset.
+  input,      ///< The caller's buffer for the n-th input.
+  parameter,  ///< The n-th constant, which is resolved when weights are bound.
+  state,      ///< The n-th state, which persists between runs.
 };
 
-/// Where a value is.
+/// Location of a value.
 struct buffer_slice {
-  storage_class where = storage_class::nowhere;
-  std::uint32_t at = 0;
+  storage_class where = storage_class::nowhere;  ///< Kind of memory.
+  std::uint32_t at = 0;  ///< Byte offset in the arena, or index n of the constant, input or state.
 };
 
-/// Most named dimensions of a graph.
+/// Maximum number of names of dimensions in a graph.
 inline constexpr std::size_t max_symbols = 8;
 
-/// Locations of all values, for shapes at their bounds.
+/// Locations of all values of a graph, for named dimensions at their bounds.
 template <std::size_t Capacity>
 struct plan {
-  buffer_slice of[Capacity]{};  ///< Where each node's value is.
-  std::size_t arena_bytes = 0;  ///< Size of the arena.
-  /// Nodes behind the parameters: weights, fills and RoPE tables, in order.
+  buffer_slice of[Capacity]{};  ///< Location of each node's value.
+  std::size_t arena_bytes = 0;  ///< Size of the arena in bytes.
+  /// Constant nodes (weights, splats and RoPE tables), in order.
   fixed_vector<node_id, Capacity> parameters{};
   fixed_vector<node_id, Capacity> inputs{};  ///< Input nodes, in order.
   fixed_vector<node_id, Capacity> states{};  ///< State nodes, in order.
-  /// Names of dimensions, in the order in which they are met.
+  /// Names of dimensions, in order of first occurrence.
   fixed_vector<std::string_view, max_symbols> symbols{};
-  diagnostic error{};  ///< The first thing that cannot be planned.
+  diagnostic error{};  ///< The first problem, if the graph cannot be planned.
 
-  /// Index of a named dimension.
+  /// Index of `name` in `symbols`, or their number if it is not there.
   constexpr std::size_t symbol(std::string_view name) const {
     std::size_t i = 0;
     while (i < symbols.size() && symbols[i] != name) ++i;
@@ -1747,18 +1799,18 @@ struct planner {
   const graph<Capacity>& g;
   plan<Capacity>& out;
   std::size_t last_use[Capacity]{};
-  node_id owner[Capacity]{};     // the value whose bytes node i is in
-  std::size_t size[Capacity]{};  // bytes that the value owns in the arena
+  node_id owner[Capacity]{};     // the node whose buffer holds the value of node i
+  std::size_t size[Capacity]{};  // arena bytes allocated for the node; 0: none
 
   constexpr void run() {
     for (std::size_t i = 0; i < g.size(); ++i) {
       note_symbols(i);
       last_use[i] = i;
-      if (g[i].kind != op::get_tuple_element)  // its producer writes it, and it reads nothing
+      if (g[i].kind != op::get_tuple_element)  // its producer writes it; it reads nothing itself
         for (node_id a : g[i].args) last_use[a] = i;
     }
     for (const graph_output& o : g.outputs) last_use[o.id] = g.size();
-    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps what it looks at alive
+    for (std::size_t i = g.size(); i-- > 0;)  // a view keeps its operand alive
       if (schema(g[i]).is(trait::view)) last_use[g[i].args[0]] = std::max(last_use[g[i].args[0]], last_use[i]);
     for (std::size_t i = 0; i < g.size(); ++i) place_value(i);
   }
@@ -1771,7 +1823,7 @@ struct planner {
                      fixed_string<31>{}.append(static_cast<long long>(max_symbols)), fixed_string<31>{d.symbol}};
   }
 
-  /// The state leaf whose memory node i's value is, if it is the state after an operator; else `no_node`.
+  /// The state leaf that holds the value of node i, if that value is the state after an operator; else `no_node`.
   constexpr node_id state_of(std::size_t i) const {
     const node& n = g[i];
     if (schema(n).state_arg >= 0 && schema(n).state_result < 0)
@@ -1812,13 +1864,13 @@ struct planner {
     }
   }
 
-  /// Whether node i may overwrite its argument: nothing reads those bytes afterwards, and they are the arena's.
+  /// True if node i may overwrite its argument: the argument is in the arena and has no later use.
   constexpr bool may_overwrite(std::size_t i) const {
     const node_id bytes = owner[g[i].args[0]];
     return out.of[bytes].where == storage_class::arena && last_use[bytes] == i && g[bytes].type.type == g[i].type.type;
   }
 
-  /// The lowest offset at which node i overlaps no value that is alive from when it is computed on.
+  /// The lowest arena offset at which node i overlaps no value that is alive at or after the time node i is computed.
   constexpr std::size_t lowest_gap(std::size_t i) const {
     const std::size_t computed = g[i].kind == op::get_tuple_element ? g[i].args[0] : i;
     std::size_t at = 0;
@@ -1838,7 +1890,7 @@ struct planner {
 
 }  // namespace detail
 
-/// Plans the buffers of a graph. Offsets are below 4 GiB.
+/// Assigns a buffer to every value of a graph. Offsets are below 4 GiB.
 template <std::size_t Capacity>
 constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
   plan<Capacity> out;
@@ -1848,7 +1900,7 @@ constexpr plan<Capacity> make_plan(const graph<Capacity>& g) {
 
 }  // namespace qwq
 
-// qwq/kernel/xsimd.hpp: xsimd 8 to 14: what one version names differently from another is written here, and nowhere else.
+// qwq/kernel/xsimd.hpp: Includes xsimd and defines what differs between its versions 8 to 14.
 
 #if defined(__SSE2__)
 #if defined(__GNUC__) && !defined(__clang__)
@@ -1876,7 +1928,7 @@ xsimd::batch<To, Arch> reinterpret(const xsimd::batch<From, Arch>& x) {
 #endif
 }
 
-/// The sum of all lanes.
+/// Sum of all lanes.
 template <class Arch, class T>
 T sum_of_lanes(const xsimd::batch<T, Arch>& x) {
 #if XSIMD_VERSION_MAJOR < 9
@@ -1888,28 +1940,30 @@ T sum_of_lanes(const xsimd::batch<T, Arch>& x) {
 
 }  // namespace qwq::kernel::simd::detail
 
-// qwq/kernel/simd.hpp: What the kernels need and xsimd lacks. The only home of intrinsics.
+// qwq/kernel/simd.hpp: Defines SIMD primitives that xsimd lacks. The headers simd*.hpp are the only ones with intrinsics.
 
-/// Before a loop over the extent of a tile (at most 8): an array of batches lives in registers only once every loop
+/// Unrolls a loop over the extent of a tile (at most 8). An array of batches is kept in registers only if every loop
 /// over it is unrolled, which GCC does not do by itself at -O2.
 #define QWQ_UNROLL _Pragma("GCC unroll 8")
-/// On a function or lambda that works on such an array of its caller: called, the array would have to be in memory.
+/// Forces inlining of a function or lambda that uses such an array of its caller: a call would force the array into
+/// memory.
 #define QWQ_INLINE __attribute__((always_inline))
 
 namespace qwq::kernel::simd {
 
-/// f32 lanes of an architecture. Everything here is a template on it: translation units that are compiled for
-/// different machines then never share a function.
+/// A batch of f32 lanes of an architecture. Everything in this namespace is a template on the architecture, so that
+/// translation units compiled for different machines never share a function.
 template <class Arch>
 using batch = xsimd::batch<float, Arch>;
+/// Number of f32 lanes.
 template <class Arch>
 inline constexpr std::int64_t lanes = static_cast<std::int64_t>(batch<Arch>::size);
 
-/// As many integers.
+/// As many i32 lanes.
 template <class Arch>
 using integers = xsimd::batch<std::int32_t, Arch>;
 
-/// Stands for "all lanes" where a count of lanes is asked for.
+/// Passed instead of a number of lanes: all lanes.
 struct whole {};
 
 namespace detail {
@@ -1922,11 +1976,11 @@ template <class Arch>
 inline constexpr bool lanes_128 = sizeof(batch<Arch>) == 16;
 
 #if defined(__AVX512F__)
-/// The mask of `count` lanes, fewer than 16.
+/// The mask of the first `count` lanes, fewer than 16.
 inline __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
 #endif
 
-/// Any integer type of at most 32 bits to i32 lanes; compilers turn the copy into widening moves.
+/// Converts any integer type of at most 32 bits to 32-bit lanes; compilers turn the copy into widening moves.
 template <class Arch, class To, class T>
 xsimd::batch<To, Arch> widen(const T* p) {
   alignas(64) To wide[lanes<Arch>];
@@ -1964,8 +2018,8 @@ batch<Arch> load(const float16* p) {
   if constexpr (detail::lanes_256<Arch>) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   if constexpr (detail::lanes_128<Arch>) return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 #endif
-  // Exponent and mantissa moved into place are the value times 2^-112, subnormals too; infinity and NaN get their
-  // exponent back.
+  // Exponent and mantissa, shifted into place, are the value times 2^-112, also for subnormals; infinity and NaN get
+  // their exponent restored.
   using word = xsimd::batch<std::uint32_t, Arch>;
   const word bits = detail::widen_bits<Arch>(&p->bits);
   const auto sign = detail::reinterpret<Arch, float>((bits & word(0x8000u)) << 16);
@@ -2010,7 +2064,7 @@ requires std::is_integral_v<T> batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
-/// One batch of unsigned 4-bit codes, two to a byte, the first in the low half.
+/// Loads one batch of unsigned 4-bit codes, two per byte, the first in the low half.
 template <class Arch>
 batch<Arch> load_int4(const std::uint8_t* p) {
 #if defined(__AVX512F__)
@@ -2030,7 +2084,7 @@ batch<Arch> load(const T* p, whole) {
   return load<Arch>(p);
 }
 
-/// The first `count` elements, fewer than a batch; the other lanes are 0.
+/// Loads the first `count` elements, fewer than a batch; the other lanes are 0.
 template <class Arch, class T>
 batch<Arch> load(const T* p, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -2058,8 +2112,8 @@ batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
   return load<Arch>(part);
 }
 
-// Stores of one batch to unaligned memory. 16-bit floats round half to even (a NaN stays a NaN, its payload is not
-// specified); integers need lanes that are integral and in range.
+// Stores of one batch to unaligned memory. Conversions to 16-bit floats round half to even (a NaN stays a NaN, with
+// unspecified payload); integer types require lanes that are integral and in range.
 
 template <class Arch>
 void store(float* p, batch<Arch> x) {
@@ -2114,7 +2168,7 @@ void store(T* p, Lanes x, whole) {
   simd::store<Arch>(p, x);
 }
 
-/// Stores the first `count` lanes only.
+/// Stores only the first `count` lanes.
 template <class Arch, class T, class Lanes>
 void store(T* p, Lanes x, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -2126,7 +2180,7 @@ void store(T* p, Lanes x, std::int64_t count) {
   std::copy_n(part, count, p);
 }
 
-/// Whether `fma` and `fnma` round once.
+/// True if `fma` and `fnma` round once.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 template <class Arch>
 inline constexpr bool fused = true;
@@ -2135,7 +2189,7 @@ template <class Arch>
 inline constexpr bool fused = detail::lanes_512<Arch>;
 #endif
 
-/// a * b + c and c - a * b, rounded once where the machine can (xsimd 8 has no such instruction for AVX-512).
+/// a * b + c and c - a * b, rounded once if the hardware can (xsimd 8 does not have them for AVX-512).
 template <class Arch>
 batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
@@ -2147,6 +2201,7 @@ batch<Arch> fma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #endif
   return xsimd::fma(a, b, c);
 }
+/// c - a * b.
 template <class Arch>
 batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
 #if defined(__AVX512F__)
@@ -2159,8 +2214,8 @@ batch<Arch> fnma(batch<Arch> a, batch<Arch> b, batch<Arch> c) {
   return xsimd::fma(-a, b, c);
 }
 
-/// The greater (smaller) of both, or `bound` where x is NaN. x86 has an instruction for it, whose operands xsimd puts
-/// in one order or the other, by version.
+/// The greater (smaller) of x and `bound`, or `bound` if x is NaN. x86 has an instruction for it; the order of its
+/// operands in xsimd depends on the version.
 template <class Arch>
 batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
 #if defined(__AVX512F__)
@@ -2174,6 +2229,7 @@ batch<Arch> at_least(batch<Arch> x, batch<Arch> bound) {
 #endif
   return xsimd::select(x > bound, x, bound);
 }
+/// The smaller of x and `bound`, or `bound` if x is NaN.
 template <class Arch>
 batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
 #if defined(__AVX512F__)
@@ -2188,7 +2244,7 @@ batch<Arch> at_most(batch<Arch> x, batch<Arch> bound) {
   return xsimd::select(x < bound, x, bound);
 }
 
-/// p[i] for the integers in the lanes of `i`, as floats.
+/// p[i] for the integer values in the lanes of `i`, which are floats.
 template <class Arch>
 batch<Arch> gather(const float* p, batch<Arch> i) {
 #if defined(__AVX512F__)
@@ -2203,11 +2259,13 @@ batch<Arch> gather(const float* p, batch<Arch> i) {
   return batch<Arch>::load_unaligned(lane);
 }
 
+/// Sum of all lanes.
 template <class Arch>
 float reduce_add(batch<Arch> x) {
   return detail::sum_of_lanes(x);
 }
 
+/// Maximum of all lanes.
 template <class Arch>
 float reduce_max(batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -2218,6 +2276,7 @@ float reduce_max(batch<Arch> x) {
   return *std::max_element(lane, lane + lanes<Arch>);
 }
 
+/// Minimum of all lanes.
 template <class Arch>
 float reduce_min(batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -2228,7 +2287,7 @@ float reduce_min(batch<Arch> x) {
   return *std::min_element(lane, lane + lanes<Arch>);
 }
 
-/// Lane i is the greatest of all lanes of x[i].
+/// Lane i is the maximum of all lanes of x[i].
 template <class Arch>
 batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
 #if defined(__AVX512F__)
@@ -2236,7 +2295,7 @@ batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
     const auto pairs = [](__m512 a, __m512 b) {
       return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     };
-    const auto fours = [&](const batch<Arch>* v) {  // of each, the greatest of each 128 bits
+    const auto fours = [&](const batch<Arch>* v) {  // maximum of each 128-bit part of each batch
       const __m512d a = _mm512_castps_pd(pairs(v[0], v[1])), b = _mm512_castps_pd(pairs(v[2], v[3]));
       return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
     };
@@ -2251,8 +2310,8 @@ batch<Arch> reduce_max_each(const batch<Arch> (&x)[lanes<Arch>]) {
   return batch<Arch>::load_unaligned(lane);
 }
 
-/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for what is left. (Inlined, so that what f refers to
-/// stays in registers: behind a reference it would be read again after every store.)
+/// Calls f(i, whole{}) for every full batch of [0, n) and f(i, count) for the remainder. (Inlined, so that the
+/// variables that f refers to stay in registers: behind a reference they would be reloaded after every store.)
 template <class Arch, class F>
 QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   std::int64_t i = 0;
@@ -2260,8 +2319,8 @@ QWQ_INLINE inline void strips(std::int64_t n, F&& f) {
   if (i < n) f(i, n - i);
 }
 
-/// Folds [0, n) with f(accumulator, i, count), four accumulators side by side so that latencies overlap, and joins
-/// them with `join`. `start` must be neutral in `join`.
+/// Reduces [0, n) with f(accumulator, i, count), with four accumulators to overlap latencies, and combines them with
+/// `join`. `start` must be neutral in `join`.
 template <class Arch, class F, class Join>
 batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
   constexpr std::int64_t width = lanes<Arch>;
@@ -2278,7 +2337,7 @@ batch<Arch> fold(std::int64_t n, batch<Arch> start, F&& f, Join&& join) {
   return join(join(a, b), join(c, d));
 }
 
-/// Sum over [0, n) of the batches f(i, count); lanes past the end must be 0.
+/// Sum over [0, n) of the batches f(i, count); lanes after the end must be 0.
 template <class Arch, class F>
 float sum(std::int64_t n, F&& f) {
   return reduce_add<Arch>(fold<Arch>(
@@ -2288,18 +2347,19 @@ float sum(std::int64_t n, F&& f) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_int4.hpp: Loads and stores of 4-bit codes, two to a byte.
+// qwq/kernel/simd_int4.hpp: Defines loads and stores of 4-bit codes, two per byte.
 
 namespace qwq::kernel::simd {
 
-/// Where codes lie two to a byte, the first in the low half: an even one of them. `Signed` codes are -8 to 7.
+/// Address of an even 4-bit code; codes are stored two per byte, the first in the low half. `Signed` codes are -8 to 7.
 template <class Byte, bool Signed>
 struct int4_at {
   Byte* bytes;
-  /// The code `even` places further.
+  /// The address `even` codes further.
   int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
 };
 
+/// Loads a batch of codes as f32.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p) {
   const batch<Arch> code = load_int4<Arch>(p.bytes);
@@ -2317,12 +2377,12 @@ batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   return load<Arch>(int4_at<const std::uint8_t, Signed>{part});
 }
 
-/// Keeps the low four bits of each lane.
+/// Stores the low four bits of each lane.
 template <class Arch, bool Signed>
 void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch>) {
-    // In each 64 bits an even code and the odd one after it, which comes down beside it.
+    // In each 64 bits, an even code and the odd one after it, which is shifted next to it.
     const __m512i code = _mm512_and_si512(x, _mm512_set1_epi32(15));
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p.bytes),
                             _mm512_cvtepi64_epi8(_mm512_or_si512(code, _mm512_srli_epi64(code, 28))));
@@ -2341,7 +2401,7 @@ template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
   store<Arch>(p, x);
 }
-/// The first `count` codes; after an odd count the high half of the last byte is 0.
+/// Stores the first `count` codes; after an odd count the high half of the last byte is 0.
 template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2];
@@ -2352,19 +2412,20 @@ void store(int4_at<std::uint8_t, Signed> p, Lanes x, std::int64_t count) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_stream.hpp: Loops over memory: in the order in which it comes fastest, and with stores that go past the cache.
+// qwq/kernel/simd_stream.hpp: Defines loops over memory in the fastest order, and streaming stores, which bypass the cache.
 
 namespace qwq::kernel {
 
-/// How a kernel writes its result. Streaming stores do not read the lines that they fill, and leave the cache to
-/// others: for results that are much larger than it. `automatic` streams a result of `streaming_bytes` or more that is
-/// not one of the inputs.
+/// How a kernel writes its result. Streaming stores do not read the lines that they fill and do not displace other data
+/// in the cache: use them for results that are much larger than it. `automatic` streams a result of `streaming_bytes`
+/// or more that is not one of the inputs.
 enum class writes : std::uint8_t { automatic, cached, streaming };
+/// Size in bytes from which `automatic` streams.
 inline constexpr std::size_t streaming_bytes = std::size_t{16} << 20;
 
 namespace simd {
 
-/// Whether Arch has streaming stores.
+/// True if Arch has streaming stores.
 #if defined(__SSE2__)
 template <class Arch>
 inline constexpr bool streams = true;
@@ -2373,7 +2434,7 @@ template <class Arch>
 inline constexpr bool streams = false;
 #endif
 
-/// Stores one batch to memory that is aligned to it, past the cache where the machine can.
+/// Stores one batch to aligned memory, bypassing the cache if the hardware can.
 template <class Arch>
 void stream(float* p, batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -2388,22 +2449,21 @@ void stream(float* p, batch<Arch> x) {
   x.store_aligned(p);
 }
 
-/// Makes what was streamed visible to other threads before whatever they are told next.
+/// Makes streamed data visible to other threads before any later store.
 inline void end_of_stream() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif
 }
 
-/// How many elements from p on lie before the first that is aligned to a batch.
+/// Number of elements from p to the first that is aligned to a batch.
 template <class Arch, class T>
 std::int64_t to_aligned(const T* p) {
   const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) % sizeof(batch<Arch>) / sizeof(T));
   return past == 0 ? 0 : static_cast<std::int64_t>(sizeof(batch<Arch>) / sizeof(T)) - past;
 }
 
-/// Stores a batch, or the first `count` lanes of one, as a kernel that may stream does; what is streamed is whole and
-/// aligned.
+/// Stores a batch, or its first `count` lanes, streaming it if `Streaming` is set; whole batches must then be aligned.
 template <class Arch, bool Streaming, class To, class Lanes, class Count>
 void put(To y, Lanes x, Count count) {
   if constexpr (Streaming && std::is_same_v<Count, whole>)
@@ -2412,19 +2472,20 @@ void put(To y, Lanes x, Count count) {
     store<Arch>(y, x, count);
 }
 
-/// Whether `n` floats are more than the caches hold.
+/// True if `n` floats exceed the caches.
 constexpr bool is_far(std::size_t n) { return n * sizeof(float) >= streaming_bytes; }
 
-/// Calls f(k, i) for every whole batch of [0, n), k < Lines in turn so that each can have its own accumulator (a loop that
-/// needs none has one line); returns where what is left begins. Prefetchers follow each page on its own: of memory that
-/// is `far`, in no cache, four pages in turn come up to half again as fast as one after the other.
+/// Calls f(k, i) for every whole batch of [0, n), with k < Lines in rotation, so that each can have its own accumulator
+/// (a loop without accumulators has one line). Returns the start of the remainder. Prefetchers follow each page
+/// separately: for memory that is `far`, in no cache, reading four pages in rotation is up to 1.5 times as fast as
+/// sequentially.
 template <class Arch, int Lines, class F>
 [[gnu::always_inline]] inline std::int64_t walk(std::int64_t n, bool far, F&& f) {
   constexpr std::int64_t width = lanes<Arch>, page = 4096 / sizeof(float), pages = 4;
   constexpr std::int64_t paged = Lines < pages ? pages : Lines, per_page = paged / pages;
   static_assert(Lines == 1 || (Lines % pages == 0 && Lines <= 8));
   std::int64_t i = 0;
-  if (far) [[unlikely]]  // so that compilers lay out the other loop well, which has the less time for each line
+  if (far) [[unlikely]]  // so that compilers optimize the layout of the other loop, which has less time per line
     for (; i + pages * page <= n; i += pages * page)
       for (std::int64_t first = i; first < i + page; first += per_page * width) {
         QWQ_UNROLL for (int k = 0; k < paged; ++k) f(k % Lines, first + k / per_page * page + k % per_page * width);
@@ -2437,9 +2498,8 @@ template <class Arch, int Lines, class F>
   return i;
 }
 
-/// y[i] = f(x[i], i) for i in [0, n), a batch at a time. With `Streaming`, y must be aligned to a batch. What f holds should
-/// be in it by value: a compiler keeps that in registers, but must read it again after every store when it is behind a
-/// reference.
+/// y[i] = f(x[i], i) for i in [0, n), a batch at a time. With `Streaming`, y must be aligned to a batch. f should hold
+/// its data by value: a compiler keeps that in registers, but must reload data behind a reference after every store.
 template <class Arch, bool Streaming = false, class To, class From, class F>
 [[gnu::always_inline]] inline void transform(To y, From x, std::int64_t n, F f) {
   const auto i = walk<Arch, 1>(n, is_far(static_cast<std::size_t>(n)), [&](int, std::int64_t k) {
@@ -2447,7 +2507,7 @@ template <class Arch, bool Streaming = false, class To, class From, class F>
   });
   if (i < n) put<Arch, Streaming>(y + i, f(load<Arch>(x + i, n - i), i), n - i);
 }
-/// The same for a few batches, unrolled.
+/// `transform` for a constant number of elements, unrolled.
 template <class Arch, bool Streaming = false, class To, class From, std::int64_t N, class F>
 void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
   constexpr std::int64_t width = lanes<Arch>;
@@ -2459,8 +2519,9 @@ void transform(To y, From x, std::integral_constant<std::int64_t, N>, F f) {
 
 namespace detail {
 
-/// Asks for the line that lies 1 KB past that of `p`, the d-th element of a row, once for each line: the prefetchers of a
-/// machine stop at the end of a page. (Inlined, or GCC takes a function that does nothing else for one without effect.)
+/// Prefetches the cache line 1 KB after that of `p`, the d-th element of a row, once per line: hardware prefetchers
+/// stop at the end of a page. (Inlined, because GCC otherwise assumes that a function that does nothing else has no
+/// effect.)
 template <class T>
 QWQ_INLINE inline void fetch_ahead(const T* p, std::int64_t d) {
   if (d * static_cast<std::int64_t>(sizeof(T)) % 64 == 0)
@@ -2481,12 +2542,12 @@ void with_writes(writes how, To y, const void* x, std::size_t count, F&& f) {
 }  // namespace detail
 }  // namespace qwq::kernel
 
-// qwq/kernel/quantize.hpp: Quantize, dequantize, and both at once, to integers of 4, 8 and 16 bits.
+// qwq/kernel/quantize.hpp: Defines `quantize`, `dequantize` and `fake_quantize`, for integers of 4, 8 and 16 bits.
 
 //
-// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is
-// added, then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as ONNX
-// Runtime does on x86), infinities the ends of the range.
+// Arithmetic of ONNX Runtime's QuantizeLinear: true f32 division, rounding half to even before the zero point is added,
+// then clipping; or torch's, which multiplies by 1 / scale (`scaling`). NaN becomes the smallest code (as in ONNX
+// Runtime on x86); infinities become the ends of the range.
 
 namespace qwq::kernel {
 
@@ -2494,20 +2555,20 @@ namespace detail {
 
 /// How x / scale is computed.
 enum class quotient : std::uint8_t {
-  multiplied,  ///< x * (1 / scale), both rounded
-  divided,     ///< by the machine's division
-  corrected,   ///< the same bits in a fifth of the time: x * (1 / scale), corrected once by the remainder
+  multiplied,  ///< x * (1 / scale); both operations are rounded.
+  divided,     ///< By the division instruction.
+  corrected,   ///< Bitwise equal, in a fifth of the time: x * (1 / scale), corrected once by the remainder.
 };
 
-/// Scales that may be `corrected`: neither the remainder nor the reciprocal leaves the normal numbers.
+/// Range of scales that can be `corrected`: remainder and reciprocal stay normal numbers.
 inline constexpr float least_corrected = 0x1p-100f, largest_corrected = 0x1p100f;
 
-/// `affine` in every lane.
+/// `affine`, broadcast to all lanes.
 template <class Arch, quotient Of>
 struct lane_affine {
   using batch = simd::batch<Arch>;
   static constexpr bool corrects = Of == quotient::corrected;
-  /// From here on the f32 grid is the integers; halves go to the even one.
+  /// Adding this constant rounds to an integer, half to even: f32 numbers of this size are the integers.
   static constexpr float shift = 0x1.8p23f;
   batch scale, zero_point, inverse, low, high;
 
@@ -2525,17 +2586,17 @@ struct lane_affine {
     }
   }
 
-  /// round(x / scale), in the range less the zero point, plus `shift`.
+  /// round(x / scale), in the range minus the zero point, plus `shift`.
   batch shifted_steps(batch x) const {
-    // Clipping x to the values of the outermost codes leaves these codes, and is no different from clipping them. NaN
-    // becomes the smallest. (The multiplication by `inverse` and the sum with `shift` must not meet, or g++ makes one
-    // operation of both.)
+    // Clipping x to the values of the outermost codes keeps these codes, and is equivalent to clipping the codes. NaN
+    // becomes the smallest code. (The multiplication by `inverse` and the addition of `shift` must not be adjacent, or
+    // g++ contracts them.)
     const auto clip = [this](batch v) { return simd::at_most<Arch>(simd::at_least<Arch>(v, low), high); };
     batch q;
     if constexpr (corrects) {
       // P. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990. The remainder
-      // is exact, and so is the rounding of the last sum near every point where a code ends (tests/kernel/quantize.cpp
-      // tries all quotients that are close enough to one).
+      // is exact, and so is the rounding of the last addition near every boundary between codes
+      // (tests/kernel/quantize.cpp tests all quotients that are close enough to one).
       const batch v = clip(x), guess = v * inverse;
       q = simd::fma<Arch>(simd::fnma<Arch>(guess, scale, v), inverse, guess);
     } else {
@@ -2544,7 +2605,7 @@ struct lane_affine {
     return q + batch(shift);
   }
   simd::integers<Arch> code(batch x) const {
-    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are counted from there
+    const simd::integers<Arch> zero(std::bit_cast<std::int32_t>(shift));  // codes are relative to this
     return simd::detail::reinterpret<Arch, std::int32_t>(shifted_steps(x)) + (xsimd::to_int(zero_point) - zero);
   }
   batch value(batch code) const { return (code - zero_point) * scale; }
@@ -2556,7 +2617,7 @@ inline constexpr auto to_value = [](const auto& a, auto code) { return a.value(c
 inline constexpr auto unchanged = [](auto code, std::int64_t) { return code; };
 inline constexpr auto to_fake = [](const auto& a, auto x) { return a.fake(x); };
 
-/// Calls f with how to divide by all of `scales`, as a constant.
+/// Calls f with the division method for all of `scales`, as a constant.
 template <class Arch, class F>
 void with_quotient(std::span<const float> scales, scaling by, F&& f) {
   if (by == scaling::multiply) return f(std::integral_constant<quotient, quotient::multiplied>{});
@@ -2572,7 +2633,7 @@ void with_quotient(std::span<const float> scales, scaling by, F&& f) {
   f(std::integral_constant<quotient, quotient::divided>{});
 }
 
-/// `lane_affine` of N or fewer channels, made a batch at a time so that none waits for a division.
+/// `lane_affine` of at most N channels, computed a batch at a time so that divisions overlap.
 template <class Arch, quotient Of, std::int64_t N>
 class channel_lanes {
   using batch = simd::batch<Arch>;
@@ -2592,11 +2653,11 @@ class channel_lanes {
       a.high.store_aligned(to.high);
     });
   }
-  /// Channel i in every lane.
+  /// Channel i in all lanes.
   affine_type all(std::int64_t i) const {
     return read(i, [lane = i % width](const float* p) { return batch(p[lane]); });
   }
-  /// The channels from i on, a multiple of the lanes, one in each lane.
+  /// The channels from i on, a multiple of the lanes, one per lane.
   affine_type from(std::int64_t i) const {
     return read(i, [](const float* p) { return batch::load_aligned(p); });
   }
@@ -2634,7 +2695,7 @@ struct plane {
   Pointer row(std::int64_t i) const { return first + i * stride; }
 };
 
-/// Calls f(parameters) with one set in all lanes.
+/// Calls f(parameters) with one set of parameters in all lanes.
 template <class Arch, class F>
 void with_lanes(const affine& p, F&& f) {
   using batch = simd::batch<Arch>;
@@ -2651,7 +2712,7 @@ void map_affine(To y, From x, std::int64_t n, const affine& p, F f) {
   });
 }
 
-/// With one set for each row. `cols` is a number or a constant.
+/// y = f(parameters, x) with one set per row. `cols` is a number or a constant.
 template <class Arch, bool Streaming, class To, class From, class Cols, class F>
 void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const channel_affine& p, F f) {
   constexpr std::int64_t block = 64;
@@ -2666,8 +2727,8 @@ void map_rows(plane<To> y, plane<From> x, std::int64_t rows, Cols cols, const ch
   }
 }
 
-/// Rows of which each column has its own set. All of a batch's rows are loaded before any is stored: rows whose length
-/// is a multiple of the page size look like the same memory to the machine.
+/// y = f(parameters, x) for rows with one set per column. Loads all of a batch's rows before storing any: to the
+/// hardware, rows whose length is a multiple of the page size seem to alias.
 template <class Arch, bool Streaming, int Rows, class To, class From, class Channels, class F>
 void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels& channels, F f) {
   const auto step = [=, at = &channels](std::int64_t j, auto count) {
@@ -2681,7 +2742,7 @@ void map_columns_tile(plane<To> y, plane<From> x, std::int64_t n, const Channels
   if (j < n) step(j, n - j);
 }
 
-/// With one set for each column. The sets of a block of columns are made once for many rows.
+/// y = f(parameters, x) with one set per column. The sets of a block of columns are computed once for many rows.
 template <class Arch, bool Streaming, class To, class From, class F>
 void map_columns(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols, const channel_affine& p, F f) {
   constexpr std::int64_t many = 64, block = 1024;
@@ -2716,7 +2777,7 @@ void map(std::span<To> y, std::span<From> x, const affine& p, F f, writes how = 
   });
 }
 
-/// Calls f with n, as a constant where n is a usual size of groups.
+/// Calls f with n, as a constant if n is a common group size.
 template <class F>
 void with_group(std::int64_t n, F&& f) {
   if (n == 32) return f(std::integral_constant<std::int64_t, 32>{});
@@ -2729,7 +2790,7 @@ plane<T*> plane_of(matrix_view<T> m) {
   return {m.data, m.row_stride};
 }
 
-/// Calls f with whether to stream into y, which needs rows that begin at aligned elements.
+/// Calls f with whether to stream into y, which requires rows that begin at aligned elements.
 template <class Arch, class To, class From, class F>
 void with_writes(writes how, matrix_view<To> y, matrix_view<From> x, F&& f) {
   const bool aligned = simd::to_aligned<Arch>(y.data) == 0 && y.row_stride % simd::lanes<Arch> == 0;
@@ -2748,49 +2809,51 @@ void map(matrix_view<To> y, matrix_view<From> x, const channel_affine& p, F f, w
 
 }  // namespace detail
 
-/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes
-/// take a byte each (see `pack_int4`).
+/// codes = clip(round(x / scale) + zero_point). `Code` is an 8- or 16-bit integer that holds the range; 4-bit codes use
+/// a byte each (see `pack_int4`).
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(std::span<Code> codes, std::span<const float> x, const affine& p) {
   detail::map<Arch>(codes, x, p, detail::to_code);
 }
-/// With parameters per row or per column. Groups along the rows are the rows of the same memory seen as a matrix whose
-/// row is one group.
+/// Quantizes with parameters per row or per column. For groups along rows, view the same memory as a matrix with one
+/// group per row.
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
   detail::map<Arch>(codes, x, p, detail::to_code);
 }
 
-/// y = (code - zero_point) * scale
+/// y = (code - zero_point) * scale.
 template <class Arch = xsimd::default_arch, class Code>
 void dequantize(std::span<float> y, std::span<Code> codes, const affine& p, writes how = writes::automatic) {
   detail::map<Arch>(y, codes, p, detail::to_value, how);
 }
+/// Dequantizes with parameters per row or per column.
 template <class Arch = xsimd::default_arch, class Code>
 void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p,
                 writes how = writes::automatic) {
   detail::map<Arch>(y, codes, p, detail::to_value, how);
 }
 
-/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
+/// y = dequantize(quantize(x)), bitwise equal to both steps. y can be x.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(std::span<float> y, std::span<const float> x, const affine& p, writes how = writes::automatic) {
   detail::map<Arch>(y, x, p, detail::to_fake, how);
 }
+/// Fake-quantizes with parameters per row or per column.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p,
                    writes how = writes::automatic) {
   detail::map<Arch>(y, x, p, detail::to_fake, how);
 }
 
-/// Two 4-bit codes to a byte, the first in the low half; an odd last byte has 0 in its high half.
+/// Packs two 4-bit codes per byte, the first in the low half; an odd last byte has 0 in its high half.
 template <class Arch = xsimd::default_arch, class Code>
 void pack_int4(std::span<std::uint8_t> bytes, std::span<Code> codes) {
   simd::transform<Arch>(simd::int4_at<std::uint8_t, true>{bytes.data()}, codes.data(),
                         static_cast<std::int64_t>(codes.size()), detail::unchanged);
 }
 
-/// The inverse; the codes are signed when `Code` is.
+/// Unpacks the codes of `pack_int4`; they are signed if `Code` is.
 template <class Arch = xsimd::default_arch, class Code>
 void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
   simd::transform<Arch>(codes.data(), simd::int4_at<const std::uint8_t, std::is_signed_v<Code>>{bytes.data()},
@@ -2799,20 +2862,21 @@ void unpack_int4(std::span<Code> codes, std::span<const std::uint8_t> bytes) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/epilogue.hpp: What a kernel does to its result before it stores it.
+// qwq/kernel/epilogue.hpp: Defines epilogues: functions that a kernel applies to its result before storing it.
 
 namespace qwq::kernel {
 
-/// The epilogue of kernels that have none.
+/// The epilogue that returns its argument.
 struct identity_epilogue {
+  /// Returns x.
   template <class Batch>
   Batch operator()(Batch x) const {
     return x;
   }
 };
 
-/// Calls f with the epilogue that puts results on the grid of `p`: dequantize(quantize(x)), with the bits of
-/// `fake_quantize`.
+/// Calls f with the epilogue that fake-quantizes results: dequantize(quantize(x)) with the parameters `p`; bitwise
+/// equal to `fake_quantize`.
 template <class Arch = xsimd::default_arch, class F>
 void with_fake_quant(const affine& p, F&& f) {
   detail::with_lanes<Arch>(p, [&](const auto& a) { f([a](simd::batch<Arch> x) { return a.fake(x); }); });
@@ -2820,45 +2884,55 @@ void with_fake_quant(const affine& p, F&& f) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/packed_weight.hpp: Quantized weights in the order in which products read them.
+// qwq/kernel/packed_weight.hpp: Defines `packed_weight`, a quantized weight in the memory order of GEMM kernels.
 
 namespace qwq::kernel {
 
-/// Outputs that stand side by side in packed weights and in tiles.
+/// Outputs per panel of packed weights, and per tile.
 inline constexpr std::int64_t panel_n = 32;
 
-/// Weight [rows, cols] as symmetric codes of `Bits` bits, one scale for each output and `block` elements along K:
-/// an element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve products with one row and with many,
-/// with f32 and with int8 activations.
+/// Weight [rows, cols] as symmetric codes of `Bits` bits, with one scale per output and `block` elements along K: an
+/// element is the f32 product (code - 2^(Bits-1)) * scale. The same bytes serve GEMV and GEMM, with f32 and with int8
+/// activations.
 ///
-/// Outputs are in panels of `panel_n`, the last one padded with zero weights. A panel is one piece of memory: for each
-/// block its `panel_n` scales, then its codes as words of 32 bits, one for each output, of which each holds 32 / Bits
-/// elements along K. Byte b of a word of 8-bit codes is element b; of 4-bit codes its low half is element b and its
-/// high half element 4 + b.
+/// Outputs are divided into panels of `panel_n`, the last one padded with zero weights. A panel is contiguous: for each
+/// block its `panel_n` scales, then its codes as 32-bit words, one per output, each with 32 / Bits elements along K.
+/// Byte b of a word of 8-bit codes is element b; for 4-bit codes its low half is element b and its high half element 4
+/// + b.
 template <int Bits>
 struct packed_weight {
   static_assert(Bits == 4 || Bits == 8);
+  /// Bits per code.
   static constexpr int bits = Bits;
+  /// Elements per 32-bit word.
   static constexpr std::int64_t per_word = 32 / Bits;
+  /// Bytes of the scales of a block.
   static constexpr std::int64_t scale_bytes = panel_n * static_cast<std::int64_t>(sizeof(float));
+  /// Code of the value 0.
   static constexpr int middle = 1 << (Bits - 1);
 
-  const std::byte* data = nullptr;
-  std::int64_t rows = 0, cols = 0;
-  std::int64_t block = per_word;  ///< a multiple of `per_word`; one block for each row when it is `whole_row(cols)`
+  const std::byte* data = nullptr;  ///< The panels.
+  std::int64_t rows = 0, cols = 0;  ///< Outputs, and elements along K.
+  std::int64_t block = per_word;  ///< A multiple of `per_word`; there is one block per row if it is `whole_row(cols)`.
 
+  /// The block size with one block per row.
   static constexpr std::int64_t whole_row(std::int64_t cols) {
     return std::max<std::int64_t>((cols + per_word - 1) / per_word, 1) * per_word;
   }
+  /// Blocks per row.
   constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  /// Number of panels.
   constexpr std::int64_t panels() const { return (rows + panel_n - 1) / panel_n; }
+  /// Bytes of a block of a panel, with its scales.
   constexpr std::int64_t block_bytes() const { return scale_bytes + block * panel_n * Bits / 8; }
+  /// Bytes of a panel.
   constexpr std::int64_t panel_bytes() const { return blocks() * block_bytes(); }
-  /// Size of `data`.
+  /// Size of `data` in bytes.
   constexpr std::size_t bytes() const { return static_cast<std::size_t>(panels() * panel_bytes()); }
 
+  /// The first byte of panel p.
   const std::byte* panel(std::int64_t p) const { return data + p * panel_bytes(); }
-  /// Where in a word the code of element k is: its lowest bit.
+  /// Position of element k's code in its word: the lowest bit.
   static constexpr int shift(std::int64_t k) {
     const auto i = static_cast<int>(k % per_word);
     return Bits == 8 ? 8 * i : i % 4 * 8 + i / 4 * 4;
@@ -2877,7 +2951,7 @@ struct packed_weight {
 
 namespace detail {
 
-/// The next codes of a row, `inside` of them, as a word; the others are the middle.
+/// The next `inside` codes of a row as a word; remaining codes are those of 0.
 template <int Bits>
 std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::int64_t inside) {
   std::uint32_t word = 0;
@@ -2895,7 +2969,8 @@ std::uint32_t packed_word(const std::uint8_t* codes, std::uint32_t flip, std::in
   return spread(word & 0xffffu) | spread(word >> 16) << 4;
 }
 
-/// Packs rows of codes, `row_bytes` apart, to panels. `flip`: what makes codes of them; `scale(j, b)`: of row and block.
+/// Packs rows of codes, `row_bytes` apart, into panels. `flip`: converts to unsigned codes by xor; `scale(j, b)`: scale
+/// of a row and block.
 template <int Bits, class Scale>
 void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8_t* rows, std::int64_t row_bytes,
                std::uint32_t flip, Scale&& scale) {
@@ -2922,21 +2997,23 @@ void pack_rows(std::byte* to, const packed_weight<Bits>& shape, const std::uint8
 
 }  // namespace detail
 
-/// The shape in which `w` is packed; `data` is to be set.
+/// The shape of the packed `w`; `data` is to be set.
 inline packed_weight<8> packed_shape(const int8_weight& w) {
   return {nullptr, w.rows, w.cols, packed_weight<8>::whole_row(w.cols)};
 }
+/// The shape of the packed blockwise `w`; `data` is to be set.
 template <int Bits>
 packed_weight<Bits> packed_shape(const block_weight<Bits>& w) {
   return {nullptr, w.rows, w.cols, w.block};
 }
 
-/// Packs `w` to `to`, `packed_shape(w).bytes()` bytes. Some rows of a weight can be packed alone when the first is a
-/// multiple of `panel_n`: they go to where their panel is.
+/// Packs `w` into `to`, `packed_shape(w).bytes()` bytes. A range of rows that starts at a multiple of `panel_n` can be
+/// packed on its own, to the position of its panel.
 inline void pack(std::byte* to, const int8_weight& w) {
   detail::pack_rows(to, packed_shape(w), reinterpret_cast<const std::uint8_t*>(w.codes), w.cols, 0x80808080u,
                     [&](std::int64_t j, std::int64_t) { return w.scale(j); });
 }
+/// Packs a blockwise weight.
 template <int Bits>
 void pack(std::byte* to, const block_weight<Bits>& w) {
   detail::pack_rows(
@@ -2946,21 +3023,23 @@ void pack(std::byte* to, const block_weight<Bits>& w) {
 
 }  // namespace qwq::kernel
 
-// qwq/exec/kernel_call.hpp: One node, ready to run: its arguments and results with the shapes and dtypes that are known at compile time.
+// qwq/exec/kernel_call.hpp: Defines `kernel_call`, a node's operands, result and shapes at run time, and `kernel_of`, the kernel of an operator.
 
 namespace qwq {
 
-/// The kernel of an operator: a specialisation has `template <class Step> static void run(execution_context&)`. Declared and not
-/// defined, so that executing an operator without a kernel does not compile.
+/// Declared but not defined: executing an operator without a kernel is a compile error that names the operator.
 template <op Kind>
 struct no_kernel_for;
+/// Kernel of an operator. A specialization has `template <class Call> static void run(execution_context&)`, where
+/// `Call` is a `kernel_call`.
 template <op Kind>
 struct kernel_of : no_kernel_for<Kind> {};
 
-/// The kernel of an operator from outside of the library, specialised for its row in the same way. Declared and not
-/// defined.
+/// Kernel of an operator outside the library. Specialize it for the operator's schema, with the same member as
+/// `kernel_of`. Declared but not defined.
 template <const op_schema& Op>
 struct custom_kernel;
+/// Calls the `custom_kernel` of a custom operator.
 template <>
 struct kernel_of<op::custom> {
   template <class S>
@@ -2969,23 +3048,26 @@ struct kernel_of<op::custom> {
   }
 };
 
-/// A graph and its plan, as steps read them: `G::value` is the graph.
+/// A graph, `G::value`, and its memory plan.
 template <class G>
 struct planned {
   static constexpr auto& graph = G::value;             ///< The graph.
-  static constexpr auto layout = make_plan(G::value);  ///< Its plan.
+  static constexpr auto layout = make_plan(G::value);  ///< Its memory plan.
   static_assert(require_none<layout.error>());
 };
 
-/// Node `Id` of `G`, ready to run.
+/// Node `Id` of `G::value` as its kernel sees it: static types and shapes, and access to operands and results in an
+/// `execution_context`.
 template <class G, std::size_t Id>
 struct kernel_call {
   static constexpr auto& g = planned<G>::graph;  ///< The graph.
-  static constexpr std::size_t id = Id;          ///< Its index in the graph.
+  static constexpr std::size_t id = Id;          ///< Index of the node in the graph.
+  /// The node.
   static constexpr const node& self() { return g[Id]; }
+  /// Operator of the node.
   static constexpr op kind = G::value[Id].kind;
   static constexpr std::size_t arity = G::value[Id].args.size();  ///< Number of arguments.
-  /// The node that computes argument K.
+  /// Node that computes argument K.
   template <std::size_t K>
   static constexpr std::size_t arg_id = G::value[Id].args[K];
 
@@ -2998,7 +3080,7 @@ struct kernel_call {
     else
       return d.extent;
   }
-  /// Extents of a value in this run.
+  /// Extents of a node's value in this run.
   template <std::size_t Node = Id>
   static fixed_vector<std::int64_t, max_rank> extents(const execution_context& f) {
     fixed_vector<std::int64_t, max_rank> out;
@@ -3006,7 +3088,7 @@ struct kernel_call {
     (std::make_index_sequence<G::value[Node].dims().size()>{});
     return out;
   }
-  /// Elements of a node's value in this run.
+  /// Number of elements of a node's value in this run.
   template <std::size_t Node>
   static std::int64_t elements(const execution_context& f) {
     std::int64_t n = 1;
@@ -3016,13 +3098,13 @@ struct kernel_call {
   /// Number of tokens in this run: the extent of the second axis of the result, [1, S, ...].
   static std::int64_t tokens(const execution_context& f) { return extent<Id, 1>(f); }
 
-  /// Where a node's value is.
+  /// Address of a node's value.
   template <std::size_t Node>
   static void* address(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[Node];
     static_assert(l.where != storage_class::nowhere, "qwq: this value is in no buffer");
     if constexpr (G::value[Node].kind == op::table_rows) {
-      // A view of the rows of the tokens: the last of them is at last_position.
+      // A view of the rows of the run's tokens; the last one is row last_position.
       const auto* table = static_cast<const float*>(f.parameters[l.at].data);
       const std::int64_t last = *static_cast<const std::int32_t*>(address<G::value[Node].args[1]>(f));
       return const_cast<float*>(table + (last + 1 - extent<Node, 1>(f)) * G::value[Node].dims().last().extent);
@@ -3042,17 +3124,17 @@ struct kernel_call {
   static std::span<T> value(const execution_context& f) {
     return {static_cast<T*>(address<Node>(f)), static_cast<std::size_t>(elements<Node>(f))};
   }
-  /// Result and arguments as spans of elements, or as matrices with one row per last axis.
+  /// The result as a span of elements.
   template <class T = float>
   static std::span<T> out(const execution_context& f) {
     return value<Id, T>(f);
   }
-  /// Argument K.
+  /// Argument K as a span of elements.
   template <std::size_t K, class T = float>
   static std::span<const T> in(const execution_context& f) {
     return value<arg_id<K>, const T>(f);
   }
-  /// A value as a matrix whose rows are everything from `axis` on.
+  /// A node's value as a matrix; axes before `axis` are rows, the others are columns.
   template <std::size_t Node, class T>
   static matrix_view<T> matrix(const execution_context& f, std::size_t axis = g[Node].dims().size() - 1) {
     const auto dims = extents<Node>(f);
@@ -3060,48 +3142,48 @@ struct kernel_call {
     for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? rows : cols) *= dims[i];
     return {static_cast<T*>(address<Node>(f)), rows, cols};
   }
-  /// Argument K, an i32 [1,1] such as last_position, as a number.
+  /// Value of argument K, an i32 [1,1] such as last_position.
   template <std::size_t K>
   static std::int64_t number(const execution_context& f) {
     static_assert(g[arg_id<K>].type.type == dtype::i32 && g[arg_id<K>].dims().elements() == 1);
     return *static_cast<const std::int32_t*>(address<arg_id<K>>(f));
   }
-  /// The state that argument K is, before or after another operator of the run updated it.
+  /// The state that argument K is a version of, before or after an update in this run.
   template <std::size_t K>
   static const state_view& state(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
     static_assert(l.where == storage_class::state, "qwq: this argument must be a state of the graph");
     return f.states[l.at];
   }
-  /// The result as a matrix with one row for each last axis.
+  /// The result as a matrix with one row per index of the axes before the last.
   static matrix_view<float> out_matrix(const execution_context& f) { return matrix<Id, float>(f); }
-  /// The same with rows of everything from `axis` on.
+  /// The result as a matrix; axes before `axis` are rows, the others are columns.
   static matrix_view<float> out_matrix(const execution_context& f, std::size_t axis) {
     return matrix<Id, float>(f, axis);
   }
-  /// The node that reads result K of a step with several.
+  /// Node that projects result K of an operator with several results.
   template <std::size_t K>
   static constexpr std::size_t result_id = [] {
     std::size_t i = Id + 1;
     while (g[i].kind != op::get_tuple_element || g[i].args[0] != Id || g[i].attr.ints[0] != K) ++i;
     return i;
   }();
-  /// Result K as a matrix with one row for each last axis.
+  /// Result K as a matrix with one row per index of the axes before the last.
   template <std::size_t K>
   static matrix_view<float> result_matrix(const execution_context& f) {
     return matrix<result_id<K>, float>(f);
   }
-  /// Argument K as a matrix with one row for each last axis.
+  /// Argument K as a matrix with one row per index of the axes before the last.
   template <std::size_t K>
   static matrix_view<const float> in_matrix(const execution_context& f) {
     return matrix<arg_id<K>, const float>(f);
   }
-  /// The leaf that a constant argument is stored in.
+  /// Leaf that stores the constant argument K: the argument itself, or the operand of its dequantize node.
   template <std::size_t K>
   static constexpr std::size_t stored_id() {
     return g[arg_id<K>].kind == op::dequantize ? g[arg_id<K>].args[0] : arg_id<K>;
   }
-  /// The constant behind argument K.
+  /// Bound constant of argument K.
   template <std::size_t K>
   static const bound_constant& constant(const execution_context& f) {
     constexpr buffer_slice l = planned<G>::layout.of[arg_id<K>];
@@ -3112,8 +3194,8 @@ struct kernel_call {
 
 namespace detail {
 
-/// Calls f with the weight matrix behind argument K, in the form in which it is stored. A graph with codes has floats
-/// while it is calibrated. Matrices [E,N,K] of experts are one matrix [E*N,K].
+/// Calls `use` with the weight matrix of argument K in its stored form. During calibration, weights of quantized graphs
+/// are floats. Expert matrices [E,N,K] are one matrix [E*N,K].
 template <class S, std::size_t K, class F>
 void with_weight(const execution_context& f, F&& use) {
   constexpr shape dims = S::g[S::template arg_id<K>].dims();
@@ -3130,7 +3212,7 @@ void with_weight(const execution_context& f, F&& use) {
   if constexpr (codes == dtype::u8 || codes == dtype::i8) use(kernel::packed_weight<8>{bytes, rows, cols, w.block});
 }
 
-/// Calls f(i) for each row of a pass over `x`, in parallel. A pass waits for memory: its elements cost more than a
+/// Calls `row(i)` for each row of `x`, in parallel. The pass is memory-bound: an element costs more than a
 /// multiply-add.
 template <class F>
 void for_each_row(const execution_context& f, matrix_view<const float> x, F&& row) {
@@ -3138,8 +3220,8 @@ void for_each_row(const execution_context& f, matrix_view<const float> x, F&& ro
                [&](std::size_t i) { row(static_cast<std::int64_t>(i)); });
 }
 
-/// Calls use(epilogue) once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it is
-/// the identity; when calibrating, stored values are passed to the hook.
+/// Calls `use(epilogue)` once. The epilogue fake-quantizes if node `Id` has a slot and this is a quantized run, else it
+/// is the identity. During calibration, the stored values are passed to the hook.
 template <class S, std::size_t Id = S::id, class F>
 void with_epilogue(execution_context& f, F&& use) {
   constexpr std::int16_t slot = S::g[Id].slot;
@@ -3156,7 +3238,7 @@ void with_epilogue(execution_context& f, F&& use) {
 
 }  // namespace qwq
 
-// qwq/kernel/append_kv.hpp: Writing keys and values to a cache, in its element type.
+// qwq/kernel/append_kv.hpp: Defines `append_kv`, which writes keys or values to a KV cache in its element type.
 
 namespace qwq::kernel {
 
@@ -3164,8 +3246,8 @@ namespace detail {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Symmetric codes of x[0, n), rounded half to even; returns their scale: the greatest magnitude over the greatest code.
-/// A vector with NaN or infinity gets the scale NaN.
+/// Stores x[0, n) as symmetric codes, rounded half to even; returns their scale: max|x| divided by the largest code.
+/// The scale is NaN if x has a NaN or infinity.
 template <class Arch, class Code>
 float store_codes(Code* codes, const float* x, std::int64_t n) {
   using batch = simd::batch<Arch>;
@@ -3184,7 +3266,7 @@ float store_codes(Code* codes, const float* x, std::int64_t n) {
     return step < infinity ? step : std::numeric_limits<float>::quiet_NaN();
   }
   simd::strips<Arch>(n, [&](std::int64_t i, auto count) {
-    // A subnormal scale is so coarse that the quotient may be more than the greatest code.
+    // A subnormal scale has so few bits that the quotient can exceed the largest code.
     const batch code = xsimd::nearbyint(simd::load<Arch>(x + i, count) / batch(step));
     simd::store<Arch>(codes + i, simd::at_most<Arch>(simd::at_least<Arch>(code, batch(-greatest)), batch(greatest)),
                       count);
@@ -3192,7 +3274,7 @@ float store_codes(Code* codes, const float* x, std::int64_t n) {
   return step;
 }
 
-/// Writes x[0, head_dim) to a head and position of the cache, in its type.
+/// Writes x[0, head_dim) to a head and position of the cache, in its element type.
 template <class Arch, class T>
 void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const float* x) {
   T* out = cache.at(head, position);
@@ -3206,8 +3288,8 @@ void store_kv(kv_view<T> cache, std::int64_t head, std::int64_t position, const 
 
 }  // namespace detail
 
-/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its type; int8
-/// codes are round(x / scale), half to even, with the scale max|x| / 127 of the head and position. past + m must not
+/// Writes rows [m, kv_heads * head_dim] to positions past .. past + m - 1 of the cache, converted to its element type.
+/// int8 codes are round(x / scale), half to even, with scale max|x| / 127 for each head and position. past + m must not
 /// exceed the capacity.
 template <class Arch = xsimd::default_arch, class T>
 void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t past) {
@@ -3218,19 +3300,21 @@ void append_kv(kv_view<T> cache, matrix_view<const float> rows, std::int64_t pas
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/simd_dequantize.hpp: Codes of packed weights as f32: one code of each word, minus the middle of their range.
+// qwq/kernel/simd_dequantize.hpp: Defines the conversion of packed weight codes to f32: one code of each word, minus the middle of the code range.
 
 namespace qwq::kernel::simd {
 
+/// A batch of 32-bit words.
 template <class Arch>
 using words = xsimd::batch<std::uint32_t, Arch>;
 
+/// Loads a batch of words from unaligned memory.
 template <class Arch>
 words<Arch> load_words(const std::byte* p) {
   return words<Arch>::load_unaligned(reinterpret_cast<const std::uint32_t*>(p));
 }
 
-/// Words in the form in which `code_at` takes them.
+/// Converts words to the form that `code_at` requires.
 template <class Arch, int Bits>
 words<Arch> prepare_codes(words<Arch> w) {
 #if defined(__AVX512F__)
@@ -3239,13 +3323,13 @@ words<Arch> prepare_codes(words<Arch> w) {
   return w ^ words<Arch>(Bits == 8 ? 0x80808080u : 0x88888888u);  // two's complement
 }
 
-/// The code whose lowest bit in each word is `Shift`, minus 2^(Bits-1).
+/// The code whose lowest bit in each word is `Shift`, minus 2^(Bits-1), as f32.
 template <class Arch, int Bits, int Shift>
 batch<Arch> code_at(words<Arch> w) {
 #if defined(__AVX512F__)
   if constexpr (detail::lanes_512<Arch> && Bits == 4) {
     const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(w, Shift), values);  // of an index only the low four bits count
+    return _mm512_permutexvar_ps(_mm512_srli_epi32(w, Shift), values);  // only the low four bits of an index are used
   }
 #endif
   const auto top = detail::reinterpret<Arch, std::int32_t>(w << (32 - Bits - Shift));
@@ -3254,11 +3338,11 @@ batch<Arch> code_at(words<Arch> w) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_dot_int16.hpp: Products of int8 codes as 16-bit integers, where a machine adds pairs of them in one step.
+// qwq/kernel/simd_dot_int16.hpp: Defines dot products of int8 codes as 16-bit integers, for hardware that adds pairs of products in one instruction.
 
 namespace qwq::kernel::simd {
 
-/// Whether there are such products. Without them codes are converted to f32.
+/// True if the hardware has such instructions. Otherwise codes are converted to f32.
 #if defined(__AVX512BW__) && defined(__AVX512VNNI__)
 template <class Arch>
 inline constexpr bool has_word_products = detail::lanes_512<Arch>;
@@ -3267,27 +3351,29 @@ template <class>
 inline constexpr bool has_word_products = false;
 #endif
 
+/// A batch of int16 lanes.
 template <class Arch>
 using word_lanes = xsimd::batch<std::int16_t, Arch>;
+/// A batch of int32 lanes.
 template <class Arch>
 using int_lanes = xsimd::batch<std::int32_t, Arch>;
 
-/// As many codes as `word_lanes` has lanes.
+/// Loads as many codes as `word_lanes` has lanes.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p);
-/// Each lane of `sum` plus the products of two neighbours of a and b.
+/// Adds to each lane of `sum` the products of two adjacent lanes of a and b.
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b);
-/// `add_quads` of sums of products, as f32.
+/// `add_quads` of integer accumulators, converted to f32.
 template <class Arch>
 batch<Arch> add_quads(int_lanes<Arch> a, int_lanes<Arch> b, int_lanes<Arch> c, int_lanes<Arch> d);
-/// As many codes as a batch has bytes.
+/// Loads as many codes as a batch has bytes.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p);
-/// Four rows of bytes by turns: each word has a byte of each row. Which words those are is known to `in_order`.
+/// Interleaves four rows of bytes, one byte of each per 32-bit word; `in_order` undoes the permutation.
 template <class Arch>
 void by_turns(words<Arch> (&rows)[4]);
-/// What came of the words of `by_turns`, in the order of the bytes of a row.
+/// Restores the order of the bytes of a row for accumulators of the words of `by_turns`.
 template <class Arch>
 void in_order(int_lanes<Arch> (&sums)[4]);
 
@@ -3295,7 +3381,7 @@ template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
   return load_wide<Arch>(p);
 }
-/// The first `count` codes, fewer than all; the other lanes are 0.
+/// Loads the first `count` codes, fewer than all; the other lanes are 0.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
   std::int8_t part[2 * lanes<Arch>] = {};
@@ -3321,7 +3407,7 @@ word_lanes<Arch> load_wide(const std::int8_t* p) {
 }
 template <class Arch>
 int_lanes<Arch> add_products(int_lanes<Arch> sum, word_lanes<Arch> a, word_lanes<Arch> b) {
-  __m512i total = sum;  // in assembly for the reason that `add_dot` has
+  __m512i total = sum;  // in assembly for the same reason as `add_dot`
   asm("vpdpwssd %2, %1, %0" : "+v"(total) : "v"(static_cast<__m512i>(a)), "v"(static_cast<__m512i>(b)));
   return total;
 }
@@ -3345,7 +3431,7 @@ void by_turns(words<Arch> (&rows)[4]) {
   rows[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
 }
 template <class Arch>
-void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, transposed
+void in_order(int_lanes<Arch> (&sums)[4]) {  // transposes the 4 x 4 parts of 128 bits
   const __m512i ab = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
                 ab_high = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee);
   const __m512i cd = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44),
@@ -3359,16 +3445,17 @@ void in_order(int_lanes<Arch> (&sums)[4]) {  // the 4 x 4 parts of 128 bits, tra
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_exp.hpp: Powers of two and of e, as softmax and activations need them.
+// qwq/kernel/simd_exp.hpp: Defines powers of two and of e for softmax and activation functions.
 
 namespace qwq::kernel::simd {
 
 namespace detail {
 
-/// Added, the low bits of a float are round(x) + 127, the exponent of 2^round(x): shifted into its place by `power`.
+/// Adding this constant makes the low bits of a float round(x) + 127, the exponent of 2^round(x); `power` shifts it
+/// into place.
 inline constexpr float exponent_magic = 0x1.8p23f + 127.0f;
 
-/// 2^round(x) of x + exponent_magic, for round(x) from -127 (which gives 0) to 128 (infinity).
+/// 2^round(x) from x + exponent_magic, for round(x) from -127 (which gives 0) to 128 (infinity).
 template <class Arch>
 batch<Arch> power(batch<Arch> shifted) {
   return reinterpret<Arch, float>(reinterpret<Arch, std::int32_t>(shifted) << 23);
@@ -3376,14 +3463,14 @@ batch<Arch> power(batch<Arch> shifted) {
 
 }  // namespace detail
 
-/// 2^x for x <= 0, to within 1 ulp; exactly 1 for 0, and 0 where 2^x is below 2^-126.5. NaN stays NaN.
+/// 2^x for x <= 0, within 1 ulp; exactly 1 for 0, and 0 if 2^x is below 2^-126.5. NaN stays NaN.
 template <class Arch>
 batch<Arch> exp2_not_positive(batch<Arch> x) {
   const batch<Arch> magic(detail::exponent_magic);
-  const auto clamped = at_least<Arch>(batch<Arch>(-127.0f), x);  // in this order a NaN of x stays
+  const auto clamped = at_least<Arch>(batch<Arch>(-127.0f), x);  // with this order of arguments a NaN of x is kept
   const auto shifted = clamped + magic;
   const auto r = clamped - (shifted - magic);  // in [-0.5, 0.5], exact
-  // (2^r - 1) / r, interpolated at Chebyshev nodes: off by 1e-8 of 2^r at most.
+  // (2^r - 1) / r, interpolated at Chebyshev nodes: the error is at most 1e-8 of 2^r.
   auto p = fma<Arch>(batch<Arch>(0x1.44138ap-13f), r, batch<Arch>(0x1.5f0890p-10f));
   p = fma<Arch>(p, r, batch<Arch>(0x1.3b2a54p-7f));
   p = fma<Arch>(p, r, batch<Arch>(0x1.c6af6cp-5f));
@@ -3393,17 +3480,17 @@ batch<Arch> exp2_not_positive(batch<Arch> x) {
   return p * detail::power<Arch>(shifted);
 }
 
-/// e^x to within 1 ulp: exactly 1 for 0, 0 where it is below 2^-126.5, infinity from 2^127.5 on. NaN stays NaN.
+/// e^x within 1 ulp: exactly 1 for 0, 0 below 2^-126.5, infinity from 2^127.5 on. NaN stays NaN.
 template <class Arch>
 batch<Arch> exp(batch<Arch> x) {
   const batch<Arch> magic(detail::exponent_magic);
-  const auto clamped = at_most<Arch>(batch<Arch>(89.0f), at_least<Arch>(batch<Arch>(-88.0f), x));  // a NaN of x stays
+  const auto clamped = at_most<Arch>(batch<Arch>(89.0f), at_least<Arch>(batch<Arch>(-88.0f), x));  // a NaN of x is kept
   const auto shifted = fma<Arch>(clamped, batch<Arch>(0x1.715476p+0f), magic);
   const auto n = shifted - magic;
-  // x - n ln(2), in two parts, of which n times the first is exact.
+  // x - n ln(2), in two parts; n times the first part is exact.
   auto r = fnma<Arch>(n, batch<Arch>(0x1.63p-1f), clamped);
   r = fnma<Arch>(n, batch<Arch>(-0x1.bd0106p-13f), r);
-  // (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes: off by 1e-8 of e^r at most.
+  // (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes: the error is at most 1e-8 of e^r.
   auto p = fma<Arch>(batch<Arch>(0x1.6d110ap-10f), r, batch<Arch>(0x1.120b6ep-7f));
   p = fma<Arch>(p, r, batch<Arch>(0x1.55551ap-5f));
   p = fma<Arch>(p, r, batch<Arch>(0x1.5554dcp-3f));
@@ -3415,14 +3502,15 @@ batch<Arch> exp(batch<Arch> x) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_int8.hpp: Dot products of bytes: four to a word.
+// qwq/kernel/simd_int8.hpp: Defines dot products of bytes, four per 32-bit word.
 
 namespace qwq::kernel::simd {
 
+/// A batch of int32 lanes.
 template <class Arch>
 using ints = xsimd::batch<std::int32_t, Arch>;
 
-/// Whether a machine has `add_dot` as one instruction.
+/// True if the hardware has `add_dot` as one instruction.
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
 template <class Arch>
 inline constexpr bool has_add_dot = detail::lanes_512<Arch> || detail::lanes_256<Arch>;
@@ -3437,7 +3525,7 @@ inline constexpr bool has_add_dot = false;
 namespace detail {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-/// In assembly, because around the intrinsic GCC copies every accumulator of a loop twice for each step.
+/// In assembly, because with the intrinsic GCC copies every accumulator of a loop twice per step.
 template <class Vector>
 Vector add_dot_vnni(Vector sum, Vector w, Vector x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
@@ -3450,7 +3538,7 @@ inline __m256i add_dot_vnni(__m256i sum, __m256i w, __m256i x) {
 }
 #endif
 
-// Products of 16-bit integers, added in pairs without loss.
+// Products of 16-bit integers, added in pairs without overflow.
 #if defined(__SSE2__)
 inline __m128i add_pairs(__m128i a, __m128i b) { return _mm_madd_epi16(a, b); }
 #endif
@@ -3467,7 +3555,7 @@ concept adds_pairs = requires(typename words<Arch>::register_type r) {
 
 }  // namespace detail
 
-/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of that of x.
+/// sum + the dot product of the four unsigned bytes of each word of w and the four signed bytes of each word of x.
 template <class Arch>
 ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
@@ -3475,7 +3563,7 @@ ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
   if constexpr (has_add_dot<Arch>) return detail::add_dot_vnni(vector(sum), vector(w), vector(x));
 #endif
 #if defined(__SSE2__)
-  if constexpr (detail::adds_pairs<Arch>) {  // of even and of odd bytes
+  if constexpr (detail::adds_pairs<Arch>) {  // even and odd bytes separately
     const auto signed_x = detail::reinterpret<Arch, std::int16_t>(x);
     const auto unsigned_w = detail::reinterpret<Arch, std::uint16_t>(w);
     const ints<Arch> even = detail::add_pairs(w & words<Arch>(0x00ff00ffu), signed_x << 8 >> 8);
@@ -3491,15 +3579,16 @@ ints<Arch> add_dot(ints<Arch> sum, words<Arch> w, words<Arch> x) {
   return sum;
 }
 
-/// The two words of unsigned bytes in a word of 4-bit codes.
+/// The low four bits of each byte of a word of 4-bit codes, as unsigned bytes.
 template <class Arch>
 words<Arch> low_codes(words<Arch> w) {
   return w & words<Arch>(0x0f0f0f0fu);
 }
+/// The high four bits of each byte, as unsigned bytes.
 template <class Arch>
 words<Arch> high_codes(words<Arch> w) {
 #if defined(__GFNI__) && defined(__AVX512F__)
-  // Bits 4 to 7 of each byte, by a matrix that shifts.
+  // Bits 4 to 7 of each byte, shifted by a matrix multiplication.
   if constexpr (detail::lanes_512<Arch>)
     return _mm512_gf2p8affine_epi64_epi8(w, _mm512_set1_epi64(0x1020408000000000), 0);
 #endif
@@ -3508,12 +3597,11 @@ words<Arch> high_codes(words<Arch> w) {
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/simd_reduce.hpp: Several rows at a time: sums across lanes, and transposition.
+// qwq/kernel/simd_reduce.hpp: Defines operations on several rows: sums across lanes, and transposition.
 
 namespace qwq::kernel::simd {
 
-/// Lanes of a, b, c and d on the way to their sums: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the
-/// k-th of them.
+/// Partial sums of a, b, c and d: lane 4i + k of the result is the sum of lanes 4i .. 4i + 3 of the k-th argument.
 template <class Arch>
 batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d) {
 #if defined(__AVX512F__)
@@ -3547,7 +3635,7 @@ batch<Arch> add_quads(batch<Arch> a, batch<Arch> b, batch<Arch> c, batch<Arch> d
   return load<Arch>(out);
 }
 
-/// Results of `add_quads` to sums: lane 4k + i is the sum of the lanes of the i-th that made the k-th.
+/// Reduces results of `add_quads`: lane 4k + i is the sum of the lanes of the i-th argument of the k-th result.
 template <class Arch>
 batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
 #if defined(__AVX512F__)
@@ -3572,7 +3660,7 @@ batch<Arch> add_parts(const batch<Arch> (&quads)[lanes<Arch> / 4]) {
   return load<Arch>(out);
 }
 
-/// Lane 4i + k is p[k * stride + i].
+/// Loads four rows interleaved: lane 4i + k is p[k * stride + i].
 template <class Arch>
 batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
 #if defined(__AVX512F__)
@@ -3589,13 +3677,13 @@ batch<Arch> load_by_turns(const float* p, std::int64_t stride) {
   return load<Arch>(lane);
 }
 
-/// out[i * stride + r] = rows[r][i] * factor, for as many rows r as a batch has lanes, and i < n.
+/// out[i * stride + r] = rows[r][i] * factor, for i < n and as many rows r as a batch has lanes.
 template <class Arch>
 void store_transposed(float* out, std::int64_t stride, const float* const (&rows)[lanes<Arch>], std::int64_t n,
                       float factor) {
   std::int64_t i = 0;
 #if defined(__SSE2__)
-  // Four elements of a quarter of the rows to each register, whose 128-bit parts are then transposed.
+  // Four elements of a quarter of the rows per register; then the 128-bit parts are transposed.
   for (; i + 4 <= n; i += 4) {
     const auto quarter = [&](std::int64_t r) {
       const auto four = [&](std::int64_t part) { return _mm_loadu_ps(rows[4 * part + r] + i); };
@@ -3653,7 +3741,7 @@ void store_transposed(float* out, std::int64_t stride, const float* const (&rows
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/softmax.hpp: Softmax over rows.
+// qwq/kernel/softmax.hpp: Defines `softmax` over rows.
 
 namespace qwq::kernel {
 
@@ -3661,7 +3749,7 @@ namespace detail {
 
 inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-/// The greatest of x[0, n); NaN elements do not count.
+/// Maximum of x[0, n); NaN elements are ignored.
 template <class Arch>
 float row_max(const float* x, std::int64_t n) {
   const auto join = [](simd::batch<Arch> a, simd::batch<Arch> b) { return simd::at_least<Arch>(a, b); };
@@ -3685,7 +3773,8 @@ float exp_shifted(float* y, const float* x, std::int64_t n, float shift) {
 
 }  // namespace detail
 
-/// y = exp(x - max(x)) * (1 / sum), row by row, in f32. A row with NaN or +inf, or of -inf alone, gives NaN. y may be x.
+/// y = exp(x - max(x)) * (1 / sum) for each row, in f32. A row with NaN or +inf, or of -inf only, gives NaN. y can be
+/// x.
 template <class Arch = xsimd::default_arch>
 void softmax(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
@@ -3700,42 +3789,48 @@ void softmax(matrix_view<float> y, matrix_view<const float> x) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/attention_decode.hpp: Attention of one token: keys and values are read once, for all query heads that share them.
+// qwq/kernel/attention_decode.hpp: Defines attention of one token (decode): keys and values are read once for all query heads that share them.
 
 namespace qwq::kernel::detail {
 
-/// Keys that are scored before their values are added.
+/// Keys per block: scored together before their values are accumulated.
 inline constexpr std::int64_t stream_block = 128;
-/// Query heads of one pass over the keys.
+/// Maximum number of query heads per pass over the keys.
 inline constexpr std::int64_t stream_queries = 16;
-/// Of every attention: what a thread works on is on its stack.
+/// Maximum head_dim of all attention kernels: the working set of a thread is on its stack.
 inline constexpr std::int64_t most_head_dim = 512;
 
-/// One query head: what it asks, the weighted sum of values so far, relative to the greatest score so far, and the sums
-/// of weights, by lanes. Scores are in units of log2.
+/// State of one query head (online softmax): the query, the weighted sum of values so far, relative to the maximum
+/// score so far, and the sum of weights, per lane. Scores are in units of log2.
 template <class Arch>
 struct stream_query {
+  /// The query.
   const float* q;
+  /// Weighted sum of values.
   float* y;
+  /// Maximum score.
   float max = minus_infinity;
+  /// Sum of weights, per lane.
   simd::batch<Arch> total = simd::batch<Arch>(0.0f);
-  const std::int16_t* words = nullptr;  // q / unit, where codes are multiplied as integers
+  const std::int16_t* words = nullptr;  ///< q / unit, if codes are multiplied as integers.
+  /// Scale of `words`.
   float unit = 1;
 };
 
-/// Whether codes are multiplied as integers, with queries and weights as integers of 16 bits: their steps, 1 / 32767 of
-/// the greatest, are 1/258 of those of the codes.
+/// True if codes are multiplied as integers. Queries and weights are then 16-bit integers: their quantization step, 1 /
+/// 32767 of the maximum, is 1/258 of that of the codes.
 template <class Arch, class T>
 inline constexpr bool as_words = is_kv_code<T>&& simd::has_word_products<Arch>;
 
+/// Scores of one block, later its weights.
 using stream_scores = float[stream_block];
 
-/// The order in which keys are read: from four runs in turn, since prefetchers follow each page of memory on its own; what
-/// is left over comes last.
+/// The order in which keys are read: interleaved from four runs, because prefetchers follow each memory page
+/// separately; remaining keys are last.
 struct stream_order {
   std::int64_t count, run = count / 4;
 
-  /// The rows that are read as i-th to (i + 3)-th, where i is a multiple of 4; past the last it comes again.
+  /// The i-th to (i + 3)-th rows in this order, where i is a multiple of 4. After the last row, it is repeated.
   template <class T, class Dim>
   QWQ_INLINE void four(const T* (&rows)[4], const T* first_row, Dim head_dim, std::int64_t i) const {
     if (i < 4 * run) [[likely]] {
@@ -3746,13 +3841,13 @@ struct stream_order {
   }
 };
 
-/// A block: the keys [first, first + count) in that order, where first is a multiple of 4.
+/// A block: the keys [first, first + count) in this order, where first is a multiple of 4.
 struct stream_range {
   stream_order order;
   std::int64_t first, count;
 };
 
-/// Calls f(d, count) for the strips of a head, unrolled where its size is known.
+/// Calls f(d, count) for the strips of a head; unrolled if its size is a constant.
 template <class Arch, std::int64_t Step, class F>
 QWQ_INLINE inline void strips_of_head(std::int64_t head_dim, F&& f) {
   std::int64_t d = 0;
@@ -3765,7 +3860,7 @@ QWQ_INLINE inline void strips_of_head(std::integral_constant<std::int64_t, N>, F
   QWQ_UNROLL for (std::int64_t d = 0; d < N; d += Step) f(d, simd::whole{});
 }
 
-/// sum[r][n] = the products of q[r] and key[n], by lanes.
+/// sum[r][n] = q[r] . key[n], per lane.
 template <class Arch, int R, int N, class T, class Dim>
 QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const stream_query<Arch>* query,
                                      const T* const (&key)[N], Dim head_dim) {
@@ -3781,7 +3876,7 @@ QWQ_INLINE inline void multiply_keys(simd::batch<Arch> (&sum)[R][N], const strea
   });
 }
 
-/// The same of codes, in units of queries and of keys.
+/// As `multiply_keys`, for codes, in units of queries and keys.
 template <class Arch, int R, int N, class Dim>
 QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], const stream_query<Arch>* query,
                                           const std::int8_t* const (&key)[N], Dim head_dim) {
@@ -3797,8 +3892,8 @@ QWQ_INLINE inline void multiply_key_words(simd::int_lanes<Arch> (&sum)[R][N], co
   });
 }
 
-/// score[r][i] = q[r] . key * scale of the i-th key of a block, times its scale where there is one, for i up to the next
-/// multiple of the lanes; past the last key it comes again. Raises greatest[r] to them.
+/// score[r][i] = q[r] . key[i] * scale for the keys of a block, times the key's own scale if there is one, for i up to
+/// the next multiple of the lanes; after the last key, it is repeated. Updates greatest[r].
 template <class Arch, int R, class T, class Dim>
 void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const stream_query<Arch>* query, const T* key,
                  Dim head_dim, stream_range range, float scale, const float* key_scales) {
@@ -3830,8 +3925,8 @@ void score_block(stream_scores* score, simd::batch<Arch> (&greatest)[R], const s
   }
 }
 
-/// Turns scores of a block into weights, multiplied by the scales of their values where there are any. keep[r]: what
-/// earlier sums of a query are to be multiplied by.
+/// Converts scores of a block to weights, multiplied by the scales of their values, if any. keep[r]: factor for the
+/// earlier accumulators of a query.
 template <class Arch, int R>
 void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_scores* score,
            const simd::batch<Arch> (&greatest)[R], std::int64_t count, const float* value_scales) {
@@ -3855,7 +3950,7 @@ void weigh(stream_query<Arch>* query, simd::batch<Arch> (&keep)[R], stream_score
   QWQ_UNROLL for (int r = 0; r < R; ++r) query[r].total = total[r];
 }
 
-/// y = y * keep + weights . values, for C batches of the head from element d on; starts from 0 where `first`.
+/// y = y * keep + weights . values for C batches of the head from element d on; y starts from 0 if `first`.
 template <class Arch, int R, int C, class T, class Dim, class Count>
 void stream_value_tile(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
                        const T* value, Dim head_dim, stream_range range, bool first, std::int64_t d, Count count) {
@@ -3881,7 +3976,7 @@ void stream_value_tile(const stream_query<Arch>* query, const stream_scores* wei
       simd::store<Arch>(query[r].y + d + c * width, sum[r][c], count);
 }
 
-/// Weights of a block as integers of 16 bits, in units of `unit`: their upper and their lower bytes, 0 past the last.
+/// Weights of a block as 16-bit integers in units of `unit`: high and low bytes, 0 after the last.
 struct stream_codes {
   std::uint8_t high[stream_block], low[stream_block];
   float unit;
@@ -3898,7 +3993,7 @@ struct stream_codes {
     });
     const float most = simd::reduce_max<Arch>(magnitude);
     stream_codes result;
-    // Less than the least is nothing beside a weight of 1.
+    // Smaller weights are negligible relative to a weight of 1.
     const bool some = most > 0x1p-100f && most < infinity;
     result.unit = most < infinity ? most / greatest : std::numeric_limits<float>::quiet_NaN();
     const batch factor(some ? greatest / most : 0.0f);
@@ -3970,7 +4065,7 @@ void stream_code_tile(const stream_query<Arch>* query, const stream_codes* weigh
   }
 }
 
-/// Adds the values of a block, weighted.
+/// Accumulates the weighted values of a block.
 template <class Arch, int R, class T, class Dim>
 void stream_values(const stream_query<Arch>* query, const stream_scores* weight, const simd::batch<Arch>* keep,
                    const T* value, Dim head_dim, stream_range range, bool first) {
@@ -3978,7 +4073,7 @@ void stream_values(const stream_query<Arch>* query, const stream_scores* weight,
   constexpr bool wide = simd::detail::lanes_512<Arch>;
   std::int64_t d = 0;
   if constexpr (as_words<Arch, T>) {
-    // Two queries at a time: sums of more would not fit into registers.
+    // Two queries at a time: accumulators of more would exceed the registers.
     QWQ_UNROLL for (int r = 0; r < R; r += 2) {
       const auto add = [&]<int N>(std::integral_constant<int, N>) QWQ_INLINE {
         stream_codes codes[N];
@@ -4003,7 +4098,7 @@ void stream_values(const stream_query<Arch>* query, const stream_scores* weight,
   }
 }
 
-/// One block of keys and values, for R query heads.
+/// Processes one block of keys and values for R query heads.
 template <class Arch, int R, class T, class Dim>
 void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> values, Dim head_dim, std::int64_t head,
                       std::int64_t begin, stream_range range, float scale) {
@@ -4037,7 +4132,7 @@ void stream_one_block(stream_query<Arch>* query, kv_view<T> keys, kv_view<T> val
   stream_values<Arch, R>(query, score, keep, values.at(head, begin), head_dim, range, range.first == 0);
 }
 
-/// Query heads of one kv head (at most stream_queries) over the keys [begin, end).
+/// Processes the query heads of one kv head (at most stream_queries) for the keys [begin, end).
 template <class Arch, class T>
 void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv_view<T> values, std::int64_t head,
             std::int64_t begin, std::int64_t end, float scale) {
@@ -4053,7 +4148,7 @@ void stream(stream_query<Arch>* query, std::int64_t queries, kv_view<T> keys, kv
   for (std::int64_t first = 0; first < end - begin; first += stream_block) {
     const stream_range range{{end - begin}, first, std::min(stream_block, end - begin - first)};
     const auto run = [&]<int R>(std::integral_constant<int, R>, std::int64_t r) {
-      // Heads of 128, which all Qwen3 have, take fewer instructions when their size is known.
+      // A constant size takes fewer instructions; all Qwen3 models have heads of 128.
       if (keys.head_dim == 128)
         stream_one_block<Arch, R>(query + r, keys, values, std::integral_constant<std::int64_t, 128>{}, head, begin,
                                   range, scale);
@@ -4078,37 +4173,37 @@ void scale_row(float* y, const float* x, std::int64_t n, float factor) {
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/attention_prefill.hpp: Attention of many tokens: tiles of queries against blocks of keys.
+// qwq/kernel/attention_prefill.hpp: Defines attention of several tokens (prefill): tiles of queries against blocks of keys.
 
 namespace qwq::kernel::detail {
 
-/// One query head of one token: what it asks, where its result goes, and how many keys it sees.
+/// One query head of one token.
 struct tile_query {
-  const float* q;
-  float* y;
-  std::int64_t visible;
+  const float* q;        ///< The query.
+  float* y;              ///< Its result.
+  std::int64_t visible;  ///< Number of keys that it attends to.
 };
 
-/// A tile has its queries in lanes while they are scored and weighed: keys are then read element by element, as they
-/// lie in the cache, maxima and sums of all queries run side by side, and no lane is ever summed up. Every query is
-/// computed in the same order whatever tile it is in. The weights, which then lie by key, multiply rows of values.
+/// A tile holds one query per lane while scores and weights are computed: keys are read element by element, as stored
+/// in the cache, maxima and sums of all queries are computed side by side, and no reduction across lanes is needed.
+/// Each query is computed in the same order in every tile. The weights, then ordered by key, multiply rows of values.
 template <class Arch>
 class attention_tile {
  public:
   static constexpr std::int64_t width = simd::lanes<Arch>;
-  /// Lanes of one tile, in batches: as many as share each key that is read.
+  /// Maximum size of a tile, in batches: this many share each key that is read.
   static constexpr std::int64_t most_groups = 3;
   static constexpr std::int64_t most_queries = most_groups * width;
-  /// Floats of a buffer that stays in the first-level cache.
+  /// Size in floats of a buffer that stays in L1.
   static constexpr std::int64_t buffer_floats = 8192;
   static_assert(most_head_dim * width <= buffer_floats);
 
-  /// Queries that a tile takes, for heads of `head_dim` elements.
+  /// Number of queries per tile, for heads of `head_dim` elements.
   static std::int64_t queries(std::int64_t head_dim) {
     return width * std::min(most_groups, buffer_floats / (width * head_dim));
   }
 
-  /// `rows` are sorted by `visible`.
+  /// `rows` must be sorted by `visible`.
   attention_tile(const tile_query* rows, std::int64_t count, std::int64_t head_dim, float scale)
       : rows_(rows), count_(count), head_dim_(head_dim), groups_((count + width - 1) / width) {
     for (std::int64_t g = 0; g < groups_; ++g) {
@@ -4141,9 +4236,9 @@ class attention_tile {
   static constexpr int key_tile = wide ? 8 : 4;
   static constexpr int row_tile = 6, batch_tile = wide ? 4 : 2;
 
-  /// Lanes that are left over repeat the last query.
+  /// Unused lanes repeat the last query.
   const tile_query& row(std::int64_t r) const { return rows_[std::min(r, count_ - 1)]; }
-  /// How many of the keys [j0, j0 + n) a query sees.
+  /// Number of the keys [j0, j0 + n) that query r attends to.
   std::int64_t seen(std::int64_t r, std::int64_t j0, std::int64_t n) const {
     return std::clamp<std::int64_t>(row(r).visible - j0, 0, n);
   }
@@ -4171,7 +4266,7 @@ class attention_tile {
     }
   }
 
-  /// Scores of N keys, from key j of the block on, for G groups of lanes.
+  /// Computes scores of N keys, from key j of the block on, for G groups of lanes.
   template <int N, int G>
   void score_tile(const float* key, std::int64_t j, std::int64_t group) {
     const std::int64_t panel = groups_ * width;
@@ -4201,7 +4296,8 @@ class attention_tile {
     if (j < end) score_tile<1, G>(key, j, group);
   }
 
-  /// Later groups see all keys that earlier ones see: each key is scored for the groups that have a query which sees it.
+  /// Later groups attend to all keys that earlier ones attend to: each key is scored for the groups with a query that
+  /// attends to it.
   void score(const float* key, std::int64_t j0, std::int64_t n) {
     std::int64_t begin = 0;
     for (std::int64_t g = 0; g < groups_; ++g) {
@@ -4214,7 +4310,7 @@ class attention_tile {
     }
   }
 
-  /// Scores of one group of lanes to weights, in place.
+  /// Converts the scores of one group of lanes to weights, in place.
   void weigh(std::int64_t group, std::int64_t j0, std::int64_t n) {
     const std::int64_t panel = groups_ * width, first = group * width;
     const std::int64_t common = seen(first, j0, n), end = seen(first + width - 1, j0, n);
@@ -4229,7 +4325,7 @@ class attention_tile {
                           xsimd::select(limit > batch(static_cast<float>(j)), s, batch(minus_infinity)));
       }
     }
-    // Two at a time, so that latencies overlap.
+    // Two accumulators, to overlap latencies.
     const batch before = simd::load<Arch>(max_ + first);
     batch max = before, max2 = before;
     std::int64_t j = 0;
@@ -4257,8 +4353,8 @@ class attention_tile {
     simd::store<Arch>(total_ + first, simd::fma<Arch>(simd::load<Arch>(total_ + first), keep, total + total2));
   }
 
-  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; sums of the first
-  /// block start from 0.
+  /// sum = sum * keep + weights . values, for R queries and C batches of the head from element d on; starts from 0 at
+  /// the first block.
   template <int R, int C, class Lanes>
   void value_tile(const float* value, std::int64_t r0, std::int64_t j0, std::int64_t n, std::int64_t d, Lanes lanes) {
     const std::int64_t panel = groups_ * width;
@@ -4279,7 +4375,8 @@ class attention_tile {
         QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] = simd::fma<Arch>(x[c], by, sum[r][c]);
       }
     }
-    // Keys that only later queries see are not multiplied by 0 for the others: their values may be NaN.
+    // Keys that only later queries attend to are skipped for the others rather than multiplied by 0: their values can
+    // be NaN.
     for (; j < own[R - 1]; ++j, w += panel, v += head_dim_) {
       QWQ_UNROLL for (int c = 0; c < C; ++c) x[c] = simd::load<Arch>(v + c * width, lanes);
       QWQ_UNROLL for (int r = 1; r < R; ++r) if (j < own[r]) QWQ_UNROLL for (int c = 0; c < C; ++c) sum[r][c] =
@@ -4297,7 +4394,7 @@ class attention_tile {
     if (r < count_) value_tile<1, C>(value, r, j0, n, d, lanes);
   }
 
-  /// Columns of the values that fit into the first-level cache with the weights, for all queries; then the next.
+  /// Processes for all queries the columns of values that fit in L1 with the weights, then the next columns.
   void add_values(const float* value, std::int64_t j0, std::int64_t n) {
     std::int64_t d = 0;
     for (; d + batch_tile * width <= head_dim_; d += batch_tile * width)
@@ -4317,7 +4414,7 @@ class attention_tile {
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/attention.hpp: Grouped-query causal attention over a KV cache.
+// qwq/kernel/attention.hpp: Defines `attention`, grouped-query causal attention over a KV cache.
 
 namespace qwq::kernel {
 
@@ -4325,12 +4422,13 @@ namespace detail {
 
 inline constexpr float log2_e = 1.44269504f;
 
-/// How the keys of one token are cut into parts, so that threads have enough to take: by the shape alone, so that
-/// results do not depend on how many threads there are. Results of parts lie on the stack until they are joined.
+/// How the keys of one token are divided into parts, to occupy all threads. Depends on the shape only, so that results
+/// do not depend on the number of threads. The results of the parts are on the stack until they are combined.
 struct key_parts {
-  static constexpr std::int64_t room = 16384;  // floats
+  static constexpr std::int64_t room = 16384;  ///< Capacity of the stack buffer, in floats.
+  /// Minimum number of keys per part, and maximum number of tasks.
   static constexpr std::int64_t least_keys = 512, most_tasks = 64;
-  std::int64_t count, keys;
+  std::int64_t count, keys;  ///< Number of parts, and keys per part.
 
   key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
     const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
@@ -4340,7 +4438,8 @@ struct key_parts {
   }
 };
 
-/// y = the results of parts, which lie `stride` apart, [head_dim] sums, then the greatest score and the sum of weights.
+/// Combines the results of parts into y. Each part is `stride` floats: [head_dim] accumulators, the maximum score, and
+/// the sum of weights.
 template <class Arch>
 void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t stride, std::int64_t head_dim) {
   float max = minus_infinity, total = 0;
@@ -4360,7 +4459,7 @@ void join_parts(float* y, const float* part, std::int64_t parts, std::int64_t st
   scale_row<Arch>(y, y, head_dim, 1.0f / total);
 }
 
-/// The rows of one token.
+/// Attention of one token.
 template <class Arch, class T>
 void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv_view<T> keys, kv_view<T> values,
                   std::int64_t visible, float scale) {
@@ -4396,17 +4495,17 @@ void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv
       join_parts<Arch>(y + head * head_dim, sums + head * part_floats, parts.count, heads * part_floats, head_dim);
 }
 
-/// The rows of several tokens, of which the first sees `past` + 1 positions.
+/// Attention of several tokens; the first attends to `past` + 1 positions.
 template <class Arch, class T>
 void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                    std::int64_t past, float scale) {
   using tile = attention_tile<Arch>;
   const std::int64_t head_dim = keys.head_dim, group = q.cols / head_dim / keys.kv_heads;
-  const std::int64_t rows = group * q.rows;  // per kv head, by position and then by head
+  const std::int64_t rows = group * q.rows;  // per kv head, ordered by position, then by head
   const std::int64_t most = tile::queries(head_dim), tiles = (rows + most - 1) / most;
   const std::int64_t work = q.rows * q.cols * (2 * past + q.rows);
   parallel_for(ex, static_cast<std::size_t>(tiles * keys.kv_heads), work, [&](std::size_t task) {
-    // The last tokens see most: they come first, so that threads end together.
+    // The last tokens attend to the most keys: they are first, so that all threads finish at about the same time.
     const std::int64_t kv_head = static_cast<std::int64_t>(task) / tiles;
     const std::int64_t first = (tiles - 1 - static_cast<std::int64_t>(task) % tiles) * most;
     const std::int64_t count = std::min(most, rows - first);
@@ -4421,12 +4520,12 @@ void attend_tokens(executor& ex, matrix_view<float> y, matrix_view<const float> 
 
 }  // namespace detail
 
-/// y = softmax(q . keys^T * scale) . values, per head; in f32, in one pass over the keys with a running maximum.
-/// q and y are [m, heads * head_dim]; query head h reads kv head h / (heads / kv_heads). Row i sees positions
-/// 0 .. past + i: keys and values of the m rows must already stand at past .. past + m - 1 (`append_kv`). The result
-/// does not depend on the number of threads, nor on how rows are cut into chunks of more than one; a single row is
-/// summed in another order, and where int8 codes are multiplied as integers, its queries and weights are rounded to 16
-/// bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
+/// y = softmax(q . keys^T * scale) . values for each head, in f32, in one pass over the keys with a running maximum
+/// (online softmax). q and y are [m, heads * head_dim]; query head h uses kv head h / (heads / kv_heads). Row i attends
+/// to positions 0 .. past + i: keys and values of the m rows must already be at past .. past + m - 1 (`append_kv`). The
+/// result does not depend on the number of threads, nor on how rows are divided into chunks of more than one. A single
+/// row is accumulated in another order, and if int8 codes are multiplied as integers, its queries and weights are
+/// rounded to 16 bits. y must not overlap q. `T` is as in `kv_view`; head_dim is at most 512.
 template <class Arch = xsimd::default_arch, class T>
 void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                std::int64_t past, float scale) {
@@ -4438,7 +4537,7 @@ void attention(executor& ex, matrix_view<float> y, matrix_view<const float> q, k
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/norm.hpp: Row norms, RMSNorm and L2 normalization, and the mean of a row.
+// qwq/kernel/norm.hpp: Defines kernels per row: RMSNorm, L2 normalization, and the mean.
 
 namespace qwq::kernel {
 
@@ -4454,14 +4553,14 @@ float sum_of_squares(const float* x, std::int64_t n) {
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return a + b; }));
 }
 
-/// A row of RMSNorm, computed where it is read.
+/// A row of RMSNorm, computed on access.
 template <class Arch>
 struct normed_row {
   const float* x;
   const float* gain;
   simd::batch<Arch> factor;
 
-  /// `squares`: the sum of those of x.
+  /// `squares`: sum of the squares of x.
   normed_row(const float* row, std::span<const float> weight, float squares, float eps)
       : x(row), gain(weight.data()), factor(1.0f / std::sqrt(squares / static_cast<float>(weight.size()) + eps)) {}
   normed_row(const float* row, std::span<const float> weight, float eps)
@@ -4475,7 +4574,7 @@ struct normed_row {
 
 }  // namespace detail
 
-/// y[i] = mean(x[i, :])
+/// y[i] = mean(x[i, :]).
 template <class Arch = xsimd::default_arch>
 void mean(std::span<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -4485,7 +4584,7 @@ void mean(std::span<float> y, matrix_view<const float> x) {
         static_cast<float>(x.cols);
 }
 
-/// y = x / sqrt(mean(x^2) + eps) * weight, row by row, each result through `epilogue`. `weight` has x.cols elements. y may
+/// y = x / sqrt(mean(x^2) + eps) * weight for each row, passed through `epilogue`. `weight` has x.cols elements. y can
 /// be x.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
@@ -4498,7 +4597,7 @@ void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const 
   }
 }
 
-/// sum = a + b, and y = rms_norm(sum, weight, eps) through `epilogue`, row by row. sum may be a or b.
+/// sum = a + b and y = rms_norm(sum, weight, eps), passed through `epilogue`, for each row. sum can be a or b.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const float> a, matrix_view<const float> b,
               std::span<const float> weight, float eps, Epilogue epilogue = {}) {
@@ -4520,7 +4619,7 @@ void add_norm(matrix_view<float> sum, matrix_view<float> y, matrix_view<const fl
   }
 }
 
-/// y = x / sqrt(sum(x^2)), row by row; a row whose squares sum to 0 (all zeros, or too small) gives 0. y may be x.
+/// y = x / sqrt(sum(x^2)) for each row; 0 if the sum of squares is 0 (all zeros, or too small). y can be x.
 template <class Arch = xsimd::default_arch>
 void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
@@ -4540,12 +4639,12 @@ void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/rope.hpp: Rotary position embedding: the table and the half-split rotation.
+// qwq/kernel/rope.hpp: Defines rotary position embedding: `rope_table`, and the half-split rotation `rope`.
 
 namespace qwq::kernel {
 
-/// cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for positions[i].
-/// All in f32, in the order of transformers' Qwen3RotaryEmbedding.
+/// Computes cos and sin of position * theta^(-2j / rotary_dim), j < rotary_dim / 2 = cos.cols; row i is for
+/// positions[i]. All in f32, with the order of operations of transformers' Qwen3RotaryEmbedding.
 inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span<const std::int64_t> positions,
                        float theta) {
   const auto rotary_dim = static_cast<float>(2 * cos.cols);
@@ -4560,7 +4659,7 @@ inline void rope_table(matrix_view<float> cos, matrix_view<float> sin, std::span
 }
 
 namespace detail {
-/// Element j of both halves of a head, rotated: a and b before.
+/// Stores element j of both halves of a head, rotated; a and b are the inputs.
 template <class Arch, class Count>
 void store_rotated(float* head, std::int64_t half, std::int64_t j, simd::batch<Arch> a, simd::batch<Arch> b,
                    const float* cos, const float* sin, Count count) {
@@ -4593,12 +4692,12 @@ void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const fl
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/norm_rope.hpp: RMSNorm of each head and its rotation, in one pass.
+// qwq/kernel/norm_rope.hpp: Defines `norm_rope`, RMSNorm of each head and its rotation in one pass.
 
 namespace qwq::kernel {
 
-/// rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and each head is a row of its own for the
-/// norm; `weight` has head_dim elements. y may be x.
+/// y = rope(rms_norm(x, weight, eps), cos, sin), where x is [m, heads * head_dim] and the norm is computed for each
+/// head; `weight` has head_dim elements. y can be x.
 template <class Arch = xsimd::default_arch>
 void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps,
                matrix_view<const float> cos, matrix_view<const float> sin) {
@@ -4620,13 +4719,13 @@ void norm_rope(matrix_view<float> y, matrix_view<const float> x, std::span<const
 
 }  // namespace qwq::kernel
 
-// qwq/exec/attention_kernels.hpp: Defines the kernel calls of attention: rotations, the cache, and attention itself.
+// qwq/exec/attention_kernels.hpp: Defines the kernel calls of attention: RoPE, the cache update, and attention itself.
 
 namespace qwq {
 
 namespace detail {
 
-/// The cache [1, kv_heads, capacity, head_dim] that argument `K` of a kernel call is.
+/// View of the cache [1, kv_heads, capacity, head_dim] that is argument `K` of a kernel call.
 template <class S, std::size_t K>
 auto cache_view(const execution_context& f) {
   constexpr std::size_t id = S::template arg_id<K>;
@@ -4637,7 +4736,7 @@ auto cache_view(const execution_context& f) {
                                   dims[3].extent, cache.scales};
 }
 
-/// Operands of a rotation: one row per token, all heads side by side; cos and sin are arguments `Table` and the next.
+/// Operands of RoPE: one row per token with all heads contiguous; cos and sin are arguments `Table` and `Table + 1`.
 template <class S, std::size_t Table>
 struct rotation {
   static constexpr std::int64_t heads = S::self().dims()[2].extent, head_dim = S::self().dims()[3].extent;
@@ -4653,6 +4752,7 @@ struct rotation {
 
 }  // namespace detail
 
+/// RoPE of all heads, in parallel over tokens.
 template <>
 struct kernel_of<op::rope> {
   template <class S>
@@ -4664,6 +4764,7 @@ struct kernel_of<op::rope> {
     });
   }
 };
+/// RMSNorm and RoPE of all heads, in parallel over tokens.
 template <>
 struct kernel_of<op::norm_rope> {
   template <class S>
@@ -4675,6 +4776,7 @@ struct kernel_of<op::norm_rope> {
     });
   }
 };
+/// Writes the run's rows at their positions in the cache, in parallel over tokens.
 template <>
 struct kernel_of<op::kv_cache_update> {
   template <class S>
@@ -4686,6 +4788,7 @@ struct kernel_of<op::kv_cache_update> {
     detail::for_each_row(f, rows, [&](std::int64_t i) { kernel::append_kv(cache, rows.rows_from(i, 1), first + i); });
   }
 };
+/// Causal attention of the run's tokens over the cache. Heads have at most 512 channels.
 template <>
 struct kernel_of<op::attention> {
   template <class S>
@@ -4703,27 +4806,27 @@ struct kernel_of<op::attention> {
 
 }  // namespace qwq
 
-// qwq/kernel/broadcast.hpp: Sums and products of tensors that are repeated along some of their axes.
+// qwq/kernel/broadcast.hpp: Defines elementwise `add` and `multiply` of tensors with broadcasting.
 
 namespace qwq::kernel {
 
-/// An axis of a result: its extent, and the elements from one neighbour to the next in each operand; 0 where an operand
-/// is repeated.
+/// An axis of a result and its strides in both operands.
 struct broadcast_axis {
-  /// Its length, and how far apart its elements are in both operands: 0 where one is repeated.
+  /// Extent, and element stride in operands a and b; 0 if the operand is repeated.
   std::int64_t extent = 1, a = 0, b = 0;
 };
+/// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;
 
-/// How operands of the extents `a` and `b` fill a result of the extents `y`, in as few axes as possible, the outermost
-/// first. Missing leading extents are 1.
+/// Axes for operands of extents `a` and `b` and a result of extents `y`: as few as possible, outermost first. Missing
+/// leading extents are 1.
 constexpr broadcast_axes broadcast(std::span<const std::int64_t> y, std::span<const std::int64_t> a,
                                    std::span<const std::int64_t> b) {
   const auto extent = [&](std::span<const std::int64_t> x, std::size_t axis) {
     const std::size_t missing = y.size() - x.size();
     return axis < missing ? 1 : x[axis - missing];
   };
-  broadcast_axes inward;  // the innermost first
+  broadcast_axes inward;  // innermost first
   std::int64_t next_a = 1, next_b = 1;
   for (std::size_t i = y.size(); i-- > 0;) {
     const std::int64_t in_a = extent(a, i), in_b = extent(b, i);
@@ -4753,7 +4856,7 @@ simd::batch<Arch> load_repeated(const float* x, std::int64_t stride, std::int64_
   return stride == 0 ? simd::batch<Arch>(*x) : simd::load<Arch>(x + i, count);
 }
 
-/// Fills y, dense, with f(a, b); returns where it ends.
+/// Fills y, dense, with f(a, b); returns its end.
 template <class Arch, class F>
 float* map_broadcast(float* y, const float* a, const float* b, std::span<const broadcast_axis> axes, F f) {
   const broadcast_axis& axis = axes[0];
@@ -4771,14 +4874,14 @@ float* map_broadcast(float* y, const float* a, const float* b, std::span<const b
 
 }  // namespace detail
 
-/// y = epilogue(a + b) along `axes`; y is dense.
+/// y = epilogue(a + b), broadcast along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void add(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
   detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
                               [epilogue](auto u, auto v) { return epilogue(u + v); });
 }
 
-/// y = epilogue(a * b) along `axes`; y is dense.
+/// y = epilogue(a * b), broadcast along `axes`; y is dense.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void multiply(float* y, const float* a, const float* b, const broadcast_axes& axes, Epilogue epilogue = {}) {
   detail::map_broadcast<Arch>(y, a, b, {axes.begin(), axes.end()},
@@ -4787,7 +4890,7 @@ void multiply(float* y, const float* a, const float* b, const broadcast_axes& ax
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/elementwise.hpp: Element by element: activations and conversions. The output may be one of the inputs.
+// qwq/kernel/elementwise.hpp: Defines elementwise kernels: activation functions and conversions. The output can be one of the inputs.
 
 namespace qwq::kernel {
 
@@ -4806,7 +4909,7 @@ simd::batch<Arch> one_plus_exp_minus(simd::batch<Arch> x) {
 
 }  // namespace detail
 
-/// y = 1 / sqrt(x), both steps rounded
+/// y = 1 / sqrt(x); both operations are rounded.
 template <class Arch = xsimd::default_arch>
 void rsqrt(std::span<float> y, std::span<const float> x) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -4829,7 +4932,7 @@ void sigmoid(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = x / (1 + exp(-x)); -inf gives NaN
+/// y = x / (1 + exp(-x)); NaN for -inf.
 template <class Arch = xsimd::default_arch>
 void silu(std::span<float> y, std::span<const float> x) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -4838,7 +4941,7 @@ void silu(std::span<float> y, std::span<const float> x) {
   });
 }
 
-/// y = silu(gate) * up, each result through `epilogue`
+/// y = silu(gate) * up, passed through `epilogue`.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up, Epilogue epilogue = {}) {
   detail::map<Arch>(y, [&](std::int64_t i, auto count) {
@@ -4847,7 +4950,7 @@ void swiglu(std::span<float> y, std::span<const float> gate, std::span<const flo
   });
 }
 
-/// Converts between f32 and f16 or bf16, rounding half to even. The spans must not overlap.
+/// Converts between f32 and f16 or bf16; rounds half to even. The spans must not overlap.
 template <class Arch = xsimd::default_arch, class To, class From>
 void convert(std::span<To> y, std::span<From> x) {
   static_assert(std::is_same_v<To, float> || std::is_same_v<std::remove_const_t<From>, float>,
@@ -4859,7 +4962,7 @@ void convert(std::span<To> y, std::span<From> x) {
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/layout.hpp: Moving elements: copies, permutations of axes, columns of a matrix put together or taken apart.
+// qwq/kernel/layout.hpp: Defines kernels that move elements: copy, permute, and concatenation and slicing of columns.
 
 namespace qwq::kernel {
 
@@ -4869,7 +4972,7 @@ void copy(matrix_view<T> y, matrix_view<const T> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) std::copy_n(x.row(i), x.cols, y.row(i));
 }
 
-/// y[i, j] = x[i * row_stride + j * col_stride], tile by tile so that both sides stay in cache. Not in place.
+/// y[i, j] = x[i * row_stride + j * col_stride], in tiles so that both sides stay in cache. Not in place.
 template <class T>
 void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t col_stride) {
   constexpr std::int64_t tile = 16;
@@ -4881,6 +4984,7 @@ void gather(matrix_view<T> y, const T* x, std::int64_t row_stride, std::int64_t 
 
 namespace detail {
 
+/// An axis of a traversal of x.
 struct walked_axis {
   std::int64_t extent, stride;
 };
@@ -4903,19 +5007,19 @@ T* gather_axes(T* y, const T* x, std::span<const walked_axis> axes) {
 
 }  // namespace detail
 
-/// Axis i of y is axis perm[i] of x, whose extents are `extents`; both dense, not in place.
+/// Axis i of y is axis perm[i] of x, whose extents are `extents`. Both are dense; not in place.
 template <class T>
 void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<const std::int32_t> perm) {
   fixed_vector<std::int64_t, 5> strides;
   std::int64_t elements = 1;
   for (std::size_t i = 0; i < extents.size(); ++i) strides.push_back(1);
   for (std::size_t i = extents.size(); i-- > 0; elements *= extents[i]) strides[i] = elements;
-  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // two at least
+  fixed_vector<detail::walked_axis, 6> axes{{{{1, 0}}}, 1};  // at least two
   for (const std::int32_t p : perm) {
     const auto from = static_cast<std::size_t>(p);
     if (extents[from] == 1) continue;
     detail::walked_axis& outer = axes[axes.size() - 1];
-    if (outer.stride == extents[from] * strides[from])  // neighbours in x too: one axis
+    if (outer.stride == extents[from] * strides[from])  // adjacent in x too: merged into one axis
       outer = {outer.extent * extents[from], strides[from]};
     else
       axes.push_back({extents[from], strides[from]});
@@ -4924,7 +5028,7 @@ void permute(T* y, const T* x, std::span<const std::int64_t> extents, std::span<
   detail::gather_axes(y, x, {axes.begin(), axes.end()});
 }
 
-/// The parts side by side; their columns add up to y.cols.
+/// Concatenates the parts along columns; the sum of their columns must be y.cols.
 template <class T>
 void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> parts) {
   std::int64_t first = 0;
@@ -4934,7 +5038,7 @@ void concat_columns(matrix_view<T> y, std::span<const matrix_view<const T>> part
   }
 }
 
-/// Columns [first, first + y.cols) of x.
+/// y = columns [first, first + y.cols) of x.
 template <class T>
 void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first) {
   copy(y, x.cols_from(first, y.cols));
@@ -4942,20 +5046,20 @@ void slice_columns(matrix_view<T> y, matrix_view<const T> x, std::int64_t first)
 
 }  // namespace qwq::kernel
 
-// qwq/exec/elementwise_kernels.hpp: Steps without weights: element by element, row by row, and those that move values to other places.
+// qwq/exec/elementwise_kernels.hpp: Defines the kernel calls of elementwise operators, row reductions and layout operators.
 
 namespace qwq {
 
 namespace detail {
 
-/// Every element of a fill is the same, so kernels that broadcast read one of them.
+/// True if node `id` is a splat, all of whose elements are equal; broadcasting kernels read only one of them.
 template <class S>
 constexpr bool is_fill(std::size_t id) {
   const node& n = S::g[id];
   return n.kind == op::splat || (n.kind == op::dequantize && S::g[n.args[0]].kind == op::splat);
 }
 
-/// How the two arguments of a step fill its result.
+/// How the two arguments of a kernel call broadcast to its result.
 template <class S>
 kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   const auto extents = [&]<std::size_t Id>(std::integral_constant<std::size_t, Id>) {
@@ -4966,6 +5070,7 @@ kernel::broadcast_axes broadcast_operands(const execution_context& f) {
   return kernel::broadcast({y.begin(), y.end()}, {a.begin(), a.end()}, {b.begin(), b.end()});
 }
 
+/// Calls `f` with each index K as a `std::integral_constant`.
 template <std::size_t... K, class F>
 constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
   (f(std::integral_constant<std::size_t, K>{}), ...);
@@ -4973,6 +5078,7 @@ constexpr void for_each_index(std::index_sequence<K...>, F&& f) {
 
 }  // namespace detail
 
+/// Addition with broadcasting and a fused epilogue.
 template <>
 struct kernel_of<op::add> {
   template <class S>
@@ -4983,6 +5089,7 @@ struct kernel_of<op::add> {
     });
   }
 };
+/// Elementwise multiplication with broadcasting and a fused epilogue.
 template <>
 struct kernel_of<op::mul> {
   template <class S>
@@ -4993,6 +5100,7 @@ struct kernel_of<op::mul> {
     });
   }
 };
+/// Negation, as a scaling by -1.
 template <>
 struct kernel_of<op::neg> {
   template <class S>
@@ -5000,6 +5108,7 @@ struct kernel_of<op::neg> {
     kernel::scale(S::out(f), S::template in<0>(f), -1);
   }
 };
+/// Reciprocal square root of each element.
 template <>
 struct kernel_of<op::rsqrt> {
   template <class S>
@@ -5007,6 +5116,7 @@ struct kernel_of<op::rsqrt> {
     kernel::rsqrt(S::out(f), S::template in<0>(f));
   }
 };
+/// Logistic function of each element.
 template <>
 struct kernel_of<op::sigmoid> {
   template <class S>
@@ -5014,6 +5124,7 @@ struct kernel_of<op::sigmoid> {
     kernel::sigmoid(S::out(f), S::template in<0>(f));
   }
 };
+/// x * sigmoid(x) of each element.
 template <>
 struct kernel_of<op::silu> {
   template <class S>
@@ -5021,6 +5132,7 @@ struct kernel_of<op::silu> {
     kernel::silu(S::out(f), S::template in<0>(f));
   }
 };
+/// silu(gate) * up of each element, with a fused epilogue.
 template <>
 struct kernel_of<op::swiglu> {
   template <class S>
@@ -5029,6 +5141,7 @@ struct kernel_of<op::swiglu> {
         f, [&](auto epilogue) { kernel::swiglu(S::out(f), S::template in<0>(f), S::template in<1>(f), epilogue); });
   }
 };
+/// Mean of each row of the last axis.
 template <>
 struct kernel_of<op::mean> {
   template <class S>
@@ -5036,6 +5149,7 @@ struct kernel_of<op::mean> {
     kernel::mean(S::out(f), S::template in_matrix<0>(f));
   }
 };
+/// Softmax of each row of the last axis.
 template <>
 struct kernel_of<op::softmax> {
   template <class S>
@@ -5043,6 +5157,7 @@ struct kernel_of<op::softmax> {
     kernel::softmax(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
+/// Permutation of the axes, by copy.
 template <>
 struct kernel_of<op::transpose> {
   template <class S>
@@ -5053,6 +5168,7 @@ struct kernel_of<op::transpose> {
                     std::span(perm.begin(), perm.end()));
   }
 };
+/// Copies each operand to its columns of the result; splats are filled, not copied.
 template <>
 struct kernel_of<op::concat> {
   template <class S>
@@ -5072,6 +5188,7 @@ struct kernel_of<op::concat> {
     });
   }
 };
+/// Copies a range of columns.
 template <>
 struct kernel_of<op::slice> {
   template <class S>
@@ -5082,6 +5199,7 @@ struct kernel_of<op::slice> {
     kernel::slice_columns(S::out_matrix(f, axis), x, S::self().attr.ints[0] * each);
   }
 };
+/// Conversion of each element between the types of operand and result.
 template <>
 struct kernel_of<op::cast> {
   template <class S>
@@ -5091,9 +5209,10 @@ struct kernel_of<op::cast> {
     kernel::convert(S::template out<to>(f), S::template in<0, from>(f));
   }
 };
+/// Quantization and dequantization of a value with the parameters of its slot, or of the experts of its rows.
 template <>
 struct kernel_of<op::fake_quant> {
-  /// Calibration looks at the value, quantized runs round it to the slot's grid, float runs pass it on.
+  /// Calibration passes the value to the hook, quantized runs fake-quantize it, and float runs copy it.
   template <class S>
   static void run(execution_context& f) {
     constexpr auto index = static_cast<std::size_t>(S::self().slot);
@@ -5121,11 +5240,11 @@ struct kernel_of<op::fake_quant> {
 
 }  // namespace qwq
 
-// qwq/kernel/weight_row.hpp: Rows of weights, whatever they are stored as, read as batches of f32.
+// qwq/kernel/weight_row.hpp: Defines rows of weights in any storage format, read as batches of f32.
 
 namespace qwq::kernel::detail {
 
-/// Row of a float weight: `at` gives a batch of it as f32.
+/// Row of a float weight: `at` returns a batch of it as f32.
 template <class T>
 struct float_row {
   const T* data;
@@ -5135,7 +5254,7 @@ struct float_row {
   }
 };
 
-/// Row of a packed weight, which is far from dense: for single rows of a table.
+/// Row of a packed weight. Access is far from contiguous: use it for single rows of a table.
 template <int Bits>
 struct packed_row {
   packed_weight<Bits> weight;
@@ -5161,11 +5280,11 @@ packed_row<Bits> weight_row(const packed_weight<Bits>& w, std::int64_t j) {
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/embedding.hpp: Rows of an embedding table.
+// qwq/kernel/embedding.hpp: Defines `embedding`, which gathers rows of an embedding table.
 
 namespace qwq::kernel {
 
-/// Row i of y is row ids[i] of the table as f32. `W` is what `linear` takes. Ids must be in [0, table.rows).
+/// Row i of y is row ids[i] of the table, as f32. `W`: a weight type of `linear`. Ids must be in [0, table.rows).
 template <class Arch = xsimd::default_arch, class W>
 void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
   for (std::int64_t i = 0; i < y.rows; ++i) {
@@ -5178,7 +5297,7 @@ void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/gemv.hpp: Products of one row of f32 activations with weights, at the speed at which memory gives them.
+// qwq/kernel/gemv.hpp: Defines GEMV of one row of f32 activations and a weight, limited by memory bandwidth.
 
 namespace qwq::kernel::detail {
 
@@ -5201,8 +5320,8 @@ void dot_rows(float* sums, const float* x, const matrix_view<T>& w, std::int64_t
   QWQ_UNROLL for (int j = 0; j < N; ++j) sums[j * apart] = simd::reduce_add<Arch>(sum[j]);
 }
 
-/// sums[j - j0] = x . w[j] for outputs [j0, j1): four runs of rows in turn, since prefetchers follow each page of memory
-/// on its own. Runs have an odd number of rows: those that lie a power of two apart come slower.
+/// sums[j - j0] = x . w[j] for outputs [j0, j1): interleaved from four runs of rows, because prefetchers follow each
+/// memory page separately. Runs have an odd number of rows: a distance of a power of two is slower.
 template <class Arch, class T>
 void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int64_t j0, std::int64_t j1) {
   const std::int64_t count = j1 - j0, run = count < 4 ? 0 : (count / 4 - 1) | 1;
@@ -5212,17 +5331,16 @@ void multiply_row(float* sums, const float* x, const matrix_view<T>& w, std::int
   for (; j < count; ++j) dot_rows<Arch, 1>(sums + j, x, w, j0 + j, 1);
 }
 
-/// Bytes ahead of the codes that are read, which are fetched meanwhile: of a stream as slow as this the machine alone
-/// fetches too little.
+/// Software prefetch distance of codes, in bytes: for such a slow stream the hardware prefetches too little.
 inline constexpr std::int64_t fetched_ahead = 4096;
 
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other.
+/// sums[p, V batches] = x . outputs from `first` on of P adjacent panels.
 template <class Arch, int P, int V, int Bits>
 void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, const std::byte* panel,
                      std::int64_t first) {
   using packed = packed_weight<Bits>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  constexpr int chains = std::max(8 / (P * V), 1);  // so that latencies overlap
+  constexpr int chains = std::max(8 / (P * V), 1);  // to overlap latencies
   const std::int64_t panel_bytes = w.panel_bytes();
   simd::batch<Arch> total[P][V];
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
@@ -5263,8 +5381,8 @@ void multiply_panels(float* sums, const float* x, const packed_weight<Bits>& w, 
       simd::store<Arch>(sums + p * panel_n + v * width, total[p][v]);
 }
 
-/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P of them at a time: the machine fetches more
-/// from several places at a time than from one.
+/// Calls f(integral_constant P, j) for the panels from output j0 to j1, P at a time: the hardware prefetches more from
+/// several streams than from one.
 template <class Arch, class F>
 void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
   std::int64_t j = j0;
@@ -5273,7 +5391,7 @@ void for_each_panel_group(std::int64_t j0, std::int64_t j1, F&& f) {
   for (; j < j1; j += panel_n) f(std::integral_constant<int, 1>{}, j);
 }
 
-/// The same for a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are written too.
+/// GEMV of a packed weight; j0 is a multiple of panel_n, and sums up to the next multiple of it are also written.
 template <class Arch, int Bits>
 void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1) {
   constexpr int batches = std::min<int>(panel_n / simd::lanes<Arch>, 4);
@@ -5285,28 +5403,32 @@ void multiply_row(float* sums, const float* x, const packed_weight<Bits>& w, std
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/int8_rows.hpp: Activations that are quantized to int8 while a model runs, for products with packed weights.
+// qwq/kernel/int8_rows.hpp: Defines `int8_rows`, activations that are quantized to int8 at run time for GEMMs with packed weights.
 
 namespace qwq::kernel {
 
-/// Rows of activations as int8 codes, with a scale for each row and `block` elements: those of the weight that they are
-/// multiplied with. The memory is the caller's.
+/// Rows of activations as int8 codes, with a scale for each row and `block` elements, the blocks of the weight. The
+/// caller owns the memory.
 struct int8_rows {
+  /// Extents, and elements per block.
   std::int64_t rows = 0, cols = 0, block = 0;
-  std::int64_t row_bytes = 0;  ///< of codes: whole blocks, padded with zeros; an odd number of cache lines
-  std::int8_t* codes = nullptr;
-  float* scales = nullptr;       // [rows, blocks]
-  std::int32_t* sums = nullptr;  // of the codes of a block, [rows, blocks]
+  /// Bytes of a row of codes: whole blocks, padded with zeros; an odd number of cache lines.
+  std::int64_t row_bytes = 0;
+  std::int8_t* codes = nullptr;  ///< The codes.
+  float* scales = nullptr;       ///< [rows, blocks].
+  std::int32_t* sums = nullptr;  ///< Sums of the codes of each block, [rows, blocks].
 
+  /// Blocks per row.
   constexpr std::int64_t blocks() const { return (cols + block - 1) / block; }
+  /// The value of `row_bytes`.
   static constexpr std::int64_t row_size(std::int64_t cols, std::int64_t block) {
     return (((cols + block - 1) / block * block + 63) / 64 | 1) * 64;
   }
-  /// Bytes that the constructor takes.
+  /// Size of the memory that the constructor needs.
   static constexpr std::size_t bytes(std::int64_t rows, std::int64_t cols, std::int64_t block) {
     return static_cast<std::size_t>(rows * (row_size(cols, block) + (cols + block - 1) / block * 8));
   }
-  /// Rows in `bytes(...)` of the caller's memory.
+  /// Makes rows in `bytes(...)` bytes of the caller's memory.
   int8_rows(std::byte* memory, std::int64_t row_count, std::int64_t col_count, std::int64_t block_size)
       : rows(row_count),
         cols(col_count),
@@ -5319,19 +5441,19 @@ struct int8_rows {
 
 namespace detail {
 
-/// 127 / largest; 0 for a block that is zero or not finite.
+/// 127 / largest; 0 if a block is zero or not finite.
 template <class Arch>
 simd::batch<Arch> inverse_scale(simd::batch<Arch> largest) {
   const simd::batch<Arch> zero(0.0f), infinity(std::numeric_limits<float>::infinity());
   return xsimd::select((largest > zero) & (largest < infinity), simd::batch<Arch>(127.0f) / largest, zero);
 }
-/// What `total` adds is 0, or NaN when a code is: a maximum is not, after a NaN.
+/// The scale for `largest`. Adding `total` gives NaN if a code is NaN: the maximum alone can lose a NaN.
 template <class T>
 T scale_of(T largest, T total) {
   return largest / T(127.0f) + total * T(0.0f);
 }
 
-/// A row of floats, which gives batches as a normed_row does.
+/// A row of floats, with the interface of `normed_row`.
 template <class Arch>
 struct plain_row {
   const float* x;
@@ -5341,7 +5463,7 @@ struct plain_row {
   }
 };
 
-/// Of elements [first, first + count) of a row.
+/// Maximum magnitude of elements [first, first + count) of a row.
 template <class Arch, class Row>
 float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
   return simd::reduce_max<Arch>(simd::fold<Arch>(
@@ -5351,7 +5473,7 @@ float largest_magnitude(const Row& x, std::int64_t first, std::int64_t count) {
       [](simd::batch<Arch> a, simd::batch<Arch> b) { return xsimd::max(a, b); }));
 }
 
-/// The code of each lane, which is added to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
+/// Stores the code of each lane and adds it to `total`: exact, as integers below 2^24 for blocks of 2^17 elements.
 template <class Arch, class Count>
 simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count count, simd::batch<Arch> inverse,
                                  simd::batch<Arch> total) {
@@ -5360,7 +5482,7 @@ simd::batch<Arch> quantize_batch(std::int8_t* codes, simd::batch<Arch> x, Count 
   return total + code;
 }
 
-/// One block: elements [first, first + count) of a row.
+/// Quantizes one block: elements [first, first + count) of a row.
 template <class Arch, class Row>
 void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const Row& x, std::int64_t first,
                     std::int64_t count) {
@@ -5375,7 +5497,7 @@ void quantize_block(std::int8_t* codes, float& scale, std::int32_t& sum, const R
   sum = total == total ? static_cast<std::int32_t>(total) : 0;
 }
 
-/// As many whole blocks as a batch has lanes: what is computed once for each is a lane.
+/// Quantizes as many whole blocks as a batch has lanes: values per block are computed one per lane.
 template <class Arch, class Row>
 void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, const Row& x, std::int64_t first,
                      std::int64_t block) {
@@ -5404,7 +5526,7 @@ void quantize_blocks(std::int8_t* codes, float* scales, std::int32_t* sums, cons
   xsimd::to_int(xsimd::select(total == total, total, simd::batch<Arch>(0.0f))).store_unaligned(sums);
 }
 
-/// Quantizes the rows that row(i) gives, in parallel. An element costs as much as some 4 multiply-adds.
+/// Quantizes the rows that row(i) returns, in parallel. An element costs about as much as 4 multiply-adds.
 template <class Arch, class Rows>
 void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
   parallel_for(ex, static_cast<std::size_t>(y.rows), 4 * y.rows * y.cols, [&](std::size_t task) {
@@ -5427,14 +5549,14 @@ void quantize_each(executor& ex, const int8_rows& y, Rows&& row) {
 
 }  // namespace detail
 
-/// y = x in codes of [-127, 127]: round(x * 127 / largest magnitude), as MatMulNBits at accuracy level 4 does. A block
-/// that is not finite has the scale NaN, which its products are.
+/// Quantizes x to codes in [-127, 127]: round(x * 127 / max|x|) for each block, as MatMulNBits does at accuracy level
+/// 4. A block that is not finite has scale NaN, and so its GEMM results are NaN.
 template <class Arch = xsimd::default_arch>
 void quantize_rows(executor& ex, const int8_rows& y, matrix_view<const float> x) {
   detail::quantize_each<Arch>(ex, y, [&](std::int64_t i) { return detail::plain_row<Arch>{x.row(i)}; });
 }
 
-/// The same of rms_norm(x, weight, eps), with the codes that its result would have.
+/// Quantizes rms_norm(x, weight, eps), to the same codes as in two steps.
 template <class Arch = xsimd::default_arch>
 void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const float> x, std::span<const float> weight,
                           float eps) {
@@ -5443,11 +5565,11 @@ void quantize_normed_rows(executor& ex, const int8_rows& y, matrix_view<const fl
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/gemv_int8.hpp: Products of one row of integers with packed weights: of int8 activations, or of the limbs of f32 ones.
+// qwq/kernel/gemv_int8.hpp: Defines GEMV of one row of integers and a packed weight: int8 activations, or the int8 limbs of f32 activations.
 
 namespace qwq::kernel::detail {
 
-/// The signed bytes of x from element k on, in every word.
+/// The four signed bytes of x at element k, in every word.
 template <class Arch>
 simd::words<Arch> broadcast_word(const std::int8_t* x) {
   std::uint32_t word;
@@ -5455,13 +5577,13 @@ simd::words<Arch> broadcast_word(const std::int8_t* x) {
   return simd::words<Arch>(word);
 }
 
-/// A row of integers: some rows of int8_rows, limbs to base 256 from the lowest on, which has the scales. With one
-/// digit it is a row of int8 activations.
+/// A row of integers: rows of int8_rows that are limbs to base 256, lowest first; the lowest has the scales. With one
+/// limb it is a row of int8 activations.
 struct digit_row {
   const std::int8_t* codes;
   const std::int32_t* sums;
   const float* scales;
-  std::int64_t row_bytes, blocks;  // from digit to digit, of codes and of sums
+  std::int64_t row_bytes, blocks;  ///< Distance between limbs, of codes and of sums.
 
   digit_row(const int8_rows& x, std::int64_t row)
       : codes(x.codes + row * x.row_bytes),
@@ -5471,7 +5593,7 @@ struct digit_row {
         blocks(x.blocks()) {}
 };
 
-/// total[p, V batches] += x . the codes of P panels, for the next `depth` elements of x, a block of it.
+/// total[p, V batches] += x . codes of P panels, for the next `depth` elements of x, one block of it.
 template <class Arch, int Bits, int Digits, int P, int V>
 QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row& x, std::int64_t depth,
                                  const std::byte* codes, const std::byte* scales, std::int64_t panel_bytes) {
@@ -5519,13 +5641,13 @@ QWQ_INLINE inline void add_block(simd::batch<Arch> (*total)[V], const digit_row&
   });
 }
 
-/// sums[p, V batches] = x . the outputs from `first` on of P panels, which follow each other. A block of w is one of x,
-/// `block` elements, or more.
+/// sums[p, V batches] = x . outputs from `first` on of P adjacent panels. A block of w is one or more blocks of x, of
+/// `block` elements.
 template <class Arch, int Digits, int P, int V, int Bits>
 void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const packed_weight<Bits>& w,
                           const std::byte* panel, std::int64_t first) {
   using packed = packed_weight<Bits>;
-  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels that registers hold the sums of a block for
+  constexpr int together = Digits == 1 || P == 1 ? P : 2;  // panels whose block accumulators fit the registers
   const std::int64_t panel_bytes = w.panel_bytes();
   simd::batch<Arch> total[P][V];
   QWQ_UNROLL for (int p = 0; p < P; ++p) QWQ_UNROLL for (int v = 0; v < V; ++v) total[p][v] = simd::batch<Arch>(0.0f);
@@ -5548,8 +5670,8 @@ void multiply_int8_panels(float* sums, digit_row x, std::int64_t block, const pa
       simd::store<Arch>(sums + p * panel_n + v * simd::lanes<Arch>, total[p][v]);
 }
 
-/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1), with `Digits` rows of x as one. Sums up to the next multiple of
-/// panel_n are written too.
+/// sums[j - j0] = x[row] . w[j] for outputs [j0, j1); `Digits` rows of x are the limbs of one. Sums up to the next
+/// multiple of panel_n are also written.
 template <class Arch, int Digits, int Bits>
 void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const packed_weight<Bits>& w, std::int64_t j0,
                        std::int64_t j1) {
@@ -5561,12 +5683,13 @@ void multiply_int8_row(float* sums, const int8_rows& x, std::int64_t row, const 
   });
 }
 
-/// Of f32 activations: limbs, and elements of a block at most.
+/// Number of limbs of f32 activations, and maximum block size.
 inline constexpr int f32_digits = 4;
 inline constexpr std::int64_t f32_block = 64;
 
-/// The row x in limbs: as multiples of 2^-29 of the power of two at the largest magnitude of a block, which is exact
-/// for elements down to a 64th of that. False where there are none: for what is not finite, or too small for a scale.
+/// Splits row x into limbs: multiples of 2^-29 times the power of two of a block's largest magnitude; exact for
+/// elements down to 1/64 of that. Returns false if this is impossible: for elements that are not finite, or too small
+/// for a scale.
 template <class Arch>
 bool split_limbs(const int8_rows& y, const float* x) {
   const std::int64_t blocks = y.blocks();
@@ -5582,8 +5705,8 @@ bool split_limbs(const int8_rows& y, const float* x) {
     for (auto& sum : total) sum = simd::ints<Arch>(0);
     simd::strips<Arch>(count, [&](std::int64_t i, auto n) QWQ_INLINE {
       const auto value = simd::load<Arch>(x + first + i, n);
-      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum may pass over a NaN
-      const simd::ints<Arch> middle(0x00808080);  // with it the lower limbs become bytes from 0 on
+      finite = simd::fma<Arch>(value, simd::batch<Arch>(0.0f), finite);  // a maximum can ignore a NaN
+      const simd::ints<Arch> middle(0x00808080);  // adding and xor-ing it gives the lower limbs as signed bytes
       const auto limbs = (xsimd::to_int(xsimd::nearbyint(value * inverse)) + middle) ^ middle;
       QWQ_UNROLL for (int d = 0; d < f32_digits; ++d) {
         const auto digit = limbs << (24 - 8 * d) >> 24;
@@ -5602,7 +5725,7 @@ bool split_limbs(const int8_rows& y, const float* x) {
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/simd_transpose.hpp: Transposing a small matrix of floats in registers.
+// qwq/kernel/simd_transpose.hpp: Defines `transpose`, which transposes a small matrix of floats in registers.
 
 namespace qwq::kernel::simd {
 
@@ -5612,7 +5735,7 @@ namespace detail {
 /// y[16, 16] = x[16, 16]^T.
 inline void transpose_16x16(float* y, std::int64_t y_stride, const float* x, std::int64_t x_stride) {
   __m512 a[16], b[16];
-  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns 4 * (i / 4) on. Loads do this half of the work.
+  // Row i of a: rows i % 4 + {0, 4, 8, 12} of x, columns from 4 * (i / 4). The loads do this half of the work.
   QWQ_UNROLL for (int c = 0; c < 4; ++c) QWQ_UNROLL for (int r = 0; r < 4; ++r) {
     const float* from = x + r * x_stride + 4 * c;
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(from));
@@ -5677,13 +5800,13 @@ void transpose(float* y, std::int64_t y_stride, const float* x, std::int64_t x_s
 
 }  // namespace qwq::kernel::simd
 
-// qwq/kernel/panel.hpp: Panels: what stands on the right of a product, as f32 [k, right_n], made from the form in which it is stored.
+// qwq/kernel/panel.hpp: Defines panels, the right operand of a GEMM as f32 [k, right_n], converted from its storage format.
 
 namespace qwq::kernel::detail {
 
-/// Outputs and elements along K that a panel has at most: a quarter of a megabyte of floats, which stays in the second
-/// cache. It is read from there in one long stream for every tile of sums. Panels that fit the first cache are slower:
-/// they cut the rows on the left into short pieces, and sums go to memory and back from one piece to the next.
+/// Maximum outputs and elements along K of a panel: a quarter of a megabyte of floats, which stays in L2. Each tile
+/// reads it sequentially. Panels that fit in L1 are slower: they divide the left rows into short pieces, and
+/// accumulators are stored and loaded between pieces.
 inline constexpr std::int64_t right_n = 64, right_k = 1024;
 
 /// The columns of a matrix [k, n] as outputs.
@@ -5701,7 +5824,7 @@ std::int64_t outputs(const packed_weight<Bits>& w) {
   return w.rows;
 }
 
-/// Zeros from `count` to the end of the batch: what is left over from before may be slow to multiply with.
+/// Writes zeros from `count` to the end of the batch: multiplying with leftover data can be slow.
 template <class Arch>
 void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
   const std::int64_t over = count % simd::lanes<Arch>;
@@ -5710,7 +5833,7 @@ void fill_batch(float* panel, std::int64_t count, std::int64_t depth) {
 }
 
 // make_panel: panel[k, j] = weight of output j0 + j for input k0 + k, for k in [0, depth) and right_n outputs, or as
-// many as there are and zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
+// many as exist, with zeros up to a whole batch. j0 is a multiple of right_n, k0 of right_k.
 
 template <class Arch>
 void make_panel(float* panel, const columns_of& w, std::int64_t j0, std::int64_t k0, std::int64_t depth) {
@@ -5752,26 +5875,24 @@ void make_panel(float* panel, const packed_weight<Bits>& w, std::int64_t j0, std
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/tile.hpp: Products of rows with a panel, tile by tile in registers.
+// qwq/kernel/tile.hpp: Defines GEMM of rows and a panel, in register tiles.
 
 namespace qwq::kernel::detail {
 
-/// Tile of accumulators: rows x batches. Multiply-adds need as few loads as there are when it is wide, and two or four
-/// batches leave registers for what they are multiplied from.
+/// Tile of accumulators: rows x batches. A wide tile needs fewest loads per multiply-add; two or four batches leave
+/// registers for the operands.
 inline constexpr int row_tile = 6;
 template <class Arch>
 inline constexpr int most_batches = simd::detail::lanes_512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 4 : 2;
 
-/// Rows that are multiplied before somebody takes their sums, and what lies between converted rows: those a power of
-/// two apart would push each other out of the first cache.
+/// MC: rows per strip. Row pitch of the converted A panel, padded off a power of two to avoid L1 set conflicts.
 inline constexpr std::int64_t strip_m = 32 * row_tile, left_stride = right_k + 16;
 
-/// Rows at most of which sums are kept while panels follow each other along K: what the second cache holds beside a
-/// panel.
+/// Maximum number of rows whose accumulators are kept across panels along K: as many as fit in L2 next to a panel.
 template <class Arch>
 inline constexpr std::int64_t kept_m = (simd::detail::lanes_512<Arch> ? 176 : 88) * row_tile;
 
-/// Memory of products with one panel, on the stack of the thread that works.
+/// Work buffers for one panel, on the stack of the executing thread.
 template <class Arch>
 struct panel_store {
   alignas(64) float panel[right_k * right_n];
@@ -5780,15 +5901,15 @@ struct panel_store {
   alignas(64) float turned[16 * (strip_m + 16)];
 };
 
-/// Rows on the left as floats, and where those begin in memory that will be read soon: they are fetched meanwhile.
+/// The left rows as floats, and the address of rows that will be read soon, to prefetch them.
 struct left_rows {
   const float* data;
   std::int64_t stride;
-  const std::byte* next;  // null: there are none
+  const std::byte* next;  ///< null: none
   std::int64_t next_stride, element_bytes;
 };
 
-/// Float rows are read where they are.
+/// Float rows are used in place.
 template <class Arch, class X>
 left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, std::int64_t,
                     float*) requires std::is_convertible_v<X, matrix_view<const float>> {
@@ -5797,7 +5918,7 @@ left_rows read_left(const X& x, std::int64_t i, std::int64_t, std::int64_t k0, s
           next + row_tile <= x.rows ? reinterpret_cast<const std::byte*>(x.row(next) + k0) : nullptr, x.row_stride * 4,
           4};
 }
-/// Others are converted into `memory`.
+/// Other types are converted into `memory`.
 template <class Arch, class X>
 left_rows read_left(const X& x, std::int64_t i, std::int64_t rows, std::int64_t k0, std::int64_t depth, float* memory) {
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -5845,7 +5966,7 @@ void multiply_tile(float* sums, const left_rows& left, const float* panel, std::
       simd::store<Arch>(sums + i * right_n + v * width, sum[i][v]);
 }
 
-/// The same for any number of columns: those up to the next whole batch are written too.
+/// As above for any number of columns; columns up to the next whole batch are also written.
 template <class Arch, int M, int V = most_batches<Arch>>
 void multiply_columns(float* sums, left_rows left, const float* panel, std::int64_t columns, std::int64_t depth,
                       bool first) {
@@ -5858,7 +5979,7 @@ void multiply_columns(float* sums, left_rows left, const float* panel, std::int6
     if (columns > 0) multiply_columns<Arch, M, V - 1>(sums, left, panel, columns, depth, first);
 }
 
-/// The same for rows [i0, i1) of x, from k0 on.
+/// As above for rows [i0, i1) of x, from k0 on.
 template <class Arch, int M = row_tile, class X>
 void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, std::int64_t k0, std::int64_t columns,
                    std::int64_t depth, panel_store<Arch>& store) {
@@ -5871,8 +5992,8 @@ void multiply_rows(float* sums, const X& x, std::int64_t i0, std::int64_t i1, st
 }
 
 /// Calls f(i, rows, sums) with sums[r, j - j0] = x[i + r] . w[j] for strips of the rows [i0, i1) of x and for outputs
-/// [j0, j1) of w: kept_m rows at most if one panel does not hold all of K, right_n outputs at most, j0 a multiple of
-/// it. `x` is anything with rows (weight_row.hpp), `w` with panels (panel.hpp).
+/// [j0, j1) of w. If one panel does not hold all of K, there must be at most kept_m rows; at most right_n outputs, and
+/// j0 a multiple of right_n. `x` is any type with rows (weight_row.hpp), `w` any type with panels (panel.hpp).
 template <class Arch, class X, class W, class F>
 void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, std::int64_t j0, std::int64_t j1,
                     panel_store<Arch>& store, F&& f) {
@@ -5890,29 +6011,30 @@ void multiply_panel(const X& x, std::int64_t i0, std::int64_t i1, const W& w, st
 
 }  // namespace qwq::kernel::detail
 
-// qwq/kernel/linear.hpp: Products of f32 activations with a weight in any form, and with each other.
+// qwq/kernel/linear.hpp: Defines `linear` and `matmul`: GEMM of f32 activations with a weight in any format.
 
 namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations below which each is multiplied alone; outputs that are then a piece of work; rows on the left
-/// that are worth a panel.
+/// Use GEMV below `few_rows` rows of activations, in tasks of `block_n` outputs; `fewest_rows` is the minimum number of
+/// left rows for which packing a panel pays off.
 inline constexpr std::int64_t few_rows = 4, block_n = 256, fewest_rows = 96;
 
-/// Sums of some rows on the left and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], rows right_n apart.
+/// Accumulators of some left rows and at most right_n outputs: sums[r, j - j0] = x[i + r] . w[j], with row pitch
+/// right_n.
 struct strip {
   std::int64_t i, rows, j0, j1;
   float* sums;
 };
 
-/// Calls f(strip, store) for all rows of x and outputs of w, as multiply_panel has them, in parallel. No sum depends on
-/// where pieces begin, so results do not depend on the number of threads.
+/// Calls f(strip, store) for all rows of x and outputs of w, with the strips of `multiply_panel`, in parallel. No
+/// accumulator depends on the position of the tasks, so results do not depend on the number of threads.
 template <class Arch, class X, class W, class F>
 void for_each_strip(executor& ex, const X& x, const W& w, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
   const std::int64_t count = outputs(w), panels = (count + right_n - 1) / right_n;
-  // Pieces of rows, for each of which panels are made anew: as few as keep all threads busy to the end.
+  // Each piece of rows packs its own panels, so there are only as many pieces as keep all threads busy to the end.
   const auto parts = [](std::int64_t n, std::int64_t size) { return (n + size - 1) / size; };
   std::int64_t pieces = std::max(x.cols > right_k ? parts(x.rows, kept_m<Arch>) : 1,
                                  threads < 2 ? 1 : parts(2 * threads, std::max<std::int64_t>(panels, 1)));
@@ -5938,7 +6060,7 @@ void for_each_sums(executor& ex, matrix_view<const float> x, const packed_weight
       f(s.i + r, s.j0, std::span<float>(s.sums + r * right_n, static_cast<std::size_t>(s.j1 - s.j0)));
   });
 }
-/// The same for a weight that has no panels: it stands on the left, where rows are read as they are stored.
+/// As above, for a weight that is not packed: it is the left operand, whose rows are read as they are stored.
 template <class Arch, class T, class F>
 void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T>& w, F&& f) {
   for_each_strip<Arch>(ex, w, rows_of{x}, [&](const strip& s, panel_store<Arch>& store) {
@@ -5952,7 +6074,7 @@ void for_each_sums(executor& ex, matrix_view<const float> x, const matrix_view<T
   });
 }
 
-/// The same for the outputs [j0, j1), at most block_n of them, one row at a time.
+/// As above, for at most block_n outputs [j0, j1), one row at a time (GEMV).
 template <class Arch, class W, class F>
 void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_n];
@@ -5962,8 +6084,8 @@ void for_each_row(matrix_view<const float> x, const W& w, std::int64_t j0, std::
   }
 }
 
-/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, block_n outputs at most. No output depends on
-/// where the pieces begin, so results do not depend on the number of threads.
+/// Calls f(j0, j1) for pieces of the outputs, in parallel: whole panels, at most block_n outputs. No output depends on
+/// the position of the pieces, so results do not depend on the number of threads.
 template <class F>
 void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&& f) {
   const auto threads = static_cast<std::int64_t>(ex.threads());
@@ -5976,8 +6098,8 @@ void for_output_blocks(executor& ex, std::int64_t outputs, std::int64_t work, F&
   });
 }
 
-/// Products of rows with a packed weight, as those of their limbs, where the machine has instructions for it: four
-/// products of integers for an element take fewer of them than one code that becomes a float. Says whether it did so.
+/// GEMV of rows with a packed weight on int8 limbs, if the hardware has the instructions for it: four integer
+/// multiply-adds per element take fewer instructions than dequantizing a code to f32. Returns false if it did nothing.
 template <class Arch, class W, class F>
 bool multiply_digits(executor&, matrix_view<const float>, const W&, F&&) {
   return false;
@@ -6002,8 +6124,8 @@ bool multiply_digits(executor& ex, matrix_view<const float> x, const packed_weig
 
 }  // namespace detail
 
-/// What becomes of sums: called with a row, the first output, and the sums of some outputs from there on, which it may
-/// change. A reference: what it was made from must outlive it.
+/// Receives accumulators: called with a row, the first output, and the accumulators of some outputs from there on,
+/// which it can modify. A reference: its function must outlive it.
 class sums_sink {
  public:
   /// Refers to `f`, which is called as f(row, output, sums).
@@ -6013,6 +6135,7 @@ class sums_sink {
         call_([](void* context, std::int64_t i, std::int64_t j, std::span<float> sums) {
           (*static_cast<std::remove_reference_t<F>*>(context))(i, j, sums);
         }) {}
+  /// Calls the function.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const { call_(context_, i, j, sums); }
 
  private:
@@ -6020,10 +6143,11 @@ class sums_sink {
   void (*call_)(void*, std::int64_t, std::int64_t, std::span<float>);
 };
 
-/// x[m, k] . w[n, k]^T, handed on piece by piece, each from the thread that computed it. `W` is a matrix_view of float,
-/// float16 or bfloat16, or a packed_weight. The sums do not depend on the number of threads. Each thread takes half a
-/// megabyte of its stack, with AVX-512 0.6. With VNNI, few rows are multiplied with a packed weight as integers: exact
-/// for what is at least a 64th of the largest of 64 activations, within 2^-30 of that for what is smaller.
+/// GEMM x[m, k] . w[n, k]^T; passes the accumulators piece by piece to `epilogue`, on the thread that computed them.
+/// `W` is a matrix_view of float, float16 or bfloat16, or a packed_weight. The results do not depend on the number of
+/// threads. Each thread uses half a megabyte of its stack, 0.6 MB with AVX-512. With VNNI, few rows are multiplied with
+/// a packed weight as integers: exact for activations of at least 1/64 of the largest of 64 activations, within 2^-30
+/// of the largest for smaller ones.
 template <class Arch = xsimd::default_arch, class W>
 void product(executor& ex, matrix_view<const float> x, const W& w, const sums_sink& epilogue) {
   if (x.rows < detail::few_rows) {
@@ -6036,7 +6160,7 @@ void product(executor& ex, matrix_view<const float> x, const W& w, const sums_si
   }
 }
 
-/// Stores sums: y = sums, after an epilogue (epilogue.hpp).
+/// Stores accumulators: y = sums, through an epilogue (epilogue.hpp).
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
   matrix_view<float> y;
@@ -6046,7 +6170,7 @@ struct store_sums {
                       [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
   }
 };
-/// Adds sums to a residual stream: y = r + sums. y may be r.
+/// Adds accumulators to a residual stream: y = r + sums. y can be r.
 template <class Arch = xsimd::default_arch>
 struct add_sums {
   matrix_view<float> y;
@@ -6058,7 +6182,7 @@ struct add_sums {
     });
   }
 };
-/// Gates sums: y = silu(y) * sums, after an epilogue.
+/// Gates accumulators: y = silu(y) * sums, through an epilogue.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
   matrix_view<float> y;
@@ -6069,14 +6193,14 @@ struct gate_sums {
   }
 };
 
-/// y[m, n] = x[m, k] . w[n, k]^T, with `w` as `product` takes it. y must not overlap x.
+/// y[m, n] = x[m, k] . w[n, k]^T, with a weight `w` of `product`. y must not overlap x.
 template <class Arch = xsimd::default_arch, class W>
 void linear(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   product<Arch>(ex, x, w, store_sums<Arch>{y});
 }
 
-/// The same product on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it:
-/// y[n, m] = w[n, k] . x[k, m]. y must not overlap x or w.
+/// GEMM on column-major activations, as a 1x1 convolution over [1, k, 1, m] computes it: y[n, m] = w[n, k] . x[k, m]. y
+/// must not overlap x or w.
 template <class Arch = xsimd::default_arch, class W>
 void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float> x, const W& w) {
   detail::for_each_strip<Arch>(ex, w, detail::columns_of{x}, [&](const detail::strip& s, auto&) {
@@ -6085,8 +6209,8 @@ void linear_columns(executor& ex, matrix_view<float> y, matrix_view<const float>
   });
 }
 
-/// y[b] = x[b] . w[b] for each of `batch` pairs of matrices, which stand below each other: x is [batch * m, k], w
-/// [batch * k, n] and y [batch * m, n]. y must not overlap x or w.
+/// Batched matmul: y[b] = x[b] . w[b] for `batch` pairs of matrices, stacked along rows: x is [batch * m, k], w [batch
+/// * k, n] and y [batch * m, n]. y must not overlap x or w.
 template <class Arch = xsimd::default_arch>
 void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
             std::int64_t batch) {
@@ -6097,17 +6221,17 @@ void matmul(executor& ex, matrix_view<float> y, matrix_view<const float> x, matr
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/linear_int8.hpp: Products of int8 activations with packed weights: sums of integers, scaled once for each block.
+// qwq/kernel/linear_int8.hpp: Defines GEMM of int8 activations with packed weights: integer accumulators, scaled once per block.
 
 namespace qwq::kernel {
 
 namespace detail {
 
-/// Rows of activations that are multiplied with panels at a time, and the bytes of those, which stay in the first cache
-/// beside sums and activations.
+/// Rows of activations per pass over the panels, and size in bytes of panels that stay in L1 with accumulators and
+/// activations.
 inline constexpr std::int64_t block_rows = 128, byte_panels_size = 16384;
 
-/// The bytes of a block of 4-bit codes.
+/// Expands a block of 4-bit codes to bytes.
 template <class Arch>
 void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
   for (std::int64_t k = 0; k < block; k += 8, from += panel_n * 4, to += panel_n * 8)
@@ -6118,41 +6242,41 @@ void spread_codes(std::byte* to, const std::byte* from, std::int64_t block) {
     }
 }
 
-/// Tile of accumulators: rows x batches. With AVX-512 more than hide the latency of a dot product: what is done once
-/// for each block then overlaps with the next one.
+/// Tile of accumulators: rows x batches. With AVX-512 it has more than needed to hide the latency of a dot product, so
+/// that the work per block overlaps with the next block.
 template <class Arch>
 inline constexpr int int8_tile_m = simd::detail::lanes_512<Arch> ? 6 : 4;
 template <class Arch>
 inline constexpr int int8_tile_batches = simd::detail::lanes_512<Arch> ? 4 : 2;
-/// Outputs of a tile, and of the panels that it is a part of or has side by side.
+/// Outputs per tile, and outputs of the panels that it is part of or spans.
 template <class Arch>
 inline constexpr std::int64_t int8_tile_n = int8_tile_batches<Arch>* simd::lanes<Arch>;
 template <class Arch>
 inline constexpr std::int64_t panels_n = std::max(int8_tile_n<Arch>, panel_n);
 
-/// From row to row of sums: not a power of two, and room for a panel that is there twice.
+/// Row pitch of accumulators: not a power of two, with space for a panel that is processed twice.
 inline constexpr std::int64_t int8_sums_stride = block_n + panel_n;
 
-/// Some blocks of panels as unsigned bytes, four to a word: what tiles take.
+/// Blocks of panels as unsigned bytes, four per word: the right operand of a tile.
 struct byte_panels {
-  const std::byte* codes;                              // [block / 4, panel_n] words of each block
-  const std::byte* scales;                             // [panel_n] of each block
-  std::int64_t code_stride, scale_stride;              // from block to block
-  std::int64_t code_panel_stride, scale_panel_stride;  // from panel to panel
-  std::int64_t blocks;
-  int middle;
-  // Of panels `scale_panel_stride` apart, the part that is multiplied next. It is fetched meanwhile, so many bytes with
-  // each step along K.
+  const std::byte* codes;                              ///< [block / 4, panel_n] words per block.
+  const std::byte* scales;                             ///< [panel_n] per block.
+  std::int64_t code_stride, scale_stride;              ///< From block to block.
+  std::int64_t code_panel_stride, scale_panel_stride;  ///< From panel to panel.
+  std::int64_t blocks;                                 ///< Number of blocks.
+  int middle;                                          ///< Code of the value 0.
+  /// The part that is multiplied next, of panels `scale_panel_stride` apart. It is prefetched, `fetched_per_step` bytes
+  /// with each step along K.
   const std::byte* next;
   std::int64_t next_bytes, fetched_per_step = 0;
 };
 
-/// sums[i, j] (+)= x[i0 + i] . panel[j], over its blocks, of which the first is `block0` of x.
+/// sums[i, j] (+)= x[i0 + i] . panel[j], over the blocks of the panel; the first is block `block0` of x.
 template <class Arch, int M>
 void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w, std::int64_t block0) {
   constexpr int batches = int8_tile_batches<Arch>;
   constexpr std::int64_t width = simd::lanes<Arch>;
-  // Where a batch of the tile begins among words or scales of panels.
+  // Start of a batch of the tile among the words or scales of panels.
   const auto place = [](int v, std::int64_t panel_stride)
                          QWQ_INLINE { return v * width / panel_n * panel_stride + v * width % panel_n * 4; };
   const std::int64_t blocks = x.blocks();
@@ -6198,7 +6322,7 @@ void multiply_int8_tile(float* sums, int8_rows x, std::int64_t i0, byte_panels w
   }
 }
 
-/// The same for rows [i0, i1), in tiles that are as high as each other, or nearly.
+/// As above, for rows [i0, i1), in tiles of (nearly) equal height.
 template <class Arch>
 void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::int64_t i1, byte_panels w,
                         std::int64_t block0) {
@@ -6217,20 +6341,20 @@ void multiply_int8_rows(float* sums, const int8_rows& x, std::int64_t i0, std::i
   }
 }
 
-/// Whether there is memory for the bytes of a block.
+/// True if there is memory for the bytes of a block.
 template <class Arch, int Bits>
 bool has_byte_panels(const packed_weight<Bits>& w) {
   return Bits == 8 || w.block * panels_n<Arch> <= byte_panels_size;
 }
 
-/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w that panel p begins: some blocks at a time, of which
-/// b0 is the first. Where w has no other panel beside p, that is there twice. 4-bit codes are spread to `memory`.
+/// Calls f(panels, b0) for the blocks of the `panels_n` outputs of w from panel p on: several blocks at a time, the
+/// first of which is b0. If p is the last panel of w, it is processed twice. 4-bit codes are expanded to `memory`.
 template <class Arch, int Bits, class F>
 void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byte* memory, F&& f) {
   using packed = packed_weight<Bits>;
   const std::byte* const panel = w.panel(p);
   const std::int64_t panel_bytes = p + 1 < w.panels() ? w.panel_bytes() : 0;
-  const std::int64_t bytes = w.block * panel_n;  // of a block of bytes
+  const std::int64_t bytes = w.block * panel_n;  // size of a block, expanded to bytes
   const std::int64_t at_a_time = std::max<std::int64_t>(byte_panels_size / (w.block * panels_n<Arch>), 1);
   for (std::int64_t b0 = 0; b0 < w.blocks(); b0 += at_a_time) {
     const std::int64_t count = std::min(at_a_time, w.blocks() - b0);
@@ -6260,7 +6384,7 @@ void for_each_byte_panels(const packed_weight<Bits>& w, std::int64_t p, std::byt
   }
 }
 
-/// Calls f(i, j0, x[i] . w[j]) for rows i of x and the outputs j in [j0, j1), at most block_n of them.
+/// Calls f(i, j0, x[i] . w[j]) for rows i of x and at most block_n outputs j in [j0, j1).
 template <class Arch, int Bits, class F>
 void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_rows * int8_sums_stride];
@@ -6281,7 +6405,7 @@ void for_each_sums(const int8_rows& x, const packed_weight<Bits>& w, std::int64_
   }
 }
 
-/// The same for the outputs [j0, j1), one row at a time.
+/// As above, one row at a time (GEMV).
 template <class Arch, int Bits, class F>
 void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t j0, std::int64_t j1, F&& f) {
   alignas(64) float sums[block_n];
@@ -6293,8 +6417,8 @@ void for_each_row(const int8_rows& x, const packed_weight<Bits>& w, std::int64_t
 
 }  // namespace detail
 
-/// `product` with activations that were quantized in the blocks of `w`: sums of products of integers are exact, and
-/// scaled by the product of both scales.
+/// GEMM with activations that were quantized in the blocks of `w`: integer accumulators are exact, and scaled by the
+/// product of both scales. See `product` in linear.hpp.
 template <class Arch = xsimd::default_arch, int Bits>
 void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, const sums_sink& epilogue) {
   detail::for_output_blocks(ex, w.rows, w.rows * w.cols * x.rows, [&](std::int64_t j0, std::int64_t j1) {
@@ -6304,6 +6428,7 @@ void product(executor& ex, const int8_rows& x, const packed_weight<Bits>& w, con
       detail::for_each_sums<Arch>(x, w, j0, j1, epilogue);
   });
 }
+/// y[m, n] = x[m, k] . w[n, k]^T on int8 activations.
 template <class Arch = xsimd::default_arch, int Bits>
 void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed_weight<Bits>& w) {
   product<Arch>(ex, x, w, store_sums<Arch>{y});
@@ -6311,7 +6436,7 @@ void linear(executor& ex, matrix_view<float> y, const int8_rows& x, const packed
 
 }  // namespace qwq::kernel
 
-// qwq/exec/gemm_kernels.hpp: Steps with weights: products, the norms in front of them, and what fusions make of both.
+// qwq/exec/gemm_kernels.hpp: Defines the kernel calls of operators with weights: GEMMs, norms, and their fusions, and of `matmul`.
 
 namespace qwq {
 
@@ -6325,7 +6450,7 @@ void norm_rows(const execution_context& f, matrix_view<float> y, matrix_view<con
                [&](std::int64_t i) { kernel::rms_norm(y.rows_from(i, 1), x.rows_from(i, 1), weight, eps, epilogue); });
 }
 
-/// Activations of a product: the first argument of a step.
+/// GEMM activations: the first argument of the kernel call.
 template <class S>
 struct plain_rows {
   const execution_context& f;
@@ -6335,8 +6460,8 @@ struct plain_rows {
   void quantize(const kernel::int8_rows& codes) const { kernel::quantize_rows(*f.threads, codes, x); }
 };
 
-/// Activations of a product: the norm of the first argument with the second as gain. As floats they are made in the
-/// bytes that are the step's own.
+/// GEMM activations: the norm of the first argument, with the second argument as gain. As floats they are computed into
+/// the call's own result buffer.
 template <class S>
 struct normed_rows {
   const execution_context& f;
@@ -6354,11 +6479,11 @@ struct normed_rows {
   void quantize(const kernel::int8_rows& codes) const { kernel::quantize_normed_rows(*f.threads, codes, x, gain, eps); }
 };
 
-/// Multiplies `rows` with the weights that are arguments `W` of a step, `epilogue` after each product, on activations in
-/// the form that the run asks for.
+/// Runs one GEMM per weight argument in `W` and passes the accumulators to the matching epilogue. Activations are f32,
+/// or int8 if `f.scratch` is set and the weight is packed.
 template <class S, std::size_t... W, class Rows, class... Finish>
 void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
-  std::int64_t quantized_in = 0;  // blocks, while they are in f.scratch
+  std::int64_t quantized_in = 0;  // block size of the activations in f.scratch; 0: none yet
   const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>, const kernel::sums_sink& to) {
     with_weight<S, K>(f, [&](const auto& w) {
       if constexpr (requires { w.per_word; })
@@ -6376,6 +6501,7 @@ void multiply(const execution_context& f, Rows&& rows, Finish&&... epilogue) {
 
 }  // namespace detail
 
+/// RMSNorm of each row, in parallel, with a fused epilogue.
 template <>
 struct kernel_of<op::rms_norm> {
   template <class S>
@@ -6386,6 +6512,7 @@ struct kernel_of<op::rms_norm> {
     });
   }
 };
+/// L2 normalization of each row.
 template <>
 struct kernel_of<op::lp_norm> {
   template <class S>
@@ -6393,6 +6520,7 @@ struct kernel_of<op::lp_norm> {
     kernel::lp_norm(S::out_matrix(f), S::template in_matrix<0>(f));
   }
 };
+/// Sum and its RMSNorm in one pass over rows, in parallel; the epilogue applies to the norm.
 template <>
 struct kernel_of<op::add_norm> {
   template <class S>
@@ -6407,6 +6535,7 @@ struct kernel_of<op::add_norm> {
     });
   }
 };
+/// GEMM with a fused epilogue. A bias is added like a residual whose rows are all equal.
 template <>
 struct kernel_of<op::linear> {
   template <class S>
@@ -6414,7 +6543,7 @@ struct kernel_of<op::linear> {
     if constexpr (S::arity == 3) {
       static_assert(S::self().slot < 0, "qwq: linear with a bias has no fused fake-quantization");
       const matrix_view<float> y = S::out_matrix(f);
-      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // one row for all
+      const matrix_view<const float> bias{S::template in<2>(f).data(), y.rows, y.cols, 0};  // stride 0: one row for all
       detail::multiply<S, 1>(f, detail::plain_rows<S>{f}, kernel::add_sums<>{y, bias});
     } else {
       detail::with_epilogue<S>(f, [&](auto epilogue) {
@@ -6424,6 +6553,7 @@ struct kernel_of<op::linear> {
     }
   }
 };
+/// GEMM whose epilogue adds the residual.
 template <>
 struct kernel_of<op::linear_add> {
   template <class S>
@@ -6432,6 +6562,7 @@ struct kernel_of<op::linear_add> {
                            kernel::add_sums<>{S::out_matrix(f), S::template in_matrix<2>(f)});
   }
 };
+/// GEMM of the gate, then GEMM of up, whose epilogue applies SwiGLU to the stored gate.
 template <>
 struct kernel_of<op::linear_swiglu> {
   template <class S>
@@ -6443,6 +6574,7 @@ struct kernel_of<op::linear_swiglu> {
     });
   }
 };
+/// RMSNorm once per row, then one GEMM per weight.
 template <>
 struct kernel_of<op::norm_linear> {
   template <class S>
@@ -6454,6 +6586,7 @@ struct kernel_of<op::norm_linear> {
     (std::make_index_sequence<S::arity - 2>{});
   }
 };
+/// RMSNorm once per row, then the two GEMMs of linear_swiglu.
 template <>
 struct kernel_of<op::norm_linear_swiglu> {
   template <class S>
@@ -6462,6 +6595,7 @@ struct kernel_of<op::norm_linear_swiglu> {
     detail::multiply<S, 2, 3>(f, detail::normed_rows<S>{f}, kernel::store_sums<>{y}, kernel::gate_sums<>{y});
   }
 };
+/// Batched GEMM of two activations.
 template <>
 struct kernel_of<op::matmul> {
   template <class S>
@@ -6472,6 +6606,7 @@ struct kernel_of<op::matmul> {
                    out.rows / S::template extent<S::id, rank - 2>(f));
   }
 };
+/// 1x1 convolution as a GEMM with one column per token.
 template <>
 struct kernel_of<op::conv1x1> {
   template <class S>
@@ -6481,6 +6616,7 @@ struct kernel_of<op::conv1x1> {
     });
   }
 };
+/// Gathers rows of the table, as floats.
 template <>
 struct kernel_of<op::embedding> {
   template <class S>
@@ -6492,18 +6628,19 @@ struct kernel_of<op::embedding> {
 
 }  // namespace qwq
 
-// qwq/exec/kernel_table.hpp: Defines `execute`, which calls the kernel of each node of a graph that has one.
+// qwq/exec/kernel_table.hpp: Defines `execute`, which runs a graph by calling the kernel of each node that has one.
 
 namespace qwq {
 
 namespace detail {
 
-/// Nodes without a kernel call: leaves (bound before the run), views (bytes of their argument), `result` (written by the
-/// node that it is a result of).
+/// True if a node has a kernel call. Leaves (bound before the run), views (alias their operand) and `get_tuple_element`
+/// (written by its producer) have none.
 constexpr bool has_step(const node& n) {
   return !schema(n).is(trait::outside | trait::constant | trait::view) && n.kind != op::get_tuple_element;
 }
 
+/// Number of kernel calls of a graph.
 template <class G>
 constexpr std::size_t step_count() {
   std::size_t n = 0;
@@ -6512,14 +6649,17 @@ constexpr std::size_t step_count() {
   return n;
 }
 
+/// Function that runs one kernel call.
 using step_function = void (*)(execution_context&);
 
+/// Appends the kernel call of node `Id` to `table`, if it has one.
 template <class G, std::size_t Id>
 constexpr void add_step(step_function* table, std::size_t& n) {
   if constexpr (has_step(G::value[Id]))
     table[n++] = &kernel_of<kernel_call<G, Id>::kind>::template run<kernel_call<G, Id>>;
 }
 
+/// Table of all kernel calls of a graph, in execution order.
 template <class G>
 constexpr auto make_steps() {
   std::array<step_function, step_count<G>()> table{};
@@ -6531,7 +6671,8 @@ constexpr auto make_steps() {
 
 }  // namespace detail
 
-/// Bytes that products of the graph need to quantize their activations, whatever the blocks of the weights.
+/// Bytes of scratch memory that GEMMs of the graph need to quantize their activations, for any block size of the
+/// weights.
 template <class G>
 constexpr std::size_t int8_scratch() {
   constexpr std::int64_t smallest_block = 16;
@@ -6545,7 +6686,7 @@ constexpr std::size_t int8_scratch() {
   return most;
 }
 
-/// Which output of the graph has a name; the number of outputs when none has.
+/// Index of the graph's output named `name`, or the number of outputs if there is none.
 template <class G>
 constexpr std::size_t output_index(std::string_view name) {
   std::size_t i = 0;
@@ -6553,13 +6694,13 @@ constexpr std::size_t output_index(std::string_view name) {
   return i;
 }
 
-/// Where the graph's k-th output is after a run.
+/// Address of the graph's K-th output after a run.
 template <class G, std::size_t K>
 const float* output_address(const execution_context& f) {
   return static_cast<const float*>(kernel_call<G, G::value.outputs[K].id>::template address<G::value.outputs[K].id>(f));
 }
 
-/// Runs the graph `G::value` on `f` and returns where its first output is. Nothing is allocated.
+/// Executes the graph `G::value` with context `f`, and returns the address of its first output. Allocates nothing.
 template <class G>
 const float* execute(execution_context& f) {
   static_assert(require_none<G::value.error>());
@@ -6570,12 +6711,13 @@ const float* execute(execution_context& f) {
 
 }  // namespace qwq
 
-// qwq/exec/trace_graph.hpp: Running a graph one step at a time, to look at every value on the way.
+// qwq/exec/trace_graph.hpp: Defines `trace_graph`, which executes a graph one kernel call at a time and exposes every intermediate value.
 
 namespace qwq {
 
-/// Runs `G::value` on `f` and calls `after(node_id, values)` for every f32 value as soon as it is computed: later steps
-/// may reuse its bytes. For tests and debugging; `execute` does the same without stopping.
+/// Executes `G::value` with context `f` and calls `after(node_id, values)` for every f32 value as soon as it is
+/// computed; later kernel calls may reuse its buffer. For tests and debugging; `execute` runs the same kernels without
+/// callbacks.
 template <class G, class F>
 void trace_graph(execution_context& f, F&& after) {
   static_assert(require_none<G::value.error>());
@@ -6596,7 +6738,7 @@ void trace_graph(execution_context& f, F&& after) {
 
 }  // namespace qwq
 
-// qwq/graph/print.hpp: A graph as text, one node a line, and as Graphviz DOT.
+// qwq/graph/print.hpp: Defines `print` and `print_dot`, which write a graph as text, one node per line, and as Graphviz DOT.
 
 namespace qwq {
 
@@ -6612,7 +6754,7 @@ inline void print_attributes(std::ostream& out, const node& n) {
 }
 }  // namespace detail
 
-/// Writes lines such as `%7 = linear(%5, %6) : f32[1,64,128]  # self_attn.q_proj`.
+/// Writes one line per node, such as `%7 = linear(%5, %6) : f32[1,64,128]  # self_attn.q_proj`, and one per output.
 template <std::size_t N>
 void print(std::ostream& out, const graph<N>& g) {
   for (std::size_t i = 0; i < g.size(); ++i) {
@@ -6629,7 +6771,7 @@ void print(std::ostream& out, const graph<N>& g) {
   for (const graph_output& o : g.outputs) out << "return %" << o.id << " as " << o.name.view() << '\n';
 }
 
-/// Writes the graph for `dot -Tsvg`. Leaves are boxes, edges carry the type of the value.
+/// Writes the graph as input for `dot -Tsvg`. Leaves are boxes; edge labels are the types of values.
 template <std::size_t N>
 void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "graph") {
   out << "digraph \"" << title << "\" {\n  rankdir=TB; node [shape=ellipse, fontname=\"Helvetica\"];\n";
@@ -6649,25 +6791,25 @@ void print_dot(std::ostream& out, const graph<N>& g, std::string_view title = "g
 
 }  // namespace qwq
 
-// qwq/core/written_file.hpp: What a writer of files says about one of them.
+// qwq/core/written_file.hpp: Defines `written_file`, the name and size of a file that a writer created.
 
 namespace qwq {
 
-/// A file that was written: its name inside its folder, and its size.
+/// A file that was written.
 struct written_file {
-  std::string name;
-  std::uint64_t bytes = 0;
+  std::string name;         ///< Name within its folder.
+  std::uint64_t bytes = 0;  ///< Size in bytes.
 };
 
 }  // namespace qwq
 
-// qwq/core/error.hpp: The one exception type: bad input, said in one line.
+// qwq/core/error.hpp: Defines `error`, the exception type of the library: invalid input, described in one line.
 
 namespace qwq {
 
 namespace detail {
 
-/// `text` with codes for control characters: names of files and fields may hold line breaks, a message may not.
+/// `text` with \xNN for control characters: names of files and fields may contain line breaks, messages must not.
 inline std::string one_line(std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
   std::string line;
@@ -6687,27 +6829,27 @@ inline std::string one_line(std::string_view text) {
 
 }  // namespace detail
 
-/// Bad input. `what()` is one line that names the file, the tensor or field, what was expected and what was found.
+/// Invalid input. `what()` is one line that names the file, the tensor or field, the expected value and the actual one.
 class error : public std::runtime_error {
  public:
-  /// Control characters in `message` are replaced by their codes.
+  /// Replaces control characters in `message` by their codes.
   explicit error(const std::string& message) : std::runtime_error(detail::one_line(message)) {}
 };
 
 }  // namespace qwq
 
-// qwq/io/io_error.hpp: The error of a failed system call.
+// qwq/io/io_error.hpp: Defines `io_error`, which makes the error of a failed system call.
 
 namespace qwq::detail {
 
-/// "<file>: cannot <verb>: <reason>", for the errno value `code`.
+/// Returns the error "<file>: cannot <verb>: <reason>" for the errno value `code`.
 inline error io_error(const std::string& file, const char* verb, int code) {
   return error(file + ": cannot " + verb + ": " + std::generic_category().message(code));
 }
 
 }  // namespace qwq::detail
 
-// qwq/io/mapped_file.hpp: A file mapped into memory, read only.
+// qwq/io/mapped_file.hpp: Defines `mapped_file`, a read-only memory-mapped file.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -6716,15 +6858,15 @@ inline error io_error(const std::string& file, const char* verb, int code) {
 
 namespace qwq {
 
-/// A regular file in memory: pages are read when they are touched, and the system may drop them again.
-/// Moving keeps every address. The file must not shrink while it is mapped.
+/// A memory-mapped regular file: pages are read on access, and the system can drop them again. Moving keeps every
+/// address. The file must not shrink while it is mapped.
 class mapped_file {
  public:
-  /// Throws `error` when `path` cannot be opened, is not a regular file or cannot be mapped, and when something else
-  /// was downloaded in its place: a git-lfs pointer or an HTML page.
+  /// Throws `error` if `path` cannot be opened, is not a regular file or cannot be mapped, and if a placeholder was
+  /// downloaded instead of the file: a git-lfs pointer or an HTML page.
   explicit mapped_file(const std::filesystem::path& path) : path_(path) {
     const std::string file = path.string();
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not make us wait
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a pipe must not block
     if (fd < 0) refuse_to_open(file, errno);
     struct stat& info = state_;
     void* at = nullptr;
@@ -6742,13 +6884,15 @@ class mapped_file {
     refuse_stand_in(file);
   }
 
+  /// The bytes of the file.
   std::span<const std::byte> bytes() const { return bytes_.value; }
+  /// Number of bytes.
   std::size_t size() const { return bytes().size(); }
   /// The bytes as characters.
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes().data()), size()}; }
 
-  /// Throws `error` when the file was written to after it was mapped. A file that was replaced by another one of its
-  /// name is still mapped as it was.
+  /// Throws `error` if the file was modified after it was mapped. If the file was replaced by another one of its name,
+  /// the mapping still has the old contents.
   void check_unchanged() const {
     struct stat now {};
     if (::stat(path_.c_str(), &now) != 0 || now.st_dev != state_.st_dev || now.st_ino != state_.st_ino) return;
@@ -6757,19 +6901,19 @@ class mapped_file {
       throw error(path_.string() + ": expected a file that does not change while it is read, found one that did");
   }
 
-  /// True when `part` lies inside the mapping.
+  /// True if `part` is inside the mapping.
   bool contains(std::span<const std::byte> part) const {
     const std::less_equal<const std::byte*> not_after;
     return not_after(bytes().data(), part.data()) && not_after(part.data() + part.size(), bytes().data() + size());
   }
 
-  /// Hint: `part` of the mapping is about to be read from front to back.
+  /// Hint: `part` of the mapping will be read sequentially.
   void sequential(std::span<const std::byte> part) const { advise(part, MADV_SEQUENTIAL); }
-  /// Hint: `part` of the mapping is not needed any more; its pages leave memory and are read again if touched.
+  /// Hint: `part` of the mapping is no longer needed; its pages are dropped, and read again on access.
   void release(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
 
  private:
-  /// Says why `file` could not be opened; of a link that leads nowhere also where it leads.
+  /// Throws the reason why `file` could not be opened; for a dangling link also its destination.
   [[noreturn]] static void refuse_to_open(const std::string& file, int code) {
     std::error_code no_link;
     if (const auto target = std::filesystem::read_symlink(file, no_link); code == ENOENT && !no_link)
@@ -6777,7 +6921,7 @@ class mapped_file {
     throw detail::io_error(file, "open", code);
   }
 
-  /// Refuses files that stand for the one that was meant.
+  /// Throws `error` if the file is a placeholder for the intended one.
   void refuse_stand_in(const std::string& file) const {
     const auto starts_with = [&](std::string_view lower_case) {
       return std::ranges::equal(text().substr(0, lower_case.size()), lower_case, {},
@@ -6790,7 +6934,7 @@ class mapped_file {
       throw error(file + ": expected the file itself" + found + "an HTML page");
   }
 
-  /// Applies `advice` to every page that `part` touches. A hint that the system declines costs only speed.
+  /// Applies `advice` to every page of `part`. A hint that the system declines affects only speed.
   void advise(std::span<const std::byte> part, int advice) const {
     if (part.empty() || !contains(part)) return;
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -6799,7 +6943,7 @@ class mapped_file {
     ::madvise(reinterpret_cast<void*>(first), last - first, advice);
   }
 
-  /// What is mapped. The source of a move has no bytes afterwards.
+  /// The mapped bytes. After a move, the source has none.
   struct mapping {
     std::span<const std::byte> value{};
     mapping() = default;
@@ -6820,24 +6964,26 @@ class mapped_file {
 
 }  // namespace qwq
 
-// qwq/io/output_file.hpp: A file that is made front to back: written, only counted, or compared with one that is there.
+// qwq/io/output_file.hpp: Defines `output_file`, a file that is written sequentially, and implementations that only count or compare bytes.
 
 #include <fcntl.h>
 #include <unistd.h>
 
 namespace qwq {
 
-/// Takes the bytes of a file.
+/// Receives the bytes of a file.
 class output_file {
  public:
   virtual ~output_file() = default;
   output_file(const output_file&) = delete;
   output_file& operator=(const output_file&) = delete;
 
+  /// Appends bytes.
   void write(std::span<const std::byte> bytes) {
     put(bytes);
     skip(bytes.size());
   }
+  /// Appends text.
   void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
 
   /// Appends zero bytes until `position()` is a multiple of `alignment`.
@@ -6850,30 +6996,30 @@ class output_file {
     }
   }
 
-  /// Whether bytes matter. Where only their number does, `skip` stands for `write`.
+  /// True if the contents of the file matter. If only their size does, `skip` can be called instead of `write`.
   virtual bool takes_bytes() const { return true; }
-  /// Counts bytes that need not be handed over.
+  /// Counts bytes without writing them.
   void skip(std::uint64_t bytes) {
     position_ += bytes;
     if (watcher_ != nullptr && *watcher_) (*watcher_)(bytes);
   }
 
-  /// Bytes so far.
+  /// Number of bytes so far.
   std::uint64_t position() const { return position_; }
-  /// The file, for messages.
+  /// Name of the file, for messages.
   const std::string& name() const { return name_; }
-  /// Says what follows, for messages.
+  /// Names the part of the file that follows, for messages.
   void begin(std::string_view what) { part_ = what; }
-  /// Hears of every byte; must outlive the file.
+  /// Sets a function that is called with every number of bytes; it must outlive the file.
   void watch(const std::function<void(std::uint64_t)>* watcher) { watcher_ = watcher; }
 
-  /// The file as it is on the disk when all bytes are there; nothing where they are only counted.
+  /// The complete file, as it is on disk; none if bytes are only counted.
   virtual std::optional<mapped_file> whole() { return std::nullopt; }
 
  protected:
-  /// `name`: of the file, for messages.
+  /// `name`: name of the file, for messages.
   explicit output_file(std::string name) : name_(std::move(name)) {}
-  const std::string& part() const { return part_; }  ///< What `begin` said last.
+  const std::string& part() const { return part_; }  ///< The part that `begin` named last.
 
  private:
   virtual void put(std::span<const std::byte> bytes) = 0;
@@ -6883,7 +7029,7 @@ class output_file {
   const std::function<void(std::uint64_t)>* watcher_ = nullptr;
 };
 
-/// Only counts.
+/// A file that only counts bytes.
 class counted_file final : public output_file {
  public:
   /// `target` is not touched.
@@ -6894,15 +7040,15 @@ class counted_file final : public output_file {
   void put(std::span<const std::byte>) override {}
 };
 
-/// Throws `error` at the first byte that the file on the disk has not.
+/// A file that is compared with one on disk. Throws `error` at the first byte that differs.
 class compared_file final : public output_file {
  public:
-  /// Throws `error` when there is no such file.
+  /// Throws `error` if `target` does not exist.
   explicit compared_file(const std::filesystem::path& target)
       : output_file(target.string()), target_(uncached(target)), file_(target) {}
 
   std::optional<mapped_file> whole() override { return mapped_file(target_); }
-  /// After the last byte: the file must end there too.
+  /// Checks that the file on disk ends after the last byte.
   void finish() const {
     if (position() != file_.size())
       throw error(name() + ": expected " + std::to_string(position()) + " bytes, found " +
@@ -6910,7 +7056,7 @@ class compared_file final : public output_file {
   }
 
  private:
-  /// What is compared is what the disk holds, not what the system remembers of it.
+  /// Drops `target` from the page cache, so that the bytes on disk are compared.
   static const std::filesystem::path& uncached(const std::filesystem::path& target) {
     if (const int fd = ::open(target.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); fd >= 0) {
       ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -6937,7 +7083,7 @@ class compared_file final : public output_file {
 
 }  // namespace qwq
 
-// qwq/io/atomic_file.hpp: Writing a file that is complete or absent, never half there.
+// qwq/io/atomic_file.hpp: Defines `atomic_file`, a file that is written completely or not at all.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -6961,12 +7107,12 @@ inline void write_all(int fd, std::span<const std::byte> bytes, const std::strin
 }
 }  // namespace detail
 
-/// Writes a file under a temporary name in the folder of `target`; `commit` gives it its name. Without `commit`, and
-/// after any error, `target` is as it was before and nothing else stays behind; what a killed process left behind goes
-/// when the same file is written again. Every error throws `error` naming the file and the reason.
+/// Writes a file under a temporary name in the folder of `target`; `commit` renames it. Without `commit`, and after any
+/// error, `target` is unchanged and no other file remains; temporary files of a killed process are removed when the
+/// same file is written again. Every error throws `error` with the file and the reason.
 class atomic_file final : public output_file {
  public:
-  /// Creates the temporary file. An existing `target` must be a regular file: `commit` replaces it.
+  /// Creates the temporary file. If `target` exists, it must be a regular file: `commit` replaces it.
   explicit atomic_file(std::filesystem::path target) : output_file(target.string()), target_(std::move(target)) {
     std::error_code ignored;
     const auto status = std::filesystem::status(target_, ignored);
@@ -6975,20 +7121,22 @@ class atomic_file final : public output_file {
     remove_left_behind();
     for (int attempt = 0; fd_ < 0; ++attempt) create(attempt);
   }
+  /// Removes the temporary file, unless it was committed.
   ~atomic_file() override { discard(); }
 
-  /// Puts everything on the disk, so that `commit` has only to rename. Nothing may be written afterwards.
+  /// Flushes everything to disk, so that `commit` only has to rename. Nothing can be written afterwards.
   void sync() {
     if (synced_) return;
     flush();
     if (::fsync(fd_) != 0) throw detail::io_error(name(), "flush to disk", errno);
     synced_ = true;
   }
+  /// The complete file, under its temporary name.
   std::optional<mapped_file> whole() override {
     sync();
     return mapped_file(temporary_);
   }
-  /// Flushes to the disk and renames to the target. Nothing may be written afterwards.
+  /// Flushes to disk and renames the file to the target. Nothing can be written afterwards.
   void commit() {
     sync();
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw detail::io_error(name(), "rename to", errno);
@@ -6999,7 +7147,7 @@ class atomic_file final : public output_file {
   static constexpr std::size_t capacity = std::size_t{1} << 20;
   static constexpr std::string_view suffix = ".tmp";
 
-  /// Creates the temporary file number `attempt`. Leaves `fd_` negative if another process has taken its name.
+  /// Creates temporary file number `attempt`. Leaves `fd_` negative if another process has taken the name.
   void create(int attempt) {
     constexpr int most_attempts = 1000;
     if (attempt == most_attempts) throw detail::io_error(name(), "create", EEXIST);
@@ -7008,7 +7156,8 @@ class atomic_file final : public output_file {
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd_ < 0 && errno != EEXIST) throw detail::io_error(name(), "create", errno);
     if (fd_ < 0) return;
-    // Where standard streams are closed, what is meant for them must not go into the file.
+    // If standard streams are closed, the new descriptor can be one of theirs; output meant for them must not go into
+    // the file.
     if (fd_ <= STDERR_FILENO) {
       const int above = ::fcntl(fd_, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
       const int code = errno;
@@ -7024,15 +7173,15 @@ class atomic_file final : public output_file {
     if (taken) discard();
   }
 
-  /// Marks the temporary file as one that is being written: the mark ends with the process. Sets `taken` if another
-  /// process took the file for one left behind in the moment before. Returns an errno value, or 0.
+  /// Locks the temporary file to show that it is being written: the lock ends with the process. Sets `taken` if another
+  /// process has just taken the file for an abandoned one. Returns an errno value, or 0.
   int lock(bool& taken) const {
     taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (taken) return 0;
     struct stat info {};
     if (::fstat(fd_, &info) != 0) return errno;
     taken = info.st_nlink == 0;
-    return 0;  // a file system without locks never finds files left behind, and needs no mark
+    return 0;  // on a file system without locks abandoned files are never found, so no lock is needed
   }
 
   /// Removes temporary files of this target that no process is writing.
@@ -7078,7 +7227,7 @@ class atomic_file final : public output_file {
       throw;
     }
     appended_ += bytes.size();
-#ifdef SYNC_FILE_RANGE_WRITE  // the disk starts now, so that `sync` has less to wait for
+#ifdef SYNC_FILE_RANGE_WRITE  // starts writing to disk now, so that `sync` waits less
     constexpr std::uint64_t worth_starting = std::uint64_t{8} << 20;
     if (appended_ - started_ >= worth_starting)
       ::sync_file_range(fd_, static_cast<off_t>(std::exchange(started_, appended_)), 0, SYNC_FILE_RANGE_WRITE);
@@ -7100,7 +7249,7 @@ class atomic_file final : public output_file {
   bool synced_ = false;
 };
 
-/// Writes `text` as the whole of `target`, complete or not at all.
+/// Writes `text` as the complete contents of `target`, atomically.
 inline void write_file(const std::filesystem::path& target, std::string_view text) {
   atomic_file file(target);
   file.write(text);
@@ -7117,11 +7266,11 @@ inline void write_file(const std::filesystem::path& target, std::string_view tex
 
 namespace qwq::detail {
 
-/// Holds an advisory lock on a folder. The lock ends with the process. A file system without locks is used without one.
+/// Holds an advisory lock on a folder. The lock ends with the process. On a file system without locks, it does nothing.
 class folder_lock {
  public:
-  /// Waits at most `patience` for another holder, and calls `idle()`, which may throw, meanwhile. Throws `error` when
-  /// the folder is still locked.
+  /// Waits at most `patience` for another holder; calls `idle()`, which can throw, meanwhile. Throws `error` if the
+  /// folder is still locked.
   template <class Idle>
   folder_lock(const std::filesystem::path& folder, std::chrono::milliseconds patience, Idle&& idle)
       : fd_(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {
@@ -7150,7 +7299,7 @@ class folder_lock {
 
 }  // namespace qwq::detail
 
-// qwq/io/replaced_file.hpp: Defines `replaced_file`, an older file that waits under a temporary name until its successor is in place.
+// qwq/io/replaced_file.hpp: Defines `replaced_file`, an older file that keeps a temporary name until its successor is in place.
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -7159,12 +7308,12 @@ class folder_lock {
 
 namespace qwq::detail {
 
-/// Renames a file out of the way. The destructor removes it, unless `restore` was called.
+/// Renames a file to a temporary name. The destructor removes it, unless `restore` was called.
 class replaced_file {
  public:
   /// Does nothing if there is no such file. Throws `error` if it cannot be renamed.
   explicit replaced_file(std::filesystem::path target) : target_(std::move(target)) {
-    // The lock tells `atomic_file` that the temporary name is in use.
+    // The lock shows `atomic_file` that the temporary name is in use.
     fd_ = ::open(target_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (fd_ >= 0) ::flock(fd_, LOCK_SH | LOCK_NB);
     try {
@@ -7189,7 +7338,7 @@ class replaced_file {
     if (fd_ >= 0) ::close(fd_);
   }
 
-  /// Gives the file its name back and returns true; if that fails, returns false and the file stays where it is.
+  /// Restores the file's name and returns true; if that fails, returns false and keeps the file.
   bool restore() {
     const bool restored = aside_.empty() || ::rename(aside_.c_str(), target_.c_str()) == 0;
     kept_ = std::exchange(aside_, {});
@@ -7205,31 +7354,32 @@ class replaced_file {
 
 }  // namespace qwq::detail
 
-// qwq/io/file_set.hpp: Several files of one folder, and of folders in it, that appear together.
+// qwq/io/file_set.hpp: Defines `file_set`, files of one folder and its subfolders that are created together.
 
 namespace qwq {
 
-/// What becomes of the files of a set.
+/// How the files of a set are handled.
 enum class file_use : std::uint8_t {
+  /// The files are written.
   write,
-  count,    ///< nothing is touched, only sizes become known
-  compare,  ///< the folder must hold these files already, byte for byte
+  count,    ///< Nothing is written; bytes are only counted.
+  compare,  ///< The folder must already contain these files, byte for byte.
 };
 
-/// The same, and who hears of every byte.
+/// Options of a `file_set`.
 struct file_handling {
-  file_use use = file_use::write;  ///< What becomes of the files.
-  /// Is told of every number of bytes that was taken; may be empty.
+  file_use use = file_use::write;  ///< How the files are handled.
+  /// Called with each number of bytes that was processed; can be empty.
   std::function<void(std::uint64_t)> watcher{};
-  /// How long `commit` waits for another process that puts files into the same folder.
+  /// Maximum time that `commit` waits for another process that replaces files in the same folder.
   std::chrono::milliseconds patience{10'000};
 };
 
-/// Writes files under temporary names; `commit` renames them when all are whole. Without `commit`, and after any error,
-/// the folder is as it was. Every error throws `error` naming the file and the reason.
+/// Writes files under temporary names; `commit` renames them when all are complete. Without `commit`, and after any
+/// error, the folder is unchanged. Every error throws `error` with the file and the reason.
 class file_set {
  public:
-  /// To write, creates `folder` if it is not there.
+  /// Creates `folder` if it does not exist and files are written.
   explicit file_set(std::filesystem::path folder, file_handling how = {})
       : folder_(std::move(folder)), how_(std::move(how)) {
     if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "out/" is "out"
@@ -7239,7 +7389,7 @@ class file_set {
   file_set& operator=(const file_set&) = delete;
   ~file_set() = default;
 
-  /// Starts a file, "name" or "folder/name". It lives as long as the set.
+  /// Adds a file, "name" or "folder/name". It lives as long as the set.
   output_file& add(const std::string& name) {
     const std::filesystem::path target = folder_ / name;
     entry e{name};
@@ -7257,9 +7407,9 @@ class file_set {
     return *files_.emplace_back(std::move(e)).file;
   }
 
-  /// Puts the files on the disk and renames them in the order in which they were added, so add what others refer to
-  /// first. Older files of the same names are moved away before, the last ones first: whenever the process is killed,
-  /// the files that have their names belong together. After an error the older files have their names again.
+  /// Flushes the files to disk and renames them in the order in which they were added: add files first that others
+  /// refer to. Existing files of the same names are moved away first, in reverse order, so a crash never leaves a mix
+  /// of old and new files. After an error the existing files have their names again.
   std::vector<written_file> commit() {
     for (const entry& e : files_) {
       if (e.written != nullptr) e.written->sync();
@@ -7267,7 +7417,7 @@ class file_set {
     }
     std::vector<written_file> files;
     for (const entry& e : files_) files.push_back({e.name, e.file->position()});
-    if (how_.watcher) how_.watcher(0);  // the last moment at which nothing has happened
+    if (how_.watcher) how_.watcher(0);  // last call before the folder changes
     if (how_.use == file_use::write) replace();
     return files;
   }
@@ -7280,9 +7430,9 @@ class file_set {
     const compared_file* compared = nullptr;
   };
 
-  /// Folders that were created; the destructor removes those that are empty.
+  /// Folders that were created; the destructor removes the empty ones.
   struct created_folders {
-    std::vector<std::filesystem::path> paths{};  // inner ones last
+    std::vector<std::filesystem::path> paths{};  // innermost last
     created_folders() = default;
     created_folders(const created_folders&) = delete;
     created_folders& operator=(const created_folders&) = delete;
@@ -7293,12 +7443,12 @@ class file_set {
   };
 
   void create(const std::filesystem::path& folder) {
-    std::vector<std::filesystem::path> missing;  // inner ones first
+    std::vector<std::filesystem::path> missing;  // innermost first
     std::error_code code;
     for (auto at = folder; !at.empty() && !std::filesystem::is_directory(at, code); at = at.parent_path())
       missing.push_back(at);
     for (; !missing.empty(); missing.pop_back()) {
-      created_.paths.emplace_back();  // before the folder, so that the list is never short of one
+      created_.paths.emplace_back();  // before the folder is created, so that the list always includes it
       if (std::filesystem::create_directory(missing.back(), code))
         created_.paths.back().swap(missing.back());
       else
@@ -7309,7 +7459,7 @@ class file_set {
 
   /// Renames the files, or changes nothing and throws.
   void replace() {
-    std::list<detail::replaced_file> older;  // the first file's first
+    std::list<detail::replaced_file> older;  // in the order of the files
     const detail::folder_lock lock(folder_, how_.patience, [&] {
       if (how_.watcher) how_.watcher(0);
     });
@@ -7327,7 +7477,7 @@ class file_set {
     }
   }
 
-  /// Takes back the first `renamed` renames and gives older files their names again. Returns what failed, as text.
+  /// Undoes the first `renamed` renames and restores the names of the older files. Returns the failures, as text.
   std::string restore(std::list<detail::replaced_file>& older, std::size_t renamed) const {
     while (renamed-- > 0) ::unlink((folder_ / files_[renamed].name).c_str());
     std::string lost;
@@ -7344,12 +7494,12 @@ class file_set {
 
 }  // namespace qwq
 
-// qwq/core/quote.hpp: Defines `printable` and `quote`: what a file holds, in the words of a message.
+// qwq/core/quote.hpp: Defines `printable` and `quote`, which make arbitrary bytes safe for one-line messages.
 
 namespace qwq::detail {
 
-/// Appends bytes in printable ASCII to a string or a `text`, so that a message stays one line whatever a file holds; cut
-/// after 160 characters.
+/// Appends bytes to a std::string or a `fixed_string`, with \xNN for characters that are not printable ASCII, so that a
+/// message stays on one line. Truncates after 160 characters.
 template <class Text, class Bytes>
 constexpr void append_printable(Text& out, const Bytes& bytes) {
   constexpr std::string_view hex = "0123456789abcdef";
@@ -7365,32 +7515,35 @@ constexpr void append_printable(Text& out, const Bytes& bytes) {
   }
 }
 
-/// `s` in printable ASCII; cut after 160 characters.
+/// `s` with \xNN for characters that are not printable ASCII, truncated after 160 characters.
 inline std::string printable(std::string_view s) {
   std::string out;
   append_printable(out, s);
   return out;
 }
 
+/// `printable(s)` in double quotes.
 inline std::string quote(std::string_view s) { return '"' + printable(s) + '"'; }
 
 }  // namespace qwq::detail
 
-// qwq/core/utf8.hpp: UTF-8: reading that repairs what is ill-formed, and the way to UTF-16 and back.
+// qwq/core/utf8.hpp: Defines UTF-8 decoding, which repairs ill-formed input, and conversions between UTF-8 and UTF-16.
 
 namespace qwq::detail {
 
+/// Replacement for ill-formed sequences, U+FFFD.
 inline constexpr char32_t replacement_character = 0xFFFD;
 
-/// One code point and how many bytes it took.
+/// A decoded code point and the number of its bytes.
 struct utf8_step {
   char32_t code_point = replacement_character;
   std::size_t length = 1;
-  bool cut_off = false;  ///< the text ends inside a sequence that more bytes could complete
+  bool cut_off = false;  ///< The text ends within a sequence that more bytes could complete.
 };
 
-/// Reads the first code point of `s`, which is not empty. An ill-formed sequence yields U+FFFD over its maximal subpart
-/// (The Unicode Standard 15.0, section 3.9, table 3-7), as Python's errors="replace" and Rust's from_utf8_lossy do.
+/// Decodes the first code point of `s`, which must not be empty. An ill-formed sequence yields U+FFFD for its maximal
+/// subpart (The Unicode Standard 15.0, section 3.9, table 3-7), like Python's errors="replace" and Rust's
+/// from_utf8_lossy.
 constexpr utf8_step read_utf8(std::string_view s) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   const unsigned lead = byte(0);
@@ -7410,12 +7563,12 @@ constexpr utf8_step read_utf8(std::string_view s) {
   return {code_point, length, false};
 }
 
-/// True when `step`, read from `s`, is a code point of `s` and does not stand for ill-formed bytes.
+/// True if `step`, decoded from `s`, is a code point of `s`, not a replacement for ill-formed bytes.
 constexpr bool is_well_formed(utf8_step step, std::string_view s) {
   return step.code_point != replacement_character || s.starts_with("\xEF\xBF\xBD");
 }
 
-/// Gives the bytes of a code point to `put`, one by one.
+/// Calls `put_char` with each UTF-8 byte of a code point.
 template <class Put>
 constexpr void write_utf8(char32_t c, Put&& put_char) {
   const auto put = [&](char32_t byte) { put_char(static_cast<char>(byte)); };
@@ -7434,11 +7587,12 @@ constexpr void write_utf8(char32_t c, Put&& put_char) {
   put(0x80 | (c & 0x3F));
 }
 
+/// Appends a code point as UTF-8.
 inline void append_utf8(std::string& out, char32_t c) {
   write_utf8(c, [&](char byte) { out += byte; });
 }
 
-/// Appends well-formed UTF-16.
+/// Appends well-formed UTF-16 as UTF-8.
 inline void append_utf8(std::string& out, std::u16string_view units) {
   for (std::size_t i = 0; i < units.size(); ++i) {
     char32_t c = units[i];
@@ -7447,8 +7601,8 @@ inline void append_utf8(std::string& out, std::u16string_view units) {
   }
 }
 
-/// Appends `bytes` with U+FFFD for what is ill-formed, up to a sequence that the end of `bytes` cuts off.
-/// Returns the length of that rest: 0 to 3 bytes.
+/// Appends `bytes` with U+FFFD for ill-formed sequences, up to a sequence that the end of `bytes` cuts off. Returns the
+/// length of that rest: 0 to 3 bytes.
 inline std::size_t append_repaired(std::string& out, std::string_view bytes) {
   while (!bytes.empty()) {
     const utf8_step step = read_utf8(bytes);
@@ -7459,7 +7613,7 @@ inline std::size_t append_repaired(std::string& out, std::string_view bytes) {
   return bytes.size();
 }
 
-/// Well-formed UTF-16; U+FFFD stands for what is ill-formed in `bytes`.
+/// Converts `bytes` to well-formed UTF-16, with U+FFFD for ill-formed sequences.
 inline std::u16string to_utf16(std::string_view bytes) {
   std::u16string out;
   out.reserve(bytes.size());
@@ -7478,19 +7632,19 @@ inline std::u16string to_utf16(std::string_view bytes) {
 
 }  // namespace qwq::detail
 
-// qwq/io/json_reader.hpp: Reading JSON from front to back, without building a tree: what the headers of weight files need.
+// qwq/io/json_reader.hpp: Defines `json_reader`, which reads JSON sequentially, without building a tree, for the headers of weight files.
 
 namespace qwq::detail {
 
-/// Takes one value after another from a text that may come from anywhere. Strict: what RFC 8259 does not allow throws
-/// `error` with the byte (counted from 1), and so do ill-formed UTF-8, surrogates without their other half, duplicate
-/// keys, of which a reader would silently keep one, and nesting deeper than 64.
+/// Reads one value after another from untrusted text. Strict: throws `error`, with the byte position (counted from 1),
+/// for everything that RFC 8259 forbids, and for ill-formed UTF-8, unpaired surrogates, duplicate keys, of which a
+/// reader would silently keep one, and nesting deeper than 64.
 class json_reader {
  public:
-  /// `where` (a file) starts the messages. `text` must outlive the reader.
+  /// `where` (a file) begins the messages. `text` must outlive the reader.
   json_reader(std::string_view text, std::string where) : text_(text), where_(std::move(where)) {}
 
-  /// The first character of the next value: '{', '[', '"', 't', 'f', 'n', or what a number begins with.
+  /// The first character of the next value: '{', '[', '"', 't', 'f', 'n', or the first character of a number.
   char peek() {
     skip_space();
     if (at_ == text_.size()) fail("a value");
@@ -7516,7 +7670,7 @@ class json_reader {
     elements('[', ']', element);
   }
 
-  /// Reads a string, which is next.
+  /// Reads a string, which must be next.
   std::string string() {
     if (!take('"')) fail("a string");
     std::string out;
@@ -7537,7 +7691,7 @@ class json_reader {
     }
   }
 
-  /// Reads any value and returns its text as it is in the file.
+  /// Reads any value and returns its source text.
   std::string_view skip() {
     const char c = peek();
     const std::size_t begin = at_;
@@ -7554,7 +7708,7 @@ class json_reader {
     return text_.substr(begin, at_ - begin);
   }
 
-  /// Reads any value and says what it is, for "found ..." in a message.
+  /// Reads any value and describes it, for "found ..." in a message.
   std::string found() {
     const char c = peek();
     if (c == '{') return skip(), "an object";
@@ -7568,7 +7722,7 @@ class json_reader {
     return "a list of " + std::to_string(count);
   }
 
-  /// Nothing but space may follow.
+  /// Checks that only white space follows.
   void end() {
     skip_space();
     if (at_ != text_.size()) fail("nothing more");
@@ -7584,14 +7738,14 @@ class json_reader {
                 (at_ == text_.size() ? "the end" : quote(text_.substr(at_, 1))));
   }
 
-  /// The next character as it is; '\0' at the end, which no grammar rule accepts.
+  /// The next character; '\0' at the end, which no grammar rule accepts.
   char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
     while (next() == ' ' || next() == '\t' || next() == '\r' || next() == '\n') ++at_;
   }
 
-  /// Steps over `c` if it is next.
+  /// Consumes `c` if it is next; returns whether it was.
   bool take(char c) {
     skip_space();
     if (next() != c) return false;
@@ -7626,7 +7780,7 @@ class json_reader {
     };
     if (next() == '-') ++at_;
     if (next() == '0')
-      ++at_;  // no digit may follow it
+      ++at_;  // no digit may follow a leading zero
     else
       digits();
     if (next() == '.') {
@@ -7640,7 +7794,7 @@ class json_reader {
     }
   }
 
-  /// The code point of an escape, whose backslash is next.
+  /// Reads the code point of an escape, whose backslash is next.
   char32_t escape() {
     constexpr std::string_view names = "\"\\/bfnrt", values = "\"\\/\b\f\n\r\t";
     ++at_;
@@ -7679,44 +7833,45 @@ inline std::optional<std::uint64_t> unsigned_integer(std::string_view number) {
   std::uint64_t value = 0;
   const auto end = number.data() + number.size();
   const auto [ptr, code] = std::from_chars(number.data(), end, value);
-  if (ptr != end || code != std::errc{}) return std::nullopt;  // no sign is read for unsigned types
+  if (ptr != end || code != std::errc{}) return std::nullopt;  // from_chars accepts no sign for unsigned types
   return value;
 }
 
 }  // namespace qwq::detail
 
-// qwq/io/safetensors.hpp: Reading safetensors files: the header is checked against the file before anything points into it.
+// qwq/io/safetensors.hpp: Defines `safetensors_file`, a mapped safetensors file whose header is validated before anything refers to its data.
 
 namespace qwq {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and used where it lies");
 
-/// One tensor of a file: row-major, not aligned. It points into the file that it came from.
+/// One tensor of a file: row-major, not aligned. It points into the mapped file.
 struct tensor_info {
-  std::string name;
-  dtype type = dtype::f32;
-  std::vector<std::int64_t> shape;
-  const std::byte* data = nullptr;
-  std::size_t bytes = 0;
-  std::string_view file;  ///< For messages.
+  std::string name;                 ///< Name of the tensor.
+  dtype type = dtype::f32;          ///< Element type.
+  std::vector<std::int64_t> shape;  ///< Extents.
+  const std::byte* data = nullptr;  ///< The elements.
+  std::size_t bytes = 0;            ///< Size in bytes.
+  std::string_view file;            ///< Name of the file, for messages.
 
+  /// The elements as bytes.
   std::span<const std::byte> span() const { return {data, bytes}; }
   /// Number of elements.
   std::size_t size() const { return bytes / static_cast<std::size_t>(bits(type) / 8); }
 };
 
-/// A tensor of a dtype that is not read.
+/// A tensor of a dtype that is not supported.
 struct unread_tensor {
-  std::string name;
-  std::string dtype;      ///< As the file spells it.
-  std::string_view file;  ///< For messages.
+  std::string name;       ///< Name of the tensor.
+  std::string dtype;      ///< The dtype, as spelled in the file.
+  std::string_view file;  ///< Name of the file, for messages.
 };
 
-/// What one safetensors file holds. `tensors` and `unread` are sorted by name.
+/// The contents of one safetensors file. `tensors` and `unread` are sorted by name.
 struct safetensors_content {
-  std::vector<tensor_info> tensors;
-  std::vector<unread_tensor> unread;  ///< Their bytes are in the file, but not in `tensors`.
-  std::map<std::string, std::string> metadata;
+  std::vector<tensor_info> tensors;             ///< Tensors of supported dtypes.
+  std::vector<unread_tensor> unread;            ///< Tensors of other dtypes; they have no entry in `tensors`.
+  std::map<std::string, std::string> metadata;  ///< The metadata of the header.
 };
 
 namespace detail {
@@ -7725,12 +7880,12 @@ struct safetensors_dtype {
   std::string_view name;
   dtype type;
 };
-/// BOOL comes last: it is read as bytes, and bytes are written as U8.
+/// BOOL is last: it is read as bytes, and bytes are written as U8.
 inline constexpr safetensors_dtype safetensors_dtypes[] = {
     {"F32", dtype::f32}, {"F16", dtype::f16}, {"BF16", dtype::bf16}, {"I64", dtype::i64}, {"I32", dtype::i32},
     {"I16", dtype::i16}, {"U16", dtype::u16}, {"I8", dtype::i8},     {"U8", dtype::u8},   {"BOOL", dtype::u8}};
 
-/// The reference implementation's limit on the header, in bytes.
+/// Maximum size of the header in bytes, the reference implementation's limit.
 inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;
 
 inline std::string to_string(std::span<const std::int64_t> shape) {
@@ -7739,7 +7894,7 @@ inline std::string to_string(std::span<const std::int64_t> shape) {
   return out + "]";
 }
 
-/// Bytes that a tensor takes, or false when a dimension is negative or the product does not fit.
+/// Computes the size of a tensor in bytes; false if an extent is negative or the size overflows.
 inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::size_t& bytes) {
   bytes = static_cast<std::size_t>(bits(type) / 8);
   for (const auto dim : shape)
@@ -7747,10 +7902,10 @@ inline bool byte_count(dtype type, std::span<const std::int64_t> shape, std::siz
   return true;
 }
 
-/// The dtypes that are read, for messages.
+/// The supported dtypes, for messages.
 inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32, I16, U16, I8, U8 or BOOL";
 
-/// Throws the error of a tensor that is needed and has a dtype that is not read.
+/// Throws the error for a tensor that is needed and has an unsupported dtype.
 [[noreturn]] inline void refuse_unread(const unread_tensor& tensor) {
   throw error(std::string(tensor.file) + ": tensor " + quote(tensor.name) + ": dtype: expected " +
               safetensors_dtype_names + ", found " + quote(tensor.dtype));
@@ -7759,11 +7914,12 @@ inline constexpr const char* safetensors_dtype_names = "F32, F16, BF16, I64, I32
 /// One entry of the header.
 struct safetensors_entry {
   tensor_info tensor;
-  std::string unknown_dtype;  ///< Empty if the dtype is read.
+  std::string unknown_dtype;  ///< Empty if the dtype is supported.
   std::uint64_t begin = 0, end = 0;
 };
 
-/// Reads one entry of the header. `data`: bytes of the buffer that the offsets count from; an entry may end after them.
+/// Reads one entry of the header. `data`: size in bytes of the buffer that the offsets refer to; an entry can exceed
+/// it.
 inline safetensors_entry parse_tensor(const std::string& name, json_reader& header, std::uint64_t data,
                                       std::string_view file) {
   const std::string where = std::string(file) + ": tensor " + quote(name) + ": ";
@@ -7776,7 +7932,7 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
   safetensors_entry entry{.tensor = {.name = name, .shape = {}, .file = file}, .unknown_dtype = {}};
   tensor_info& tensor = entry.tensor;
   bool has_type = false, has_shape = false;
-  std::string_view range;  // the offsets as the file has them
+  std::string_view range;  // the offsets, as written in the file
   std::vector<std::optional<std::uint64_t>> offsets;
   header.object([&](const std::string& field) {
     if (field == "dtype") {
@@ -7831,9 +7987,9 @@ inline safetensors_entry parse_tensor(const std::string& name, json_reader& head
 }  // namespace detail
 
 /// Parses the bytes of a safetensors file; the tensors point into `bytes` and refer to `file`, its name in messages.
-/// Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must not overlap, and the byte
-/// buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of a
-/// dtype that is not read is no error: see `safetensors_content::unread`.
+/// Format: https://huggingface.co/docs/safetensors/index#format. As specified there, tensors must not overlap, and the
+/// byte buffer "needs to be entirely indexed, and cannot contain holes". Throws `error` for anything else. A tensor of
+/// an unsupported dtype is not an error: see `safetensors_content::unread`.
 inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   const std::string where(file);
   std::uint64_t length = 0;
@@ -7862,7 +8018,7 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
       entries.push_back(detail::parse_tensor(name, header, data.size(), file));
       return;
     }
-    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, is absent
+    if (header.peek() == 'n') return void(header.skip());  // null, the only such value, means absent
     if (header.peek() != '{') throw error(where + ": __metadata__: expected an object, found " + header.found());
     header.object([&](const std::string& key) {
       if (header.peek() != '"')
@@ -7899,23 +8055,25 @@ inline safetensors_content parse_safetensors(std::span<const std::byte> bytes, s
 /// One mapped safetensors file.
 class safetensors_file {
  public:
-  /// Maps a file and checks its header. Throws `error` when it is no whole safetensors file.
+  /// Maps a file and validates its header. Throws `error` if it is not a complete safetensors file.
   explicit safetensors_file(const std::filesystem::path& path)
       : name_(std::make_unique<const std::string>(path.string())),
         file_(path),
         content_(parse_safetensors(file_.bytes(), *name_)) {}
 
-  /// Sorted by name.
+  /// Tensors of supported dtypes, sorted by name.
   const std::vector<tensor_info>& tensors() const { return content_.tensors; }
+  /// The metadata of the header.
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
+  /// The mapped file.
   const mapped_file& file() const { return file_; }
-  /// The path that it was opened by.
+  /// The path that the file was opened with.
   const std::string& name() const { return *name_; }
 
-  /// Tensors of dtypes that are not read, sorted by name.
+  /// Tensors of unsupported dtypes, sorted by name.
   const std::vector<unread_tensor>& unread() const { return content_.unread; }
 
-  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
+  /// The tensor, or null. Throws `error` if its dtype is not supported.
   const tensor_info* find(std::string_view name) const {
     const auto at = std::ranges::lower_bound(content_.tensors, name, {}, &tensor_info::name);
     if (at != content_.tensors.end() && at->name == name) return &*at;
@@ -7923,20 +8081,21 @@ class safetensors_file {
       if (tensor.name == name) detail::refuse_unread(tensor);
     return nullptr;
   }
-  /// The tensor; throws `error` naming it and the file when it is missing.
+  /// The tensor. Throws `error`, with the tensor and the file, if it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
     throw error(*name_ + ": tensor " + detail::quote(name) + ": missing");
   }
 
  private:
-  std::unique_ptr<const std::string> name_;  // its address survives a move: the tensors refer to it
+  std::unique_ptr<const std::string> name_;  // its address survives a move: tensors refer to it
   mapped_file file_;
   safetensors_content content_;
 };
 
 namespace detail {
-/// Widens (or copies) `out.size()` elements of a float type, the first of which is at `from`. They need not be aligned.
+/// Converts (or copies) `out.size()` elements of a float type, the first of which is at `from`, to f32. They need not
+/// be aligned.
 inline void widen(dtype type, const std::byte* from, std::span<float> out) {
   const auto each = [&]<class T>(T) {
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -7951,8 +8110,8 @@ inline void widen(dtype type, const std::byte* from, std::span<float> out) {
 }
 }  // namespace detail
 
-/// Widens (or copies) the elements of a float tensor into `out`, which has one float per element.
-/// Throws `error` when the tensor is not f32, f16 or bf16, or `out` has another size.
+/// Converts (or copies) the elements of a float tensor to `out`, which has one float per element. Throws `error` if the
+/// tensor is not f32, f16 or bf16, or `out` has another size.
 inline void to_f32(const tensor_info& tensor, std::span<float> out) {
   const std::string where = std::string(tensor.file) + ": tensor " + detail::quote(tensor.name);
   if (!is_plain_float(tensor.type))
@@ -7965,18 +8124,18 @@ inline void to_f32(const tensor_info& tensor, std::span<float> out) {
 
 }  // namespace qwq
 
-// qwq/io/safetensors_writer.hpp: Writing safetensors files, one tensor at a time.
+// qwq/io/safetensors_writer.hpp: Defines `safetensors_writer`, which writes a safetensors file one tensor at a time.
 
 namespace qwq {
 
-/// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Nothing is kept in
-/// memory but names and shapes. The file lists and stores the tensors as declared, without gaps, from an offset that
-/// is a multiple of 8: declare wide element types first where alignment matters. Equal calls write equal bytes.
-/// Throws `error`, naming file and tensor, when a call does not fit the declarations (it then changes nothing) or the
-/// disk refuses.
+/// Streams a safetensors file: declare every tensor, write the data of each in that order, commit. Only names and
+/// shapes are kept in memory. The file lists and stores the tensors in the order of the declarations, without gaps,
+/// from an offset that is a multiple of 8: declare wide element types first if alignment matters. Equal calls write
+/// equal bytes. Throws `error`, with file and tensor, if a call does not match the declarations (then nothing changes)
+/// or writing fails.
 class safetensors_writer {
  public:
-  /// Begins a file, which appears as `target` when it is finished.
+  /// Begins a file; `commit` creates it as `target`.
   explicit safetensors_writer(const std::filesystem::path& target,
                               const std::map<std::string, std::string>& metadata = {})
       : file_(target) {
@@ -7987,7 +8146,7 @@ class safetensors_writer {
     if (!metadata.empty()) header_ += '}';
   }
 
-  /// Announces a tensor. 4-bit codes have no dtype in the format: store them packed, as u8.
+  /// Declares a tensor. The format has no dtype for 4-bit codes: store them packed, as u8.
   void declare(const std::string& name, dtype type, const std::vector<std::int64_t>& shape) {
     if (started_) throw fail(name, "expected every declaration before the first write");
     const auto known = std::ranges::find(detail::safetensors_dtypes, type, &detail::safetensors_dtype::type);
@@ -8076,7 +8235,7 @@ class safetensors_writer {
   bool started_ = false;
 };
 
-/// Writes `tensors`, in their order, as the whole of `target`.
+/// Writes `tensors`, in the given order, as the complete contents of `target`.
 inline void write_safetensors(const std::filesystem::path& target, std::span<const tensor_info> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   safetensors_writer writer(target, metadata);
@@ -8087,20 +8246,21 @@ inline void write_safetensors(const std::filesystem::path& target, std::span<con
 
 }  // namespace qwq
 
-// qwq/core/json_tree.hpp: Defines `json_tree`, the values of a JSON text, for constant expressions as well as for run time.
+// qwq/core/json_tree.hpp: Defines `json_tree`, a JSON parser, and `json_value`, usable in constant expressions and at run time.
 
 namespace qwq {
 
-/// Why a JSON file was refused. Constant expressions can hold it, because it allocates nothing.
+/// Reason why a JSON file was refused. It does not allocate, so constant expressions can hold it.
 struct json_problem {
-  fixed_string<191> where{};  ///< A field such as rope_parameters.rope_theta, or a position; empty for the whole file.
-  fixed_string<191> expected{};  ///< What should be there; empty when nothing is wrong.
-  fixed_string<191> found{};     ///< What is there.
+  /// Field, such as rope_parameters.rope_theta, or position in the file; empty for the whole file.
+  fixed_string<191> where{};
+  fixed_string<191> expected{};  ///< Expected value; empty if there is no problem.
+  fixed_string<191> found{};     ///< Actual value.
 
-  /// True when nothing is wrong.
+  /// True if there is no problem.
   constexpr bool ok() const { return expected.empty(); }
 
-  /// The problem in one line that begins with the name of the file.
+  /// The problem in one line, which starts with the name of the file.
   std::string message(std::string_view file) const {
     std::string line(file);
     if (!where.empty()) line.append(": ").append(where.view());
@@ -8108,13 +8268,13 @@ struct json_problem {
   }
 };
 
-/// What a JSON value is.
+/// Type of a JSON value.
 enum class json_kind : std::uint8_t { null, boolean, number, string, list, object };
 
 namespace detail {
 
-/// The double nearest to a JSON number, ties to even; none when it is beyond all doubles or has more than 400 digits.
-/// std::from_chars would be the same, but not in a constant expression.
+/// The double nearest to a JSON number, ties to even; none if it is out of range or has more than 400 digits. Same
+/// result as std::from_chars, which is not constexpr.
 constexpr std::optional<double> nearest_double(std::string_view number) {
   const bool negative = number.starts_with('-');
   if (negative) number.remove_prefix(1);
@@ -8129,7 +8289,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
     number = number.substr(0, mark);
   }
   std::uint64_t small = 0;
-  std::int64_t digits = 0;  // without zeros before the first other one
+  std::int64_t digits = 0;  // without leading zeros
   bool fraction = false;
   for (const char c : number) {
     if (c == '.') {
@@ -8151,7 +8311,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   if (digits > 400 || digits + exponent > 310) return std::nullopt;
   if (digits + exponent < -330) return negative ? -0.0 : 0.0;
 
-  // The integer `limbs` * 2^-shift is the number, but for a remainder.
+  // The number is the integer `limbs` * 2^-shift, plus a remainder.
   std::array<std::uint32_t, 96> limbs{};
   std::size_t used = 0;
   const auto multiply = [&](std::uint32_t factor, std::uint64_t carry) {
@@ -8175,7 +8335,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   bool remainder = false;
   std::int64_t shift = 0;
   if (exponent < 0) {
-    const auto wanted = static_cast<std::size_t>(-exponent * 10 / 96 + 4);  // so that 64 bits are left
+    const auto wanted = static_cast<std::size_t>(-exponent * 10 / 96 + 4);  // leaves at least 64 bits
     const std::size_t moved = wanted > used ? wanted - used : 0;
     for (std::size_t i = used; i-- > 0;) limbs[i + moved] = limbs[i];
     for (std::size_t i = 0; i < moved; ++i) limbs[i] = 0;
@@ -8195,7 +8355,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   }
   std::int64_t bits = 32 * static_cast<std::int64_t>(used);
   while (!bit(bits - 1)) --bits;
-  std::int64_t power = bits - 1 - shift;  // of the leading bit
+  std::int64_t power = bits - 1 - shift;  // exponent of the leading bit
   const std::int64_t precision = power >= -1022 ? 53 : 53 - (-1022 - power);
   if (precision < 0) return negative ? -0.0 : 0.0;
   std::uint64_t significand = 0;
@@ -8214,7 +8374,7 @@ constexpr std::optional<double> nearest_double(std::string_view number) {
   return negative ? -value : value;
 }
 
-/// The value of a JSON number without fraction and exponent, if it fits.
+/// Value of a JSON number without fraction and exponent, if it fits in 64 bits.
 constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
   const bool negative = number.starts_with('-');
   std::int64_t value = 0;
@@ -8223,7 +8383,7 @@ constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
     const std::int64_t digit = c - '0';
     constexpr auto least = std::numeric_limits<std::int64_t>::min();
     if (value < (least + digit) / 10) return std::nullopt;
-    value = value * 10 - digit;  // negative, because there is one more of them
+    value = value * 10 - digit;  // negative, because that range is larger by one
   }
   if (negative) return value;
   if (value == std::numeric_limits<std::int64_t>::min()) return std::nullopt;
@@ -8232,26 +8392,27 @@ constexpr std::optional<std::int64_t> exact_integer(std::string_view number) {
 
 inline constexpr std::string_view json_escapes = "\"\\/bfnrt", json_escaped = "\"\\/\b\f\n\r\t";
 
-/// The value of a hexadecimal digit; negative for other characters.
+/// Value of a hexadecimal digit; negative for other characters.
 constexpr int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
+/// Value of hexadecimal digits.
 constexpr char32_t hex_number(std::string_view digits) {
   char32_t value = 0;
   for (const char c : digits) value = value * 16 + static_cast<char32_t>(hex_digit(c));
   return value;
 }
 
-/// The bytes that the text between the quotes of a valid JSON string stands for. No std::string, which constant
+/// The bytes of a valid JSON string, given the source text between its quotes. Not a std::string, which constant
 /// expressions of g++ 12 and clang 19 cannot move.
 class json_string {
  public:
   constexpr explicit json_string(std::string_view source) : source_(source) {}
 
-  /// Goes through the bytes, decoding one escape at a time.
+  /// Iterates over the bytes, decoding one escape at a time.
   class iterator {
    public:
     constexpr explicit iterator(std::string_view rest) : rest_(rest) { decode(); }
@@ -8260,7 +8421,7 @@ class json_string {
       if (++at_ == count_) decode();
       return *this;
     }
-    /// True while there is a byte.
+    /// True if there is a current byte.
     constexpr explicit operator bool() const { return count_ > 0; }
     constexpr bool operator!=(std::nullptr_t) const { return count_ > 0; }
 
@@ -8317,7 +8478,7 @@ class json_string {
   std::string_view source_;
 };
 
-/// `bytes` in quotes and printable ASCII, for a message.
+/// `bytes` in printable ASCII and quotes, for messages.
 template <class Bytes>
 constexpr fixed_string<191> quoted(const Bytes& bytes) {
   fixed_string<191> out("\"");
@@ -8329,9 +8490,9 @@ constexpr fixed_string<191> quoted(const Bytes& bytes) {
 
 class json_value;
 
-/// Parses a JSON text, which must outlive it, and keeps the first problem of the text and of its values. Strict as
-/// RFC 8259: ill-formed UTF-8, surrogates without their other half and text after the value are refused. So are
-/// duplicate keys, of which a reader would silently keep one, and nesting deeper than 64.
+/// Parses a JSON text, which must outlive the tree, and keeps the first problem of the text and of its values. Strict
+/// as RFC 8259: ill-formed UTF-8, unpaired surrogates and text after the value are refused. Duplicate keys, of which
+/// other readers silently keep one, and nesting deeper than 64 levels are refused, too.
 class json_tree {
  public:
   /// Parses `text`.
@@ -8341,16 +8502,16 @@ class json_tree {
     skip_space();
     if (at_ != text_.size()) fail("nothing more");
   }
-  json_tree(const json_tree&) = delete;  // values point to it
+  json_tree(const json_tree&) = delete;  // values refer to it
   json_tree& operator=(const json_tree&) = delete;
 
-  /// The whole text. Null when the text is no JSON.
+  /// The top-level value; null if the text is not valid JSON.
   constexpr json_value root();
 
-  /// The first problem.
+  /// The first problem, if any.
   constexpr const json_problem& problem() const { return problem_; }
 
-  /// Records a problem unless there is one already.
+  /// Records a problem, unless one is already recorded.
   constexpr void refuse(std::string_view where, std::string_view expected, std::string_view found) {
     if (problem_.ok()) problem_ = {where, expected, found};
   }
@@ -8360,9 +8521,9 @@ class json_tree {
 
   struct node {
     json_kind kind = json_kind::null;
-    std::size_t begin = 0, end = 0;  // of the value; a string without its quotes
+    std::size_t begin = 0, end = 0;  // source range of the value; of a string without its quotes
     std::size_t key_begin = 0, key_end = 0;
-    std::size_t count = 0;       // of elements
+    std::size_t count = 0;       // number of elements
     int parent = -1, next = -1;  // the first child follows its parent
   };
 
@@ -8401,7 +8562,7 @@ class json_tree {
     return true;
   }
 
-  /// Parses a value, which becomes the last node.
+  /// Parses a value; it becomes the last node.
   constexpr bool value(int parent) {
     skip_space();
     const char c = next();
@@ -8550,24 +8711,24 @@ class json_tree {
   int depth_ = 0;
 };
 
-/// A value of a `json_tree`, which must outlive it, or a member that its object does not have, which counts as null.
+/// A value of a `json_tree`, which must outlive it. A missing member of an object is a value, too: it counts as null.
 class json_value {
  public:
-  /// What it is.
+  /// Type of the value.
   constexpr json_kind kind() const { return node_ < 0 ? json_kind::null : self().kind; }
-  /// True for null and for what is absent.
+  /// True for null and for missing members.
   constexpr bool is_null() const { return kind() == json_kind::null; }
-  /// True for true and false.
+  /// True for a boolean.
   constexpr bool is_boolean() const { return kind() == json_kind::boolean; }
   /// True for a list.
   constexpr bool is_list() const { return kind() == json_kind::list; }
-  /// True when the file does not have it, not even as null.
+  /// True for a missing member; false for an explicit null.
   constexpr bool is_absent() const { return node_ < 0; }
 
   /// Number of elements of a list or object; 0 for other values.
   constexpr std::size_t size() const { return node_ < 0 ? 0 : self().count; }
 
-  /// The member of an object; null when it is absent, or when this is null itself. Refuses other values.
+  /// Member `key` of an object; null if it is missing, or if this value is null. Refuses other values.
   constexpr json_value operator[](std::string_view key) const {
     if (node_ < 0) return *this;
     if (kind() == json_kind::object) {
@@ -8579,7 +8740,7 @@ class json_value {
     return {tree_, -1, node_, key};
   }
 
-  /// The elements of a list; none of other values.
+  /// Elements of a list; none for other values.
   constexpr std::vector<json_value> elements() const {
     std::vector<json_value> all;
     if (kind() != json_kind::list || size() == 0) return all;
@@ -8587,30 +8748,30 @@ class json_value {
     return all;
   }
 
-  /// Its text as it is in the file; a string without its quotes.
+  /// Source text of the value; of a string without its quotes.
   constexpr std::string_view source() const {
     return node_ < 0 ? std::string_view("null") : tree_->source(self().begin, self().end);
   }
-  /// True for the value true.
+  /// True for the boolean true.
   constexpr bool is_true() const { return kind() == json_kind::boolean && source() == "true"; }
-  /// The bytes of a string; none of other values.
+  /// Bytes of a string; none for other values.
   constexpr detail::json_string string() const {
     return detail::json_string(kind() == json_kind::string ? source() : std::string_view());
   }
-  /// True for this string.
+  /// True if the value is this string.
   constexpr bool is(std::string_view string_value) const {
     return kind() == json_kind::string && string() == string_value;
   }
-  /// The value of a number that is written without fraction and exponent.
+  /// Value of a number without fraction and exponent; none for other values.
   constexpr std::optional<std::int64_t> integer() const {
     return kind() == json_kind::number ? detail::exact_integer(source()) : std::nullopt;
   }
-  /// The double nearest to a number.
+  /// The double nearest to a number; none for other values.
   constexpr std::optional<double> number() const {
     return kind() == json_kind::number ? detail::nearest_double(source()) : std::nullopt;
   }
 
-  /// Its place in the file, such as layer_types[3] or rope_parameters.rope_theta; empty for the whole file.
+  /// Path of the value, such as layer_types[3] or rope_parameters.rope_theta; empty for the top-level value.
   constexpr fixed_string<191> path() const {
     const int parent = node_ < 0 ? parent_ : self().parent;
     if (parent < 0) return {};
@@ -8628,7 +8789,7 @@ class json_value {
     return path;
   }
 
-  /// What it is, for "found ..." in a message.
+  /// Description of the value, for "found ..." in a message.
   constexpr fixed_string<191> found() const {
     fixed_string<191> words;
     if (kind() == json_kind::object) return words.append("an object");
@@ -8638,14 +8799,14 @@ class json_value {
     return words;
   }
 
-  /// Records that it is not what was expected.
+  /// Records the problem that the value is not `expected`.
   constexpr void refuse(std::string_view expected) const { tree_->refuse(path(), expected, found()); }
 
-  /// Refuses anything but one string.
+  /// Refuses all values except the string `only`.
   constexpr void must_be(std::string_view only) const {
     if (!is(only)) refuse(detail::quoted(only));
   }
-  /// Refuses anything but false and null.
+  /// Refuses all values except false and null.
   constexpr void must_be_false() const {
     if (kind() != json_kind::boolean && !is_null()) return refuse("true or false");
     if (is_true()) refuse("false");
@@ -8658,7 +8819,7 @@ class json_value {
   constexpr const json_tree::node& self() const { return tree_->node_at(node_); }
 
   json_tree* tree_;
-  int node_;  // negative: absent from the object `parent_`, where it would be called `key_`
+  int node_;  // negative: missing in the object `parent_`; its key would be `key_`
   int parent_;
   std::string_view key_;
 };
@@ -8667,14 +8828,14 @@ constexpr json_value json_tree::root() { return {this, problem_.ok() ? 0 : -1, -
 
 }  // namespace qwq
 
-// qwq/io/presence.hpp: Defines `is_present`, which tells a file that is absent from one that cannot be read.
+// qwq/io/presence.hpp: Defines `is_present`, which distinguishes an absent file from one that cannot be read.
 
 #include <sys/stat.h>
 
 namespace qwq::detail {
 
-/// False only when nothing has the name `path`. A link that leads nowhere, or a folder that may not be searched, counts
-/// as present: opening the file then says what is wrong.
+/// False only if no file has the name `path`. A dangling link, or a file in a folder without search permission, counts
+/// as present: opening it then reports the cause.
 inline bool is_present(const std::filesystem::path& path) {
   struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
@@ -8682,21 +8843,22 @@ inline bool is_present(const std::filesystem::path& path) {
 
 }  // namespace qwq::detail
 
-// qwq/io/special_tokens.hpp: Defines `special_tokens`, the token ids with a meaning of their own, which two files of a checkpoint name.
+// qwq/io/special_tokens.hpp: Defines `special_tokens`, the special token ids that two config files of a checkpoint define.
 
 namespace qwq {
 
-/// Token ids of config.json and generation_config.json; those of the latter win.
+/// Token ids of config.json and generation_config.json; the latter takes precedence.
 struct special_tokens {
+  /// Ids of begin of text and of padding, if defined.
   std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Any of them ends a text; empty when no file says.
+  std::vector<std::int32_t> eos_token_ids;  ///< Ids that end a text; empty if no file defines any.
 
   bool operator==(const special_tokens&) const = default;
 };
 
 namespace detail {
 
-/// A token id; none when it is absent, or negative, which older tools write for "none".
+/// A token id; none if it is absent, or negative, which older tools write for "none".
 inline std::optional<std::int32_t> token(const json_value& at, std::int64_t vocab_size) {
   const auto id = at.integer();
   if (at.is_null() || (id && *id < 0)) return std::nullopt;
@@ -8705,7 +8867,7 @@ inline std::optional<std::int32_t> token(const json_value& at, std::int64_t voca
   return std::nullopt;
 }
 
-/// A token id or a list of them; may be empty.
+/// A token id or a list of them, possibly empty.
 inline std::vector<std::int32_t> tokens(const json_value& at, std::int64_t vocab_size) {
   std::vector<std::int32_t> ids;
   if (!at.is_list()) {
@@ -8721,8 +8883,8 @@ inline std::vector<std::int32_t> tokens(const json_value& at, std::int64_t vocab
 
 }  // namespace detail
 
-/// Takes the token ids of the text of one file over those in `known`; ids are below `vocab_size`. `file` names it in
-/// messages.
+/// Reads the token ids from the text of one file and overrides those in `known`; ids must be less than `vocab_size`.
+/// `file`: its name in messages.
 inline void read_special_tokens(special_tokens& known, std::string_view json, const std::string& file,
                                 std::int64_t vocab_size) {
   json_tree tree(json);
@@ -8736,7 +8898,7 @@ inline void read_special_tokens(special_tokens& known, std::string_view json, co
   if (!tree.problem().ok()) throw error(tree.problem().message(file));
 }
 
-/// Reads the special tokens of a checkpoint folder of any model; ids are below `vocab_size`.
+/// Reads the special tokens of a checkpoint folder of any model; ids must be less than `vocab_size`.
 inline special_tokens read_special_tokens(const std::filesystem::path& folder, std::int64_t vocab_size) {
   special_tokens known;
   for (const char* name : {"config.json", "generation_config.json"}) {
@@ -8749,18 +8911,18 @@ inline special_tokens read_special_tokens(const std::filesystem::path& folder, s
 
 }  // namespace qwq
 
-// qwq/kernel/observe.hpp: What observers read from activations: range, magnitude per channel, histogram.
+// qwq/kernel/observe.hpp: Defines the statistics of calibration observers: range, magnitude per channel, histogram.
 
 namespace qwq::kernel {
 
 namespace detail {
 
-/// Accumulators side by side, so that latencies overlap and all fit the registers.
+/// Number of parallel accumulators: latencies overlap, and all fit the registers.
 template <class Arch>
 inline constexpr int observed_lines = simd::detail::lanes_512<Arch> ? 8 : 4;
 
-/// What a pass over the data may ask for. Each has `take`, for a batch and one of its accumulators, and an element
-/// that changes nothing. NaN elements do not count in extrema and magnitudes.
+/// Statistics of one pass over the data. Each has `take`, for a batch and one of its accumulators, and an element that
+/// does not change it. Extrema and magnitudes ignore NaN.
 template <class Arch>
 struct extrema_lanes {
   using batch = simd::batch<Arch>;
@@ -8799,7 +8961,7 @@ struct magnitude_lanes {
   }
 };
 
-/// Whether all elements are finite: 0 times infinity, or NaN, is NaN and stays.
+/// Tests if all elements are finite: 0 times infinity, or NaN, is NaN and propagates.
 template <class Arch>
 struct finite_lanes {
   using batch = simd::batch<Arch>;
@@ -8837,7 +8999,7 @@ struct moment_lanes {
   }
 };
 
-/// One pass over x for all of `parts`; `far` as in `simd::walk`.
+/// Computes all of `parts` in one pass over x; `far` as in `simd::walk`.
 template <class Arch, class... Parts>
 [[gnu::always_inline]] inline void observe(std::span<const float> x, bool far, Parts&... parts) {
   const auto n = static_cast<std::int64_t>(x.size());
@@ -8851,7 +9013,7 @@ template <class Arch, class... Parts>
 
 }  // namespace detail
 
-/// Smallest and largest element of x and of what was seen before; NaN elements do not count.
+/// Minimum and maximum of x and of `seen`; NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 extrema min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
@@ -8859,7 +9021,7 @@ extrema min_max(std::span<const float> x, extrema seen = {}) {
   return lanes.result();
 }
 
-/// The same in one pass with the question whether all elements are finite: nothing when one is not.
+/// As `min_max`, in one pass with a test for finite elements: nothing if an element is not finite.
 template <class Arch = xsimd::default_arch>
 std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {}) {
   detail::extrema_lanes<Arch> lanes(seen);
@@ -8869,7 +9031,7 @@ std::optional<extrema> finite_min_max(std::span<const float> x, extrema seen = {
   return lanes.result();
 }
 
-/// Largest |x|; NaN elements do not count, 0 when there is none.
+/// max|x|; NaN elements are ignored. 0 if there are no elements.
 template <class Arch = xsimd::default_arch>
 float abs_max(std::span<const float> x) {
   detail::magnitude_lanes<Arch> lanes;
@@ -8877,7 +9039,7 @@ float abs_max(std::span<const float> x) {
   return lanes.result();
 }
 
-/// Adds x and its squares to what was seen before, in f64 over blocks that are summed in f32.
+/// Adds the sums of x and its squares to `seen`, in f64 over blocks that are accumulated in f32.
 template <class Arch = xsimd::default_arch>
 moments sums(std::span<const float> x, moments seen = {}) {
   constexpr std::size_t block = 4096;
@@ -8891,7 +9053,7 @@ moments sums(std::span<const float> x, moments seen = {}) {
   return seen;
 }
 
-/// out[i] = max(out[i], largest |x| of row i): start from 0. NaN elements do not count.
+/// out[i] = max(out[i], max|x| of row i); initialize out to 0. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void abs_max_rows(std::span<float> out, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
@@ -8900,7 +9062,7 @@ void abs_max_rows(std::span<float> out, matrix_view<const float> x) {
   }
 }
 
-/// out[j] = max(out[j], largest |x| of column j): start from 0. NaN elements do not count.
+/// out[j] = max(out[j], max|x| of column j); initialize out to 0. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void abs_max_columns(std::span<float> out, matrix_view<const float> x) {
   constexpr int tile = 4;
@@ -8917,13 +9079,13 @@ void abs_max_columns(std::span<float> out, matrix_view<const float> x) {
   for (; i < x.rows; ++i) rows(std::integral_constant<int, 1>{}, i);
 }
 
-/// Edges of edges.size() - 1 equal bins, the bits of numpy 2's f32 linspace(lo, hi): i * step + lo, each operation
-/// rounded to f32, the last edge hi itself.
+/// Edges of edges.size() - 1 equal bins, bitwise equal to numpy 2's f32 linspace(lo, hi): i * step + lo, each operation
+/// rounded to f32; the last edge is hi itself.
 inline void histogram_edges(std::span<float> edges, float lo, float hi) {
   const std::size_t bins = edges.size() - 1;
   const float step = (hi - lo) / static_cast<float>(bins);
   for (std::size_t i = 0; i < bins; ++i) {
-    // The f64 product is exact and its conversion rounds, so that no compiler contracts it with the sum.
+    // The f64 product is exact and its conversion rounds, so that no compiler contracts it with the addition.
     const auto offset = static_cast<float>(static_cast<double>(i) * static_cast<double>(step));
     edges[i] = offset + lo;
   }
@@ -8932,8 +9094,8 @@ inline void histogram_edges(std::span<float> edges, float lo, float hi) {
 
 namespace detail {
 
-/// Counts in several histograms side by side, one bin wider at each end for what lies outside: neighbours in the data
-/// are often neighbours in value, and a counter that was just stored is slow to load.
+/// Counts in several interleaved histograms, with an extra bin at each end for elements outside: adjacent elements
+/// often have similar values, and a counter that was just stored is slow to load.
 class side_by_side {
  public:
   static constexpr std::size_t most_bins = 2048;
@@ -8962,7 +9124,7 @@ class side_by_side {
   std::uint32_t counts_[copies][most_bins + 2];
 };
 
-/// One more than the bin of an element: 0 is below the first edge, bins + 1 above the last.
+/// One plus the bin of an element: 0 is below the first edge, bins + 1 above the last.
 template <class Arch>
 class bin_finder {
   using batch = simd::batch<Arch>;
@@ -8977,8 +9139,8 @@ class bin_finder {
     per_unit_ = static_cast<float>(per_unit);
     offset_ = static_cast<float>(1 - static_cast<double>(edges.front()) * per_unit);
     if (!std::isfinite(per_unit_) || !std::isfinite(offset_)) return;
-    // A position never falls when its element grows: an element whose position is further from i than that of edge i
-    // is on the side of the edge that its position says.
+    // Positions are monotonic: an element whose position is farther from i than that of edge i is on the side of the
+    // edge that its position indicates.
     float first[simd::lanes<Arch>];
     std::iota(first, std::end(first), 1.0f);
     batch off(0.0f);
@@ -8996,7 +9158,7 @@ class bin_finder {
     uncertain_ = simd::reduce_max<Arch>(off);
   }
 
-  /// Of x[0, n).
+  /// Finds the bins of x[0, n).
   void find(std::int32_t* index, const float* x, std::int64_t n) const {
     if (!(uncertain_ < 0.5f)) {
       for (std::int64_t i = 0; i < n; ++i) {
@@ -9030,9 +9192,9 @@ class bin_finder {
 
 }  // namespace detail
 
-/// Adds the elements of x to the bins between `edges` (counts.size() + 1 of them, nearly equidistant, ascending), as
-/// numpy.histogram counts: bin i is [edges[i], edges[i + 1]), the last one closed. Elements outside, and NaN, do not
-/// count. With `magnitude`, it is |x| that is counted.
+/// Adds the elements of x to the bins between `edges` (counts.size() + 1 edges, nearly equidistant, ascending), as
+/// numpy.histogram does: bin i is [edges[i], edges[i + 1]), the last one closed. Elements outside, and NaN, are not
+/// counted. With `magnitude`, counts |x|.
 template <class Arch = xsimd::default_arch>
 void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std::span<const float> x,
                bool magnitude = false) {
@@ -9046,7 +9208,7 @@ void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std
       add(index, n);
     }
   };
-  // Too many bins, or so few elements that several histograms are not worth their sum.
+  // Too many bins, or too few elements to make several histograms and their sum worthwhile.
   if (counts.size() > detail::side_by_side::most_bins || x.size() < counts.size())
     return count(x, [&](const std::int32_t* index, std::int64_t n) {
       for (std::int64_t i = 0; i < n; ++i)
@@ -9061,29 +9223,29 @@ void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/group.hpp: Quantization in groups of a matrix, along its rows or down its columns, to codes of a byte each or of 4 bits.
+// qwq/kernel/group.hpp: Defines groupwise quantization of a matrix, along rows or columns, to codes of a byte or of 4 bits.
 
 namespace qwq::kernel {
 
-/// One scale for each `size` elements of a row (`along` row, scales [rows, groups of a row]) or of a column (scales
-/// [groups of a column, cols]); the last group may be shorter. `zero_points` is as long as `scales`, or empty when all
-/// are 0.
+/// Parameters of groups: one scale per `size` elements of a row (`along` row, scales [rows, groups of a row]) or of a
+/// column (scales [groups of a column, cols]); the last group can be shorter. `zero_points` has the size of `scales`,
+/// or is empty if all are 0.
 struct group_affine {
-  std::span<const float> scales;
-  std::span<const std::int32_t> zero_points;
-  std::int64_t size = 32;
-  code_range range;
-  channel_axis along = channel_axis::row;
-  scaling by = scaling::divide;
+  std::span<const float> scales;              ///< Scales of the groups.
+  std::span<const std::int32_t> zero_points;  ///< Zero points of the groups, or empty.
+  std::int64_t size = 32;                     ///< Elements per group.
+  code_range range;                           ///< Range of the codes.
+  channel_axis along = channel_axis::row;     ///< Direction of the groups.
+  scaling by = scaling::divide;               ///< How x / scale is computed.
 
-  /// The channels of `count` scales from `first` on.
+  /// Parameters of `count` channels, from scale `first` on.
   constexpr channel_affine channels(std::int64_t first, std::int64_t count) const {
     const auto at = static_cast<std::size_t>(first), n = static_cast<std::size_t>(count);
     return {scales.subspan(at, n), zero_points.empty() ? zero_points : zero_points.subspan(at, n), range, along, by};
   }
 };
 
-/// Groups of `size` in n elements.
+/// Number of groups of `size` in n elements.
 constexpr std::int64_t group_count(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
 namespace detail {
@@ -9113,15 +9275,15 @@ void map_groups(plane<To> y, plane<From> x, std::int64_t rows, std::int64_t cols
   });
 }
 
-/// Calls f with the place of codes in `bytes`, signed when the range is.
+/// Calls f with the position of 4-bit codes in `bytes`; the codes are signed if the range is.
 template <class Byte, class F>
 void with_int4(Byte* bytes, code_range range, F&& f) {
   if (range.min < 0) return f(simd::int4_at<Byte, true>{bytes});
   f(simd::int4_at<Byte, false>{bytes});
 }
 
-/// The greatest |x| of as many groups as there are lanes. What lies two pages further is fetched meanwhile: while these
-/// groups are quantized, nothing else would ask for it.
+/// max|x| of as many groups as there are lanes. Prefetches memory two pages ahead: nothing else would request it while
+/// these groups are quantized.
 template <class Arch, class Size>
 simd::batch<Arch> group_abs_max(const float* x, Size size) {
   constexpr std::int64_t width = simd::lanes<Arch>;
@@ -9144,7 +9306,7 @@ simd::batch<Arch> scale_of(simd::batch<Arch> most, float highest) {
 
 }  // namespace detail
 
-/// y = dequantize(quantize(x)), the same bits as the two in turn. y may be x.
+/// y = dequantize(quantize(x)), bitwise equal to both steps. y can be x.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_affine& p,
                    writes how = writes::automatic) {
@@ -9153,7 +9315,7 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group
   });
 }
 
-/// codes = clip(round(x / scale) + zero_point), in an 8- or 16-bit integer each.
+/// codes = clip(round(x / scale) + zero_point), each in an 8- or 16-bit integer.
 template <class Arch = xsimd::default_arch, class Code>
 void quantize(matrix_view<Code> codes, matrix_view<const float> x, const group_affine& p) {
   detail::map_groups<Arch, false>(detail::plane_of(codes), detail::plane_of(x), x.rows, x.cols, p, detail::to_code);
@@ -9164,8 +9326,8 @@ void dequantize(matrix_view<float> y, matrix_view<Code> codes, const group_affin
   detail::map_groups<Arch, false>(detail::plane_of(y), detail::plane_of(codes), y.rows, y.cols, p, detail::to_value);
 }
 
-/// 4-bit codes, two to a byte, the first in the low half, rows one after the other: an even number of columns, in groups
-/// of an even size.
+/// Quantizes to 4-bit codes, two per byte, the first in the low half, rows contiguous. The number of columns and the
+/// group size must be even.
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
@@ -9173,6 +9335,7 @@ void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, co
                                     p, detail::to_code);
   });
 }
+/// Dequantizes 4-bit codes in the layout of `quantize_int4`.
 template <class Arch = xsimd::default_arch>
 void dequantize_int4(matrix_view<float> y, std::span<const std::uint8_t> bytes, const group_affine& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
@@ -9181,8 +9344,8 @@ void dequantize_int4(matrix_view<float> y, std::span<const std::uint8_t> bytes, 
   });
 }
 
-/// Scales that map the greatest |x| of each group to the code `highest`: a quotient rounded to f32, 1 for a group of
-/// zeros. NaN does not count.
+/// Scales that map max|x| of each group to the code `highest`: max|x| / highest rounded to f32, or 1 for a group of
+/// zeros. NaN elements are ignored.
 template <class Arch = xsimd::default_arch>
 void group_scales(std::span<float> scales, matrix_view<const float> x, std::int64_t size, float highest,
                   channel_axis along = channel_axis::row) {
@@ -9222,19 +9385,19 @@ void group_scales(std::span<float> scales, matrix_view<const float> x, std::int6
   epilogue(scales.first(static_cast<std::size_t>(x.rows * groups)));
 }
 
-/// Groups whose scales come from their own greatest |x|, as `group_scales` makes them with the largest code.
+/// Groups whose scales are computed from their own max|x|, as by `group_scales` with the largest code.
 struct group_of_abs_max {
-  std::span<float> scales;  ///< written
-  std::int64_t size = 32;
-  code_range range;
-  channel_axis along = channel_axis::row;
-  scaling by = scaling::divide;
+  std::span<float> scales;                 ///< Output: the scales.
+  std::int64_t size = 32;                  ///< Elements per group.
+  code_range range;                        ///< Range of the codes.
+  channel_axis along = channel_axis::row;  ///< Direction of the groups.
+  scaling by = scaling::divide;            ///< How x / scale is computed.
 };
 
 namespace detail {
 
-/// y = f(x) with the scales of the groups themselves, which are made for a part of x just before it is used: for as many
-/// groups as there are lanes where groups follow each other in memory, for some rows elsewhere.
+/// y = f(x) with the scales of the groups themselves, computed for a part of x just before it is used: for as many
+/// groups as there are lanes if groups are contiguous, otherwise for some rows.
 template <class Arch, bool Streaming, class To, class F>
 void map_groups_of_abs_max(plane<To> y, matrix_view<const float> x, const group_of_abs_max& p, F f) {
   constexpr std::int64_t width = simd::lanes<Arch>, near = 4096;
@@ -9273,7 +9436,7 @@ void map_groups_of_abs_max(plane<To> y, matrix_view<const float> x, const group_
 
 }  // namespace detail
 
-/// `group_scales` and what follows, in one pass over memory.
+/// `group_scales` and `fake_quantize` in one pass over memory.
 template <class Arch = xsimd::default_arch>
 void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group_of_abs_max& p,
                    writes how = writes::automatic) {
@@ -9281,6 +9444,7 @@ void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const group
     detail::map_groups_of_abs_max<Arch, streaming>(detail::plane_of(y), x, p, detail::to_fake);
   });
 }
+/// `group_scales` and `quantize_int4` in one pass over memory.
 template <class Arch = xsimd::default_arch>
 void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, const group_of_abs_max& p) {
   detail::with_int4(bytes.data(), p.range, [&](auto codes) {
@@ -9290,9 +9454,7 @@ void quantize_int4(std::span<std::uint8_t> bytes, matrix_view<const float> x, co
 
 }  // namespace qwq::kernel
 
-// qwq/kernel/reference.hpp: The kernels once more, as plain scalar loops: what tests and rule proofs hold others to. Sums are in f64, everything
-
-// can be evaluated at compile time, and no xsimd is included.
+// qwq/kernel/reference.hpp: Defines scalar reference kernels for tests and rule proofs: f64 accumulators, constexpr, without xsimd.
 
 namespace qwq::kernel::reference {
 
@@ -9302,7 +9464,7 @@ constexpr double square_root(double x) {
   if (!std::is_constant_evaluated()) return std::sqrt(x);
   if (!(x > 0) || x == std::numeric_limits<double>::infinity())
     return x < 0 ? std::numeric_limits<double>::quiet_NaN() : x;
-  double root = x > 1 ? x : 1;  // from above, Newton's steps descend until they are exact to an ulp
+  double root = x > 1 ? x : 1;  // from above, Newton's iteration decreases until it is exact to an ulp
   for (double next = (root + x / root) / 2; next < root; next = (root + x / root) / 2) root = next;
   return root;
 }
@@ -9322,10 +9484,10 @@ constexpr double exponential(double x) {
   return sum;
 }
 
-/// To the nearest integer, ties to even.
+/// Rounds to the nearest integer, half to even.
 constexpr float round_half_even(float x) {
   const float magnitude = x < 0 ? -x : x;
-  if (!(magnitude < 0x1p23f)) return x;  // integral already, or NaN
+  if (!(magnitude < 0x1p23f)) return x;  // already an integer, or NaN
   const float rounded = (magnitude + 0x1p23f) - 0x1p23f;
   return x < 0 ? -rounded : rounded;
 }
@@ -9357,6 +9519,7 @@ constexpr affine parameters(const channel_affine& p, std::int64_t i, std::int64_
 
 }  // namespace detail
 
+/// y = x / sqrt(mean(x^2) + eps) * weight for each row.
 constexpr void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::span<const float> weight, float eps) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const double mean = detail::sum_of_squares(x.span(i)) / static_cast<double>(x.cols);
@@ -9366,6 +9529,7 @@ constexpr void rms_norm(matrix_view<float> y, matrix_view<const float> x, std::s
   }
 }
 
+/// y = x / sqrt(sum(x^2)) for each row.
 constexpr void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const double length = detail::square_root(detail::sum_of_squares(x.span(i)));
@@ -9373,6 +9537,7 @@ constexpr void lp_norm(matrix_view<float> y, matrix_view<const float> x) {
   }
 }
 
+/// y[m, n] = x[m, k] . w[n, k]^T.
 template <class W>
 constexpr void linear(matrix_view<float> y, matrix_view<const float> x, const W& w) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -9383,6 +9548,7 @@ constexpr void linear(matrix_view<float> y, matrix_view<const float> x, const W&
     }
 }
 
+/// y[n, m] = w[n, k] . x[k, m].
 template <class W>
 constexpr void linear_columns(matrix_view<float> y, matrix_view<const float> x, const W& w) {
   for (std::int64_t i = 0; i < x.cols; ++i)
@@ -9393,6 +9559,7 @@ constexpr void linear_columns(matrix_view<float> y, matrix_view<const float> x, 
     }
 }
 
+/// y[b] = x[b] . w[b] for `batch` pairs of matrices, stacked along rows.
 constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> w,
                       std::int64_t batch) {
   const std::int64_t m = x.rows / batch;
@@ -9404,17 +9571,19 @@ constexpr void matmul(matrix_view<float> y, matrix_view<const float> x, matrix_v
     }
 }
 
+/// Row i of y is row ids[i] of the table.
 template <class W>
 constexpr void embedding(matrix_view<float> y, const W& table, std::span<const std::int64_t> ids) {
   for (std::int64_t i = 0; i < y.rows; ++i)
     for (std::int64_t j = 0; j < y.cols; ++j) y(i, j) = detail::element(table, ids[static_cast<std::size_t>(i)], j);
 }
 
+/// y = x * factor.
 constexpr void scale(std::span<float> y, std::span<const float> x, float factor) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = x[i] * factor;
 }
 
-/// y[i] = f(a[..], b[..]) for every index of `y_extents`, its coordinates found by division; extents as in numpy.
+/// y[i] = f(a[..], b[..]) for every index of `y_extents`, with numpy's broadcasting. Computes coordinates by division.
 template <class F>
 constexpr void broadcast(std::span<float> y, std::span<const std::int64_t> y_extents, std::span<const float> a,
                          std::span<const std::int64_t> a_extents, std::span<const float> b,
@@ -9435,10 +9604,12 @@ constexpr void broadcast(std::span<float> y, std::span<const std::int64_t> y_ext
   }
 }
 
+/// y = 1 / sqrt(x).
 constexpr void rsqrt(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(1 / detail::square_root(x[i]));
 }
 
+/// y[i] = mean(x[i, :]).
 constexpr void mean(std::span<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     double sum = 0;
@@ -9447,25 +9618,29 @@ constexpr void mean(std::span<float> y, matrix_view<const float> x) {
   }
 }
 
+/// y = 1 / (1 + exp(-x)).
 constexpr void sigmoid(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(1 / (1 + detail::exponential(-x[i])));
 }
 
+/// y = x / (1 + exp(-x)).
 constexpr void silu(std::span<float> y, std::span<const float> x) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(x[i] / (1 + detail::exponential(-x[i])));
 }
 
+/// y = silu(gate) * up.
 constexpr void swiglu(std::span<float> y, std::span<const float> gate, std::span<const float> up) {
   for (std::size_t i = 0; i < y.size(); ++i)
     y[i] = static_cast<float>(gate[i] / (1 + detail::exponential(-gate[i])) * up[i]);
 }
 
+/// y = x^T.
 constexpr void transpose(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j) y(j, i) = x(i, j);
 }
 
-/// Axis i of y is axis perm[i] of x; the place of every element is found by division.
+/// Axis i of y is axis perm[i] of x. Computes the position of every element by division.
 template <class T>
 constexpr void permute(std::span<T> y, std::span<const T> x, std::span<const std::int64_t> extents,
                        std::span<const std::int32_t> perm) {
@@ -9483,6 +9658,7 @@ constexpr void permute(std::span<T> y, std::span<const T> x, std::span<const std
   }
 }
 
+/// y = softmax of each row of x.
 constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {
   for (std::int64_t i = 0; i < x.rows; ++i) {
     double max = -std::numeric_limits<double>::infinity(), total = 0;
@@ -9492,6 +9668,7 @@ constexpr void softmax(matrix_view<float> y, matrix_view<const float> x) {
   }
 }
 
+/// Rotates each head of x by half-split RoPE; see `kernel::rope`.
 constexpr void rope(matrix_view<float> y, matrix_view<const float> x, matrix_view<const float> cos,
                     matrix_view<const float> sin, std::int64_t head_dim) {
   const std::int64_t half = cos.cols;
@@ -9506,7 +9683,8 @@ constexpr void rope(matrix_view<float> y, matrix_view<const float> x, matrix_vie
     }
 }
 
-/// Two passes over the keys for the softmax and one for the values, nothing kept in between.
+/// Grouped-query causal attention; see `kernel::attention`. Makes two passes over the keys for the softmax and one over
+/// the values, without intermediate storage.
 template <class T>
 constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_view<T> keys, kv_view<T> values,
                          std::int64_t past, float scale) {
@@ -9532,7 +9710,7 @@ constexpr void attention(matrix_view<float> y, matrix_view<const float> q, kv_vi
     }
 }
 
-/// clip(round_half_even(x / scale) + zero_point), or x * (1 / scale); NaN gives the smallest code.
+/// clip(round_half_even(x / scale) + zero_point), or with x * (1 / scale); NaN gives the smallest code.
 constexpr std::int32_t quantize(float x, const affine& p) {
   const float scaled = p.by == scaling::divide ? x / p.scale : x * (1 / p.scale);
   const float code = detail::round_half_even(scaled) + static_cast<float>(p.zero_point);
@@ -9540,12 +9718,15 @@ constexpr std::int32_t quantize(float x, const affine& p) {
   return code < static_cast<float>(p.range.max) ? static_cast<std::int32_t>(code) : p.range.max;
 }
 
+/// (code - zero_point) * scale.
 constexpr float dequantize(std::int32_t code, const affine& p) {
   return static_cast<float>(code - p.zero_point) * p.scale;
 }
 
+/// dequantize(quantize(x)).
 constexpr float fake_quantize(float x, const affine& p) { return dequantize(quantize(x, p), p); }
 
+/// Quantizes with parameters per row or per column.
 template <class Code>
 constexpr void quantize(matrix_view<Code> codes, matrix_view<const float> x, const channel_affine& p) {
   for (std::int64_t i = 0; i < x.rows; ++i)
@@ -9553,17 +9734,20 @@ constexpr void quantize(matrix_view<Code> codes, matrix_view<const float> x, con
       codes(i, j) = static_cast<Code>(quantize(x(i, j), detail::parameters(p, i, j)));
 }
 
+/// Dequantizes with parameters per row or per column.
 template <class Code>
 constexpr void dequantize(matrix_view<float> y, matrix_view<Code> codes, const channel_affine& p) {
   for (std::int64_t i = 0; i < codes.rows; ++i)
     for (std::int64_t j = 0; j < codes.cols; ++j) y(i, j) = dequantize(codes(i, j), detail::parameters(p, i, j));
 }
 
+/// Fake-quantizes with parameters per row or per column.
 constexpr void fake_quantize(matrix_view<float> y, matrix_view<const float> x, const channel_affine& p) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j) y(i, j) = fake_quantize(x(i, j), detail::parameters(p, i, j));
 }
 
+/// Minimum and maximum of x and of `seen`; NaN elements are ignored.
 constexpr extrema min_max(std::span<const float> x, extrema seen = {}) {
   for (float v : x) {
     if (v < seen.min) seen.min = v;
@@ -9572,6 +9756,7 @@ constexpr extrema min_max(std::span<const float> x, extrema seen = {}) {
   return seen;
 }
 
+/// max|x|; NaN elements are ignored.
 constexpr float abs_max(std::span<const float> x) {
   float max = 0;
   for (float v : x) {
@@ -9581,7 +9766,7 @@ constexpr float abs_max(std::span<const float> x) {
   return max;
 }
 
-/// The bin is searched among the edges, without arithmetic.
+/// Adds the elements of x to the bins between `edges`. Searches the bin among the edges, without arithmetic.
 constexpr void histogram(std::span<std::int64_t> counts, std::span<const float> edges, std::span<const float> x,
                          bool magnitude = false) {
   for (float v : x) {
@@ -9595,14 +9780,14 @@ constexpr void histogram(std::span<std::int64_t> counts, std::span<const float> 
 
 }  // namespace qwq::kernel::reference
 
-// qwq/core/type_list.hpp: Several types as one, and the step from an index to one of them.
+// qwq/core/type_list.hpp: Defines `type_list`, a list of types, and operations on it: concatenation, mapping, and selection by index.
 
 namespace qwq {
 
-/// Several types, as one.
+/// A list of types.
 template <class... T>
 struct type_list {
-  static constexpr std::size_t size = sizeof...(T);
+  static constexpr std::size_t size = sizeof...(T);  ///< Number of types.
 };
 
 namespace detail {
@@ -9618,7 +9803,7 @@ struct joined<type_list<A...>> {
 template <class... A, class... B, class... More>
 struct joined<type_list<A...>, type_list<B...>, More...> : joined<type_list<A..., B...>, More...> {};
 
-/// All types of some lists, in order.
+/// Concatenation of lists.
 template <class... Lists>
 using join = typename joined<Lists...>::type;
 
@@ -9630,9 +9815,10 @@ struct mapped<F, type_list<T...>> {
   using joined = join<F<T>...>;
 };
 
-/// F of every type of a list, and, where those are lists, all of their types.
+/// `F` applied to every type of a list.
 template <template <class> class F, class List>
 using map = typename mapped<F, List>::type;
+/// `F` applied to every type of a list, where the results are lists, concatenated.
 template <template <class> class F, class List>
 using flat_map = typename mapped<F, List>::joined;
 
@@ -9645,11 +9831,12 @@ struct listed<0, type_list<First, Rest...>> {
 template <std::size_t I, class First, class... Rest>
 struct listed<I, type_list<First, Rest...>> : listed<I - 1, type_list<Rest...>> {};
 
-/// The I-th type of a list.
+/// Type I of a list.
 template <std::size_t I, class List>
 using type_at = typename listed<I, List>::type;
 
-/// Calls f with the i-th type of a list, as a `std::type_identity`.
+/// Calls `f` with type `i` of a list, as a `std::type_identity`. `i` may be a run-time value; all calls must return the
+/// same type.
 template <class First, class... Rest, class F>
 constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&& f) {
   if constexpr (sizeof...(Rest) > 0)
@@ -9657,7 +9844,7 @@ constexpr decltype(auto) with_type(type_list<First, Rest...>, std::size_t i, F&&
   return f(std::type_identity<First>{});
 }
 
-/// Calls f with every type of a list, as a `std::type_identity`.
+/// Calls `f` with every type of a list, as a `std::type_identity`.
 template <class... T, class F>
 constexpr void for_each_type(type_list<T...>, F&& f) {
   (f(std::type_identity<T>{}), ...);
@@ -9667,20 +9854,20 @@ constexpr void for_each_type(type_list<T...>, F&& f) {
 
 }  // namespace qwq
 
-// qwq/model/config_limit.hpp: Defines `config_limit`, the bounds of a number in config.json.
+// qwq/model/config_limit.hpp: Defines `config_limit`, the bounds of a numeric field of config.json.
 
 namespace qwq {
 
-/// The bounds of a number in config.json, in decimals, as messages print them. A config struct that has an array `limits`
-/// of them is refused with values beyond (`model/config_reader.hpp`).
+/// Bounds of a numeric field of config.json, as decimal text for messages. Files with values outside the `limits` of a
+/// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
-  std::string_view field;     ///< As config.json calls it.
-  std::string_view min, max;  ///< Both are allowed.
+  std::string_view field;     ///< Name in config.json.
+  std::string_view min, max;  ///< Bounds, inclusive.
 };
 
 }  // namespace qwq
 
-// qwq/model/config_reader.hpp: Defines `from_json`, which fills a config struct from config.json, and `require_config`, the same while compiling.
+// qwq/model/config_reader.hpp: Defines `from_json`, which reads a config struct from config.json, and `require_config`, the same at compile time.
 
 #include <boost/hana/accessors.hpp>
 #include <boost/hana/concept/struct.hpp>
@@ -9693,20 +9880,20 @@ struct config_limit {
 
 namespace qwq {
 
-/// A config, and why its text was refused if it was.
+/// A config, and the problem of its text, if any.
 template <class Config>
 struct config_reading {
-  Config config{};
-  json_problem problem;  ///< The first one; clear when the config is sound.
+  Config config{};       ///< The config; complete only if there is no problem.
+  json_problem problem;  ///< The first problem; `ok()` if the config is valid.
 };
 
 namespace detail {
 
-/// A struct whose fields Boost.Hana knows by name.
+/// A struct whose fields Boost.Hana reflects by name.
 template <class T>
 concept reflected = boost::hana::Struct<T>::value;
 
-/// Calls f(name, member) for each field of a struct, or f(name, member, member of other) with another one.
+/// Calls `f(name, member)` for each field of a struct, or `f(name, member, other.member)` if another one is given.
 template <class Struct, class F, class... Other>
 constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
   boost::hana::for_each(boost::hana::accessors<std::remove_const_t<Struct>>(), [&](auto field) {
@@ -9715,57 +9902,57 @@ constexpr void for_each_field(F&& f, Struct& value, const Other&... other) {
   });
 }
 
-/// The limit of a field; null when the struct has none.
+/// Limit of a field; null if the struct has none.
 template <class Config>
-constexpr const config_limit* limit_of(std::string_view field) {
+constexpr config_limit limit_of(std::string_view field) {
   if constexpr (requires { Config::limits; })
     for (const config_limit& limit : Config::limits)
-      if (limit.field == field) return &limit;
-  return nullptr;
+      if (limit.field == field) return limit;
+  return {};
 }
 
-/// What a number should be, in words.
-constexpr fixed_string<191> range_words(std::string_view kind, const config_limit* limit) {
+/// Expected range of a number, for messages.
+constexpr fixed_string<191> range_words(std::string_view kind, const config_limit& limit) {
   fixed_string<191> words(kind);
-  if (limit != nullptr) words.append(" from ").append(limit->min).append(" to ").append(limit->max);
+  if (!limit.min.empty()) words.append(" from ").append(limit.min).append(" to ").append(limit.max);
   return words;
 }
 
 template <class Config>
 constexpr void read_fields(json_value from, Config& to);
 
-// read_value(from, to, limit) reads a value of each type that a field can have; null leaves the default.
+// read_value(from, to, limit) reads a value of each supported field type; null keeps the default.
 
-constexpr void read_value(json_value from, bool& to, const config_limit*) {
+constexpr void read_value(json_value from, bool& to, const config_limit&) {
   if (from.is_null()) return;
   if (!from.is_boolean()) from.refuse("true or false");
   to = from.is_true();
 }
 
 template <std::integral T>
-constexpr void read_value(json_value from, T& to, const config_limit* limit) {
+constexpr void read_value(json_value from, T& to, const config_limit& limit) {
   constexpr auto most = std::numeric_limits<T>::max();
   std::int64_t min = static_cast<std::int64_t>(std::numeric_limits<T>::min());
   std::int64_t max = std::cmp_greater(most, INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(most);
-  if (limit != nullptr) {
-    min = exact_integer(limit->min).value();
-    max = exact_integer(limit->max).value();
+  if (!limit.min.empty()) {
+    min = exact_integer(limit.min).value();
+    max = exact_integer(limit.max).value();
   }
   const auto value = from.is_null() ? static_cast<std::int64_t>(to) : from.integer();
   if (!value || *value < min || *value > max) return from.refuse(range_words("an integer", limit));
   to = static_cast<T>(*value);
 }
 
-constexpr void read_value(json_value from, double& to, const config_limit* limit) {
+constexpr void read_value(json_value from, double& to, const config_limit& limit) {
   const auto value = from.is_null() ? to : from.number();
-  const bool within = value && (limit == nullptr || (*value >= nearest_double(limit->min).value() &&
-                                                     *value <= nearest_double(limit->max).value()));
+  const bool within = value && (limit.min.empty() || (*value >= nearest_double(limit.min).value() &&
+                                                      *value <= nearest_double(limit.max).value()));
   if (!within) return from.refuse(range_words("a number", limit));
   to = *value;
 }
 
 template <std::size_t N>
-constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit*) {
+constexpr void read_value(json_value from, fixed_string<N>& to, const config_limit&) {
   if (from.is_null()) return;
   if (from.kind() != json_kind::string) return from.refuse("a string");
   std::size_t n = 0;
@@ -9779,22 +9966,22 @@ constexpr void read_value(json_value from, fixed_string<N>& to, const config_lim
 }
 
 template <class T>
-constexpr void read_value(json_value from, std::optional<T>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, std::optional<T>& to, const config_limit& limit) {
   if (!from.is_null()) read_value(from, to.emplace(), limit);
 }
 
-/// A list as long as it must be.
+/// Reads a list of exactly N elements.
 template <class T, std::size_t N>
-constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, std::array<T, N>& to, const config_limit& limit) {
   if (from.is_null()) return;
   if (!from.is_list() || from.size() != N) return from.refuse(fixed_string<63>("a list of ").append(N));
   std::size_t i = 0;
   for (const json_value& element : from.elements()) read_value(element, to[i++], limit);
 }
 
-/// A list of any length up to its capacity.
+/// Reads a list of at most N elements.
 template <class T, std::size_t N>
-constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit* limit) {
+constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_limit& limit) {
   if (from.is_null()) return;
   if (!from.is_list() || from.size() > N) return from.refuse(fixed_string<63>("a list of at most ").append(N));
   to.count = 0;
@@ -9806,13 +9993,13 @@ constexpr void read_value(json_value from, fixed_vector<T, N>& to, const config_
 }
 
 template <reflected Config>
-constexpr void read_value(json_value from, Config& to, const config_limit*) {
+constexpr void read_value(json_value from, Config& to, const config_limit&) {
   read_fields(from, to);
 }
 
-/// RoPE of transformers 4 (rope_theta beside rope_scaling) and 5 (rope_theta in rope_parameters). `theta` is what
-/// rope_theta beside them says. Refuses frequencies other than the default ones, and two thetas.
-constexpr void read_rope(json_value config, double& theta, const config_limit* limit) {
+/// Reads RoPE parameters of transformers 4 (rope_theta next to rope_scaling) and 5 (rope_theta in rope_parameters).
+/// `theta` holds the top-level rope_theta. Refuses non-default frequencies, and two different thetas.
+constexpr void read_rope(json_value config, double& theta, const config_limit& limit) {
   json_value known = config["rope_theta"];
   fixed_string<191> name("the top-level rope_theta ");
   for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
@@ -9841,14 +10028,13 @@ constexpr void read_fields(json_value from, Config& to) {
 
 }  // namespace detail
 
-/// Reads the text of a config.json into a struct that Boost.Hana reflects (BOOST_HANA_DEFINE_STRUCT or
-/// BOOST_HANA_ADAPT_STRUCT), field by field; works in constant expressions. Fields can be numbers, bool, `text`,
-/// std::optional, lists (std::array, `fixed_vector`) and structs of these. A field that the file does not have, or that is
-/// null, keeps the default of the struct; fields of the file that the struct does not have are ignored. Beside its fields a
-/// struct can have
-/// - `model_type`, which the file's model_type must be,
+/// Reads the text of a config.json, field by field, into a struct that Boost.Hana reflects (BOOST_HANA_DEFINE_STRUCT or
+/// BOOST_HANA_ADAPT_STRUCT). Usable in constant expressions. Fields can be numbers, bool, `fixed_string`,
+/// std::optional, lists (std::array, `fixed_vector`) and structs of these. A field that is absent or null in the file
+/// keeps the default of the struct; other fields of the file are ignored. Besides its fields, a struct can have
+/// - `model_type`, the required model_type of the file,
 /// - `limits`, an array of `config_limit`,
-/// - `check(json_value file, const Config&)`, which refuses by `json_value::refuse` what limits do not say.
+/// - `check(json_value file, const Config&)`, which refuses further invalid values with `json_value::refuse`.
 /// A field `rope_theta` is also read from rope_parameters and rope_scaling. Quantized checkpoints are refused.
 template <detail::reflected Config>
 constexpr config_reading<Config> read_json(std::string_view json) {
@@ -9866,8 +10052,8 @@ constexpr config_reading<Config> read_json(std::string_view json) {
   return result;
 }
 
-/// The config that `read_json` makes of a text. Throws `error` with one line that names the file, the field, what was
-/// expected and what was found.
+/// Reads a config with `read_json`. Throws `error` with one line that names the file, the field, the expected value and
+/// the actual one.
 template <detail::reflected Config>
 Config from_json(std::string_view json, std::string_view file) {
   const config_reading<Config> result = read_json<Config>(json);
@@ -9875,15 +10061,15 @@ Config from_json(std::string_view json, std::string_view file) {
   return result.config;
 }
 
-/// Declared and never defined: the facts about a config that was refused are its arguments, and naming it prints them.
+/// Declared but never defined: naming it in an error prints its arguments, the facts about a refused config.
 template <fixed_string File, fixed_string Where, fixed_string Expected, fixed_string Found>
 struct config_is_refused;
 
-/// Refuses to compile unless `Problem` is clear. `Source::file` names the file.
+/// Fails to compile if `Problem` is a problem. `Source::file` is the name of the file. Returns true.
 template <const json_problem& Problem, class Source>
 constexpr bool require_readable() {
   if constexpr (!Problem.ok()) {
-    constexpr std::size_t shown = 35;  // clang prints no longer texts; the end of a path tells more than its beginning
+    constexpr std::size_t shown = 35;  // clang truncates longer texts; the end of a path is the most specific part
     constexpr std::string_view path = Source::file;
     constexpr std::string_view end = path.substr(path.size() > shown ? path.size() - shown : 0);
     constexpr fixed_string<end.size()> file{end};
@@ -9904,8 +10090,8 @@ struct embedded_config {
 
 }  // namespace detail
 
-/// The config in the text of a file, `Source::text`, as a constant. Does not compile when `from_json` would throw: the
-/// message is the name of `config_is_refused` with what was wrong.
+/// The config in `Source::text`, the text of a file, as a constant. Fails to compile where `from_json` would throw; the
+/// error message names `config_is_refused` with the facts.
 template <detail::reflected Config, class Source>
 consteval Config require_config() {
   static_assert(require_readable<detail::embedded_config<Config, Source>::reading.problem, Source>());
@@ -9914,32 +10100,33 @@ consteval Config require_config() {
 
 }  // namespace qwq
 
-// qwq/model/qwen3_config.hpp: Defines `qwen3_config`, the sizes of Qwen3 dense models, and the published ones by name.
+// qwq/model/qwen3_config.hpp: Defines `qwen3_config`, the sizes of Qwen3 dense models, and `configs`, the published models.
 
 #include <boost/hana/adapt_struct.hpp>
 
 namespace qwq {
 
-/// What config.json says about a Qwen3 dense model, as far as it changes the computation. A field that the file does not
-/// have is what the reference takes for it (Qwen3Config of transformers 5.12.1).
+/// Fields of a Qwen3 dense model's config.json that affect the computation. Defaults are those of the reference
+/// (Qwen3Config of transformers 5.12.1), for fields that a file omits.
 struct qwen3_config {
-  std::int64_t vocab_size = 151936;
-  std::int64_t hidden_size = 4096;
-  std::int64_t intermediate_size = 22016;
-  std::int64_t num_hidden_layers = 32;
-  std::int64_t num_attention_heads = 32;
-  std::int64_t num_key_value_heads = 32;  ///< Divides `num_attention_heads`.
-  std::int64_t head_dim = 128;            ///< Even. Not always hidden_size / num_attention_heads.
-  std::int64_t max_position_embeddings = 32768;
-  double rms_norm_eps = 1e-6;
-  double rope_theta = 10000;  ///< Also in rope_parameters or rope_scaling.
-  bool tie_word_embeddings = false;
+  std::int64_t vocab_size = 151936;        ///< Rows of the embedding table.
+  std::int64_t hidden_size = 4096;         ///< Channels of the residual stream.
+  std::int64_t intermediate_size = 22016;  ///< Channels inside the MLP.
+  std::int64_t num_hidden_layers = 32;     ///< Decoder layers.
+  std::int64_t num_attention_heads = 32;   ///< Query heads.
+  std::int64_t num_key_value_heads = 32;   ///< Key/value heads; a divisor of `num_attention_heads`.
+  std::int64_t head_dim = 128;  ///< Channels per head; even, and not always hidden_size / num_attention_heads.
+  std::int64_t max_position_embeddings = 32768;  ///< Maximum length of a text, in tokens.
+  double rms_norm_eps = 1e-6;                    ///< Epsilon of RMSNorm.
+  double rope_theta = 10000;                     ///< Base of RoPE; also read from rope_parameters or rope_scaling.
+  bool tie_word_embeddings = false;              ///< True if the head uses the embedding table.
 
   friend constexpr bool operator==(const qwen3_config&, const qwen3_config&) = default;
 
+  /// `model_type` in config.json.
   static constexpr std::string_view model_type = "qwen3";
 
-  /// Bounds of the numbers, when they are read from a file.
+  /// Bounds of numeric fields in files.
   static constexpr std::array limits{
       config_limit{"vocab_size", "1", "16777216"},
       config_limit{"hidden_size", "1", "131072"},
@@ -9953,7 +10140,8 @@ struct qwen3_config {
       config_limit{"rope_theta", "1", "1e12"},
   };
 
-  /// Refuses what contradicts itself or is another computation than `qwen3`'s. `file` has the fields: a `json_value`.
+  /// Refuses configs that are inconsistent or need another computation than `qwen3`. `file` is the `json_value` with
+  /// the fields.
   template <class Json>
   static constexpr void check(Json file, const qwen3_config& c) {
     if (c.num_key_value_heads > c.num_attention_heads)
@@ -9961,13 +10149,14 @@ struct qwen3_config {
     else if (c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads != 0)
       file["num_key_value_heads"].refuse(
           fixed_string<63>("a divisor of num_attention_heads = ").append(c.num_attention_heads));
-    if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");  // RoPE rotates pairs
+    // RoPE rotates pairs of channels
+    if (c.head_dim % 2 != 0) file["head_dim"].refuse("an even number from 2 to 1024");
     for (const Json& rotated : {file, file["rope_parameters"], file["rope_scaling"]})
       if (const Json part = rotated["partial_rotary_factor"]; !part.is_null() && part.number() != 1.0) part.refuse("1");
     file["attention_bias"].must_be_false();
     if (!file["hidden_act"].is_null()) file["hidden_act"].must_be("silu");
 
-    // The types of the layers decide where attention looks; the other fields, when there are none.
+    // layer_types determines sliding-window attention; the other fields do so only if it is absent.
     const Json layers = file["layer_types"], sliding = file["use_sliding_window"];
     if (!sliding.is_null() && !sliding.is_boolean()) sliding.refuse("true or false");
     if (!layers.is_null()) {
@@ -9984,44 +10173,51 @@ struct qwen3_config {
 
 namespace configs {
 
+/// Qwen3-0.6B.
 inline constexpr qwen3_config qwen3_0_6b{151936, 1024, 3072, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
+/// Qwen3-1.7B.
 inline constexpr qwen3_config qwen3_1_7b{151936, 2048, 6144, 28, 16, 8, 128, 40960, 1e-6, 1e6, true};
+/// Qwen3-4B.
 inline constexpr qwen3_config qwen3_4b{151936, 2560, 9728, 36, 32, 8, 128, 40960, 1e-6, 1e6, true};
+/// Qwen3-8B.
 inline constexpr qwen3_config qwen3_8b{151936, 4096, 12288, 36, 32, 8, 128, 40960, 1e-6, 1e6, false};
+/// Qwen3-14B.
 inline constexpr qwen3_config qwen3_14b{151936, 5120, 17408, 40, 40, 8, 128, 40960, 1e-6, 1e6, false};
+/// Qwen3-32B.
 inline constexpr qwen3_config qwen3_32b{151936, 5120, 25600, 64, 64, 8, 128, 40960, 1e-6, 1e6, false};
 
 }  // namespace configs
 
 }  // namespace qwq
 
-// Reflection by name: config.json is read into it, and compared with a compiled one, field by field.
+// Reflects the fields by name, to read config.json and to compare it with a compiled config.
 BOOST_HANA_ADAPT_STRUCT(qwq::qwen3_config, vocab_size, hidden_size, intermediate_size, num_hidden_layers,
                         num_attention_heads, num_key_value_heads, head_dim, max_position_embeddings, rms_norm_eps,
                         rope_theta, tie_word_embeddings);
 
-// qwq/model/model_table.hpp: Defines `model_families`, the table of the models that config.json can name.
+// qwq/model/model_table.hpp: Defines `model_families`, the table from `model_type` of config.json to models.
 
 namespace qwq {
 
-/// The models of a template: `Config` is what `read_json` fills, `Model` a class template of its values.
+/// A family of models: `Model` is a class template, and `Config` is the type of its argument, which `read_json` fills.
 template <class Config, template <Config> class Model>
 struct model_family {
-  using config_type = Config;  ///< What `read_json` fills.
-  /// The model of the sizes `C`.
+  using config_type = Config;  ///< Type of the config.
+  /// The model with the sizes `C`.
   template <Config C>
   using model = Model<C>;
 };
 
+/// Declared here so that the table does not need the model's definition.
 template <qwen3_config C>
 struct qwen3;
 
-/// The models of the library, of which `model_type` of config.json selects one. A model is defined by its own header.
+/// The model families of the library. `model_type` of config.json selects one; each model's own header defines it.
 using model_families = type_list<model_family<qwen3_config, qwen3>>;
 
 namespace detail {
 
-/// The place of the family in `Families` that a config.json names; their number if it names none.
+/// Index in `Families` of the family that a config.json names, or their number if it names none.
 template <class... Family>
 constexpr std::size_t family_index(type_list<Family...>, std::string_view json) {
   json_tree tree(json);
@@ -10033,7 +10229,7 @@ constexpr std::size_t family_index(type_list<Family...>, std::string_view json) 
 
 }  // namespace detail
 
-/// What is wrong with a config.json for the models in `Families`.
+/// The problem of a config.json for the models in `Families`, if any.
 template <class... Family>
 constexpr json_problem check_config(type_list<Family...> families, std::string_view json) {
   const std::size_t index = detail::family_index(families, json);
@@ -10058,27 +10254,28 @@ struct embedded_family {
   static constexpr json_problem problem =
       index < Families::size ? json_problem{} : check_config(Families{}, Source::text);
   static_assert(require_readable<problem, Source>());
-  using type = type_at<std::min(index, Families::size - 1), Families>;  // one message is enough
+  using type = type_at<std::min(index, Families::size - 1), Families>;  // an invalid index is already reported
 };
 
 }  // namespace detail
 
-/// The family in a table whose model_type the text of a config.json, `Source::text`, has. Does not compile when there is
+/// The family in `Families` whose model_type is that of the config.json in `Source::text`. Fails to compile if there is
 /// none.
 template <class Source, class Families = model_families>
 using family_of = typename detail::embedded_family<Families, Source>::type;
 
 }  // namespace qwq
 
-// qwq/core/math.hpp: The little mathematics that constants of a graph need at compile time.
+// qwq/core/math.hpp: Defines `square_root`, for constants of graphs at compile time.
 
 namespace qwq {
 
-/// Square root of a non-negative number; correctly rounded or one ulp off (std::sqrt is not constexpr in C++20).
+/// Square root of a non-negative number, 0 for negative ones; the error is at most one ulp. (std::sqrt is not constexpr
+/// in C++20.)
 constexpr double square_root(double x) {
   if (x <= 0) return 0;
   double r = x > 1 ? x : 1;
-  for (double before = 0; r != before;) {  // Newton from above falls until it stands still or alternates
+  for (double before = 0; r != before;) {  // Newton's method from above decreases until it converges or alternates
     before = r;
     const double next = 0.5 * (r + x / r);
     if (next >= r) break;
@@ -10089,25 +10286,28 @@ constexpr double square_root(double x) {
 
 }  // namespace qwq
 
-// qwq/graph/builder.hpp: Defines `builder`, which checks every node when it is added, and the operators as functions of values.
+// qwq/graph/builder.hpp: Defines `builder`, which appends type-checked nodes, `expr`, a value in a graph, and one function per operator.
 
 namespace qwq {
 
-/// Appends checked nodes to a graph. The first problem is kept in the graph's `error`, later ones follow from it.
+/// Appends nodes to a graph and infers their types. The first problem is kept in the graph's `error`; later problems
+/// are dropped, because they usually follow from the first.
 class builder {
  public:
   constexpr explicit builder(graph_ref g) : graph_(g) {}  ///< Appends to `g`.
 
-  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. Nodes take at
-  /// most 47 characters of it, and a longer one is a problem of theirs.
+  /// Module that new nodes belong to ("self_attn.q_proj"); shown in traces, messages and emitted names. A node name
+  /// holds at most 47 characters; a longer module is a problem of the node.
   fixed_string<95> module{};
-  /// Rule that new nodes are made by.
+  /// Rule that creates new nodes; empty outside of rewrites.
   fixed_string<31> rule{};
 
-  /// Appends a node of an operator, given by its kind or its row, and returns its id; `no_node` after a problem.
+  /// Appends a node of a library operator and returns its id, or `no_node` if the node has a problem. An empty `name`
+  /// means `module`.
   constexpr node_id add(op kind, const arguments& args, const attributes& attr = {}, std::string_view name = {}) {
     return add(schema(kind), args, attr, name);
   }
+  /// Appends a node of any operator, custom ones included, given by its schema.
   constexpr node_id add(const op_schema& r, const arguments& args, const attributes& attr = {},
                         std::string_view name = {}) {
     node n;
@@ -10143,7 +10343,7 @@ class builder {
     return append(n);
   }
 
-  /// Appends a node that has its type already.
+  /// Appends a node whose type is already set. Returns `no_node` if the graph is full.
   constexpr node_id append(const node& n) {
     if (graph_.size() == graph_.capacity)
       return fail(n, error_code::graph_is_full, fixed_string<31>{}.append(static_cast<long long>(graph_.capacity)),
@@ -10152,7 +10352,7 @@ class builder {
     return static_cast<node_id>(graph_.size() - 1);
   }
 
-  /// Hands out a value under a name.
+  /// Adds a named output. Does nothing if `id` is `no_node`.
   constexpr void output(std::string_view name, node_id id) {
     if (id == no_node) return;
     if (name.size() > graph_output{}.name.capacity())
@@ -10162,14 +10362,14 @@ class builder {
            fixed_string<31>{name});
   }
 
-  /// Records a problem of a node.
+  /// Records a problem of node `n`. Returns `no_node`.
   constexpr node_id fail(const node& n, error_code what, fixed_string<31> expected, fixed_string<31> found) {
     graph_.fail({what, n.kind, where(n).view(), expected, found});
     return no_node;
   }
 
-  constexpr const graph_ref& target() const { return graph_; }  ///< The graph that is built.
-  constexpr node& operator[](node_id id) const { return graph_[id]; }
+  constexpr const graph_ref& target() const { return graph_; }         ///< The graph under construction.
+  constexpr node& operator[](node_id id) const { return graph_[id]; }  ///< The node with this id.
 
  private:
   graph_ref graph_;
@@ -10177,18 +10377,17 @@ class builder {
 
 /// A value in a graph under construction.
 struct expr {
-  builder* b = nullptr;  ///< Who builds the graph.
-  node_id id = no_node;
+  builder* b = nullptr;  ///< Builder of the graph.
+  node_id id = no_node;  ///< Node that computes the value; `no_node` after a problem.
 
-  constexpr bool ok() const { return id != no_node; }
-  /// The node that computes the value; an empty one after a problem.
+  constexpr bool ok() const { return id != no_node; }  ///< False after a problem.
+  /// The node that computes the value; a default node after a problem.
   constexpr node definition() const { return ok() ? (*b)[id] : node{}; }
-  /// Its shape; empty after a problem.
+  /// Shape of the value; empty after a problem.
   constexpr shape dims() const { return definition().type.dims; }
 };
 
-/// Adds the node `operation(first, rest...)` to the graph of its arguments. The operator is given by its row or its
-/// kind.
+/// Appends the node `operation(first, rest...)` to the graph of its arguments and returns its value.
 template <class... Rest>
 requires(std::derived_from<Rest, expr>&&...) constexpr expr
     apply(const op_schema& operation, const attributes& attr, expr first, Rest... rest) {
@@ -10205,19 +10404,21 @@ requires(std::derived_from<Rest, expr>&&...) constexpr expr
   }
   return {first.b, first.b->add(operation, args, attr)};
 }
+/// The same for a library operator, given by its kind.
 template <class... Rest>
 requires(std::derived_from<Rest, expr>&&...) constexpr expr
     apply(op kind, const attributes& attr, expr first, Rest... rest) {
   return apply(schema(kind), attr, first, rest...);
 }
 
-/// A leaf: `input`, `weight`, `fill` or a RoPE table of the given type.
+/// Appends a leaf (`input`, `weight`, `splat` or a RoPE table) of the given type. `value` is its attribute: multiplier,
+/// element value or theta.
 constexpr expr leaf(builder& b, op kind, std::string_view name, const tensor_type& type, double value = 1) {
   return {&b, b.add(kind, {}, {.value = value, .type = type}, name)};
 }
 
-/// A leaf that is like `of` but for its type: same name, multiplier, offset and role. Rules make leaves with this
-/// function, so that nothing that a leaf says is lost.
+/// Appends a copy of leaf `of` with another type: same name, multiplier, offset and role. Rules create leaves with this
+/// function so that no property of the original is lost.
 constexpr expr leaf_like(builder& b, const node& of, const tensor_type& type) {
   node n = of;
   n.type = n.attr.type = type;
@@ -10225,158 +10426,190 @@ constexpr expr leaf_like(builder& b, const node& of, const tensor_type& type) {
   return {&b, b.append(n)};
 }
 
-/// A checkpoint tensor with a role; the graph reads stored + offset.
+/// Appends a leaf for a checkpoint tensor with a role. The graph reads stored + offset.
 constexpr expr weight_leaf(builder& b, std::string_view name, const tensor_type& type, role r, double offset = 0) {
   const expr w{&b, b.add(op::weight, {}, {.value = 1, .ints = {}, .type = type, .offset = offset}, name)};
   if (w.ok()) b[w.id].weight_role = r;
   return w;
 }
 
-/// A state that lasts from run to run; see `state_update`.
+/// Appends a leaf for a state that persists between runs; see `state_update`.
 constexpr expr state(builder& b, std::string_view name, const tensor_type& type, state_update update) {
   return {&b, b.add(op::state, {}, {.value = 0, .ints = {{static_cast<std::int32_t>(update)}, 1}, .type = type}, name)};
 }
-/// How runs change a state leaf.
+/// How runs update a state leaf.
 constexpr state_update update_of(const node& state) { return static_cast<state_update>(state.attr.ints[0]); }
 
-// The operators as functions of values (`expr`), which add a node to their graph, and of patterns
-// (rewrite/pattern.hpp), which match one; signatures as in op.hpp.
+// Each operator is one function for values and patterns: applied to values (`expr`) it appends a node to their graph;
+// applied to patterns (rewrite/pattern.hpp) it matches such a node. Shapes and formulas are in op.hpp.
 
-/// What operators apply to: `expr` and what derives from it; rewrite/pattern.hpp adds patterns.
+/// True if operators apply to `V`: for `expr` and classes derived from it. rewrite/pattern.hpp adds patterns.
 template <class V>
 inline constexpr bool is_graph_operand = std::derived_from<V, expr>;
+/// A type that operators apply to: a value or a pattern.
 template <class V>
 concept graph_operand = is_graph_operand<V>;
+/// A pattern: an operand that is not a value.
 template <class V>
 concept graph_pattern = graph_operand<V> && !std::derived_from<V, expr>;
 
+/// a + b, with broadcasting.
 constexpr expr operator+(expr a, expr b) { return apply(op::add, {}, a, b); }
+/// a * b elementwise, with broadcasting.
 constexpr expr operator*(expr a, expr b) { return apply(op::mul, {}, a, b); }
 
 // Operators without attributes.
 
+/// neg(x): -x.
 template <graph_operand... V>
 constexpr auto neg(const V&... v) {
   return apply(op::neg, {}, v...);
 }
+/// exp(x): e^x.
 template <graph_operand... V>
 constexpr auto exp(const V&... v) {
   return apply(op::exp, {}, v...);
 }
+/// tanh(x): hyperbolic tangent.
 template <graph_operand... V>
 constexpr auto tanh(const V&... v) {
   return apply(op::tanh, {}, v...);
 }
+/// rsqrt(x): 1 / sqrt(x).
 template <graph_operand... V>
 constexpr auto rsqrt(const V&... v) {
   return apply(op::rsqrt, {}, v...);
 }
+/// sigmoid(x): 1 / (1 + e^-x).
 template <graph_operand... V>
 constexpr auto sigmoid(const V&... v) {
   return apply(op::sigmoid, {}, v...);
 }
+/// softplus(x): log(1 + e^x).
 template <graph_operand... V>
 constexpr auto softplus(const V&... v) {
   return apply(op::softplus, {}, v...);
 }
+/// silu(x): x * sigmoid(x).
 template <graph_operand... V>
 constexpr auto silu(const V&... v) {
   return apply(op::silu, {}, v...);
 }
+/// gelu(x): x * (1 + erf(x / sqrt(2))) / 2.
 template <graph_operand... V>
 constexpr auto gelu(const V&... v) {
   return apply(op::gelu, {}, v...);
 }
+/// gelu_tanh(x): tanh approximation of gelu.
 template <graph_operand... V>
 constexpr auto gelu_tanh(const V&... v) {
   return apply(op::gelu_tanh, {}, v...);
 }
+/// select(mask, a, b): rows of a where the mask is not 0, else rows of b.
 template <graph_operand... V>
 constexpr auto select(const V&... v) {
   return apply(op::select, {}, v...);
 }
+/// mean(x): mean over the last axis, which stays with extent 1.
 template <graph_operand... V>
 constexpr auto mean(const V&... v) {
   return apply(op::mean, {}, v...);
 }
+/// softmax(x): e^x / sum(e^x) over the last axis.
 template <graph_operand... V>
 constexpr auto softmax(const V&... v) {
   return apply(op::softmax, {}, v...);
 }
+/// lp_norm(x): x / ||x||_2 over the last axis.
 template <graph_operand... V>
 constexpr auto lp_norm(const V&... v) {
   return apply(op::lp_norm, {}, v...);
 }
+/// linear(x, w) or linear(x, w, bias): x w^T + bias.
 template <graph_operand... V>
 constexpr auto linear(const V&... v) {
   return apply(op::linear, {}, v...);
 }
+/// matmul(x, y): batched matrix product.
 template <graph_operand... V>
 constexpr auto matmul(const V&... v) {
   return apply(op::matmul, {}, v...);
 }
+/// conv1x1(x, w): 1x1 convolution of x [1,K,1,S] with w [N,K,1,1].
 template <graph_operand... V>
 constexpr auto conv1x1(const V&... v) {
   return apply(op::conv1x1, {}, v...);
 }
+/// swiglu(gate, up): silu(gate) * up.
 template <graph_operand... V>
 constexpr auto swiglu(const V&... v) {
   return apply(op::swiglu, {}, v...);
 }
+/// linear_add(x, w, residual): linear(x, w) + residual.
 template <graph_operand... V>
 constexpr auto linear_add(const V&... v) {
   return apply(op::linear_add, {}, v...);
 }
+/// linear_swiglu(x, gate, up): swiglu(linear(x, gate), linear(x, up)).
 template <graph_operand... V>
 constexpr auto linear_swiglu(const V&... v) {
   return apply(op::linear_swiglu, {}, v...);
 }
+/// expert_linear(x, experts, w): each row times the matrix of its expert.
 template <graph_operand... V>
 constexpr auto expert_linear(const V&... v) {
   return apply(op::expert_linear, {}, v...);
 }
+/// weighted_sum(x, weights): sum over the experts of a token.
 template <graph_operand... V>
 constexpr auto weighted_sum(const V&... v) {
   return apply(op::weighted_sum, {}, v...);
 }
+/// embedding(table, ids): rows of the table.
 template <graph_operand... V>
 constexpr auto embedding(const V&... v) {
   return apply(op::embedding, {}, v...);
 }
+/// rope(x, cos, sin): half-split rotary embedding.
 template <graph_operand... V>
 constexpr auto rope(const V&... v) {
   return apply(op::rope, {}, v...);
 }
+/// kv_cache_update(state, x, last_position): the cache with the rows of x.
 template <graph_operand... V>
 constexpr auto kv_cache_update(const V&... v) {
   return apply(op::kv_cache_update, {}, v...);
 }
+/// causal_conv1d(u, w, state): depthwise convolution; result 0 is the state after the run.
 template <graph_operand... V>
 constexpr auto causal_conv1d(const V&... v) {
   return apply(op::causal_conv1d, {}, v...);
 }
+/// delta_rule(q, k, v, decay, beta, state): gated delta rule; result 0 is the state after the run.
 template <graph_operand... V>
 constexpr auto delta_rule(const V&... v) {
   return apply(op::delta_rule, {}, v...);
 }
+/// fake_quant(x) or fake_quant(x, experts): dequantize(quantize(x)) with the node's slot.
 template <graph_operand... V>
 constexpr auto fake_quant(const V&... v) {
   return apply(op::fake_quant, {}, v...);
 }
 
 namespace detail {
-/// Attributes that are one number.
+/// Attributes with only `value` set.
 constexpr attributes number(double value) { return {.value = value}; }
-/// Axes count from 0, or from the end when they are negative; nodes hold them counted from 0.
+/// Axis as nodes store it: counted from 0. Negative axes count from the end.
 constexpr std::int32_t axis_of(expr x, std::int32_t axis) {
   return axis < 0 ? axis + static_cast<std::int32_t>(x.dims().size()) : axis;
 }
 }  // namespace detail
 
-// Operators with attributes: of values, the attributes follow the arguments; patterns match any.
+// Operators with attributes. For values, the attributes follow the arguments; patterns match any attributes.
 
 /// rms_norm(x, w, eps): w * x / sqrt(mean(x^2) + eps) over the last axis.
 constexpr expr rms_norm(expr x, expr w, double eps) { return apply(op::rms_norm, detail::number(eps), x, w); }
+/// Pattern of rms_norm(x, w), for any eps.
 template <graph_pattern... P>
 constexpr auto rms_norm(const P&... p) {
   return apply(op::rms_norm, {}, p...);
@@ -10385,32 +10618,36 @@ constexpr auto rms_norm(const P&... p) {
 constexpr expr layer_norm(expr x, expr w, expr b, double eps) {
   return apply(op::layer_norm, detail::number(eps), x, w, b);
 }
+/// Pattern of layer_norm(x, w, b), for any eps.
 template <graph_pattern... P>
 constexpr auto layer_norm(const P&... p) {
   return apply(op::layer_norm, {}, p...);
 }
-/// add_norm(a, b, gain, eps): a + b; result 0 is its rms_norm.
+/// add_norm(a, b, gain, eps): a + b; result 0 is rms_norm(a + b, gain, eps).
 constexpr expr add_norm(expr a, expr b, expr gain, double eps) {
   return apply(op::add_norm, detail::number(eps), a, b, gain);
 }
+/// Pattern of add_norm(a, b, gain), for any eps.
 template <graph_pattern... P>
 constexpr auto add_norm(const P&... p) {
   return apply(op::add_norm, {}, p...);
 }
-/// norm_linear(x, gain, weights, eps): rms_norm(x, gain, eps); result i is its product with the i-th weight.
+/// norm_linear(x, gain, weights, eps): n = rms_norm(x, gain, eps); result i is linear(n, weights[i]).
 constexpr expr norm_linear(expr x, expr gain, const arguments& weights, double eps) {
   arguments args{{x.id, gain.id}, 2};
   for (const node_id w : weights) args.push_back(w);
   return {x.b, x.b->add(op::norm_linear, args, detail::number(eps))};
 }
+/// Pattern of norm_linear(x, gain, weights...), for any eps.
 template <graph_pattern... P>
 constexpr auto norm_linear(const P&... p) {
   return apply(op::norm_linear, {}, p...);
 }
-/// norm_linear_swiglu(x, gain, gate, up, eps): the norm; result 0 is linear_swiglu of it.
+/// norm_linear_swiglu(x, gain, gate, up, eps): n = rms_norm(x, gain, eps); result 0 is linear_swiglu(n, gate, up).
 constexpr expr norm_linear_swiglu(expr x, expr gain, expr gate, expr up, double eps) {
   return apply(op::norm_linear_swiglu, detail::number(eps), x, gain, gate, up);
 }
+/// Pattern of norm_linear_swiglu(x, gain, gate, up), for any eps.
 template <graph_pattern... P>
 constexpr auto norm_linear_swiglu(const P&... p) {
   return apply(op::norm_linear_swiglu, {}, p...);
@@ -10419,12 +10656,14 @@ constexpr auto norm_linear_swiglu(const P&... p) {
 constexpr expr norm_rope(expr x, expr w, expr cos, expr sin, double eps) {
   return apply(op::norm_rope, detail::number(eps), x, w, cos, sin);
 }
+/// Pattern of norm_rope(x, w, cos, sin), for any eps.
 template <graph_pattern... P>
 constexpr auto norm_rope(const P&... p) {
   return apply(op::norm_rope, {}, p...);
 }
 /// top_k(x, k): the k largest values of the last axis, descending; result 0 is their indices, i32.
 constexpr expr top_k(expr x, std::int32_t k) { return apply(op::top_k, {.value = 0, .ints = {{k}, 1}}, x); }
+/// Pattern of top_k(x), for any k.
 template <graph_pattern... P>
 constexpr auto top_k(const P&... p) {
   return apply(op::top_k, {}, p...);
@@ -10433,14 +10672,16 @@ constexpr auto top_k(const P&... p) {
 constexpr expr attention(expr q, expr keys, expr values, expr last_position, double scale) {
   return apply(op::attention, detail::number(scale), q, keys, values, last_position);
 }
+/// Pattern of attention(q, keys, values, last_position), for any scale.
 template <graph_pattern... P>
 constexpr auto attention(const P&... p) {
   return apply(op::attention, {}, p...);
 }
-/// full_attention(q, k, v, segments, scale): rows of a segment see each other.
+/// full_attention(q, k, v, segments, scale): attention among rows of the same segment.
 constexpr expr full_attention(expr q, expr k, expr v, expr segments, double scale) {
   return apply(op::full_attention, detail::number(scale), q, k, v, segments);
 }
+/// Pattern of full_attention(q, k, v, segments), for any scale.
 template <graph_pattern... P>
 constexpr auto full_attention(const P&... p) {
   return apply(op::full_attention, {}, p...);
@@ -10449,6 +10690,7 @@ constexpr auto full_attention(const P&... p) {
 constexpr expr reshape(expr x, const shape& dims) {
   return apply(op::reshape, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, x);
 }
+/// Pattern of reshape(x), to any shape.
 template <graph_pattern... P>
 constexpr auto reshape(const P&... p) {
   return apply(op::reshape, {}, p...);
@@ -10457,38 +10699,43 @@ constexpr auto reshape(const P&... p) {
 constexpr expr transpose(expr x, const fixed_vector<std::int32_t, 5>& perm) {
   return apply(op::transpose, {.value = 0, .ints = perm}, x);
 }
+/// Pattern of transpose(x), for any permutation.
 template <graph_pattern... P>
 constexpr auto transpose(const P&... p) {
   return apply(op::transpose, {}, p...);
 }
-/// concat(a, b, axis): b after a; the axis counts from the end when it is negative.
+/// concat(a, b, axis): b after a along an axis; a negative axis counts from the end.
 constexpr expr concat(expr a, expr b, std::int32_t axis = -1) {
   return apply(op::concat, {.value = 0, .ints = {{detail::axis_of(a, axis)}, 1}}, a, b);
 }
+/// Pattern of concat(a, b), along any axis.
 template <graph_pattern... P>
 constexpr auto concat(const P&... p) {
   return apply(op::concat, {}, p...);
 }
-/// slice(x, begin, end, axis): elements [begin, end); the axis counts from the end when it is negative.
+/// slice(x, begin, end, axis): elements [begin, end) of an axis; a negative axis counts from the end.
 constexpr expr slice(expr x, std::int32_t begin, std::int32_t end, std::int32_t axis = -1) {
   return apply(op::slice, {.value = 0, .ints = {{begin, end, detail::axis_of(x, axis)}, 3}}, x);
 }
+/// Pattern of slice(x), for any range and axis.
 template <graph_pattern... P>
 constexpr auto slice(const P&... p) {
   return apply(op::slice, {}, p...);
 }
-/// cast(x, type): the same values as elements of another type.
+/// cast(x, type): the values of x converted to another element type.
 constexpr expr cast(expr x, dtype to) { return apply(op::cast, {.value = 0, .ints = {}, .type = {to, {}}}, x); }
+/// Pattern of cast(x), to any element type.
 template <graph_pattern... P>
 constexpr auto cast(const P&... p) {
   return apply(op::cast, {}, p...);
 }
-/// table_rows(table, last_position, rows): the rows of the tokens of a run.
+/// table_rows(table, last_position, rows): rows of the table at the positions of the run's tokens.
 constexpr expr table_rows(expr table, expr last_position, const dim& rows) {
   const shape t = table.dims();
   shape dims{1, rows, t.empty() ? dim{} : t.last()};
   return apply(op::table_rows, {.value = 0, .ints = {}, .type = {dtype::f32, dims}}, table, last_position);
 }
+/// Pattern of table_rows(table, last_position).
 template <graph_pattern... P>
 constexpr auto table_rows(const P&... p) {
   return apply(op::table_rows, {}, p...);
@@ -10497,6 +10744,7 @@ constexpr auto table_rows(const P&... p) {
 constexpr expr get_tuple_element(expr producer, std::int32_t index, const tensor_type& type) {
   return apply(op::get_tuple_element, {.value = 0, .ints = {{index}, 1}, .type = type}, producer);
 }
+/// Pattern of get_tuple_element(producer), for any index.
 template <graph_pattern... P>
 constexpr auto get_tuple_element(const P&... p) {
   return apply(op::get_tuple_element, {}, p...);
@@ -10504,37 +10752,39 @@ constexpr auto get_tuple_element(const P&... p) {
 
 }  // namespace qwq
 
-// qwq/layer/value.hpp: Typed values and parameters: what layers accept and return. The element type is part of the C++ type.
+// qwq/layer/value.hpp: Defines `value` and `parameter`, values whose element type is part of the C++ type, as layers accept and return them.
 
 namespace qwq {
 
-/// An activation whose element type is `T`. Float layers take `value<dtype::f32>`; integer codes come from
-/// `quantize` and must pass `dequantize` before a float layer reads them.
+/// An activation with element type `T`. Float layers accept `value<dtype::f32>`; integer codes are results of
+/// `quantize` and must be dequantized with `dequantize` before a float layer.
 template <dtype T>
 struct value : expr {
-  static constexpr dtype type = T;
-  constexpr explicit value(expr e) : expr(e) {}  ///< A value that is known to be of this type.
+  static constexpr dtype type = T;               ///< Element type of the value.
+  constexpr explicit value(expr e) : expr(e) {}  ///< Wraps `e`, which must have element type `T`.
 };
 
 /// A checkpoint tensor of `Rows` x `Cols` elements ([out, in]) stored as `T`.
 template <dtype T, std::int64_t Rows, std::int64_t Cols>
 struct parameter : expr {
-  static constexpr dtype type = T;
-  constexpr explicit parameter(expr e) : expr(e) {}  ///< A value that is known to be of this type.
+  static constexpr dtype type = T;                   ///< Element type of the stored tensor.
+  constexpr explicit parameter(expr e) : expr(e) {}  ///< Wraps `e`, which must have this type and shape.
 };
 
+/// A value or parameter with floats.
 template <class V>
 concept float_value = requires {
   V::type;
 }
 &&is_plain_float(V::type);
+/// A value or parameter with integer codes.
 template <class V>
 concept quantized_value = requires {
   V::type;
 }
 &&!is_plain_float(V::type);
 
-/// Boundary into integers: codes of type `T` with the parameters of `slot`.
+/// Quantizes x to codes of type `T` with the parameters of `slot`.
 template <dtype T>
 constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
   static_assert(!is_plain_float(T), "qwq::quantize<T>(x, slot) requires T to be an integer type");
@@ -10543,7 +10793,7 @@ constexpr value<T> quantize(value<dtype::f32> x, std::int16_t slot) {
   return codes;
 }
 
-/// Boundary back to floats, with the parameters that the codes were made with.
+/// Dequantizes codes with the parameters of their slot.
 template <quantized_value V>
 constexpr value<dtype::f32> dequantize(V codes) {
   const value<dtype::f32> x{apply(op::dequantize, {}, codes)};
@@ -10551,19 +10801,20 @@ constexpr value<dtype::f32> dequantize(V codes) {
   return x;
 }
 
-/// Enters a module for the life of the object: nodes and weights made meanwhile carry its name.
+/// Scope guard that enters a module: nodes and weights appended during its lifetime carry the module's name.
 class in_module {
  public:
-  /// Enters `name` inside the builder's module.
+  /// Enters module `name` inside the builder's current module.
   constexpr in_module(builder& b, std::string_view name) : b_(b), outer_(b.module) {
     if (!b.module.empty()) b.module.append(".");
     b.module.append(name);
   }
+  /// Returns to the outer module.
   constexpr ~in_module() { b_.module = outer_; }
   in_module(const in_module&) = delete;
   in_module& operator=(const in_module&) = delete;
 
-  /// Full name of a tensor of the module: "self_attn.q_proj.weight".
+  /// Full name of a tensor in the module: "self_attn.q_proj.weight".
   constexpr fixed_string<95> tensor(std::string_view name) const {
     return fixed_string<95>{b_.module}.append(".").append(name);
   }
@@ -10575,7 +10826,7 @@ class in_module {
 
 }  // namespace qwq
 
-// qwq/layer/layers.hpp: Typed layers of the Qwen3 family. Each is a class template whose call adds nodes to the graph of its argument.
+// qwq/layer/layers.hpp: Defines the typed layers of the Qwen3 family: class templates whose call appends nodes to a graph.
 
 namespace qwq::layer {
 
@@ -10588,20 +10839,21 @@ constexpr void require_float() {
 }
 }  // namespace detail
 
-/// y = x W^T, W stored [Out, In]. `Weight` is the element type of the stored weight: f32 for checkpoint tensors of any
-/// float type, or an integer type, whose scales the weight's own slot holds.
+/// y = x W^T, with W stored as [Out, In]. `Weight` is the element type of the stored weight: f32 for checkpoint tensors
+/// of any float type, or an integer type, whose scales are in the weight's own slot.
 template <std::int64_t In, std::int64_t Out, dtype Weight = dtype::f32>
 struct linear {
-  std::string_view name;
-  role use = role::none;  ///< What the weight is for; schemes exclude some roles.
+  std::string_view name;  ///< Name in the checkpoint.
+  role use = role::none;  ///< Role of the weight; schemes exclude some roles.
 
+  /// Applies the layer to x [..., In] with its own weight, a new leaf.
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, name};
     return (*this)(x, parameter<Weight, Out, In>{weight_leaf(*x.b, scope.tensor("weight"), {Weight, {Out, In}}, use)});
   }
 
-  /// With a weight that another layer owns, such as a tied embedding.
+  /// Applies the layer with a weight that another layer owns, such as a tied embedding.
   template <class X, dtype T, std::int64_t Rows, std::int64_t Cols>
   constexpr value<dtype::f32> operator()(X x, parameter<T, Rows, Cols> w) const {
     detail::require_float<X>();
@@ -10616,15 +10868,16 @@ struct linear {
   }
 };
 
-/// What a norm multiplies by: the stored weight, or 1 + the stored weight (Qwen3.5).
+/// Gain of a norm: the stored weight, or 1 + the stored weight (Qwen3.5).
 enum class gain : std::uint8_t { as_stored, one_plus };
 
-/// y = g * x / sqrt(mean(x^2) + eps) over the last axis of N channels, g as `Gain` says.
+/// y = g * x / sqrt(mean(x^2) + eps) over the last axis, of N channels, with gain g as `Gain` specifies.
 template <std::int64_t N, gain Gain = gain::as_stored>
 struct rms_norm {
-  std::string_view name;
-  double eps;
+  std::string_view name;  ///< Name in the checkpoint.
+  double eps;             ///< Added to the mean square.
 
+  /// Applies the norm to x [..., N].
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     detail::require_float<X>();
@@ -10635,10 +10888,11 @@ struct rms_norm {
   }
 };
 
-/// h + x, the residual stream and what a block adds to it.
+/// h + x: adds the output of a block to the residual stream.
 struct residual {
-  std::string_view name;
+  std::string_view name;  ///< Module of the addition in traces and messages.
 
+  /// Appends the addition; h and x have the same shape.
   template <class H, class X>
   constexpr value<dtype::f32> operator()(H h, X x) const {
     detail::require_float<H>();
@@ -10648,7 +10902,7 @@ struct residual {
   }
 };
 
-/// cos and sin of the angles of the tokens of a run, [1, S, R/2] each: what rotates the first R channels of each head.
+/// RoPE of the tokens of a run: cos and sin of their angles, [1, S, R/2] each, for the first R channels of each head.
 struct rotation {
   value<dtype::f32> cos;  ///< Cosines.
   value<dtype::f32> sin;  ///< Sines.
@@ -10661,14 +10915,14 @@ struct rotation {
   }
 };
 
-/// Rotation of tokens that are counted by their positions in the text, from tables of `Positions` rows that are computed
-/// once when a session is bound. `Rotary`: channels of a head that are rotated (R).
+/// RoPE by token position, from tables with `Positions` rows that are computed once, when a session is bound. `Rotary`
+/// is the number of rotated channels per head (R).
 template <std::int64_t Rotary, std::int64_t Positions>
 struct rope_table {
   static_assert(Rotary % 2 == 0, "qwq::layer::rope_table requires an even number of rotated channels");
-  double theta;
+  double theta;  ///< Base of the angles: pair j turns by position * theta^(-2j/R).
 
-  /// `last_position`: of the last of `rows` tokens.
+  /// RoPE of `rows` tokens, of which the last one is at `last_position`.
   constexpr rotation operator()(value<dtype::i32> last_position, const dim& rows) const {
     tensor_type table{dtype::f32, {Positions, Rotary / 2}};
     builder& b = *last_position.b;
@@ -10679,33 +10933,35 @@ struct rope_table {
   }
 };
 
-/// Keys and values of the tokens seen so far, [1, kv_heads, max_seq_len, head_dim] each: states of the part. And the
-/// position of the last row of the chunk that is computed now (tokens cached before it + rows - 1).
+/// Cached keys and values of previous tokens, [1, kv_heads, max_seq_len, head_dim] each: states of the part.
+/// `last_position` is the position of the last row of the current chunk (tokens cached before it + rows - 1).
 template <dtype T>
 struct kv_cache {
-  value<T> keys;
-  value<T> values;
-  value<dtype::i32> last_position;
+  value<T> keys;                    ///< Key cache.
+  value<T> values;                  ///< Value cache.
+  value<dtype::i32> last_position;  ///< Position of the last token of the run.
 };
 
-/// What attention hands back: its output and the caches with the new rows.
+/// Results of attention: its output and the caches with the new rows.
 template <dtype T>
 struct attention_result {
-  value<dtype::f32> out;
-  value<T> keys;    ///< [1, kv_heads, max_seq_len, head_dim].
-  value<T> values;  ///< [1, kv_heads, max_seq_len, head_dim].
+  value<dtype::f32> out;  ///< Output, [1, S, hidden].
+  value<T> keys;          ///< Updated key cache, [1, kv_heads, max_seq_len, head_dim].
+  value<T> values;        ///< Updated value cache, [1, kv_heads, max_seq_len, head_dim].
 };
 
-/// Grouped-query attention with RMSNorm on q and k (Qwen3): Heads query heads share KvHeads key/value heads.
+/// Grouped-query attention with RMSNorm on q and k (Qwen3): `Heads` query heads share `KvHeads` key/value heads.
+/// `Positions` is the maximum length of a text.
 template <std::int64_t Hidden, std::int64_t Heads, std::int64_t KvHeads, std::int64_t HeadDim, std::int64_t Positions>
 struct attention {
   static_assert(KvHeads > 0 && Heads % KvHeads == 0,
                 "qwq::layer::attention requires Heads to be a multiple of KvHeads");
   static_assert(HeadDim % 2 == 0, "qwq::layer::attention requires an even HeadDim: RoPE rotates pairs");
-  double eps;
-  double theta;
-  double scale;  // 1 / sqrt(HeadDim)
+  double eps;    ///< Epsilon of q_norm and k_norm.
+  double theta;  ///< Base of RoPE.
+  double scale;  ///< Scale of the logits, 1 / sqrt(HeadDim).
 
+  /// Applies attention to x [1, S, Hidden] and the cached keys and values.
   template <class X, dtype Kv>
   constexpr attention_result<Kv> operator()(X x, const kv_cache<Kv>& past) const {
     const in_module scope{*x.b, "self_attn"};
@@ -10740,30 +10996,30 @@ struct mlp {
 
 }  // namespace qwq::layer
 
-// qwq/model/model_parts.hpp: Defines `model_part`: a model is a constexpr list of parts, and everything that walks a model walks this list.
+// qwq/model/model_parts.hpp: Defines `model_part`, an element of the constexpr list of parts that is a model.
 
 namespace qwq {
 
-/// What a part is for. A text passes the stages in this order.
+/// Stage of a part in a run. Stages are executed in this order.
 enum class stage : std::uint8_t {
   embedding,  ///< Token ids to hidden states.
-  layers,     ///< Decoder layers, which keep the states of a text.
+  layers,     ///< Decoder layers, which own the states of a text.
   norm,       ///< The final norm.
   head,       ///< Hidden states to logits.
 };
 
-/// One part of a model: a graph that is run once, in its place of the list. A value that a part hands out under a name is
-/// an input of that name for the parts after it.
+/// One part of a model: a graph that is executed once per run, in list order. A named output of a part is the input of
+/// that name of later parts.
 struct model_part {
-  stage of = stage::layers;  ///< Where in a run it is.
+  stage of = stage::layers;  ///< Stage of the part.
   std::size_t type = 0;      ///< Index in the model's `part_types`.
-  std::int64_t layer = -1;   ///< Number of the layer, from 0; -1 for parts that a model has one of.
+  std::int64_t layer = -1;   ///< Index of the layer, from 0; -1 for other stages.
 };
 
-/// A part that a model has one of.
+/// A list of one part that is not a layer.
 constexpr std::array<model_part, 1> single_part(stage of, std::size_t type) { return {model_part{of, type, -1}}; }
 
-/// `Count` layers; `type_of(i)` is the index in `part_types` of layer i.
+/// A list of `Count` layers; `type_of(i)` is the index in `part_types` of layer i.
 template <std::int64_t Count, class TypeOf>
 constexpr auto layer_parts(TypeOf type_of) {
   std::array<model_part, static_cast<std::size_t>(Count)> all{};
@@ -10772,7 +11028,7 @@ constexpr auto layer_parts(TypeOf type_of) {
   return all;
 }
 
-/// Several lists of parts as one.
+/// Concatenates lists of parts.
 template <std::size_t... N>
 constexpr auto join_parts(const std::array<model_part, N>&... lists) {
   std::array<model_part, (N + ...)> all{};
@@ -10784,7 +11040,7 @@ constexpr auto join_parts(const std::array<model_part, N>&... lists) {
   return all;
 }
 
-/// Number of layers of a model.
+/// Number of decoder layers of `Model`.
 template <class Model>
 constexpr std::int64_t layer_count() {
   std::int64_t n = 0;
@@ -10792,14 +11048,14 @@ constexpr std::int64_t layer_count() {
   return n;
 }
 
-/// The types of a model's parts, for runs of at most `Rows` tokens and a KV cache of `Cache` elements.
+/// The part types of `Model`, for runs of at most `Rows` tokens and a KV cache with elements of type `Cache`.
 template <class Model, std::int64_t Rows, dtype Cache>
 using part_types = typename Model::template part_types<Rows, Cache>;
 
 namespace detail {
 
-/// Weight elements of each part type, without those of a leaf that a part type before it has under the same full name
-/// (a tied head reads the embedding's table).
+/// Number of weight elements per part type. Leaves with the same full name as a leaf of an earlier part type are not
+/// counted (a tied head uses the embedding table).
 template <class Types>
 constexpr auto own_weight_elements() {
   std::array<std::int64_t, Types::size> own{};
@@ -10824,7 +11080,7 @@ constexpr auto own_weight_elements() {
 
 }  // namespace detail
 
-/// Number of parameters of a model, counted on its graphs; a leaf that several parts read counts once.
+/// Number of parameters of `Model`, computed from its graphs; a leaf that several parts use counts once.
 template <class Model>
 constexpr std::int64_t parameter_count() {
   constexpr auto own = detail::own_weight_elements<part_types<Model, 1, dtype::f32>>();
@@ -10855,19 +11111,22 @@ constexpr layer::attention_result<Kv> qwen3_decoder_layer(value<dtype::f32> h, c
   return {h2, a.keys, a.values};
 }
 
-/// Qwen3 dense of the sizes `C`: embedding, decoder layers (one graph, run once per layer with that layer's weights),
-/// final norm and head. `Rows` is the number of tokens that one run takes at most: 64 or more for prefill, 1 for decode.
+/// Qwen3 dense with the sizes `C`: embedding, decoder layers (one graph, executed once per layer with that layer's
+/// weights), final norm and head. `Rows` is the maximum number of tokens per run: 64 or more for prefill, 1 for decode.
 /// `Kv` is the element type of the KV cache.
 template <qwen3_config C>
 struct qwen3 {
+  /// Sizes of the model.
   static constexpr qwen3_config config = C;
+  /// `model_type` in config.json.
   static constexpr std::string_view model_type = qwen3_config::model_type;
 
+  /// Dimension of n tokens: fixed if n is 1, else named "sequence_length".
   static constexpr dim rows(std::int64_t n) { return n == 1 ? dim{1} : dim{n, "sequence_length"}; }
-  /// Hidden states of n tokens, f32 [1,n,H].
+  /// Type of the hidden states of n tokens, f32 [1,n,H].
   static constexpr tensor_type hidden_type(std::int64_t n) { return {dtype::f32, {1, rows(n), C.hidden_size}}; }
 
-  /// (input_ids [1,S]) -> hidden_states [1,S,H]
+  /// Embedding: (input_ids [1,S]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct embedding {
     static constexpr std::string_view prefix = "model.";
@@ -10883,8 +11142,8 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1])
-  /// -> hidden_states, key, value
+  /// Decoder layer: (hidden_states [1,S,H], states key and value [1,Hk,max_seq_len,D], last_position [1,1]) ->
+  /// hidden_states, key, value.
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
     static constexpr std::string_view prefix = "model.layers.";
@@ -10904,7 +11163,7 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states) -> hidden_states, normalized
+  /// Final norm: (hidden_states [1,S,H]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct final_norm {
     static constexpr std::string_view prefix = "model.";
@@ -10917,7 +11176,7 @@ struct qwen3 {
     }();
   };
 
-  /// (hidden_states) -> logits [1,S,V]. A tied head reads the embedding table.
+  /// Head: (hidden_states [1,S,H]) -> logits [1,S,V]. A tied head uses the embedding table.
   template <std::int64_t Rows>
   struct lm_head {
     static constexpr std::string_view prefix = C.tie_word_embeddings ? "model." : "";
@@ -10934,10 +11193,10 @@ struct qwen3 {
     }();
   };
 
-  /// The types of the parts.
+  /// Types of the parts.
   template <std::int64_t Rows, dtype Kv>
   using part_types = type_list<embedding<Rows>, decoder_layer<Rows, Kv>, final_norm<Rows>, lm_head<Rows>>;
-  /// The parts, in the order in which a text passes them.
+  /// Parts, in execution order.
   static constexpr auto parts =
       join_parts(single_part(stage::embedding, 0), layer_parts<C.num_hidden_layers>([](std::int64_t) { return 1; }),
                  single_part(stage::norm, 2), single_part(stage::head, 3));
@@ -10945,38 +11204,40 @@ struct qwen3 {
 
 }  // namespace qwq
 
-// qwq/model/models.hpp: All models of `model_families`, with their definitions.
+// qwq/model/models.hpp: Includes all models of `model_families`, with their definitions.
 
-// qwq/quant/number_format.hpp: Defines `number_format`, how the elements of a quantized tensor are stored.
+// qwq/quant/number_format.hpp: Defines `number_format`, the storage format of a quantized tensor, and `tensor_format`, a format with a convention.
 
 namespace qwq {
 
-/// How the elements of a tensor are stored, and which elements share a scale. By default f32, which is not quantized.
-/// It is a value that two tensors can be compared by. How scales are computed from values is another matter, on which
-/// ecosystems differ: that is the convention, a type (`tensor_format`).
+/// Element type and scale layout of a tensor. The default is f32, which is not quantized. Formats are values and can be
+/// compared. How scales are computed from values depends on the ecosystem; that is the convention, a type
+/// (`tensor_format`).
 struct number_format {
-  dtype element = dtype::f32;  ///< Type of a code; f32: the values themselves.
-  bool symmetric = true;       ///< Codes have no zero point.
-  /// Elements along a row that share a scale; 0: one scale for each row or for the tensor, as the user chooses.
+  dtype element = dtype::f32;  ///< Type of codes; f32: the tensor is not quantized.
+  bool symmetric = true;       ///< True if there are no zero points.
+  /// Elements along a row that share a scale; 0: one scale per row or per tensor, as the user chooses.
   std::int32_t block = 0;
   std::int32_t block_rows = 1;  ///< Rows that a block spans.
   dtype scale = dtype::f32;     ///< Type in which scales are stored: f32, f8e4m3 or f8e8m0.
-  bool global_scale = false;    ///< A further f32 scale for the tensor multiplies those of blocks.
-  bool dynamic = false;         ///< Scales are computed from the values of each run; calibration finds none.
-  dtype then = dtype::f32;      ///< Type that dequantized values are rounded to in a second stage (W4A8: f8e4m3).
+  bool global_scale = false;    ///< True if an additional f32 scale per tensor multiplies the block scales.
+  bool dynamic = false;         ///< True if scales are computed from the values of each run, instead of by calibration.
+  dtype then = dtype::f32;      ///< Type to which dequantized values are rounded in a second stage (W4A8: f8e4m3).
 
+  /// True if all members are equal.
   constexpr bool operator==(const number_format&) const = default;
 
-  /// Whether elements are codes.
+  /// True if elements are stored as codes.
   constexpr bool quantizes() const { return element != dtype::f32; }
-  /// Whether elements are integers with f32 scales that are known before a run, and nothing else.
+  /// True if elements are integers with f32 scales that are known before a run, without blocks of several rows, global
+  /// scales or a second stage.
   constexpr bool is_static_integer() const {
     return !is_floating_point(element) && block_rows == 1 && scale == dtype::f32 && !global_scale && !dynamic &&
            then == dtype::f32;
   }
 };
 
-/// A number format with the convention by which its scales and codes are computed, as a type.
+/// A number format and the convention that computes its scales and codes, as a type.
 template <class F>
 concept tensor_format = requires {
   { F::value } -> std::convertible_to<number_format>;
@@ -10985,13 +11246,13 @@ concept tensor_format = requires {
 
 }  // namespace qwq
 
-// qwq/quant/rounding.hpp: Roundings that must give the same bits on every machine.
+// qwq/quant/rounding.hpp: Defines multiplication and rounding that give the same bits on every machine.
 
 namespace qwq::detail {
 
-/// a * b, rounded to f32 before anything is added to it. A compiler may contract a product and a sum into one fused
-/// operation when the machine has it (g++ does by default), which rounds once and gives other bits; a fused operation
-/// that adds -0 is the product itself, and is never contracted again.
+/// a * b, rounded to f32 before any addition. Compilers may contract a multiplication and an addition into one FMA if
+/// the hardware has it (g++ does by default), which rounds once and gives different bits. An FMA that adds -0 equals
+/// the product and cannot be contracted again.
 inline float product(float a, float b) {
 #ifdef FP_FAST_FMAF
   return std::fma(a, b, -0.0f);
@@ -11002,45 +11263,45 @@ inline float product(float a, float b) {
 
 /// Nearest integer, halves to even, for |x| < 2^51.
 constexpr double round_half_even(double x) {
-  constexpr double shift = 0x1.8p52;  // at this magnitude the f64 grid is the integers
+  constexpr double shift = 0x1.8p52;  // at this magnitude f64 values are integers
   return (x + shift) - shift;
 }
 
 }  // namespace qwq::detail
 
-// qwq/quant/params.hpp: Integer formats, and the scale and zero point that a range of values gets in them.
+// qwq/quant/params.hpp: Defines `qparams`, the scale and zero point of a quantized tensor, `int_format`, and the convention of ONNX Runtime.
 
 namespace qwq {
 
-/// Smallest and largest value that a tensor is expected to hold.
+/// Minimum and maximum of the values of a tensor.
 struct range {
-  float low = 0, high = 0;
+  float low = 0, high = 0;  ///< Minimum and maximum.
   friend constexpr bool operator==(const range&, const range&) = default;
 };
 
-/// value = (code - zero_point) * scale
+/// Quantization parameters: value = (code - zero_point) * scale.
 struct qparams {
-  float scale = 1;
-  std::int32_t zero_point = 0;
+  float scale = 1;              ///< Distance between the values of adjacent codes.
+  std::int32_t zero_point = 0;  ///< Code of the value 0.
   friend constexpr bool operator==(const qparams&, const qparams&) = default;
 };
 
-/// An integer format that is chosen at run time. `type` is one of i4, u4, i8, u8, i16, u16.
+/// An integer format chosen at run time. `type` is i4, u4, i8, u8, i16 or u16.
 struct int_spec {
-  dtype type = dtype::u8;
-  bool symmetric = false;
-  bool reduce_range = false;  ///< Half of the codes, for machines whose int8 products saturate.
-  bool per_channel = false;   ///< The range is that of one channel of many; some conventions then do otherwise.
+  dtype type = dtype::u8;     ///< Type of codes.
+  bool symmetric = false;     ///< True for a fixed zero point and a range [-absmax, absmax].
+  bool reduce_range = false;  ///< Use half of the codes, for hardware whose int8 GEMMs saturate.
+  bool per_channel = false;   ///< The range is of one channel of several; some conventions treat this case differently.
 };
 
 namespace detail {
-/// The codes of an integer format of at most 16 bits.
+/// All codes of an integer type of at most 16 bits. Throws `error` for other types.
 constexpr kernel::code_range codes_of(dtype t) {
   if (is_plain_float(t) || bits(t) > 16)
     throw error("integer format: expected i4, u4, i8, u8, i16 or u16, found " + std::string(name(t)));
   return kernel::full_range(t);
 }
-/// Throws `error` when an end is not finite or low > high.
+/// Throws `error` if an end is not finite or low > high.
 constexpr void require_finite(range r) {
   constexpr float largest = std::numeric_limits<float>::max();
   if (!(-largest <= r.low && r.low <= r.high && r.high <= largest))
@@ -11053,11 +11314,12 @@ namespace conventions {
 
 /// The convention of onnxruntime's quantizer (`compute_scale_zp`, 1.23).
 struct ort {
+  /// Codes are computed by division by the scale.
   static constexpr kernel::scaling by = kernel::scaling::divide;
 
-  /// The codes that a range is spread over. The scale comes from them; values are clipped to all codes of the type.
-  /// Symmetric 8- and 16-bit formats leave one code out, which puts 0 in the middle (127 and 32767 when unsigned);
-  /// symmetric 4-bit formats keep all 16, so i4 has scale 2 * absmax / 15.
+  /// Codes that a range maps to, which determine the scale; values are clipped to all codes of the type. Symmetric 8-
+  /// and 16-bit formats omit one code, so that 0 is in the middle (127 and 32767 for unsigned types); symmetric 4-bit
+  /// formats keep all 16, so i4 has scale 2 * absmax / 15.
   static constexpr kernel::code_range scale_range(int_spec f) {
     auto [low, high] = detail::codes_of(f.type);
     if (f.reduce_range) {
@@ -11069,9 +11331,9 @@ struct ort {
     return {low, high};
   }
 
-  /// Scale and zero point. The range is widened to hold 0, and to span `min_real_range` at least; in a symmetric format
-  /// it is widened to [-absmax, absmax]. A range too narrow for a normal scale gives {1, 0}; one wider than f32 an
-  /// infinite scale. Throws `error` when an end is not finite or low > high.
+  /// Scale and zero point of a range. The range is widened to contain 0 and to span at least `min_real_range`; in a
+  /// symmetric format it is widened to [-absmax, absmax]. Returns {1, 0} if the scale would be subnormal; the scale is
+  /// infinite if the width overflows f32. Throws `error` if an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float min_real_range = 0) {
     detail::require_finite(r);
     const auto [qmin, qmax] = scale_range(f);
@@ -11085,7 +11347,7 @@ struct ort {
     const float width = high - low;
     const double scale = static_cast<double>(width) / (qmax - qmin);
     if (scale < std::numeric_limits<float>::min()) return {};
-    // The zero point comes from the scale before it is rounded to f32: from the rounded one it is off by one at times.
+    // Compute the zero point from the unrounded scale: with the scale rounded to f32 it is sometimes off by one.
     const double zero = f.symmetric ? (qmin + qmax) / 2.0 : qmin - static_cast<double>(low) / scale;
     return {static_cast<float>(scale), static_cast<std::int32_t>(detail::round_half_even(zero))};
   }
@@ -11093,25 +11355,30 @@ struct ort {
 
 }  // namespace conventions
 
-/// An integer format as a type: codes of type `T`, and how a range becomes a scale. Ecosystems differ in that, so the
-/// convention is a part of the type: a struct with `by`, `scale_range` and `compute_qparams`, as `ort` has them.
+/// An integer format as a type: codes of type `T`, and the convention that maps a range to a scale. Ecosystems differ
+/// in the latter, so the convention is part of the type: a struct with `by`, `scale_range` and `compute_qparams`, such
+/// as `ort`.
 template <dtype T, bool Symmetric, class Convention = conventions::ort>
 struct int_format {
+  /// The format as a value.
   static constexpr number_format value{.element = T, .symmetric = Symmetric};
+  /// Type of codes.
   static constexpr dtype type = T;
+  /// True for symmetric ranges with a fixed zero point.
   static constexpr bool symmetric = Symmetric;
+  /// How scales and codes are computed.
   using convention = Convention;
-  /// Codes that a range is spread over.
+  /// Smallest code that a range maps to.
   static constexpr std::int32_t qmin = Convention::scale_range({T, Symmetric}).min;
-  /// Largest code that weights take.
+  /// Largest code that a range maps to.
   static constexpr std::int32_t qmax = Convention::scale_range({T, Symmetric}).max;
-  /// Codes that values are clipped to.
+  /// Smallest code of the type; values are clipped to it.
   static constexpr std::int32_t type_min = kernel::full_range(T).min;
-  /// Largest code of the type.
+  /// Largest code of the type; values are clipped to it.
   static constexpr std::int32_t type_max = kernel::full_range(T).max;
 };
 
-/// Scale and zero point of `r` in `Format`, by its convention.
+/// Scale and zero point of range `r` in `Format`, by its convention. Throws `error` if `r` is invalid.
 template <class Format>
 constexpr qparams compute_qparams(range r, float min_real_range = 0, bool reduce_range = false,
                                   bool per_channel = false) {
@@ -11119,7 +11386,7 @@ constexpr qparams compute_qparams(range r, float min_real_range = 0, bool reduce
                                              min_real_range);
 }
 
-/// What the kernels take: `p` together with what `Format` says of rounding and clipping.
+/// Kernel operand: `p` with the clipping and rounding of `Format`.
 template <class Format>
 constexpr kernel::affine to_affine(const qparams& p) {
   return {p.scale, p.zero_point, kernel::full_range(Format::type), Format::convention::by};
@@ -11127,17 +11394,17 @@ constexpr kernel::affine to_affine(const qparams& p) {
 
 }  // namespace qwq
 
-// qwq/quant/modelopt.hpp: Defines `conventions::modelopt` and `conventions::compressed_tensors`, the integer scales of Hugging Face checkpoints.
+// qwq/quant/modelopt.hpp: Defines `conventions::modelopt` and `conventions::compressed_tensors`, integer scales of Hugging Face checkpoints.
 
 namespace qwq {
 
 namespace detail {
-/// Largest magnitude in a range.
+/// Largest magnitude in a range. Throws `error` if an end is not finite or low > high.
 constexpr float absolute_max(range r) {
   require_finite(r);
   return std::max(-r.low, r.high);
 }
-/// Throws `error` for a format that has zero points or unsigned codes.
+/// Throws `error` for a format with zero points or unsigned codes.
 constexpr void require_symmetric(int_spec f) {
   if (!f.symmetric || !is_signed(f.type))
     throw error("integer format: expected symmetric codes of a signed type, found " + std::string(name(f.type)));
@@ -11146,35 +11413,37 @@ constexpr void require_symmetric(int_spec f) {
 
 namespace conventions {
 
-/// The convention of NVIDIA ModelOpt's exported integer weights: scale = absmax / qmax in f32, with qmax = 2^(bits-1) - 1;
-/// codes are round(x / scale), ties to even, clipped to all codes of the type. A tensor of zeros has scale 1.
+/// The convention of NVIDIA ModelOpt's exported integer weights: scale = absmax / qmax in f32, with qmax =
+/// 2^(bits-1)-1. Codes are round(x / scale), ties to even, clipped to all codes of the type. A zero tensor has scale 1.
 struct modelopt {
+  /// Codes are computed by division by the scale.
   static constexpr kernel::scaling by = kernel::scaling::divide;
 
-  /// The codes that a range is spread over.
+  /// Codes that a range maps to, [-qmax, qmax].
   static constexpr kernel::code_range scale_range(int_spec f) {
     detail::require_symmetric(f);
     const auto [low, high] = qwq::detail::codes_of(f.type);
     return {-high, high};
   }
-  /// Scale of a range; the zero point is 0. Throws `error` when an end is not finite or low > high.
+  /// Scale of a range; the zero point is 0. Throws `error` if an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
     const float absmax = detail::absolute_max(r);
     return {absmax == 0 ? 1.0f : absmax / static_cast<float>(scale_range(f).max), 0};
   }
 };
 
-/// The convention of vLLM's compressed-tensors for f32 weights: the scale spreads [-absmax, absmax] over all codes, absmax
-/// / (2^(bits-1) - 0.5). A tensor of zeros has the machine epsilon of f32 as its scale.
+/// The convention of vLLM's compressed-tensors for f32 weights: the scale maps [-absmax, absmax] to all codes, absmax /
+/// (2^(bits-1) - 0.5). A zero tensor has the machine epsilon of f32 as its scale.
 struct compressed_tensors {
+  /// Codes are computed by division by the scale.
   static constexpr kernel::scaling by = kernel::scaling::divide;
 
-  /// The codes that a range is spread over: all of them.
+  /// Codes that a range maps to: all codes of the type.
   static constexpr kernel::code_range scale_range(int_spec f) {
     detail::require_symmetric(f);
     return qwq::detail::codes_of(f.type);
   }
-  /// Scale of a range; the zero point is 0. Throws `error` when an end is not finite or low > high.
+  /// Scale of a range; the zero point is 0. Throws `error` if an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
     const auto [low, high] = scale_range(f);
     const float scale = detail::absolute_max(r) / (static_cast<float>(high - low) / 2);
@@ -11186,16 +11455,16 @@ struct compressed_tensors {
 
 }  // namespace qwq
 
-// qwq/quant/finite.hpp: Whether values are finite: asked of everything that a scale comes from.
+// qwq/quant/finite.hpp: Defines checks for finite values and loops over blocks, for code that computes scales.
 
 namespace qwq::detail {
 
-/// Sign removed; as integers these order magnitudes, and infinity and NaN come last.
+/// Bits of |x|. As integers they are ordered like magnitudes, with infinity and NaN last.
 constexpr std::uint32_t magnitude_bits(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu; }
 inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
 
-/// Calls f(first, count) for every `Size` of n elements and for what is left. The count of a whole block is a constant,
-/// which makes its loops vector code at -O2 too.
+/// Calls `f(first, count)` for every block of `Size` elements of n, and for the rest. The count of a full block is a
+/// constant, so its loops are vectorized at -O2, too.
 template <std::size_t Size, class F>
 void blockwise(std::size_t n, F&& f) {
   std::size_t i = 0;
@@ -11203,6 +11472,7 @@ void blockwise(std::size_t n, F&& f) {
   if (i < n) f(i, n - i);
 }
 
+/// True if no value is NaN or infinity.
 inline bool all_finite(std::span<const float> values) {
   bool finite = true;
   blockwise<1024>(values.size(), [&, x = values.data()](std::size_t first, auto count) {
@@ -11215,20 +11485,20 @@ inline bool all_finite(std::span<const float> values) {
 
 }  // namespace qwq::detail
 
-// qwq/quant/matmul_nbits.hpp: Weights of com.microsoft.MatMulNBits: blocks along K with a scale each, codes packed as the operator reads them.
+// qwq/quant/matmul_nbits.hpp: Defines `matmul_nbits`, weight quantization for com.microsoft.MatMulNBits: one scale per block along K, packed codes.
 
 namespace qwq {
 
-/// Round-to-nearest for MatMulNBits with `Bits` = 4 or 8, with the bits of onnxruntime's `quantize_matmul_4bits` and
-/// `_8bits`. The rule is not that of the Q/DQ formats: the block's reciprocal scale multiplies, halves round up, and a
-/// symmetric scale is the extreme value, sign included, over -2^(Bits-1).
+/// Round-to-nearest for MatMulNBits with `Bits` = 4 or 8, bit-identical to onnxruntime's `quantize_matmul_4bits` and
+/// `_8bits`. It differs from the Q/DQ formats: values are multiplied by the block's reciprocal scale, halves round up,
+/// and a symmetric scale is the extreme value, sign included, divided by -2^(Bits-1).
 template <int Bits, bool Symmetric>
 class matmul_nbits {
   static_assert(Bits == 4 || Bits == 8);
 
  public:
-  /// `k` is the length of a row of the [N, K] weight; blocks are `block_size` long, a power of two of at least 16.
-  /// `tensor` is the weight's name in messages.
+  /// `k` is the row length of the [N, K] weight; `block_size` is a power of two of at least 16. `tensor` is the
+  /// weight's name in messages. Throws `error` if either size is invalid.
   matmul_nbits(std::string_view tensor, std::size_t k, std::size_t block_size)
       : tensor_(tensor), k_(k), block_size_(block_size) {
     if (block_size < 16 || (block_size & (block_size - 1)) != 0)
@@ -11236,15 +11506,15 @@ class matmul_nbits {
     if (k == 0) throw error(tensor_ + ": expected rows with elements, found [N, 0]");
   }
 
-  /// Scales of one row.
+  /// Number of blocks, and so of scales, per row.
   std::size_t blocks() const { return (k_ + block_size_ - 1) / block_size_; }
-  /// Bytes of codes of one row; the last block is padded with 0.
+  /// Bytes of codes per row; the last block is padded with 0.
   std::size_t packed_bytes() const { return blocks() * block_size_ * Bits / 8; }
-  /// Bytes of zero points of one row, none when symmetric; an unused half byte holds 8.
+  /// Bytes of zero points per row, 0 if symmetric; an unused half byte is 8.
   std::size_t zero_point_bytes() const { return Symmetric ? 0 : (blocks() * Bits + 7) / 8; }
 
-  /// Quantizes one row of K weights, which is column n of the [K, N] matrix that the operator multiplies with. Throws
-  /// `error` at NaN and infinity.
+  /// Quantizes one row of K weights, which is column n of the [K, N] operand of the operator. The outputs have the
+  /// sizes above. Throws `error` for other sizes, and for NaN or infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales,
                     std::span<std::uint8_t> zero_points) const {
     check("row", row.size(), k_);
@@ -11284,7 +11554,7 @@ class matmul_nbits {
   static void put_codes(std::span<std::uint8_t> packed, std::span<const float> block, const qparams& p) {
     const float reciprocal = p.scale != 0 ? 1.0f / p.scale : 0.0f;
     const auto zero = static_cast<float>(p.zero_point);
-    // Truncated after this is added, a number that is not negative is rounded with halves away from 0.
+    // Adding this before truncation rounds nonnegative numbers to nearest, with halves away from 0.
     constexpr float almost_half = 0x1.fffffep-2f;
     detail::blockwise<16>(block.size(), [&, w = block.data()](std::size_t first, auto count) {
       std::array<std::uint8_t, 16> codes;
@@ -11322,7 +11592,7 @@ class matmul_nbits {
 
 }  // namespace qwq
 
-// qwq/quant/block_weight.hpp: Round-to-nearest quantization of weight rows in blocks along K, packed as kernels and files hold them.
+// qwq/quant/block_weight.hpp: Defines `block_format` and `block_quantizer`, weight quantization with one scale per block along K.
 
 namespace qwq {
 
@@ -11333,39 +11603,44 @@ struct nbits {};
 
 }  // namespace conventions
 
-/// A weight format of symmetric codes with one scale for each `Block` elements of a row. `Convention`: `nbits` for u4
-/// and u8, or `ort` (what QuantizeLinear computes) for i4.
+/// A weight format with symmetric codes and one scale per `Block` elements of a row. `Convention` is `nbits` for u4 and
+/// u8, or `ort` (as QuantizeLinear computes) for i4.
 template <dtype T, std::int32_t Block, class Convention>
 struct block_format {
   static_assert(std::is_same_v<Convention, conventions::nbits> ? T == dtype::u4 || T == dtype::u8 : T == dtype::i4,
                 "qwq: block_format<T, Block, Convention> takes u4 or u8 with nbits, i4 with ort");
   static_assert(Block >= 16 && (Block & (Block - 1)) == 0,
                 "qwq: block_format<T, Block, Convention> requires Block to be a power of two, 16 or more");
+  /// The format as a value.
   static constexpr number_format value{.element = T, .block = Block};
+  /// Type of codes.
   static constexpr dtype type = T;
+  /// Elements per block.
   static constexpr std::int32_t block = Block;
+  /// How scales and codes are computed.
   using convention = Convention;
 };
 
+/// A format type with one scale per block.
 template <class F>
 concept blockwise_format = requires {
   { F::block } -> std::convertible_to<std::int32_t>;
 };
 
-/// Quantizes rows of an [N, K] weight.
+/// Round-to-nearest quantization of the rows of an [N, K] weight in `Format`, packed as kernels and files store them.
 template <blockwise_format Format>
 class block_quantizer {
  public:
-  /// `tensor` is the weight's name in messages.
+  /// `tensor` is the weight's name in messages; `k` is the row length.
   block_quantizer(std::string tensor, std::size_t k) : tensor_(std::move(tensor)), k_(k) {}
 
-  /// Scales of one row, and bytes of its codes: two 4-bit codes to a byte, the first in the low half; the last block is
-  /// padded with zero bytes.
+  /// Number of blocks, and so of scales, per row.
   std::size_t blocks() const { return (k_ + block - 1) / block; }
-  /// Bytes of the packed codes of a row.
+  /// Bytes of packed codes per row: two 4-bit codes per byte, the first in the low half; the last block is padded with
+  /// zero bytes.
   std::size_t packed_bytes() const { return byte_size(Format::type, blocks() * block); }
 
-  /// Throws `error` at NaN and infinity.
+  /// Quantizes one row of K weights into packed codes and one scale per block. Throws `error` for NaN or infinity.
   void quantize_row(std::span<const float> row, std::span<std::uint8_t> packed, std::span<float> scales) const {
     if constexpr (std::is_same_v<typename Format::convention, conventions::nbits>) {
       matmul_nbits<bits(Format::type), true>(tensor_, k_, block).quantize_row(row, packed, scales, {});
@@ -11393,65 +11668,69 @@ class block_quantizer {
 
 }  // namespace qwq
 
-// qwq/quant/quant_spec.hpp: Defines `quant_spec`, which tensors of a graph a scheme quantizes, and in which formats.
+// qwq/quant/quant_spec.hpp: Defines `quant_spec`, the tensors of a graph that a scheme quantizes, and their formats.
 
 namespace qwq {
 
-/// Which of the edges that a target can quantize a scheme does quantize.
+/// Which edges a scheme quantizes, among those that the target can quantize.
 enum class quant_scope : std::uint8_t {
-  matmuls,  ///< Operands and results of matrix products; norms, gates and the residual stream between them stay float.
-  all,      ///< Every edge, as integer-only machines need it.
+  matmuls,  ///< Operands and results of GEMMs; norms, gates and the residual stream stay in float.
+  all,      ///< Every edge, for integer-only hardware.
 };
 
 /// A set of roles, one bit each.
 class role_set {
  public:
+  /// The empty set.
   constexpr role_set() = default;
-  /// These roles.
+  /// A set of `roles`.
   constexpr role_set(std::initializer_list<role> roles) {
     for (const role r : roles) bits = static_cast<std::uint16_t>(bits | 1u << static_cast<unsigned>(r));
   }
-  /// Whether a role is in the set.
+  /// True if the set contains `r`.
   constexpr bool contains(role r) const { return (bits >> static_cast<unsigned>(r) & 1u) != 0; }
+  /// True if both sets have the same roles.
   constexpr bool operator==(const role_set&) const = default;
 
-  std::uint16_t bits = 0;  ///< Public, so that a set can be part of a template argument.
+  std::uint16_t bits = 0;  ///< One bit per role. Public, so that a set can be a template argument.
 };
-/// What schemes leave in float unless they say otherwise: weights that are small, and that choose or gate.
+/// Roles that stay in float by default: small weights, and weights that select or gate.
 inline constexpr role_set float_roles{role::router, role::gate, role::conv, role::norm, role::bias, role::position};
 
-/// Weights whose names end in `name`, and the format that a scheme gives them instead of its usual one.
+/// A format for weights whose names end in `name`, instead of the scheme's weight format.
 struct weight_override {
-  fixed_string<47> name{};
-  number_format format{};  ///< f32: they stay in float.
+  fixed_string<47> name{};  ///< End of the weights' names.
+  number_format format{};   ///< Their format; f32: they stay in float.
 };
+/// Overrides of a scheme; the first that matches a weight applies.
 using weight_overrides = fixed_vector<weight_override, 16>;
 
-/// The formats that a scheme gives to activations and weights; f32 means that they stay in float.
+/// The formats of activations and weights; f32 means that they stay in float.
 struct quant_spec {
-  number_format activation{};
-  number_format weight{};
-  quant_scope scope = quant_scope::matmuls;
-  /// Weights with another format; null when there are none. An address, so that messages with a spec stay short.
+  number_format activation{};                ///< Format of activations.
+  number_format weight{};                    ///< Format of weights.
+  quant_scope scope = quant_scope::matmuls;  ///< Edges to quantize.
+  /// Weights with another format; null if there are none. A pointer keeps compiler messages that contain a spec short.
   const weight_overrides* overrides = nullptr;
   role_set excluded = float_roles;  ///< Roles of weights that stay in float.
 
-  /// Whether activations are quantized.
+  /// True if activations are quantized.
   constexpr bool quantizes_activations() const { return activation.quantizes(); }
+  /// True if anything is quantized.
   constexpr bool quantizes() const { return quantizes_activations() || weight.quantizes() || overrides != nullptr; }
-  /// The format of an override that names a weight; null when none does.
+  /// Format of the first override that matches a weight; null if none does.
   constexpr const number_format* override_of(std::string_view name) const {
     if (overrides != nullptr)
       for (const weight_override& other : *overrides)
         if (name.ends_with(other.name.view())) return &other.format;
     return nullptr;
   }
-  /// The format of a weight.
+  /// Format of a weight leaf: an override's, else f32 for an excluded role, else `weight`.
   constexpr number_format format_of(const node& leaf) const {
     if (const number_format* other = override_of(leaf.name)) return *other;
     return excluded.contains(leaf.weight_role) ? number_format{} : weight;
   }
-  /// Whether the scheme quantizes the operands and the result of an operator, if the target can.
+  /// True if the scheme quantizes the operands and the result of an operator, provided that the target can.
   constexpr bool covers(const op_schema& r) const {
     return quantizes() && (scope == quant_scope::all || r.matrix_args != 0);
   }
@@ -11459,13 +11738,13 @@ struct quant_spec {
 
 }  // namespace qwq
 
-// qwq/quant/scheme.hpp: Quantization schemes: which formats weights and activations get, as types.
+// qwq/quant/scheme.hpp: Defines `quantization_scheme`, a concept, and the schemes with the conventions of ONNX Runtime.
 
 namespace qwq {
 
-/// A quantization scheme: a name, and the spec of what it quantizes. One that quantizes also names the formats of
-/// weights (one, or for `mixed` several) and, unless it leaves them in float, of activations, which carry the convention
-/// for scale and zero_point.
+/// A quantization scheme: a name, and the `quant_spec` of the tensors that it quantizes. A scheme that quantizes also
+/// names the format types of weights (one, or several for `mixed`) and, unless activations stay in float, of
+/// activations. The types carry the convention for scale and zero_point.
 template <class S>
 concept quantization_scheme = requires {
   { S::name } -> std::convertible_to<std::string_view>;
@@ -11475,39 +11754,42 @@ concept quantization_scheme = requires {
     !S::spec.quantizes() || requires { typename S::weight_format; } || requires { typename S::weight_formats; }) &&
     (!S::spec.quantizes_activations() || requires { typename S::activation_format; });
 
-/// Nothing is quantized.
+/// The scheme that quantizes nothing.
 struct f32 {
   static constexpr std::string_view name = "f32";
   static constexpr quant_spec spec{};
 };
 
-/// Integer weights and activations with ONNX Runtime's conventions: weights symmetric, activations asymmetric.
+/// Base of schemes with integer weights and activations and ONNX Runtime's conventions: weights symmetric, activations
+/// asymmetric.
 template <dtype Weight, dtype Activation, quant_scope Scope = quant_scope::matmuls>
 struct integer_scheme {
   static_assert(Weight == dtype::i8, "qwq: integer_scheme<Weight, Activation> has kernels and packings for i8 weights");
   static_assert(Activation == dtype::u8 || Activation == dtype::u16,
                 "qwq: integer_scheme<Weight, Activation> requires Activation to be u8 or u16");
+  /// Format of weights: symmetric.
   using weight_format = int_format<Weight, true>;
+  /// Format of activations: asymmetric.
   using activation_format = int_format<Activation, false>;
+  /// Both formats, applied to the edges in `Scope`.
   static constexpr quant_spec spec{activation_format::value, weight_format::value, Scope};
 };
 
-/// int8 weights, uint16 activations around the products. The residual stream of Qwen3 has a few channels hundreds of
-/// times larger than the others: in 16 bits those others keep eight, so it stays in float.
+/// int8 weights, uint16 operands and results of GEMMs. The residual stream of Qwen3 has a few channels hundreds of
+/// times larger than the others; 16 bits would leave those others eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
   static constexpr std::string_view name = "w8a16";
 };
-/// w8a16 on every edge, for machines that compute in integers only: what ONNX Runtime's get_qdq_config makes of the
-/// graph.
+/// w8a16 on every edge, for integer-only hardware: what ONNX Runtime's get_qdq_config applies to the graph.
 struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, quant_scope::all> {
   static constexpr std::string_view name = "w8a16_full";
 };
-/// int8 weights, uint8 activations around the products.
+/// int8 weights, uint8 operands and results of GEMMs.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
   static constexpr std::string_view name = "w8a8";
 };
 
-/// int4 weights in blocks of 32 along K, uint16 activations around the products.
+/// int4 weights in blocks of 32 along K, uint16 operands and results of GEMMs.
 struct w4a16_g32 {
   static constexpr std::string_view name = "w4a16_g32";
   using weight_format = block_format<dtype::i4, 32, conventions::ort>;
@@ -11515,44 +11797,49 @@ struct w4a16_g32 {
   static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
 
-/// Integer weights in blocks along K, as com.microsoft.MatMulNBits has them; activations stay in float.
+/// Base of weight-only schemes: integer weights in blocks of `Block` along K, in the format of
+/// com.microsoft.MatMulNBits; activations stay in float.
 template <dtype Weight, std::int32_t Block>
 struct weight_only_scheme {
+  /// Format of weights.
   using weight_format = block_format<Weight, Block, conventions::nbits>;
+  /// The weight format; no activation format.
   static constexpr quant_spec spec{{}, weight_format::value};
 };
 
-/// 4 bits in blocks of 32.
+/// 4-bit weights in blocks of 32.
 struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
   static constexpr std::string_view name = "w4_g32";
 };
-/// 4 bits in blocks of 128.
+/// 4-bit weights in blocks of 128.
 struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
   static constexpr std::string_view name = "w4_g128";
 };
-/// 8 bits in blocks of 32.
+/// 8-bit weights in blocks of 32.
 struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
   static constexpr std::string_view name = "w8_g32";
 };
-/// 8 bits in blocks of 128.
+/// 8-bit weights in blocks of 128.
 struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
   static constexpr std::string_view name = "w8_g128";
 };
 
 }  // namespace qwq
 
-// qwq/quant/tico.hpp: TICO's convention for scale and zero point, and scales that are powers of two.
+// qwq/quant/tico.hpp: Defines `conventions::tico`, the scale and zero point of Samsung's TICO, and `conventions::power_of_two`.
 
 namespace qwq {
 
 namespace conventions {
 
-/// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*): everything in f32. It knows
-/// neither reduced ranges nor a smallest range.
+/// The convention of Samsung's TICO (wrapq's affine observers, and torch.fake_quantize_*), computed in f32. It has
+/// neither reduced ranges nor a minimum range.
 struct tico {
+  /// Codes are computed by multiplication with the reciprocal of the scale.
   static constexpr kernel::scaling by = kernel::scaling::multiply;
 
-  /// The codes that a range is spread over. Symmetric formats are signed, and clip to the code -qmax - 1 all the same.
+  /// Codes that a range maps to. Symmetric formats are signed, [-qmax, qmax]; values are still clipped to -qmax - 1.
+  /// Throws `error` for a symmetric unsigned format.
   static constexpr kernel::code_range scale_range(int_spec f) {
     const auto [low, high] = detail::codes_of(f.type);
     if (!f.symmetric) return {low, high};
@@ -11561,8 +11848,8 @@ struct tico {
     return {-high, high};
   }
 
-  /// Scale and zero point. An asymmetric range is widened to hold 0, unless it is that of one value: then its code is
-  /// exact. Throws `error` when an end is not finite or low > high.
+  /// Scale and zero point of a range. An asymmetric range is widened to contain 0, unless it is a single value, whose
+  /// code is then exact. Throws `error` if an end is not finite or low > high.
   static constexpr qparams compute_qparams(int_spec f, range r, float /*min_real_range*/ = 0) {
     detail::require_finite(r);
     constexpr float smallest = 1e-12f, same = 1e-8f;
@@ -11581,14 +11868,16 @@ struct tico {
   }
 };
 
-/// `Convention` with scales rounded up to powers of two: x / scale is then exact, so that all engines agree on every
-/// code however they compute it.
+/// `Convention` with scales rounded up to powers of two. Then x / scale is exact, and all engines compute the same
+/// codes.
 template <class Convention>
 struct power_of_two {
+  /// How codes are computed from a scale.
   static constexpr kernel::scaling by = Convention::by;
+  /// Codes that a range maps to.
   static constexpr kernel::code_range scale_range(int_spec f) { return Convention::scale_range(f); }
 
-  /// Scale and zero point of a range, as TICO computes them.
+  /// Scale and zero point of a range. The zero point is recomputed from the rounded scale.
   static constexpr qparams compute_qparams(int_spec f, range r, float min_real_range = 0) {
     qparams p = Convention::compute_qparams(f, r, min_real_range);
     constexpr std::uint32_t mantissa = 0x7fffff;
@@ -11607,20 +11896,21 @@ struct power_of_two {
 
 }  // namespace qwq
 
-// qwq/quant/weights.hpp: Round-to-nearest quantization of weight matrices, in two passes over rows that may come piecewise.
+// qwq/quant/weights.hpp: Defines round-to-nearest quantization of weight matrices in two passes over rows, which may be passed in pieces.
 
 namespace qwq {
 
-/// What shares one scale: the whole matrix, a row (axis 0), or a column (axis 1).
+/// Elements that share one scale: the whole matrix, a row (axis 0), or a column (axis 1).
 enum class granularity : std::uint8_t { tensor, row, column };
 
-/// A weight format with a scale for each row, whatever the user chose.
+/// `Format` with one scale per row, regardless of the user's choice.
 template <class Format>
 struct for_each_row : Format {
+  /// Granularity that the format requires.
   static constexpr granularity shared = granularity::row;
 };
 
-/// What shares a scale in `Format`: what the format says, or else `chosen`.
+/// Granularity of `Format`: the one that the format requires, or else `chosen`.
 template <class Format>
 constexpr granularity shared_in(granularity chosen) {
   if constexpr (requires { Format::shared; })
@@ -11644,12 +11934,12 @@ struct code<dtype::u4> {
 };
 }  // namespace detail
 
-/// C++ type of one code; 4-bit codes take a byte each until `kernel::pack_int4` puts two in one.
+/// C++ type of one code; 4-bit codes take one byte each until `kernel::pack_int4` packs two per byte.
 template <dtype T>
 using code_t = typename detail::code<T>::type;
 
 namespace detail {
-/// Range of row `index` of a weight, whose name is `tensor` in messages. Throws `error` at NaN and infinity.
+/// Range of row `index` of a weight; `tensor` is the weight's name in messages. Throws `error` for NaN or infinity.
 inline kernel::extrema finite_range(std::span<const float> row, const std::string& tensor, std::int64_t index) {
   const auto seen = kernel::finite_min_max(row);
   if (!seen) throw error(tensor + ": expected finite values, found NaN or infinity in row " + std::to_string(index));
@@ -11657,10 +11947,10 @@ inline kernel::extrema finite_range(std::span<const float> row, const std::strin
 }
 }  // namespace detail
 
-/// First pass: the range of everything that shares a scale.
+/// First pass: computes the range of each group of elements that share a scale.
 class weight_ranges {
  public:
-  /// Of a `rows` x `cols` matrix; `tensor` is its name in messages.
+  /// Ranges of a `rows` x `cols` matrix; `tensor` is its name in messages. Throws `error` if it is empty.
   weight_ranges(std::string tensor, granularity shared, std::int64_t rows, std::int64_t cols)
       : tensor_(std::move(tensor)), shared_(shared), rows_(rows), cols_(cols) {
     if (rows < 1 || cols < 1) throw error(tensor_ + ": expected a matrix with elements, found " + shape(rows, cols));
@@ -11668,7 +11958,8 @@ class weight_ranges {
     seen_.resize(static_cast<std::size_t>(count));
   }
 
-  /// Takes rows [first_row, first_row + block.rows), each row once, in any order. Throws `error` at NaN and infinity.
+  /// Adds rows [first_row, first_row + block.rows); each row must be added once, in any order. Throws `error` for NaN
+  /// or infinity, and for a block outside the matrix.
   void observe(std::int64_t first_row, matrix_view<const float> block) {
     if (block.cols != cols_ || first_row < 0 || block.rows < 0 || first_row > rows_ - block.rows)
       throw error(tensor_ + ": expected rows of " + shape(rows_, cols_) + ", found " + shape(block.rows, block.cols) +
@@ -11689,9 +11980,10 @@ class weight_ranges {
     rows_seen_ += block.rows;
   }
 
+  /// Elements that share a scale.
   granularity shared() const { return shared_; }
 
-  /// One range for each scale. Throws `error` before all rows were observed.
+  /// One range per scale. Throws `error` if not all rows were added.
   std::vector<range> result() const {
     if (rows_seen_ != rows_)
       throw error(tensor_ + ": expected " + std::to_string(rows_) + " observed rows, found " +
@@ -11713,15 +12005,16 @@ class weight_ranges {
   std::vector<kernel::extrema> seen_;
 };
 
-/// Scales and zero points of a weight in `Format`: one, one per row, or one per column.
+/// Scales and zero points of a weight in `Format`: one per tensor, row or column.
 template <class Format>
 struct weight_params {
-  granularity shared = granularity::tensor;
-  std::vector<float> scales;
-  std::vector<std::int32_t> zero_points;
+  granularity shared = granularity::tensor;  ///< Elements that share a scale.
+  std::vector<float> scales;                 ///< Scales.
+  std::vector<std::int32_t> zero_points;     ///< Zero points, one per scale.
 
+  /// No scales.
   weight_params() = default;
-  /// Scales and zero points of the ranges that were measured.
+  /// Computes scales and zero points from `ranges`.
   explicit weight_params(const weight_ranges& ranges, float min_real_range = 0, bool reduce_range = false)
       : shared(ranges.shared()) {
     for (const range r : ranges.result()) {
@@ -11734,7 +12027,7 @@ struct weight_params {
 
 namespace detail {
 
-/// Calls f(parameters) with those of a block of rows, the first of which is row `first_row` of the weight.
+/// Calls `f` with the parameters of a block of rows, of which the first is row `first_row` of the weight.
 template <class Format, class F>
 void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std::int64_t rows, F&& f) {
   constexpr auto clip = kernel::full_range(Format::type);
@@ -11751,7 +12044,7 @@ void with_row_params(const weight_params<Format>& p, std::int64_t first_row, std
 
 }  // namespace detail
 
-/// Second pass: codes of the rows that `block` holds, the first of which is row `first_row` of the weight.
+/// Second pass: quantizes the rows of `block`, of which the first is row `first_row` of the weight.
 template <class Format>
 void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t<matrix_view<const float>> block,
                    const weight_params<Format>& p, std::int64_t first_row = 0) {
@@ -11763,7 +12056,7 @@ void quantize_rows(matrix_view<code_t<Format::type>> codes, std::type_identity_t
   });
 }
 
-/// What the codes of such rows stand for.
+/// Dequantizes rows of codes, of which the first is row `first_row` of the weight.
 template <class Format>
 void dequantize_rows(matrix_view<float> y, matrix_view<const code_t<Format::type>> codes,
                      const weight_params<Format>& p, std::int64_t first_row = 0) {
@@ -11777,15 +12070,19 @@ void dequantize_rows(matrix_view<float> y, matrix_view<const code_t<Format::type
 
 }  // namespace qwq
 
-// qwq/quant/tico_scheme.hpp: Schemes with TICO's convention, on every edge: for targets without float operators.
+// qwq/quant/tico_scheme.hpp: Defines quantization schemes with TICO's convention on every edge, for targets without float operators.
 
 namespace qwq {
 
-/// TICO's affine formats: signed ones symmetric, unsigned ones asymmetric, and a scale for each row of a weight.
+/// Base of schemes with TICO's affine formats: signed types symmetric, unsigned types asymmetric, and one scale per row
+/// of a weight.
 template <dtype Weight, dtype Activation>
 struct tico_scheme {
+  /// Format of weights.
   using weight_format = for_each_row<int_format<Weight, is_signed(Weight), conventions::tico>>;
+  /// Format of activations.
   using activation_format = int_format<Activation, is_signed(Activation), conventions::tico>;
+  /// Both formats, applied to every edge.
   static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
@@ -11802,8 +12099,8 @@ struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
   static constexpr std::string_view name = "tico_w8a8";
 };
 
-/// int8 weights, and int16 activations whose scales are powers of two: a form that engines without TICO's integer
-/// kernels execute, all with the same codes.
+/// int8 weights, and int16 activations with power-of-two scales: engines without TICO's integer kernels execute this
+/// scheme, and all compute the same codes.
 struct qdq_w8a16 {
   static constexpr std::string_view name = "qdq_w8a16";
   using weight_format = for_each_row<int_format<dtype::i8, true, conventions::tico>>;
@@ -11813,7 +12110,7 @@ struct qdq_w8a16 {
 
 }  // namespace qwq
 
-// qwq/report/format.hpp: Numbers as text for people: independent of the locale, "-" for what was not measured.
+// qwq/report/format.hpp: Defines number formatting for reports: independent of the locale, with "-" for values that were not measured.
 
 namespace qwq::detail {
 
@@ -11824,25 +12121,25 @@ inline std::string number(double value, std::chars_format form, int precision) {
   return {buffer.data(), end};
 }
 
-/// Four significant digits, with an exponent where that is shorter.
+/// Four significant digits, with an exponent if that is shorter.
 inline std::string significant(double value) { return number(value, std::chars_format::general, 4); }
-/// `digits` (at most 17) after the point; four significant ones where more than seven would come before it.
+/// `digits` (at most 17) after the decimal point; four significant digits if more than seven would precede it.
 inline std::string fixed(double value, int digits) {
   return std::abs(value) < 1e7 ? number(value, std::chars_format::fixed, digits) : significant(value);
 }
-/// A ratio in percent, two digits after the point.
+/// A ratio in percent, with two digits after the decimal point.
 inline std::string percent(double ratio) {
   return std::isfinite(ratio) ? fixed(100 * ratio, 2) + " %" : significant(ratio);
 }
 
-/// 151936 as "151,936".
+/// Formats 151936 as "151,936".
 inline std::string grouped(std::uint64_t value) {
   std::string s = std::to_string(value);
   for (std::size_t at = s.size(); at > 3; at -= 3) s.insert(at - 3, 1, ',');
   return s;
 }
 
-/// 1536 as "1.5 KiB".
+/// Formats 1536 as "1.5 KiB".
 inline std::string byte_text(std::uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes) + " B";
   constexpr std::array<std::string_view, 4> units{" KiB", " MiB", " GiB", " TiB"};
@@ -11852,7 +12149,7 @@ inline std::string byte_text(std::uint64_t bytes) {
   return fixed(value, 1).append(units[unit]);
 }
 
-/// 75 as "1:15", 3675 as "1:01:15"; under ten seconds "4.2 s".
+/// Formats 75 as "1:15", 3675 as "1:01:15"; less than ten seconds as "4.2 s".
 inline std::string time_text(double seconds) {
   if (!(seconds >= 9.95)) return fixed(seconds, 1) + " s";
   const auto s = static_cast<std::uint64_t>(std::llround(seconds));
@@ -11860,9 +12157,11 @@ inline std::string time_text(double seconds) {
   return (s < 3600 ? std::to_string(s / 60) : std::to_string(s / 3600) + two(s / 60 % 60)) + two(s % 60);
 }
 
+/// Pads to `width`, left-aligned.
 inline std::string left(std::string_view s, std::size_t width) {
   return std::string(s).append(s.size() < width ? width - s.size() : 0, ' ');
 }
+/// Pads to `width`, right-aligned.
 inline std::string right(std::string_view s, std::size_t width) {
   return std::string(s.size() < width ? width - s.size() : 0, ' ').append(s);
 }
@@ -11875,7 +12174,7 @@ inline std::string shortened(std::string_view s, std::size_t width) {
 
 }  // namespace qwq::detail
 
-// qwq/report/metrics.hpp: How far a quantized model is from its float reference: streaming, constant memory, mergeable.
+// qwq/report/metrics.hpp: Defines `tensor_error`, `distribution_error` and `greedy_divergence`: streaming metrics of quantization error.
 
 namespace qwq {
 
@@ -11890,8 +12189,8 @@ inline void check_same_size(const char* who, std::span<const float> reference, s
                 " reference and " + std::to_string(value.size()) + " quantized values");
 }
 
-/// Indices of the `K` largest values, largest first; of equal values the lowest index first, as argmax picks it.
-/// A shorter row fills only the first `row.size()` entries.
+/// Indices of the `K` largest values, in descending order; equal values in ascending order of index, as in `argmax`. If
+/// the row is shorter, only the first `row.size()` entries are set.
 template <std::size_t K>
 std::array<std::size_t, K> top_indices(std::span<const float> row) {
   std::array<std::size_t, K> best{};
@@ -11907,12 +12206,13 @@ std::array<std::size_t, K> top_indices(std::span<const float> row) {
 
 }  // namespace detail
 
-/// Elementwise error of a tensor against its float reference, over any number of `add`s (float64 sums).
-/// Trivially copyable, so that ranks can send it as bytes. Before the first element every number is NaN, not measured.
-/// A NaN or infinity on either side counts as an infinite error: the errors are +inf, the cosine 0 and the SQNR -inf.
+/// Elementwise error of a tensor relative to its float reference, over any number of `add` calls (accumulated in
+/// float64). Trivially copyable, so that ranks can send it as bytes. Before the first element every number is NaN (not
+/// measured). A NaN or infinity on either side counts as an infinite error: the errors are +inf, the cosine 0 and the
+/// SQNR -inf.
 class tensor_error {
  public:
-  /// Compares element by element. Throws `error` if the sizes differ.
+  /// Adds the elements of two tensors. Throws `error` if the sizes differ.
   void add(std::span<const float> reference, std::span<const float> value) {
     detail::check_same_size("tensor_error", reference, value);
     for (std::size_t i = 0; i < reference.size(); ++i) {
@@ -11929,7 +12229,7 @@ class tensor_error {
     count_ += reference.size();
   }
 
-  /// As if everything added to `other` had been added here.
+  /// Adds everything that was added to `other`.
   void merge(const tensor_error& other) {
     abs_ += other.abs_;
     squares_ += other.squares_;
@@ -11942,26 +12242,30 @@ class tensor_error {
     count_ += other.count_;
   }
 
+  /// Number of elements.
   std::uint64_t count() const { return count_; }
+  /// Mean of |value - reference|.
   double mean_abs_diff() const { return checked(abs_ / n(), detail::infinity); }
+  /// Maximum of |value - reference|.
   double max_abs_diff() const { return checked(max_abs_, detail::infinity); }
+  /// Mean of (value - reference)^2.
   double mse() const { return checked(squares_ / n(), detail::infinity); }
 
   /// Peak-error-to-interval ratio: max|value - reference| / (max(reference) - min(reference)), a ratio, not percent.
-  /// The interval is the reference's alone; a constant reference counts as interval 1 (TICO, evaluation/metric.py).
+  /// The interval is that of the reference only; a constant reference has interval 1 (TICO, evaluation/metric.py).
   double peir() const {
     const double interval = highest_ - lowest_;
     return checked(max_abs_ / (interval == 0 ? 1 : interval), detail::infinity);
   }
 
-  /// Cosine of the angle between the two. Two zero tensors have 1, a zero tensor and another one 0.
+  /// Cosine of the angle between the tensors: 1 for two zero tensors, 0 for a zero and a nonzero tensor.
   double cosine() const {
     if (reference_squares_ == 0 || value_squares_ == 0) return checked(reference_squares_ == value_squares_ ? 1 : 0, 0);
     return checked(dot_ / std::sqrt(reference_squares_ * value_squares_), 0);  // one root: exactly 1 for equal tensors
   }
 
-  /// 10 log10(sum reference^2 / sum (value - reference)^2) in dB: +inf for equal tensors, also if both are zero;
-  /// -inf if only the reference is zero.
+  /// 10 log10(sum reference^2 / sum (value - reference)^2) in dB: +inf for equal tensors, also if both are zero; -inf
+  /// if only the reference is zero.
   double sqnr_db() const {
     if (squares_ == 0) return checked(detail::infinity, -detail::infinity);
     return checked(10 * std::log10(reference_squares_ / squares_), -detail::infinity);
@@ -11969,7 +12273,7 @@ class tensor_error {
 
  private:
   double n() const { return static_cast<double>(count_); }
-  /// A sum of float magnitudes cannot overflow a double: if it is not finite, an element was not.
+  /// A sum of float magnitudes cannot overflow a double: if it is not finite, an element was not finite.
   double checked(double value, double if_not_finite) const {
     if (count_ == 0) return detail::not_measured;
     return std::isfinite(abs_) ? value : if_not_finite;
@@ -11980,13 +12284,14 @@ class tensor_error {
   std::uint64_t count_ = 0;
 };
 
-/// Error of next-token distributions against the float model's, one row of logits per token (float64 log-softmax).
+/// Error of next-token distributions relative to the float model's; one row of logits per token (float64 log-softmax).
 /// Trivially copyable. Means are per token; NaN before the first token. A row with a NaN or +inf logit predicts
 /// nothing: infinite KL and loss, no agreement. -inf (a masked token) is probability 0.
 class distribution_error {
  public:
-  /// One token: float logits, quantized logits and, for the perplexity, the id that came next; a negative id (the -100
-  /// of HF labels) is not scored. Throws `error` if a row is empty, the sizes differ or the id is outside of the row.
+  /// Adds one token: float logits, quantized logits and, for the perplexity, the id of the next token; a negative id
+  /// (-100 in HF labels) is not scored. Throws `error` if a row is empty, the sizes differ or the id is outside of the
+  /// row.
   void add(std::span<const float> reference, std::span<const float> value, std::int64_t target = -1) {
     detail::check_same_size("distribution_error", reference, value);
     if (reference.empty()) throw error("distribution_error: expected a row of logits, found none");
@@ -12026,7 +12331,7 @@ class distribution_error {
     ++targets_;
   }
 
-  /// As if everything added to `other` had been added here.
+  /// Adds everything that was added to `other`.
   void merge(const distribution_error& other) {
     kl_ += other.kl_;
     kl_max_ = std::max(kl_max_, other.kl_max_);
@@ -12038,18 +12343,22 @@ class distribution_error {
     targets_ += other.targets_;
   }
 
+  /// Number of tokens.
   std::uint64_t tokens() const { return tokens_; }
-  /// Tokens that had a target.
+  /// Number of tokens with a target.
   std::uint64_t targets() const { return targets_; }
   /// Mean KL(float || quantized) in nats.
   double kl() const { return mean(kl_, tokens_); }
+  /// Maximum KL(float
+  /// quantized) in nats.
   double kl_max() const { return tokens_ == 0 ? detail::not_measured : kl_max_; }
-  /// Share of tokens whose most likely successor is the same (of equal logits, the lowest id).
+  /// Share of tokens with the same most likely successor (of equal logits, the lowest id).
   double top1() const { return mean(static_cast<double>(top1_), tokens_); }
   /// Mean share of the reference's five most likely ids that are among the quantized model's five.
   double top5() const { return mean(top5_, tokens_); }
-  /// exp(mean negative log-likelihood of the targets), of the float and of the quantized model; NaN without targets.
+  /// exp(mean negative log-likelihood of the targets) of the float model; NaN without targets.
   double perplexity_float() const { return std::exp(mean(loss_, targets_)); }
+  /// exp(mean negative log-likelihood of the targets) of the quantized model; NaN without targets.
   double perplexity_quantized() const { return std::exp(mean(quantized_loss_, targets_)); }
 
  private:
@@ -12062,11 +12371,11 @@ class distribution_error {
   std::uint64_t top1_ = 0, tokens_ = 0, targets_ = 0;
 };
 
-/// How long greedy continuations stay the same, over any number of prompts.
+/// Length of the common start of greedy continuations, over any number of prompts.
 class greedy_divergence {
  public:
-  /// The ids that the float and the quantized model generated for one prompt (ranges of ids). Continuations are equal
-  /// if they have the same ids and the same length.
+  /// Adds the ids that the float and the quantized model generated for one prompt (ranges of ids). Continuations are
+  /// equal if they have the same ids and the same length.
   template <class Reference, class Value>
   void add(const Reference& reference, const Value& value) {
     const auto [r, v] = std::mismatch(std::begin(reference), std::end(reference), std::begin(value), std::end(value));
@@ -12075,15 +12384,18 @@ class greedy_divergence {
     ++prompts_;
   }
 
+  /// Adds everything that was added to `other`.
   void merge(const greedy_divergence& other) {
     tokens_ += other.tokens_;
     equal_ += other.equal_;
     prompts_ += other.prompts_;
   }
 
+  /// Number of prompts.
   std::uint64_t prompts() const { return prompts_; }
+  /// Number of prompts with equal continuations.
   std::uint64_t equal() const { return equal_; }
-  /// Mean number of ids before the first difference (the whole length where there is none); NaN without prompts.
+  /// Mean number of ids before the first difference (the whole length if there is none); NaN without prompts.
   double mean_tokens() const {
     return prompts_ == 0 ? detail::not_measured : static_cast<double>(tokens_) / static_cast<double>(prompts_);
   }
@@ -12097,15 +12409,15 @@ static_assert(std::is_trivially_copyable_v<tensor_error> && std::is_trivially_co
 
 }  // namespace qwq
 
-// qwq/report/resources.hpp: What this process has used.
+// qwq/report/resources.hpp: Defines `peak_rss_bytes`, the peak memory use of this process.
 
 #include <sys/resource.h>
 
 namespace qwq {
 
-/// Largest resident set of this process so far, in bytes.
+/// Peak resident set size of this process so far, in bytes.
 inline std::uint64_t peak_rss_bytes() {
-  // Linux keeps ru_maxrss across exec: started by a large process, a small one would report its parent's peak.
+  // Linux keeps ru_maxrss across exec: a small process that a large one starts would report the peak of its parent.
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     std::uint64_t kib = 0;
@@ -12122,53 +12434,59 @@ inline std::uint64_t peak_rss_bytes() {
 
 }  // namespace qwq
 
-// qwq/report/report.hpp: What an export or a comparison found out, as one value and as a table for the terminal.
+// qwq/report/report.hpp: Defines `fidelity_report`, the results of an export or a comparison, and prints it as a table.
 
 namespace qwq {
 
-/// A quantized model against its float model. NaN: not measured. Shares and the PEIR are ratios, not percent.
+/// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
+/// percent.
 struct model_fidelity {
-  double kl = detail::not_measured, kl_max = detail::not_measured;  ///< KL(float || quantized) in nats
-  double top1 = detail::not_measured, top5 = detail::not_measured;
+  /// KL(float
+  /// quantized) in nats: mean and maximum.
+  double kl = detail::not_measured, kl_max = detail::not_measured;
+  double top1 = detail::not_measured, top5 = detail::not_measured;  ///< Agreement of the most likely ids.
+  /// Of the logits; SQNR in dB.
   double cosine = detail::not_measured, sqnr_db = detail::not_measured, peir = detail::not_measured;
-  double mean_abs_diff = detail::not_measured;
+  double mean_abs_diff = detail::not_measured;  ///< Of the logits.
+  /// exp(mean negative log-likelihood).
   double perplexity_float = detail::not_measured, perplexity_quantized = detail::not_measured;
-  std::uint64_t tokens = 0;
+  std::uint64_t tokens = 0;  ///< Number of tokens.
 };
 
-/// The output of one layer against the float model's.
+/// Error of the output of one layer relative to the float model.
 struct layer_fidelity {
-  std::string name;
-  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured;
+  std::string name;                                                          ///< Name of the layer.
+  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;  ///< As in `tensor_error`.
+  double cosine = detail::not_measured, sqnr_db = detail::not_measured;      ///< As in `tensor_error`; SQNR in dB.
 };
 
-/// Values of a graph that the scheme must quantize, and those that it did.
+/// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
-  std::uint64_t covered = 0, total = 0;
+  std::uint64_t covered = 0, total = 0;  ///< Quantized values, and all values to quantize.
 };
 
-/// The same values of the float and of the quantized model.
+/// Values of the float and of the quantized model, in pairs.
 struct value_pairs {
-  std::vector<float> reference, quantized;  ///< Values of both models, one pair for each point.
+  std::vector<float> reference, quantized;  ///< Values of both models, one pair per point.
 };
 
-/// Everything that is known about one quantized model. Parts that were not measured stay at their defaults.
+/// All results for one quantized model. Fields that were not measured have their defaults.
 struct fidelity_report {
-  std::string model, scheme, weights, observer, target;
-  model_fidelity fidelity;                     ///< over the prefill
-  model_fidelity decode;                       ///< the same, token by token through the KV cache
-  std::vector<layer_fidelity> layers;          ///< in the order of the model
-  coverage_count coverage;                     ///< Edges that are quantized.
-  std::map<std::string, std::uint64_t> rules;  ///< rewrite rule -> times that it fired, with those that never did
-  std::vector<written_file> files;             ///< What was written.
-  greedy_divergence divergence;                ///< How far texts are continued alike.
-  value_pairs logits;                          ///< of the first tokens, for a scatter plot
-  double seconds = 0;
-  std::uint64_t peak_rss_bytes = 0;
+  std::string model, scheme, weights, observer, target;  ///< Names of the configuration.
+  model_fidelity fidelity;                               ///< Over the prefill.
+  model_fidelity decode;                                 ///< The same metrics, token by token through the KV cache.
+  std::vector<layer_fidelity> layers;                    ///< In the order of the model.
+  coverage_count coverage;                               ///< Quantized edges.
+  /// Rewrite rule -> number of applications; rules without any are included.
+  std::map<std::string, std::uint64_t> rules;
+  std::vector<written_file> files;   ///< The files that were written.
+  greedy_divergence divergence;      ///< Length of equal continuations.
+  value_pairs logits;                ///< Logits of the first tokens, for a scatter plot.
+  double seconds = 0;                ///< Run time.
+  std::uint64_t peak_rss_bytes = 0;  ///< Peak resident set size.
 };
 
-/// `logits`: the elementwise error of the same logits that `tokens` has seen.
+/// Summarizes `tokens` and `logits`, the elementwise error of the same logits.
 inline model_fidelity summarize(const distribution_error& tokens, const tensor_error& logits) {
   return {.kl = tokens.kl(),
           .kl_max = tokens.kl_max(),
@@ -12183,6 +12501,7 @@ inline model_fidelity summarize(const distribution_error& tokens, const tensor_e
           .tokens = tokens.tokens()};
 }
 
+/// Summarizes the error of a layer's output.
 inline layer_fidelity summarize(std::string name, const tensor_error& output) {
   return {std::move(name), output.peir(), output.mean_abs_diff(), output.cosine(), output.sqnr_db()};
 }
@@ -12200,7 +12519,7 @@ inline void print_line(std::ostream& out, std::string_view label, std::string_vi
   if (!content.empty()) out << left(label, label_width) << shortened(content, table_width - label_width) << '\n';
 }
 
-/// "label  a, b, c", broken between items.
+/// Prints "label  a, b, c", with line breaks between items.
 inline void print_list(std::ostream& out, std::string_view label, const std::vector<std::string>& items) {
   if (items.empty()) return;
   std::string line = left(label, label_width);
@@ -12243,7 +12562,7 @@ inline void print_layers(std::ostream& out, const std::vector<layer_fidelity>& l
   std::vector<const layer_fidelity*> worst;
   for (const layer_fidelity& layer : layers) worst.push_back(&layer);
   const auto badness = [](const layer_fidelity* l) { return std::isnan(l->peir) ? infinity : l->peir; };
-  std::sort(worst.begin(), worst.end(),  // of equally bad ones the first in the model first
+  std::sort(worst.begin(), worst.end(),  // equally bad layers in the order of the model
             [&](auto* a, auto* b) { return badness(a) == badness(b) ? a < b : badness(a) > badness(b); });
   worst.resize(std::min(shown, worst.size()));
 
@@ -12261,7 +12580,7 @@ inline void print_layers(std::ostream& out, const std::vector<layer_fidelity>& l
 
 }  // namespace detail
 
-/// The report as an aligned table of at most 100 columns. Parts that were not measured are left out or "-".
+/// Prints the report as an aligned table of at most 100 columns. Fields that were not measured are left out or "-".
 inline void print(std::ostream& out, const fidelity_report& report) {
   detail::print_line(out, "model", report.model);
   detail::print_line(out, "scheme", report.scheme);
@@ -12292,6 +12611,7 @@ inline void print(std::ostream& out, const fidelity_report& report) {
   if (report.peak_rss_bytes > 0) detail::print_line(out, "peak memory", detail::byte_text(report.peak_rss_bytes));
 }
 
+/// Prints the report as a table: see `print`.
 inline std::ostream& operator<<(std::ostream& out, const fidelity_report& report) {
   print(out, report);
   return out;
@@ -12299,28 +12619,28 @@ inline std::ostream& operator<<(std::ostream& out, const fidelity_report& report
 
 }  // namespace qwq
 
-// qwq/runtime/sampler.hpp: Choosing the next token.
+// qwq/runtime/sampler.hpp: Defines `sampler` and `generate`: how the next token is chosen.
 
 namespace qwq {
 
-/// Index of the largest logit, the lowest one among equals.
+/// Index of the largest logit; the lowest one if several are equal.
 inline std::int32_t argmax(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// How tokens are chosen. temperature 0 is greedy; top_k 0 and top_p 1 leave all tokens in.
+/// Parameters of sampling. The defaults are greedy and exclude no token.
 struct sampling {
-  float temperature = 0;
-  std::int32_t top_k = 0;
-  float top_p = 1;
-  std::uint64_t seed = 0;
+  float temperature = 0;   ///< Divides the logits; 0: greedy.
+  std::int32_t top_k = 0;  ///< Number of most likely tokens to choose from; 0: all.
+  float top_p = 1;         ///< Probability mass to choose from; 1: all.
+  std::uint64_t seed = 0;  ///< Seed of the random numbers.
 };
 
-/// Draws tokens from softmax(logits / temperature), cut to the `top_k` most likely ones and then to the fewest of them
-/// whose probabilities reach `top_p`, as transformers does. Equal seeds give equal tokens on every machine.
+/// Draws tokens from softmax(logits / temperature), limited to the `top_k` most likely ones and then to the fewest of
+/// them whose probabilities reach `top_p`, as in transformers. Equal seeds give equal tokens on every machine.
 class sampler {
  public:
-  /// `vocab_size` candidates are allocated here, none later.
+  /// Allocates memory for `vocab_size` candidates; drawing allocates nothing.
   sampler(sampling how, std::size_t vocab_size) : how_(how), random_(how.seed) { order_.resize(vocab_size); }
 
   /// Draws the next token.
@@ -12360,7 +12680,7 @@ class sampler {
   std::vector<candidate> order_;
 };
 
-/// Continues the text in `s`, whose next-token logits are `logits`: calls `emit(id)` for each new token, at most
+/// Continues the text in `s`, whose next-token logits are `logits`. Calls `emit(id)` for each new token, at most
 /// `max_new` and as many as the cache holds, until `emit` returns false or an id of `eos` was emitted.
 template <class Session, class F>
 void generate(Session& s, std::span<const float> logits, std::int64_t max_new, sampler& choose,
@@ -12375,26 +12695,27 @@ void generate(Session& s, std::span<const float> logits, std::int64_t max_new, s
 
 }  // namespace qwq
 
-// qwq/quant/slot.hpp: Defines `slot`, a place of quantization parameters, and `slot_list`, those of a graph.
+// qwq/quant/slot.hpp: Defines `slot`, a quantization site with its parameters, and `slot_list`, the slots of a graph.
 
 namespace qwq {
 
+/// Kind of a slot's value.
 enum class slot_kind : std::uint8_t {
-  activation,  // its range is observed during calibration, unless its format is dynamic
-  weight,      // a matrix of a product, in the scheme's weight format
-  constant,    // any other constant: its range is known when it is bound
+  activation,  ///< An activation; its range is observed during calibration, unless its format is dynamic.
+  weight,      ///< A GEMM weight, in the scheme's weight format.
+  constant,    ///< Any other constant; its range is known when it is bound.
 };
 
-/// Place of one scale and zero_point (or of one per output channel). Values that layout operators merely rearrange
-/// share a slot.
+/// A quantization site: one scale and zero_point (or one per output channel). Values that layout operators only
+/// rearrange share a slot.
 struct slot {
-  slot_kind kind = slot_kind::activation;
-  number_format format{};
-  fixed_string<95> name{};
-  /// Number of parameters (scale and zero point) of an activation: one, or one for each expert. They are those from
-  /// `first` on, and nodes name a slot by its first one.
+  slot_kind kind = slot_kind::activation;  ///< Kind of value.
+  number_format format{};                  ///< Format of the codes.
+  fixed_string<95> name{};                 ///< Name in messages and files, derived from the module and the operator.
+  /// Number of parameters (pairs of scale and zero point) of an activation: one, or one per expert. They are contiguous
+  /// from index `first`; nodes refer to a slot by `first`.
   std::int32_t count = 1;
-  std::int16_t first = 0;  ///< Index of its first parameters among those of all slots.
+  std::int16_t first = 0;  ///< Index of the slot's first parameter among those of all slots.
 };
 
 /// The slots of a graph.
@@ -12403,7 +12724,7 @@ struct slot_list : fixed_vector<slot, 96> {
   constexpr std::size_t parameters() const {
     return empty() ? 0 : static_cast<std::size_t>(back().first + back().count);
   }
-  /// The slot whose parameters begin at `first`.
+  /// The slot whose parameters begin at index `first`, which must exist.
   constexpr const slot& starting_at(std::int16_t first) const {
     std::size_t i = 0;
     while (items[i].first != first) ++i;
@@ -12411,7 +12732,7 @@ struct slot_list : fixed_vector<slot, 96> {
   }
 };
 
-/// The slot of the dequantize node that reads leaf `id` of a graph; null when the leaf holds floats.
+/// The slot of the dequantize node that reads leaf `id`; null if the leaf holds floats.
 constexpr const slot* slot_of_leaf(std::span<const node> nodes, const slot_list& slots, std::size_t id) {
   for (const node& n : nodes)
     if (n.kind == op::dequantize && n.args[0] == id) return &slots.starting_at(n.slot);
@@ -12420,13 +12741,13 @@ constexpr const slot* slot_of_leaf(std::span<const node> nodes, const slot_list&
 
 }  // namespace qwq
 
-// qwq/rewrite/eliminate.hpp: Defines `cleanup`: removes dead nodes, merges equal ones, and puts arguments before their readers.
+// qwq/rewrite/eliminate.hpp: Defines `eliminate_dead_and_common`: dead code and common subexpression elimination, and topological sorting.
 
 namespace qwq {
 
 namespace detail {
 
-/// Two nodes compute the same value. Names tell leaves apart; the module that a computation came from does not.
+/// True if two nodes compute the same value. Leaves are compared by name; the module of other nodes is ignored.
 constexpr bool same_value(const node& a, const node& b) {
   if (a.kind != b.kind || a.custom != b.custom || !(a.args == b.args) || a.slot != b.slot || !(a.attr == b.attr) ||
       !(a.type == b.type))
@@ -12434,6 +12755,7 @@ constexpr bool same_value(const node& a, const node& b) {
   return !a.args.empty() || a.name == b.name;
 }
 
+/// Copies the needed nodes of one graph into another, in topological order and without duplicates.
 template <std::size_t Capacity>
 struct rebuild {
   const graph<Capacity>& from;
@@ -12462,6 +12784,7 @@ struct rebuild {
   }
 };
 
+/// Marks a node and all nodes that it depends on.
 template <std::size_t Capacity>
 constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
   if (needed[id]) return;
@@ -12471,8 +12794,8 @@ constexpr void mark(const graph<Capacity>& g, node_id id, bool* needed) {
 
 }  // namespace detail
 
-/// Keeps what the outputs need, once each, in an order in which arguments stand before their readers. Inputs and states
-/// come first and in the order that they had; one that nothing reads any more is dropped.
+/// Removes nodes that no output depends on, merges equal nodes, and sorts arguments before their uses. Inputs and
+/// states come first, in their previous order; unused ones are removed.
 template <std::size_t Capacity>
 constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
   graph<Capacity> clean{};
@@ -12488,38 +12811,35 @@ constexpr void eliminate_dead_and_common(graph<Capacity>& g) {
 
 }  // namespace qwq
 
-// qwq/quant/insert_qdq.hpp: Defines `insert_qdq`, the pass that inserts quantize/dequantize pairs, and `count_coverage`, which proves that no edge
-
-// and no weight was left out.
+// qwq/quant/insert_qdq.hpp: Defines `insert_qdq`, which inserts quantize/dequantize pairs, and `count_coverage`, which verifies its result.
 
 namespace qwq {
 
-/// A graph with quantize/dequantize pairs, and the slots that they refer to.
+/// A graph with quantize/dequantize pairs, and its slots.
 template <std::size_t Capacity>
 struct quantized {
-  graph<Capacity> value{};
-  slot_list slots{};
+  graph<Capacity> value{};  ///< The graph.
+  slot_list slots{};        ///< Slots that its nodes refer to.
 };
 
-/// Edges that must be quantized and those that are; and matrices that are stored as codes, and those that the scheme
-/// leaves in float.
+/// Numbers of edges to quantize and of quantized ones, and of weights stored as codes and as floats.
 struct coverage {
-  std::size_t covered = 0;
-  std::size_t total = 0;
-  std::size_t coded_weights = 0;  ///< Matrices that are stored as codes.
-  std::size_t float_weights = 0;  ///< Matrices that a role or an exception leaves in float.
+  std::size_t covered = 0;        ///< Edges that carry quantized values.
+  std::size_t total = 0;          ///< Edges to quantize, plus weights that were missed.
+  std::size_t coded_weights = 0;  ///< Weights stored as codes.
+  std::size_t float_weights = 0;  ///< Weights that a role or an override keeps in float.
 };
 
 namespace detail {
 
-/// The leaf behind a value: itself, or what a dequantize node reads.
+/// The node itself, or the operand of a dequantize node.
 template <std::size_t Capacity>
 constexpr const node& stored_leaf(const graph<Capacity>& g, node_id id) {
   return g[id].kind == op::dequantize ? g[g[id].args[0]] : g[id];
 }
 
-/// Whether the edges of node n are quantized. A scheme for products leaves those out whose matrices have an excluded
-/// role, such as a router: they compute in float.
+/// True if the edges of node `n` are quantized. Schemes with scope `matmuls` omit operators whose weights have an
+/// excluded role, such as a router: these compute in float.
 template <std::size_t Capacity, class Covers>
 constexpr bool covers_node(const graph<Capacity>& g, const node& n, const quant_spec& spec, Covers covers) {
   if (!covers(n)) return false;
@@ -12541,12 +12861,14 @@ struct qdq_inserter {
   quantized<Capacity>& to;
   builder b;
   node_id moved[Capacity]{};
-  node_id plain[Capacity]{};  // before a pair
+  node_id plain[Capacity]{};  // the node before its pair
+  // -1: the value has no slot
   std::int16_t slot_of[Capacity]{};
+  // experts of each row, or no_node
   node_id experts[Capacity]{};
 
-  /// A value gets a slot when it is f32 and a covered operator makes or reads it; how a constant is read decides its
-  /// format.
+  /// True if value `id` gets a slot: it is f32, and a covered operator produces or uses it. The uses of a constant
+  /// determine its kind and format.
   constexpr bool wants_slot(std::size_t id, slot& s) const {
     const node& n = from[id];
     if (n.type.type != dtype::f32) return false;
@@ -12562,8 +12884,8 @@ struct qdq_inserter {
     return (read || covers_node(from, n, spec, covers)) && s.format.quantizes();
   }
 
-  /// The node [1,S,k] that says which expert each row of value `id` [1,S,k,N] belongs to, by an operator that reads or
-  /// makes it, and the number of experts; `no_node` when there is none.
+  /// The node [1,S,k] that maps each row of value `id` [1,S,k,N] to its expert, taken from an operator that uses or
+  /// produces it, and the number of experts; `no_node` if there is none.
   constexpr node_id experts_of(std::size_t id, std::int32_t& count) const {
     node_id experts = no_node;
     if (from[id].dims().size() != 4) return experts;
@@ -12598,7 +12920,8 @@ struct qdq_inserter {
       slot_of[i] = -1;
       experts[i] = no_node;
       if (slotted) {
-        // Moved values keep their parameters, unless each row has those of its expert: then rows may be torn apart.
+        // Rearranged values keep their parameters, unless each row has those of its expert: a layout operator may then
+        // split rows.
         const bool shares = schema(n).is(trait::layout) && slot_of[n.args[0]] >= 0 && experts[n.args[0]] == no_node;
         s.name = slot_name(n);
         s.first = static_cast<std::int16_t>(to.slots.parameters());
@@ -12607,7 +12930,7 @@ struct qdq_inserter {
         if (!shares && !to.slots.try_push_back(s))
           return to.value.error = {error_code::graph_is_full, n.kind, n.name.view(), "96 slots", "more"}, void();
       }
-      // A result is of the node itself, not of what its own value is rounded to.
+      // A get_tuple_element projects the node itself, not its own quantized value.
       for (node_id& a : n.args) a = n.kind == op::get_tuple_element ? plain[a] : moved[a];
       if (slotted && s.kind != slot_kind::activation) {  // constants are stored as codes
         n.type.type = n.attr.type.type = s.format.element;
@@ -12620,7 +12943,8 @@ struct qdq_inserter {
     for (const graph_output& o : from.outputs) b.output(o.name, moved[o.id]);
   }
 
-  /// `by`: the node of the model's graph that says which expert each row belongs to.
+  /// Appends a pair (or only the dequantize node) with slot `index` after `x`. `by` is the node of the source graph
+  /// that maps rows to experts, if any.
   constexpr node_id pair_with(node_id x, std::int16_t index, bool with_quantize, const node& origin,
                               node_id by = no_node) {
     b.module = origin.name;
@@ -12639,10 +12963,10 @@ struct qdq_inserter {
 
 }  // namespace detail
 
-/// Counts the edges of covered operators (of a scheme without activation spec: their matrices), and those among them
-/// that carry quantized values; and every weight of two or more axes: stored as codes, or left in float by a role or an
-/// exception of the scheme. With `first_gap` the first edge without a slot, or weight without codes, is recorded as a
-/// problem. This looks at a finished graph and knows nothing of how it was made.
+/// Counts the edges of covered operators (for weight-only schemes: their weights) and those that carry quantized
+/// values. Counts every weight of at least two axes as stored as codes, or kept in float by a role or an override. With
+/// `first_gap`, records the first edge without a slot, or weight without codes, as a problem. The count depends only on
+/// the finished graph, not on how it was produced.
 template <std::size_t Capacity, class Covers>
 constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& spec, Covers covers,
                                   diagnostic* first_gap = nullptr) {
@@ -12684,8 +13008,8 @@ constexpr coverage count_coverage(const graph<Capacity>& g, const quant_spec& sp
   return c;
 }
 
-/// Puts quantize/dequantize pairs on every f32 value that a node with `covers(node)` makes or reads, and turns the
-/// constants among them into codes. The result's `error` names the first edge or weight that stayed without, if any did.
+/// Inserts quantize/dequantize pairs on every f32 value that a node with `covers(node)` produces or uses, and turns
+/// constants among them into codes. If an edge or weight was missed, the `error` of the result names the first one.
 template <std::size_t Capacity, class Covers>
 constexpr quantized<Capacity> insert_qdq(const graph<Capacity>& source, const quant_spec& spec, Covers covers) {
   quantized<Capacity> out;
@@ -12701,37 +13025,38 @@ constexpr quantized<Capacity> insert_qdq(const graph<Capacity>& source, const qu
 
 }  // namespace qwq
 
-// qwq/rewrite/pattern.hpp: Patterns: shapes of subgraphs with variables, and how they are matched on a DAG.
+// qwq/rewrite/pattern.hpp: Defines `pattern`, a subgraph with variables, and `matches`, which matches a pattern against a DAG.
 
 namespace qwq {
 
 /// One node of a pattern: an operator over sub-patterns, or a variable that matches any value.
 struct pattern_node {
-  op kind = op::input;
-  char variable = 0;      // the name under which the rule reads what was matched; 0: none
-  bool anything = false;  ///< Matches any value.
-  bool shared = false;
-  fixed_vector<std::uint8_t, max_arguments> args{};
-  const op_schema* operation = nullptr;  // null where the pattern matches anything
+  op kind = op::input;                               ///< Operator to match.
+  char variable = 0;                                 ///< Name by which the rule refers to the matched value; 0: none.
+  bool anything = false;                             ///< True for a variable, which matches any value.
+  bool shared = false;                               ///< True if the value may have uses outside the pattern.
+  fixed_vector<std::uint8_t, max_arguments> args{};  ///< Indices of the argument patterns.
+  const op_schema* operation = nullptr;              ///< Schema of the operator; null for a variable.
 };
 
-/// A pattern; its root is the last node. Written with the functions below, like the expression that it matches:
+/// A pattern; its root is the last node. Patterns are written with the functions below, as the expression that they
+/// match:
 ///     var('x') * sigmoid(var('x'))
-/// A variable that occurs twice matches only one and the same value. Operands of commutative operators match in
-/// either order. What lies between root and variables may have no other reader, unless it is `shared()`. A node with an
-/// epilogue computes more than its operator, and only a variable matches it.
+/// A variable that occurs more than once matches only if all its occurrences are the same value. Operands of
+/// commutative operators match in either order. Interior nodes must have no uses outside the match, unless they are
+/// `shared()`. A node with a fused epilogue computes more than its operator does; only a variable matches it.
 struct pattern {
-  fixed_vector<pattern_node, 48> nodes{};
+  fixed_vector<pattern_node, 48> nodes{};  ///< Nodes, arguments before the nodes that use them.
 
-  /// The name of the root's value in the rule; 0 when it has none.
+  /// Name of the root's value; 0 if it has none.
   constexpr char variable() const { return nodes.back().variable; }
-  /// Makes the value of this (sub-)pattern readable in the rule as `name`.
+  /// Returns this pattern with `name` as the name of the root's value.
   constexpr pattern as(char name) const {
     pattern p = *this;
     p.nodes[p.nodes.size() - 1].variable = name;
     return p;
   }
-  /// Allows readers outside the pattern.
+  /// Returns this pattern, with a root that may have uses outside the match.
   constexpr pattern shared() const {
     pattern p = *this;
     p.nodes[p.nodes.size() - 1].shared = true;
@@ -12739,7 +13064,7 @@ struct pattern {
   }
 };
 
-/// Matches any value and calls it `name`.
+/// A pattern that matches any value and binds it to `name`.
 constexpr pattern var(char name) {
   pattern p;
   p.nodes.push_back(
@@ -12747,7 +13072,7 @@ constexpr pattern var(char name) {
   return p;
 }
 
-/// Matches `operation(args...)`; the operator is given by its row or its kind.
+/// A pattern that matches `operation(args...)`, with an operator given by its schema.
 template <class... Patterns>
 constexpr pattern match_op(const op_schema& operation, const Patterns&... args) {
   pattern p;
@@ -12765,31 +13090,35 @@ constexpr pattern match_op(const op_schema& operation, const Patterns&... args) 
   p.nodes.push_back(root);
   return p;
 }
+/// The same for a library operator, given by its kind.
 template <class... Patterns>
 constexpr pattern match_op(op kind, const Patterns&... args) {
   return match_op(schema(kind), args...);
 }
 
-/// Makes the operators of graph/builder.hpp functions of patterns: `linear(var('x'), var('w'))`.
+/// Makes the operator functions of graph/builder.hpp accept patterns: `linear(var('x'), var('w'))`.
 template <>
 inline constexpr bool is_graph_operand<pattern> = true;
+/// A pattern of `kind`, with any attributes. The operator functions call it.
 template <class... Patterns>
 constexpr pattern apply(op kind, const attributes&, const pattern& first, const Patterns&... rest) {
   return match_op(kind, first, rest...);
 }
+/// Pattern of an addition.
 constexpr pattern operator+(const pattern& a, const pattern& b) { return match_op(op::add, a, b); }
+/// Pattern of an elementwise multiplication.
 constexpr pattern operator*(const pattern& a, const pattern& b) { return match_op(op::mul, a, b); }
 
-/// Which value each variable of a pattern stands for.
+/// The value of each variable of a matched pattern.
 struct bindings {
   /// A variable and its value.
   struct bound {
     char variable;  ///< Name of the variable.
-    node_id id;
+    node_id id;     ///< Node that computes the value.
   };
-  fixed_vector<bound, 16> values{};
+  fixed_vector<bound, 16> values{};  ///< Bound variables.
 
-  /// The value of a variable; `no_node` when the pattern has no such variable.
+  /// The value of a variable; `no_node` if the pattern has no such variable.
   constexpr node_id find(char variable) const {
     for (const bound& v : values)
       if (v.variable == variable) return v.id;
@@ -12797,30 +13126,31 @@ struct bindings {
   }
 };
 
-/// A graph in the middle of a rewrite: how often each node is read, and what is to be read instead of replaced ones.
+/// A graph during a rewrite: use counts and the replacement map. Replaced nodes stay in the graph until the end of the
+/// pass; their uses are redirected by `resolve`.
 struct rewriting {
   graph_ref g;          ///< The graph.
-  std::uint16_t* uses;  ///< Readers of each node.
-  node_id* instead;     ///< What is read in place of each node.
+  std::uint16_t* uses;  ///< Number of uses of each node.
+  node_id* instead;     ///< Replacement of each node; its own id if it is not replaced.
 
-  /// The node that stands for `id` now.
+  /// Follows the replacement map from `id` to the current node.
   constexpr node_id resolve(node_id id) const {
     while (instead[id] != id) id = instead[id];
     return id;
   }
-  constexpr const node& operator[](node_id id) const { return g[id]; }
+  constexpr const node& operator[](node_id id) const { return g[id]; }  ///< The node with this id.
 };
 
 namespace detail {
 
-/// One attempt to match: commutative nodes are tried in the order that `flips` says, one bit each.
+/// One attempt to match. Bit i of `flips` swaps the arguments of the i-th commutative node.
 struct attempt {
   const rewriting& g;
   const pattern& p;
   unsigned flips;
   unsigned commutative_seen = 0;
   bindings found{};
-  bool read_elsewhere = false;  ///< What stopped it: an inner value has a reader outside of the pattern.
+  bool read_elsewhere = false;  ///< Why it failed: an interior node has a use outside the pattern.
 
   constexpr bool run(std::size_t at, node_id id, bool is_root) {
     const pattern_node& want = p.nodes[at];
@@ -12846,8 +13176,8 @@ struct attempt {
 
 }  // namespace detail
 
-/// Whether the value `root` has the shape of `p`; `found` then says what the variables stand for. `read_elsewhere` is set
-/// when the shape is there so far as it was compared, and an inner value has a reader outside of it.
+/// True if the value `root` matches `p`; `found` then has the values of the variables. `*read_elsewhere` is set to true
+/// if a match fails only because an interior node has a use outside the pattern, as far as the nodes were compared.
 constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindings& found,
                        bool* read_elsewhere = nullptr) {
   const pattern_node& top = p.nodes.back();
@@ -12868,85 +13198,82 @@ constexpr bool matches(const pattern& p, const rewriting& g, node_id root, bindi
 
 }  // namespace qwq
 
-// qwq/rewrite/rule.hpp: Rules: a name, the pattern to find, and what to put in its place.
+// qwq/rewrite/rule.hpp: Defines `rule`, a pattern, its replacement and a condition, and `match`, the arguments of the replacement.
 
 namespace qwq {
 
-/// What a rule sees of the storage_class where its pattern matched.
+/// A match of a rule's pattern: the bound values, and operations on the graph that contains them.
 class match {
  public:
-  /// `found` at the node `root` of the graph that `b` appends to.
+  /// A match with bindings `found` at node `root` of the graph that `b` appends to.
   constexpr match(builder& b, const rewriting& state, const bindings& found, node_id root)
       : b_(&b), state_(&state), found_(found), root_(root) {}
 
-  /// The value that a variable stands for.
+  /// The value of a variable.
   constexpr expr operator[](const pattern& variable) const { return {b_, found_.find(variable.variable())}; }
-  /// The node that computes it.
+  /// The node that computes the value of a variable.
   constexpr const node& operator()(const pattern& variable) const { return (*b_)[found_.find(variable.variable())]; }
-  constexpr const node& root() const { return (*b_)[root_]; }  ///< The node that is replaced.
-  constexpr builder& graph() const { return *b_; }             ///< For leaves of the replacement.
-  /// The node that computes argument `i` of `n`.
+  constexpr const node& root() const { return (*b_)[root_]; }  ///< The root of the match, which the rule replaces.
+  constexpr builder& graph() const { return *b_; }             ///< Builder for nodes of the replacement.
+  /// The node that computes argument `i` of `n`, after replacements.
   constexpr const node& argument(const node& n, std::size_t i) const { return (*b_)[state_->resolve(n.args[i])]; }
 
-  /// How often a matched value is read: by nodes, and as an output of the graph.
+  /// Number of uses of a matched value, including uses as a graph output.
   constexpr std::size_t uses(const pattern& variable) const { return state_->uses[found_.find(variable.variable())]; }
-  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< The same of the root.
+  constexpr std::size_t uses() const { return state_->uses[root_]; }  ///< Number of uses of the root.
 
-  static constexpr std::size_t max_readers = 32;  ///< Most readers that a rule is told of.
-  /// The nodes that read the root's value, each as often as it does, and `no_node` for each output that it is. More than
-  /// `max_readers` are a problem of the graph.
+  static constexpr std::size_t max_readers = 32;  ///< Maximum number of uses that `readers` can return.
+  /// Nodes that use the root's value, once per use, and `no_node` for each use as a graph output. More than
+  /// `max_readers` uses are a problem of the graph.
   constexpr fixed_vector<node_id, max_readers> readers() const {
+    const graph_ref& g = b_->target();
     fixed_vector<node_id, max_readers> out;
     bool fits = true;
-    for_each_reader(root_, [&](node_id id) { fits = fits && out.try_push_back(id); });
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (reads(i, a, root_)) fits = fits && out.try_push_back(static_cast<node_id>(i));
+    for (std::size_t i = out.size(); i < uses(); ++i) fits = fits && out.try_push_back(no_node);
     if (!fits)
       b_->fail(root(), error_code::too_many_readers, fixed_string<31>{}.append(static_cast<long long>(max_readers)),
                "more");
     return out;
   }
-  /// Whether a matched value is read by the root alone, but for being an output of the graph.
+  /// True if the root is the only node that uses a matched value. Uses as graph outputs are ignored.
   constexpr bool only_root_reads(const pattern& variable) const {
-    bool only = true;
-    for_each_reader(found_.find(variable.variable()),
-                    [&](node_id id) { only = only && (id == root_ || id == no_node); });
-    return only;
+    const graph_ref& g = b_->target();
+    const node_id value = found_.find(variable.variable());
+    for (std::size_t i = 0; i < g.size(); ++i)
+      for (const node_id a : g[i].args)
+        if (reads(i, a, value) && i != root_) return false;
+    return true;
   }
-  /// Whether a node is a leaf, as it is or dequantized: no other value of the graph goes into it.
+  /// True if a node is a leaf, or a `dequantize` of a leaf.
   constexpr bool is_constant(const node& n) const {
     return n.args.empty() || (n.kind == op::dequantize && n.args.size() == 1 && argument(n, 0).args.empty());
   }
 
-  /// Has readers of another matched value read `by` instead (the root's readers follow the rule's result by
-  /// themselves).
+  /// Redirects the uses of another matched value to `by`. Uses of the root are redirected to the rule's result without
+  /// a call.
   constexpr void replace(const pattern& variable, expr by) { replace(found_.find(variable.variable()), by); }
-  /// The same for a node, such as one of `readers`.
+  /// Redirects the uses of a node, such as one of `readers`, to `by`. Too many replacements are a problem of the graph.
   constexpr void replace(node_id value, expr by) {
     if (!replaced_.try_push_back({value, by.id}))
       b_->fail(root(), error_code::too_many_replacements,
                fixed_string<31>{}.append(static_cast<long long>(replaced_.capacity())), "more");
   }
 
-  /// One value that is read in place of another.
+  /// One replacement of a value.
   struct replacement {
-    node_id old_id = no_node;  ///< The one that was matched.
-    node_id new_id = no_node;  ///< The one that is read instead.
+    node_id old_id = no_node;  ///< The replaced value.
+    node_id new_id = no_node;  ///< Its replacement.
   };
-  /// What `replace` was told.
+  /// Replacements requested with `replace`.
   constexpr const fixed_vector<replacement, 8>& replaced() const { return replaced_; }
 
  private:
-  /// Calls f with each reader of a value that is itself read, as often as it reads it, and with `no_node` for outputs.
-  template <class F>
-  constexpr void for_each_reader(node_id value, F&& f) const {
-    const graph_ref& g = b_->target();
-    std::size_t nodes = 0;
-    for (std::size_t i = 0; i < g.size(); ++i)
-      for (const node_id a : g[i].args)
-        if (state_->uses[i] != 0 && state_->resolve(a) == value) {
-          f(static_cast<node_id>(i));
-          ++nodes;
-        }
-    for (; nodes < state_->uses[value]; ++nodes) f(no_node);
+  /// Whether node `i`, which is itself read, reads `value` by its argument `a`.
+  constexpr bool reads(std::size_t i, node_id a, node_id value) const {
+    return state_->uses[i] != 0 && state_->resolve(a) == value;
   }
 
   builder* b_;
@@ -12956,106 +13283,110 @@ class match {
   fixed_vector<replacement, 8> replaced_{};
 };
 
-/// Why a rule does not apply to a match; empty when it applies. The text must be static.
+/// Reason why a rule does not apply to a match; empty if it applies. The text must have static storage.
 using refusal = std::string_view;
 
-/// `reason`, unless `holds`.
+/// Returns an empty refusal if `holds`, else `reason`.
 constexpr refusal require(bool holds, std::string_view reason) { return holds ? refusal{} : reason; }
-/// The reason of the first condition that does not hold: require(a, "not a", b, "not b").
+/// Returns the reason of the first condition that does not hold: require(a, "not a", b, "not b").
 template <class... Rest>
 constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
   return holds ? require(rest...) : reason;
 }
 
-/// The condition of rules that have none. (A null pointer would have to be compared with, and g++ 12 cannot do that
-/// with the address of a function in a constant expression under -fsanitize=undefined.)
+/// The condition of rules without one. It is a function because g++ 12 cannot compare the address of a function with a
+/// null pointer in a constant expression under -fsanitize=undefined.
 constexpr refusal always(const match&) { return {}; }
 
-/// "Where `from` is found and nothing in `when` speaks against it, read `to` instead." The two sides mean the same.
+/// A rewrite rule: replaces a match of `from` by the result of `to`, if `when` returns no refusal. Both sides compute
+/// the same values.
 struct rule {
-  std::string_view name;
-  pattern from;        ///< What is looked for.
-  expr (*to)(match&);  ///< Builds what is read instead.
-  /// Condition on the match: why the rule does not apply, or nothing.
+  std::string_view name;  ///< Name in logs, messages and `made_by`.
+  pattern from;           ///< Pattern to match.
+  expr (*to)(match&);     ///< Builds the replacement of the root.
+  /// Condition on the match: returns why the rule does not apply, or an empty refusal.
   refusal (*when)(const match&) = always;
 };
 
 }  // namespace qwq
 
-// qwq/rewrite/rewrite.hpp: The driver: applies rules until none fires, within a budget, and tells what it did.
+// qwq/rewrite/rewrite.hpp: Defines `rewrite`, which applies rules to a fixed point within a budget, and `rewrite_log`, what was applied.
 
 namespace qwq {
 
-/// One firing of a rule.
+/// One application of a rule.
 struct applied_rewrite {
   std::string_view rule{};   ///< Name of the rule.
-  fixed_string<47> where{};  // module of the node that was replaced
+  fixed_string<47> where{};  ///< Module of the replaced node.
 };
 
+/// Maximum number of applied rewrites per call of `rewrite`.
 inline constexpr std::size_t max_rewrites = 320;
 
-/// The last storage_class where a rule did not apply although its pattern was there.
+/// The last refusal of a rule: its pattern matched, or failed only because of outside uses, but the rule did not apply.
 struct refused {
   std::string_view rule{};   ///< Name of the rule.
-  fixed_string<47> where{};  ///< Module of the node at which it was tried.
-  refusal reason{};
+  fixed_string<47> where{};  ///< Module of the root of that match.
+  refusal reason{};          ///< Why the rule did not apply.
 };
 
-/// What a rewrite did, in order.
+/// Record of the rewrites that were applied, and of refusals.
 struct rewrite_log {
-  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< What log, in order.
+  fixed_vector<applied_rewrite, max_rewrites> applied{};  ///< Applied rewrites, in order.
   fixed_vector<refused, 48> refusals{};                   ///< The last refusal of each rule that had one.
 
+  /// Number of times a rule was applied.
   constexpr std::size_t count(std::string_view rule) const {
     std::size_t n = 0;
     for (const applied_rewrite& f : applied)
       if (f.rule == rule) ++n;
     return n;
   }
-  /// The last refusal of a rule; an empty one when it never refused, that is, when its pattern was never there.
+  /// The last refusal of a rule; a default one if it never refused, which means that its pattern was never found.
   constexpr refused last_refusal(std::string_view rule) const {
     for (const refused& r : refusals)
       if (r.rule == rule) return r;
     return {};
   }
-  /// Records a refusal in place of an earlier one of the same rule.
+  /// Records a refusal, replacing an earlier one of the same rule.
   constexpr void refuse(std::string_view rule, const fixed_string<47>& where, refusal reason) {
     for (refused& r : refusals)
       if (r.rule == rule) return void(r = {rule, where, reason});
     static_cast<void>(refusals.try_push_back({rule, where, reason}));
   }
-  /// Adds what another rewrite did.
+  /// Appends the log of another rewrite.
   constexpr void append(const rewrite_log& other) {
     for (const applied_rewrite& f : other.applied) applied.push_back(f);
     for (const refused& r : other.refusals) refuse(r.rule, r.where, r.reason);
   }
 };
 
-/// A rewritten graph and how it came about.
+/// A rewritten graph and the log of its rewrites.
 template <std::size_t Capacity>
 struct rewritten {
-  graph<Capacity> value{};
-  rewrite_log log{};
+  graph<Capacity> value{};  ///< The graph; its `error` is set if the rewrite failed.
+  rewrite_log log{};        ///< Applied rewrites.
 };
 
 namespace detail {
 
-/// Takes a node that nobody reads any more out of the reader counts, with everything that only it needed.
+/// Removes a node without uses from the use counts, together with everything that only it used.
 constexpr void release(const rewriting& g, node_id id) {
   for (node_id a : g[id].args)
     if (const node_id read = g.resolve(a); --g.uses[read] == 0) release(g, read);
 }
 
+/// Redirects the uses of `from` to `to`.
 constexpr void replace(const rewriting& g, node_id from, node_id to) {
   if (from == to) return;
-  const bool was_read = g.uses[from] != 0;  // else it was released with its last reader
+  const bool was_read = g.uses[from] != 0;  // else it was released with its last use
   g.uses[to] = static_cast<std::uint16_t>(g.uses[to] + g.uses[from]);
   g.uses[from] = 0;
   g.instead[from] = to;
   if (was_read) release(g, from);
 }
 
-/// Applies `r` at `root` if it matches there; false when it does not.
+/// Applies `r` at `root` if it matches; returns false if it does not apply.
 constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log& log) {
   bindings found;
   bool read_elsewhere = false;
@@ -13084,15 +13415,17 @@ constexpr bool fire(const rule& r, const rewriting& g, node_id root, rewrite_log
   return true;
 }
 
+/// Free nodes that a pass requires before it applies another rewrite.
 inline constexpr std::size_t max_nodes_per_rewrite = 24;
 
-/// Offers every node, new ones included, to the rules once.
+/// Tries every rule once at every node, including new ones. Returns true if any applied.
 template <class Rules>
 constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_log& log, std::size_t budget) {
   bool any = false;
   for (std::size_t i = 0; i < state.g.size(); ++i) {
     const auto id = static_cast<node_id>(i);
-    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;  // let cleanup make room
+    // stop, so that elimination frees nodes
+    if (any && state.g.size() + max_nodes_per_rewrite > state.g.capacity) return true;
     for (const rule& r : rules) {
       if (state.uses[i] == 0) break;
       const op kind = state[id].kind;
@@ -13112,8 +13445,8 @@ constexpr bool apply_once(const rewriting& state, const Rules& rules, rewrite_lo
 
 }  // namespace detail
 
-/// Applies `rules` to `source` until none fires, then removes dead nodes and merges equal ones. A set that still fires
-/// after `budget` applied is an error that names the two rules that fired last.
+/// Applies `rules` to `source` until none applies, then eliminates dead and common nodes. If rules still apply after
+/// `budget` rewrites, the graph's error names the last two rules that applied.
 template <std::size_t Capacity, class Rules>
 constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules& rules,
                                       std::size_t budget = max_rewrites) {
@@ -13134,12 +13467,12 @@ constexpr rewritten<Capacity> rewrite(const graph<Capacity>& source, const Rules
   return out;
 }
 
-/// Declared and never defined: the rule, how often it was to fire and how often it did, and where and why it refused last
-/// are its arguments. Without a refusal its pattern was nowhere.
+/// Declared but never defined: naming it in an error prints the rule, how often it had to apply, how often it applied,
+/// and the reason and place of its last refusal. Without a refusal, its pattern was never found.
 template <fixed_string Rule, std::size_t Expected, std::size_t Found, fixed_string LastRefusal, fixed_string At>
 struct rule_applied_another_number_of_times;
 
-/// Asserts at compile time that `Rewritten::result.log` counts `Rule` exactly `Times` times.
+/// Fails to compile unless `Rewritten::result.log` counts `Rule` exactly `Times` times. Returns true.
 template <class Rewritten, fixed_string Rule, std::size_t Times>
 constexpr bool must_apply() {
   constexpr std::size_t found = Rewritten::result.log.count(Rule.view());
@@ -13154,7 +13487,7 @@ constexpr bool must_apply() {
 
 }  // namespace qwq
 
-// qwq/rules/attention_rules.hpp: Rules about attention.
+// qwq/rules/attention_rules.hpp: Defines `attention_to_gqa`, a rule that fuses RoPE, cache update and attention into GroupQueryAttention.
 
 namespace qwq::rules {
 
@@ -13167,30 +13500,33 @@ inline constexpr pattern value_cache = var('V');
 inline constexpr pattern cos = var('c');
 inline constexpr pattern sin = var('s');
 inline constexpr pattern position = var('p');
-/// The rows of the tables of cos and sin that belong to the tokens of a run.
+/// Rows of the cos and sin tables at the positions of the run's tokens.
 inline constexpr pattern cos_rows = table_rows(cos, position).shared();
 inline constexpr pattern sin_rows = table_rows(sin, position).shared();
 inline constexpr pattern new_key_cache = var('1');
 inline constexpr pattern new_value_cache = var('2');
 
+/// [1,S,heads,D] -> [1,S,heads*D]
 constexpr expr merge_heads(expr x) {
   const shape d = x.dims();
   return reshape(x, {d[0], d[1], d[2].extent * d[3].extent});
 }
 
-/// Whether a state after the run is read by the matched attention alone: no other reader sees it replaced.
+/// True if the matched attention is the only use of the updated states, so that their replacement affects no other
+/// node.
 constexpr bool only_attention_reads_states(const match& m) {
   return m.only_root_reads(new_key_cache) && m.only_root_reads(new_value_cache);
 }
-/// Whether the tables of cos and sin are leaves, not computed ones.
+/// True if the cos and sin tables are leaves, not computed values.
 constexpr bool reads_tables(const match& m) { return m(cos).args.empty() && m(sin).args.empty(); }
 
-/// x in another element type, where it has another one.
+/// `x` converted to element type `to`; `x` itself if it has that type.
 constexpr expr as_type(expr x, dtype to) { return x.definition().type.type == to ? x : cast(x, to); }
 }  // namespace detail
 
-/// RoPE on q and k, the cache update and causal attention in one com.microsoft GroupQueryAttention, which computes in
-/// the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the graph.
+/// Fuses RoPE on q and k, the cache updates and causal attention into one com.microsoft GroupQueryAttention, which
+/// computes in the element type of the cache. Its seqlens_k is last_position; total_seq_len becomes a new input of the
+/// graph.
 inline constexpr rule attention_to_gqa{
     "attention_to_gqa",
     attention(rope(detail::q, detail::cos_rows, detail::sin_rows),
@@ -13229,7 +13565,7 @@ inline constexpr rule attention_to_gqa{
 
 }  // namespace qwq::rules
 
-// qwq/rules/layout_rules.hpp: Rules about layouts: 1x1 convolutions, and reshapes that cancel or sink.
+// qwq/rules/layout_rules.hpp: Defines rules on layouts: linear as 1x1 convolution, and reshapes that merge, cancel or sink.
 
 namespace qwq::rules {
 
@@ -13241,19 +13577,23 @@ constexpr bool is_squeeze(const shape& from, const shape& to) {
   return to[0] == dim{1} && from[2] == to[1] && from[3] == to[2];
 }
 
+/// [1,S,H] -> [1,1,S,H]
 constexpr expr unsqueeze(expr x) { return reshape(x, {1, 1, x.dims()[1], x.dims()[2]}); }
+/// [1,1,S,H] -> [1,S,H]
 constexpr expr squeeze(expr x) { return reshape(x, {1, x.dims()[2], x.dims()[3]}); }
 
-/// The root is a squeeze of 'x', or reads one called 's'.
+/// Returns no refusal if the reshape 's' of 'x' is a squeeze.
 constexpr refusal reads_squeeze(const match& m) {
   return require(is_squeeze(m(var('x')).dims(), m(var('s')).dims()), "the reshape takes no axis of 1 away in front");
 }
 
+/// A reshape 's' of 'x', which may have other uses.
 inline constexpr pattern squeezed = reshape(var('x')).as('s').shared();
 
 }  // namespace detail
 
-/// x W^T as a 1x1 convolution over [1, K, 1, S]: what NPUs run fastest. W keeps its bytes, [N,K] becomes [N,K,1,1].
+/// linear(x, W) as a 1x1 convolution over [1,K,1,S], the fastest form on NPUs. W keeps its bytes; its shape changes
+/// from [N,K] to [N,K,1,1].
 inline constexpr rule linear_to_conv1x1{
     "linear_to_conv1x1", linear(var('x'), var('w')),
     [](match& m) {
@@ -13268,16 +13608,16 @@ inline constexpr rule linear_to_conv1x1{
                      m.root().type.type == m(var('x')).type.type, "the result has another type than the activations");
     }};
 
-/// A reshape of a reshape is one reshape.
+/// reshape(reshape(x)) = reshape(x).
 inline constexpr rule merge_reshapes{"merge_reshapes", reshape(reshape(var('x')).shared()),
                                      [](match& m) { return reshape(m[var('x')], m.root().dims()); }};
 
-/// A reshape to the same shape is nothing.
+/// reshape(x) = x, if the shape does not change.
 inline constexpr rule drop_reshape{
     "drop_reshape", reshape(var('x')), [](match& m) { return m[var('x')]; },
     [](const match& m) { return require(m(var('x')).dims() == m.root().dims(), "the reshape changes the shape"); }};
 
-/// A reshaped constant is a constant of that shape.
+/// reshape(splat) = a splat of the new shape.
 inline constexpr rule reshape_fill{
     "reshape_fill", reshape(var('x')),
     [](match& m) {
@@ -13286,7 +13626,7 @@ inline constexpr rule reshape_fill{
     },
     [](const match& m) { return require(m(var('x')).kind == op::splat, "the value is no fill"); }};
 
-// Squeezes sink below operations that work on either rank, until they meet an unsqueeze and cancel.
+// Squeezes sink below operators that work on either rank, until they meet an unsqueeze and cancel.
 
 /// squeeze(x) + y = squeeze(x + unsqueeze(y))
 inline constexpr rule sink_squeeze_add{
@@ -13297,7 +13637,7 @@ inline constexpr rule sink_squeeze_add{
                      m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
     }};
 
-/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y stays as it is.
+/// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y is not reshaped.
 inline constexpr rule sink_squeeze_mul{
     "sink_squeeze_mul", detail::squeezed* var('y'),
     [](match& m) {
@@ -13310,14 +13650,17 @@ inline constexpr rule sink_squeeze_mul{
                      y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
     }};
 
+/// sigmoid(squeeze(x)) = squeeze(sigmoid(x))
 inline constexpr rule sink_squeeze_sigmoid{"sink_squeeze_sigmoid", sigmoid(detail::squeezed),
                                            [](match& m) { return detail::squeeze(sigmoid(m[var('x')])); },
                                            detail::reads_squeeze};
 
+/// lp_norm(squeeze(x)) = squeeze(lp_norm(x))
 inline constexpr rule sink_squeeze_lp_norm{"sink_squeeze_lp_norm", lp_norm(detail::squeezed),
                                            [](match& m) { return detail::squeeze(lp_norm(m[var('x')])); },
                                            detail::reads_squeeze};
 
+/// slice(squeeze(x)) = squeeze(slice(x)), with the axis shifted by one
 inline constexpr rule sink_squeeze_slice{"sink_squeeze_slice", slice(detail::squeezed),
                                          [](match& m) {
                                            const auto range = m.root().attr.ints;
@@ -13338,22 +13681,24 @@ inline constexpr rule sink_squeeze_concat{
 
 }  // namespace qwq::rules
 
-// qwq/rules/canonicalize_rules.hpp: Rules that a session applies to a target's graph before it runs it: the same values in fewer, row-major steps.
+// qwq/rules/canonicalize_rules.hpp: Defines the rules that turn a target's graph into row-major operators on floats, before a session fuses and runs it.
 
 namespace qwq::rules {
 
 namespace detail {
 
+/// `x`, with its node's slot set.
 constexpr expr with_slot(expr x, std::int16_t slot) {
   if (x.ok()) (*x.b)[x.id].slot = slot;
   return x;
 }
 
+/// True if the permutation of transpose `n` is (a, b, c, d).
 constexpr bool is_perm(const node& n, std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
   return n.attr.ints == fixed_vector<std::int32_t, 5>{{a, b, c, d}, 4};
 }
 
-/// A 1x1 kernel [N,K,1,1], stored as floats or as codes, as the matrix [N,K] that its bytes are.
+/// The matrix [N,K] with the bytes of a 1x1 kernel [N,K,1,1], stored as floats or as codes.
 constexpr expr as_matrix(expr kernel) {
   const node n = kernel.definition();
   if (n.kind == op::dequantize)  // codes are leaves, which no rule replaces
@@ -13363,7 +13708,7 @@ constexpr expr as_matrix(expr kernel) {
 
 }  // namespace detail
 
-/// dequantize(quantize(x)) with the parameters of one slot is one step over floats.
+/// dequantize(quantize(x)) = fake_quant(x), if both have the same slot.
 inline constexpr rule fuse_fake_quant{
     "fuse_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x')).as('q')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')]), m.root().slot); },
@@ -13371,7 +13716,7 @@ inline constexpr rule fuse_fake_quant{
       return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
     }};
 
-/// The same with parameters for each expert.
+/// The same with quantization parameters for each expert.
 inline constexpr rule fuse_expert_fake_quant{
     "fuse_expert_fake_quant", match_op(op::dequantize, match_op(op::quantize, var('x'), var('e')).as('q'), var('e')),
     [](match& m) { return detail::with_slot(apply(op::fake_quant, {}, m[var('x')], m[var('e')]), m.root().slot); },
@@ -13379,7 +13724,8 @@ inline constexpr rule fuse_expert_fake_quant{
       return require(m(var('q')).slot == m.root().slot, "quantize and dequantize have different slots");
     }};
 
-/// What stands on a slot's grid stays there when it is moved: quantizing it again with that slot changes nothing.
+/// fake_quant(x) = x if x is a rearrangement of a value that was fake-quantized with the same slot: quantizing twice
+/// with the same parameters changes nothing.
 inline constexpr rule drop_requantize{
     "drop_requantize", match_op(op::fake_quant, var('x')), [](match& m) { return m[var('x')]; },
     [](const match& m) {
@@ -13389,7 +13735,7 @@ inline constexpr rule drop_requantize{
                      "the value is not on the grid of this slot");
     }};
 
-/// fake_quant works on every element alone, so it commutes with the transpose behind a convolution.
+/// transpose(fake_quant(conv1x1(x))) = fake_quant(transpose(conv1x1(x))), because fake_quant is elementwise.
 inline constexpr rule hoist_transpose{
     "hoist_transpose", transpose(match_op(op::fake_quant, match_op(op::conv1x1, var('x'), var('w')).as('c')).as('q')),
     [](match& m) {
@@ -13398,7 +13744,7 @@ inline constexpr rule hoist_transpose{
     },
     [](const match& m) { return require(detail::is_perm(m.root(), 0, 2, 3, 1), "the transpose is not back to rows"); }};
 
-/// The same in front of a convolution.
+/// fake_quant(transpose(x)) = transpose(fake_quant(x)), for the transpose before a convolution.
 inline constexpr rule sink_transpose{
     "sink_transpose", match_op(op::fake_quant, transpose(var('x')).as('t').shared()),
     [](match& m) {
@@ -13409,7 +13755,7 @@ inline constexpr rule sink_transpose{
       return require(detail::is_perm(m(var('t')), 0, 3, 1, 2), "the transpose is not to [1,K,1,S]");
     }};
 
-/// Transpose - 1x1 convolution - transpose is the product that it came from.
+/// A 1x1 convolution between its two transposes is a linear.
 inline constexpr rule conv1x1_to_linear{
     "conv1x1_to_linear", transpose(match_op(op::conv1x1, transpose(var('x')).as('t').shared(), var('w'))),
     [](match& m) {
@@ -13426,10 +13772,11 @@ inline constexpr rule conv1x1_to_linear{
 
 namespace detail {
 
-/// [1,S,heads*D] of the cache's type -> [1,S,heads,D] in f32.
+/// [1,S,heads*D] in the cache's type -> [1,S,heads,D] in f32.
 constexpr expr split_heads(const match& m, expr x, std::int64_t heads) {
   return reshape(as_type(x, dtype::f32), {1, x.dims()[1], heads, m(key_cache).dims().last()});
 }
+/// RoPE of `x` [1,S,heads*D], with the operands of the matched GroupQueryAttention -> [1,S,heads,D].
 constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
   const expr rows = split_heads(m, x, heads);
   const dim tokens = rows.dims()[1];
@@ -13438,8 +13785,8 @@ constexpr expr rotated(const match& m, expr x, std::int64_t heads) {
 
 }  // namespace detail
 
-/// GroupQueryAttention computes in the type of the cache: its arguments and its result are rounded to it, RoPE and
-/// softmax are done in f32.
+/// Decomposes GroupQueryAttention. It computes in the type of the cache: its operands and its result are rounded to
+/// that type; RoPE and softmax are computed in f32.
 inline constexpr rule gqa_to_attention{
     "gqa_to_attention",
     match_op(op::get_tuple_element, match_op(op::gqa, detail::q, detail::k, detail::v, detail::key_cache,
@@ -13458,20 +13805,21 @@ inline constexpr rule gqa_to_attention{
       return as_type(reshape(attention(rounded, keys, values, m[position], g.attr.value), g.dims()), narrow);
     }};
 
-/// What a session does to a graph before it applies the fusions of `rules::fuse`.
+/// All canonicalization rules. A session's graph is rewritten with them before the fusions of `rules::fuse`.
 inline constexpr rule run[] = {fuse_fake_quant, fuse_expert_fake_quant, drop_requantize,
                                hoist_transpose, sink_transpose,         conv1x1_to_linear,
                                merge_reshapes,  drop_reshape,           gqa_to_attention};
 
 }  // namespace qwq::rules
 
-// qwq/rules/epilogue_rules.hpp: Rules that give a step what is done to its result: the result is then stored once, on its slot's grid.
+// qwq/rules/epilogue_rules.hpp: Defines epilogue fusions: rules that fold fake_quant into the operator that produces its operand.
 
 namespace qwq::rules {
 
 namespace detail {
 
-/// fake_quant(made) in one step: the step that computes `made`, with the slot of what put it on a grid.
+/// A rule that folds fake_quant into its operand `made`: the node of `made` gets the slot of the fake_quant, so its
+/// result is stored once, already quantized.
 constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made,
                                     refusal (*when)(const match&) = always) {
   return {name, match_op(op::fake_quant, made.as('n')),
@@ -13486,30 +13834,30 @@ constexpr rule fuse_fake_quant_into(std::string_view name, const pattern& made,
 
 }  // namespace detail
 
-/// fake_quant(rms_norm(x, w)) in one step.
+/// Folds fake_quant into rms_norm.
 inline constexpr rule fuse_norm_fake_quant =
     detail::fuse_fake_quant_into("fuse_norm_fake_quant", rms_norm(var('x'), var('w')));
-/// The same for a norm that is a result of add_norm.
+/// Folds fake_quant into the norm of an add_norm, which is a get_tuple_element node.
 inline constexpr rule fuse_normed_fake_quant = detail::fuse_fake_quant_into(
     "fuse_norm_fake_quant", match_op(op::get_tuple_element, var('s')),
     [](const match& m) { return require(m(var('s')).kind == op::add_norm, "the result is not of add_norm"); });
-/// fake_quant(swiglu(gate, up)) in one step.
+/// Folds fake_quant into swiglu.
 inline constexpr rule fuse_swiglu_fake_quant =
     detail::fuse_fake_quant_into("fuse_swiglu_fake_quant", swiglu(var('g'), var('u')));
-/// fake_quant(a + b) in one step.
+/// Folds fake_quant into an addition.
 inline constexpr rule fuse_add_fake_quant = detail::fuse_fake_quant_into("fuse_add_fake_quant", var('a') + var('b'));
-/// fake_quant(a * b) in one step.
+/// Folds fake_quant into an elementwise multiplication.
 inline constexpr rule fuse_mul_fake_quant = detail::fuse_fake_quant_into("fuse_mul_fake_quant", var('a') * var('b'));
-/// fake_quant(linear(x, w)) in one step.
+/// Folds fake_quant into linear.
 inline constexpr rule fuse_linear_fake_quant =
     detail::fuse_fake_quant_into("fuse_linear_fake_quant", linear(var('x'), var('w')));
-/// fake_quant(linear_swiglu(x, gate, up)) in one step.
+/// Folds fake_quant into linear_swiglu.
 inline constexpr rule fuse_gated_fake_quant =
     detail::fuse_fake_quant_into("fuse_gated_fake_quant", match_op(op::linear_swiglu, var('x'), var('g'), var('u')));
 
 }  // namespace qwq::rules
 
-// qwq/rules/mlp_rules.hpp: Rules about gated MLPs.
+// qwq/rules/mlp_rules.hpp: Defines rules on the activation functions of MLPs: SiLU and SwiGLU.
 
 namespace qwq::rules {
 
@@ -13529,11 +13877,11 @@ inline constexpr rule split_silu{"split_silu", silu(var('x')), [](match& m) {
 
 }  // namespace qwq::rules
 
-// qwq/rules/fusion_rules.hpp: Fusions: rules that a session applies last, for the same values in fewer passes over memory.
+// qwq/rules/fusion_rules.hpp: Defines `fuse`, the fusions of a session's graph: the same values in fewer passes over memory.
 
 namespace qwq::rules {
 
-/// The norm and the rotation of each head of queries or keys.
+/// Fuses RMSNorm of each query or key head with RoPE.
 inline constexpr rule fuse_qk_norm_rope{
     "fuse_qk_norm_rope", rope(rms_norm(var('x'), var('w')).as('n'), var('c'), var('s')),
     [](match& m) { return norm_rope(m[var('x')], m[var('w')], m[var('c')], m[var('s')], m(var('n')).attr.value); },
@@ -13541,11 +13889,11 @@ inline constexpr rule fuse_qk_norm_rope{
       return require(m(var('n')).slot < 0 && m.root().slot < 0, "a fake_quant is fused in already");
     }};
 
-/// Gate and up in one step: their products are put together while they are in cache.
+/// Fuses the gate and up GEMMs with SwiGLU, so that SwiGLU reads both results from cache.
 inline constexpr rule fuse_gate_up{"fuse_gate_up", swiglu(linear(var('x'), var('g')), linear(var('x'), var('u'))),
                                    [](match& m) { return linear_swiglu(m[var('x')], m[var('g')], m[var('u')]); }};
 
-/// A product that is added to what went around it.
+/// Fuses the residual addition into a linear.
 inline constexpr rule fuse_residual{
     "fuse_residual", linear(var('x'), var('w')).as('y') + var('r'),
     [](match& m) { return linear_add(m[var('x')], m[var('w')], m[var('r')]); },
@@ -13553,7 +13901,8 @@ inline constexpr rule fuse_residual{
 
 namespace detail {
 
-/// A norm is fused with its readers when they are up to four linears without bias or epilogue.
+/// Returns no refusal if the norm has at most four uses, each as the activation of a `linear` with a constant weight
+/// and without bias or epilogue.
 constexpr refusal is_read_by_products(const match& m) {
   if (m.uses() > 4) return "the norm has more than four readers";
   for (const node_id id : m.readers()) {
@@ -13568,7 +13917,7 @@ constexpr refusal is_read_by_products(const match& m) {
 
 }  // namespace detail
 
-/// A norm and the products that read it: its rows are made once, in the form in which products take them.
+/// Fuses RMSNorm into the linears that use it; each row is normalized once, directly into the GEMM's input layout.
 inline constexpr rule fuse_norm_linear{
     "fuse_norm_linear", rms_norm(var('x'), var('w')).as('n'),
     [](match& m) {
@@ -13585,7 +13934,7 @@ inline constexpr rule fuse_norm_linear{
     },
     detail::is_read_by_products};
 
-/// fuse_gate_up where the norm is in the step already.
+/// fuse_gate_up for gate and up that are already results of one norm_linear.
 inline constexpr rule fuse_norm_gate_up{
     "fuse_gate_up",
     swiglu(match_op(op::get_tuple_element, var('n')).as('g'), match_op(op::get_tuple_element, var('n')).as('u')),
@@ -13601,7 +13950,7 @@ inline constexpr rule fuse_norm_gate_up{
                      "gate and up are not the two products of one norm_linear");
     }};
 
-/// A sum and its norm in one pass, where the sum is in no product's step.
+/// Fuses an addition and its RMSNorm into one pass, for additions that are not fused into a linear.
 inline constexpr rule fuse_residual_norm{
     "fuse_residual_norm", rms_norm((var('a') + var('b')).as('s').shared(), var('w')),
     [](match& m) {
@@ -13618,7 +13967,7 @@ inline constexpr rule fuse_residual_norm{
                      m.is_constant(m(var('w'))), "the gain is computed");
     }};
 
-/// Every fusion; `disable_fusions` leaves some out.
+/// All fusions; `disable_fusions` omits some.
 inline constexpr rule fuse[] = {fuse_silu,
                                 fuse_swiglu,
                                 fuse_gate_up,
@@ -13637,15 +13986,18 @@ inline constexpr rule fuse[] = {fuse_silu,
 
 }  // namespace qwq::rules
 
-// qwq/targets/target.hpp: What a target is.
+// qwq/targets/target.hpp: Defines `target`, the concept of compile targets, and `native`, the library itself as a target.
 
 namespace qwq {
 
-/// A target: a rule set, the element type of its KV cache, and what it supports: operators, and schemes by the integer
-/// types that they place. `quantizes` names the operators that its runtime quantizes, which schemes choose from. A
-/// target may also have `first_rules`, which see the model's own operators before `rules` take them apart, and say that
-/// it is a `includes_embedding_and_head`, that it has `single_graph`, what a host must know that keeps its cache (`options`), and which
-/// operators from outside of the library it supports (`supports` of an `op_schema`).
+/// A target: a rule set, the element type of its KV cache, and the operators and quantization schemes that it supports.
+/// `quantizes` selects the operators that its runtime quantizes; schemes choose from them. Optional members:
+/// - `first_rules`: rules that run before `rules`, on the model's own operators.
+/// - `includes_embedding_and_head`: true if the embedding and the head are compiled for the target, too.
+/// - `single_graph`: true if one graph is used for both prefill and decode.
+/// - `options`: parameters for the host, if the host keeps the cache.
+/// - `supports(const op_schema&)` and `quantizes(const op_schema&)`: the same for operators outside the library.
+/// - `fuses(std::string_view)`: true if sessions apply the fusion of this name.
 template <class T>
 concept target = requires(op kind, const quant_spec& spec) {
   { T::name } -> std::convertible_to<std::string_view>;
@@ -13656,8 +14008,8 @@ concept target = requires(op kind, const quant_spec& spec) {
   { T::accepts(spec) } -> std::same_as<bool>;
 };
 
-/// Targets whose graphs leave the cache to whoever runs them: the prefill graph takes the first `options.prompt` tokens
-/// of a text, all further ones go through the decode graph one by one, and a text has `options.length` tokens at most.
+/// A target whose graphs leave the cache to the host: the prefill graph processes the first `options.prompt` tokens of
+/// a text, the decode graph all others one by one, and a text has at most `options.length` tokens.
 template <class Target>
 concept leaves_cache_to_host = requires {
   { Target::options.prompt } -> std::convertible_to<std::int64_t>;
@@ -13665,33 +14017,41 @@ concept leaves_cache_to_host = requires {
   { Target::options.mask_fill } -> std::convertible_to<float>;
 };
 
-/// The library itself as a target: the model's own graph, run by `session`.
+/// The library itself as a target: the model's own graph, which `session` executes.
 template <dtype Cache = dtype::f32>
 struct native {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "native";
+  /// Element type of the KV cache.
   static constexpr dtype cache = Cache;
+  /// No rules: sessions run the model's own operators.
   static constexpr std::array<rule, 0> rules{};
+  /// Quantizes no operator.
   static constexpr bool quantizes(op) { return false; }
+  /// Supports all operators of the library.
   static constexpr bool supports(op) { return true; }
+  /// Supports all operators outside the library.
   static constexpr bool supports(const op_schema&) { return true; }
+  /// Accepts only schemes that quantize nothing.
   static constexpr bool accepts(const quant_spec& spec) { return !spec.quantizes(); }
 };
 
 }  // namespace qwq
 
-// qwq/targets/disable_fusions.hpp: Targets whose sessions leave out fusions: for tests of equality and for benchmarks.
+// qwq/targets/disable_fusions.hpp: Defines `disable_fusions`, a target whose sessions omit some or all fusions, for equivalence tests and benchmarks.
 
 namespace qwq {
 
 namespace detail {
 
+/// True if `rules::fuse` has a rule of this name.
 constexpr bool is_fusion(std::string_view name) {
   for (const rule& r : rules::fuse)
     if (r.name == name) return true;
   return false;
 }
 
-/// Whether sessions for `Target` apply a fusion.
+/// True if sessions for `Target` apply the fusion named `rule`.
 template <class Target>
 constexpr bool fuses(std::string_view rule) {
   if constexpr (requires { Target::fuses(rule); })
@@ -13702,11 +14062,13 @@ constexpr bool fuses(std::string_view rule) {
 
 }  // namespace detail
 
-/// `Target`, in whose sessions the named rules of `rules::fuse` are not applied; without names, none of them.
+/// `Target`, but sessions do not apply the rules of `rules::fuse` named in `Fusions`, or none of the rules if `Fusions`
+/// is empty.
 template <target Target, fixed_string... Fusions>
 struct disable_fusions : Target {
   static_assert((detail::is_fusion(Fusions.view()) && ...),
                 "qwq: disable_fusions<Target, Fusions...> takes names of rules::fuse");
+  /// True if sessions apply the fusion named `rule`.
   static constexpr bool fuses(std::string_view rule) {
     return sizeof...(Fusions) > 0 && ((Fusions.view() != rule) && ...) && detail::fuses<Target>(rule);
   }
@@ -13714,15 +14076,14 @@ struct disable_fusions : Target {
 
 }  // namespace qwq
 
-// qwq/compile/pipeline.hpp: Defines `compile_part`, the passes that turn one part of a model into the graph that emitters write and the graph that
-
-// sessions run.
+// qwq/compile/pipeline.hpp: Defines `pipeline`, the passes that turn one model part into a graph for emitters and a graph for sessions.
 
 namespace qwq {
 
-/// Whether a scheme quantizes the operands and the result of a node on a target.
+/// Predicate: true if `Scheme` quantizes the operands and the result of a node on `Target`.
 template <class Target, class Scheme>
 struct covers {
+  /// True if both the scheme and the target quantize the operator of `n`.
   constexpr bool operator()(const node& n) const { return Scheme::spec.covers(schema(n)) && target_quantizes(n); }
 
  private:
@@ -13746,7 +14107,8 @@ inline constexpr auto fusions_of = [] {
   return on;
 }();
 
-/// Rewrites the model's graph into operators that the target has.
+/// Applies the target's rules, which rewrite the model's graph into operators that the target supports. `first_rules`,
+/// if present, run before `rules`.
 template <class Target, std::size_t Capacity>
 constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
   if constexpr (requires { Target::first_rules; }) {
@@ -13761,51 +14123,34 @@ constexpr rewritten<Capacity> legalize(const graph<Capacity>& model) {
 
 }  // namespace detail
 
-/// What the passes make of a part.
-template <std::size_t Capacity>
-struct compiled_graphs {
-  graph<Capacity> emitted{};   ///< What emitters write.
-  graph<Capacity> executed{};  ///< What sessions run.
-  slot_list slots{};           ///< Quantization parameters that both refer to.
-  rewrite_log log{};           ///< What the target's rules did.
-};
-
-/// The compile pipeline. Each pass takes a graph and returns one; a problem of a pass is the `error` of its graph, which
-/// later passes keep.
+/// The compile pipeline of `Part`. Each pass maps a graph to a graph. A pass reports a problem in the `error` of its
+/// result; later passes propagate it. Each pass is a constant of its own: clang limits the steps of one constant
+/// expression to 2^20.
 template <class Part, target Target, quantization_scheme Scheme>
-constexpr auto compile_part() {
-  constexpr std::size_t capacity = decltype(Part::value.nodes)::capacity();
-  compiled_graphs<capacity> out;
-
-  // 1. Legalize: the target's rules replace what it has no operator for.
-  auto legal = detail::legalize<Target>(Part::value);
-  out.log = legal.log;
-
-  // 2. Insert QDQ: quantize/dequantize pairs wherever scheme and target quantize.
-  auto quantized = insert_qdq(legal.value, Scheme::spec, covers<Target, Scheme>{});
-  out.emitted = quantized.value;
-  out.slots = quantized.slots;
-
-  // 3. Canonicalize, for sessions only: pairs become fake_quant, and targets' layouts become row-major.
-  const auto canonical = rewrite(quantized.value, rules::run);
-
-  // 4. Fuse: the same values in fewer passes over memory.
-  out.executed = rewrite(canonical.value, detail::fusions_of<Target>).value;
-  return out;
-}
+struct pipeline {
+  /// 1. Legalize: the target's rules replace operators that the target does not support.
+  static constexpr auto legalized = detail::legalize<Target>(Part::value);
+  /// 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize. Emitters write
+  /// this.
+  static constexpr auto quantized = insert_qdq(legalized.value, Scheme::spec, covers<Target, Scheme>{});
+  /// 3. Canonicalize, for sessions only: QDQ pairs become fake_quant, and target-specific layouts become row-major.
+  static constexpr auto canonical = rewrite(quantized.value, rules::run).value;
+  /// 4. Fuse: compute the same values in fewer passes over memory. Sessions execute this.
+  static constexpr auto fused = rewrite(canonical, detail::fusions_of<Target>).value;
+};
 
 }  // namespace qwq
 
-// qwq/rules/norm_rules.hpp: Rules about normalization.
+// qwq/rules/norm_rules.hpp: Defines rules on RMSNorm: its fusion, and its decomposition into an L2 norm.
 
 namespace qwq::rules {
 
 namespace detail {
-/// Constants that rules make are f32, and so must be what they meet.
+/// Returns no refusal if `x` is f32. Constants that rules create are f32, so their operands must be, too.
 constexpr refusal is_f32(const match& m, const pattern& x) {
   return require(m(x).type.type == dtype::f32, "the operand is not f32");
 }
-/// A weight leaf like `of`, read `factor` times as large.
+/// A copy of weight leaf `of` with its multiplier scaled by `factor`.
 constexpr expr scaled_weight(builder& b, const node& of, double factor) {
   const expr scaled = leaf_like(b, of, of.type);
   if (scaled.ok()) b[scaled.id].attr.value = of.attr.value * factor;
@@ -13823,8 +14168,8 @@ inline constexpr rule fuse_rms_norm{
     }};
 
 /// With n channels, x / sqrt(mean(x^2) + eps) = sqrt(n) * x / sqrt(sum(x^2) + n * eps): the L2 normalization of x with
-/// one more channel that holds sqrt(n * eps). So the epsilon stays exact for targets whose only norm is
-/// LpNormalization. sqrt(n) goes into the gain.
+/// one additional channel that holds sqrt(n * eps). The epsilon is exact, also for targets whose only norm is
+/// LpNormalization. The gain is multiplied by sqrt(n).
 inline constexpr rule norm_to_lp_norm{
     "norm_to_lp_norm", rms_norm(var('x'), var('w')),
     [](match& m) {
@@ -13843,7 +14188,7 @@ inline constexpr rule norm_to_lp_norm{
 
 }  // namespace qwq::rules
 
-// qwq/rules/decompose_rules.hpp: Rules that take norms, RoPE and attention apart, for targets that have plain operators only and keep no cache.
+// qwq/rules/decompose_rules.hpp: Defines rules that decompose RMSNorm, RoPE and attention into basic operators, for targets without a cache.
 
 namespace qwq::rules {
 
@@ -13858,7 +14203,7 @@ inline constexpr rule decompose_rms_norm{
     [](const match& m) { return detail::is_f32(m, var('x')); }};
 
 namespace detail {
-/// Whether the matched tables are the only ones of the graph.
+/// True if every `table_rows` of the graph reads one of the two matched tables.
 constexpr bool has_one_table(const match& m) {
   const auto same = [](const node& a, const node& b) {
     return a.kind == b.kind && a.name == b.name && a.attr.value == b.attr.value && a.dims() == b.dims();
@@ -13873,9 +14218,9 @@ constexpr bool has_one_table(const match& m) {
 }
 }  // namespace detail
 
-/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels of
-/// a head; channels from R on pass. The rows of the tables that belong to the tokens become inputs `cos` and `sin`,
-/// [1,S,R], which the host looks up.
+/// rope(x) = x * cos + rotate_half(x) * sin, with rotate_half(x) = concat(-x[R/2:R], x[:R/2]) of the first R channels
+/// of a head; channels from R on are copied. The table rows of the run's tokens become inputs `cos` and `sin`, [1,S,R],
+/// which the host looks up.
 inline constexpr rule rope_to_products{
     "rope_to_products", rope(var('x'), detail::cos_rows, detail::sin_rows),
     [](match& m) {
@@ -13896,8 +14241,8 @@ inline constexpr rule rope_to_products{
                      "the graph reads other tables too, and the host makes one");
     }};
 
-/// attention with a scale = attention without one, of keys that are scaled: the scale goes into the gain of their norm.
-/// The cache then holds scaled keys. What is multiplied is the graph's own copy; the checkpoint keeps its values.
+/// Moves the scale of attention into the keys: the gain of their norm is multiplied by it, and the cache holds scaled
+/// keys. Only the graph's own leaf is scaled; the checkpoint does not change.
 inline constexpr rule fold_scale_into_k_norm{
     "fold_scale_into_k_norm",
     attention(detail::q,
@@ -13925,10 +14270,11 @@ inline constexpr rule fold_scale_into_k_norm{
                      "another operator reads the keys");
     }};
 
-/// Causal attention over a cache that the host keeps, as matrix products. A graph of one token (decode) reads the states
-/// of keys and values, [1,Hk,Length-1,D], and appends its own token; a graph of more tokens (prefill) reads no state: its
-/// first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The outputs of the states
-/// are the new rows alone, [1,Hk,S,D]. Query heads that share a kv head are rows of one matrix: [1,Hk,G*S,D].
+/// Decomposes causal attention, over a cache that the host keeps, into batched matmuls. A decode graph (one token)
+/// reads the states of keys and values, [1,Hk,Length-1,D], and appends its own token. A prefill graph (more tokens)
+/// reads no state: its first token is the first of the text. `attention_mask`, [1,1,S,T], is added to the logits. The
+/// outputs of the states are only the new rows, [1,Hk,S,D]. Query heads that share a key/value head are rows of one
+/// matrix, [1,Hk,G*S,D].
 template <std::int64_t Length>
 inline constexpr rule attention_to_matmuls{
     "attention_to_matmuls",
@@ -13968,20 +14314,20 @@ inline constexpr rule attention_to_matmuls{
 
 }  // namespace qwq::rules
 
-// qwq/targets/circle.hpp: Circle and its TFLite twin: static shapes, plain operators, and a KV cache that the host keeps.
+// qwq/targets/circle.hpp: Defines the targets `circle`, `circle_qdq` and `tflite`: static shapes, basic operators, a cache that the host keeps.
 
 namespace qwq {
 
-/// What a Circle file is made for; files have no dynamic extents.
+/// Sizes and form of a Circle or TFLite file, which has no dynamic extents.
 struct circle_options {
-  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first ones of a text, filled up by the host.
-  /// Tokens of a text at most; the decode graph reads length - 1 cached ones. 2048 is usual.
+  std::int64_t prompt = 64;  ///< Tokens of the prefill graph: the first tokens of a text, padded by the host.
+  /// Maximum number of tokens in a text; the decode graph reads length - 1 cached ones. 2048 is common.
   std::int64_t length = 256;
-  /// What the host's mask adds where a token must not look. -infinity, or a number near it, would take all codes of an
-  /// 8-bit logit; exp(-120) is 0 already.
+  /// Value of the host's attention mask at masked positions. A value near -infinity would use up the codes of 8-bit
+  /// logits; exp(-120) is already 0.
   int mask_fill = -120;
-  bool per_head = false;    ///< Attention is written head by head, instead of as batches of products.
-  bool fused_norm = false;  ///< Keeps RMS_NORM, an operator of Circle that TFLite lacks and few readers run.
+  bool per_head = false;    ///< Write attention head by head, instead of as batched matmuls.
+  bool fused_norm = false;  ///< Keep RMS_NORM, an operator of Circle that TFLite lacks and few engines execute.
 };
 
 namespace detail {
@@ -13995,17 +14341,21 @@ constexpr auto circle_rules(const rule& attention) {
     return std::array{attention, rope_to_products, split_silu, merge_reshapes, drop_reshape, decompose_rms_norm};
 }
 
-/// What the targets below share: everything but the form of their files.
+/// Members that the targets below share: everything except the file format.
 template <circle_options O>
 struct circle_graphs {
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// Folds the attention scale into the norm of the keys while norms are still single operators.
   static constexpr std::array first_rules{rules::fold_scale_into_k_norm};
+  /// Decomposes attention, RoPE, SiLU and (unless `fused_norm`) RMSNorm.
   static constexpr auto rules = circle_rules<O.fused_norm>(rules::attention_to_matmuls<O.length>);
-  /// Embedding and head are the target's own, quantized like the rest.
+  /// The embedding and the head are compiled and quantized like the layers.
   static constexpr bool includes_embedding_and_head = true;
-  /// What a host needs to know: `runtime/static_cache.hpp` is one.
+  /// Parameters for the host, such as `runtime/static_cache.hpp`.
   static constexpr circle_options options = O;
 
+  /// True for all operators on floats that the target supports.
   static constexpr bool quantizes(op kind) {
     switch (kind) {
       case op::add:
@@ -14030,8 +14380,8 @@ struct circle_graphs {
     }
   }
 
-  /// All edges in int16 or uint8, with one weight scale for the tensor or for each row: these files have no float
-  /// operators that were left out on purpose.
+  /// Accepts schemes with all edges in int16 or uint8, and one weight scale per tensor or per row: quantized files have
+  /// no float operators.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element;
     return !spec.quantizes() ||
@@ -14039,6 +14389,7 @@ struct circle_graphs {
             spec.activation.is_static_integer() && (activation == dtype::i16 || activation == dtype::u8));
   }
 
+  /// True for operators that the emitters can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -14056,49 +14407,59 @@ struct circle_graphs {
 
 }  // namespace detail
 
-/// Samsung's Circle (CIR0). Quantized schemes become integer tensors with QUANTIZE where types meet: what TICO exports.
+/// Samsung's Circle (file identifier CIR0). Quantized schemes become integer tensors with QUANTIZE between different
+/// types, as TICO exports.
 template <circle_options O = circle_options{}>
 struct circle : detail::circle_graphs<O> {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "circle";
 };
 
-/// The same with float operators between QUANTIZE/DEQUANTIZE pairs, which engines without integer kernels execute.
+/// Circle with float operators between QUANTIZE/DEQUANTIZE pairs, for engines without integer kernels.
 template <circle_options O = circle_options{}>
 struct circle_qdq : detail::circle_graphs<O> {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "circle_qdq";
 };
 
-/// TFLite's file (TFL3) of the same graphs, with QUANTIZE/DEQUANTIZE pairs.
+/// TFLite (file identifier TFL3) with the same graphs and QUANTIZE/DEQUANTIZE pairs.
 template <circle_options O = circle_options{}>
 struct tflite : detail::circle_graphs<O> {
   static_assert(!O.fused_norm, "qwq::tflite has no RMS_NORM");
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "tflite";
 };
 
 }  // namespace qwq
 
-// qwq/targets/onnx_genai.hpp: ONNX as onnxruntime-genai and transformers.js take it: one graph with GroupQueryAttention.
+// qwq/targets/onnx_genai.hpp: Defines the target `onnx_genai`: ONNX for onnxruntime-genai and transformers.js, one graph with GroupQueryAttention.
 
 namespace qwq {
 
-/// ai.onnx 21 and com.microsoft 1: the whole model in one file for prompts and tokens of any length, with an f32 cache.
-/// Quantized matrices are those of MatMulNBits, which the embedding shares where it is tied to the head.
+/// Opsets ai.onnx 21 and com.microsoft 1: the whole model in one file, for prompts and tokens of any length, with an
+/// f32 cache. Quantized weights are operands of MatMulNBits; a tied embedding shares them with the head.
 struct onnx_genai {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_genai";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// The whole model is compiled for the target, as one graph for prefill and decode.
   static constexpr bool includes_embedding_and_head = true, single_graph = true;
 
+  /// Decomposes SiLU, and fuses attention into GroupQueryAttention.
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
                                     rules::drop_reshape};
 
+  /// True for the operators with weight matrices.
   static constexpr bool quantizes(op kind) { return kind == op::linear || kind == op::embedding; }
 
-  /// Weights as MatMulNBits has them, 4 or 8 bits in blocks; activations in float.
+  /// Accepts schemes with weights as in MatMulNBits, 4 or 8 bits in blocks, and float activations.
   static constexpr bool accepts(const quant_spec& spec) {
     return !spec.quantizes() ||
            (!spec.quantizes_activations() && spec.weight.is_static_integer() && spec.weight.block > 0);
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -14125,24 +14486,29 @@ struct onnx_genai {
 
 }  // namespace qwq
 
-// qwq/targets/onnx_standard.hpp: ONNX without contrib operators: RMSNormalization, RotaryEmbedding and Attention, or all of them decomposed.
+// qwq/targets/onnx_standard.hpp: Defines the targets `onnx_standard` and `onnx_standard_21`: ONNX without contrib operators.
 
 namespace qwq {
 
-/// ai.onnx 23 and nothing else: the whole model in one file for prompts and tokens of any length, with an f32 cache that
-/// grows. Embedding and head stay in float: no operator looks up rows of a quantized table, and where they are tied one
-/// table serves both.
+/// Opset ai.onnx 23 only, with RMSNormalization, RotaryEmbedding and Attention: the whole model in one file, for
+/// prompts and tokens of any length, with a growing f32 cache. The embedding and the head stay in float: no operator
+/// gathers rows of a quantized table, and a tied table serves both.
 struct onnx_standard {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_standard";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
+  /// One graph is used for prefill and decode.
   static constexpr bool single_graph = true;
 
+  /// Decomposes SiLU.
   static constexpr std::array rules{rules::split_silu};
 
+  /// True for linear.
   static constexpr bool quantizes(op kind) { return kind == op::linear; }
 
-  /// int8 weights, or 4 and 8 bits in blocks, with activations in uint8, uint16 or, over blocks, float. Norms
-  /// and attention stay in float.
+  /// Accepts schemes with int8 weights, or 4 and 8 bits in blocks, and with activations in uint8, uint16 or, for
+  /// blocks, float. Norms and attention stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
     const dtype activation = spec.activation.element;
     const bool activations =
@@ -14152,6 +14518,7 @@ struct onnx_standard {
                                  (blocks || (activations && spec.weight.element == dtype::i8)));
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -14179,30 +14546,35 @@ struct onnx_standard {
   }
 };
 
-/// The same graph in operators of ai.onnx 21.
+/// The same graph, written with operators of ai.onnx 21: norms, RoPE and attention are decomposed.
 struct onnx_standard_21 : onnx_standard {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_standard_21";
 };
 
 }  // namespace qwq
 
-// qwq/targets/onnx_winml.hpp: Transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
+// qwq/targets/onnx_winml.hpp: Defines the target `onnx_winml`, transformer-only ONNX for NPUs: GroupQueryAttention, LpNormalization, 1x1 Conv.
 
 namespace qwq {
 
-/// ai.onnx 21 and com.microsoft 1, as winml-cli's transformer-only Qwen3 has them: embeddings, prefill (64 tokens),
-/// decode (1 token) and lm_head as four files. The KV cache is f16 and belongs to the caller.
+/// Opsets ai.onnx 21 and com.microsoft 1, in the form of winml-cli's transformer-only Qwen3: embeddings, prefill (64
+/// tokens), decode (1 token) and lm_head as four files. The KV cache is f16; the caller owns it.
 struct onnx_winml {
+  /// Name in files, options and messages.
   static constexpr std::string_view name = "onnx_winml";
+  /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f16;
 
+  /// Replaces norms, SiLU, linear and attention by operators of the target, and removes redundant reshapes.
   static constexpr std::array rules{rules::norm_to_lp_norm,      rules::split_silu,           rules::linear_to_conv1x1,
                                     rules::attention_to_gqa,     rules::merge_reshapes,       rules::drop_reshape,
                                     rules::reshape_fill,         rules::sink_squeeze_add,     rules::sink_squeeze_mul,
                                     rules::sink_squeeze_sigmoid, rules::sink_squeeze_lp_norm, rules::sink_squeeze_slice,
                                     rules::sink_squeeze_concat};
 
-  /// ONNX Runtime's get_qdq_config quantizes what these make and read; Cast and GroupQueryAttention stay in f16.
+  /// True for the operators whose operands and results ONNX Runtime's get_qdq_config quantizes. Cast and
+  /// GroupQueryAttention stay in f16.
   static constexpr bool quantizes(op kind) {
     switch (kind) {
       case op::add:
@@ -14220,14 +14592,18 @@ struct onnx_winml {
     }
   }
 
-  /// int8 weights, or int4 in blocks, with uint8 or uint16 activations. Embedding and head stay in float.
+  /// Accepts schemes with int8 weights, or int4 in blocks, and uint8 or uint16 activations. The embedding and the head
+  /// stay in float.
   static constexpr bool accepts(const quant_spec& spec) {
-    const dtype activation = spec.activation.element, weight = spec.weight.element;
+    const dtype activation = spec.activation.element;
+    const bool weight = (spec.weight.element == dtype::i8 && spec.weight.block == 0) ||
+                        (spec.weight.element == dtype::i4 && spec.weight.block > 0);
     return !spec.quantizes() ||
-           (spec.activation.is_static_integer() && spec.weight.is_static_integer() &&
-            (activation == dtype::u8 || activation == dtype::u16) && (weight == dtype::i8 || weight == dtype::i4));
+           (spec.activation.is_static_integer() && (activation == dtype::u8 || activation == dtype::u16) &&
+            spec.weight.is_static_integer() && weight);
   }
 
+  /// True for operators that the emitter can write.
   static constexpr bool supports(op kind) {
     switch (kind) {
       case op::input:
@@ -14250,11 +14626,11 @@ struct onnx_winml {
 
 }  // namespace qwq
 
-// qwq/targets/all_targets.hpp: All targets that have emitters, for messages that say which of them can do what another cannot.
+// qwq/targets/all_targets.hpp: Defines `supported_by`, the targets with emitters that support a feature, for compiler messages.
 
 namespace qwq {
 
-/// A list of targets, read in compilers' messages.
+/// A list of targets, for compiler messages. This header includes all targets with emitters.
 template <target... Targets>
 struct supported_by {};
 
@@ -14272,7 +14648,7 @@ constexpr auto keep_targets(supported_by<Found...>, Can can, First, Rest... rest
     return keep_targets(supported_by<Found...>{}, can, rest...);
 }
 
-/// Those targets for which `Can::of<Target>()` is true, as a supported_by.
+/// The targets for which `Can::of<Target>()` is true, as a `supported_by`.
 template <class Can>
 using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}, onnx_standard{}, onnx_standard_21{},
                                            onnx_genai{}, circle<>{}, circle_qdq<>{}, tflite<>{}));
@@ -14280,13 +14656,13 @@ using targets_that = decltype(keep_targets(supported_by<>{}, Can{}, onnx_winml{}
 }  // namespace detail
 }  // namespace qwq
 
-// qwq/compile/compiled.hpp: Defines `compiled`, one part of a model for one target and scheme: the graph for emitters and the graph for sessions.
+// qwq/compile/compiled.hpp: Defines `compiled`, a model part compiled for a target and a scheme into two graphs, for emitters and for sessions.
 
 namespace qwq {
 
 namespace detail {
 
-/// The same graph in no more room than it needs.
+/// Copies a graph into the smallest capacity that holds it.
 template <std::size_t N, std::size_t Capacity>
 constexpr graph<N> fit(const graph<Capacity>& g) {
   graph<N> out;
@@ -14296,7 +14672,8 @@ constexpr graph<N> fit(const graph<Capacity>& g) {
   return out;
 }
 
-/// An operator from outside of the library is supported by targets that say so of its row.
+/// True if `Target` supports the operator of `n`. Custom operators are unsupported unless the target has an overload of
+/// `supports` for their `op_schema`.
 template <class Target>
 constexpr bool supports(const node& n) {
   if (n.kind != op::custom) return Target::supports(n.kind);
@@ -14306,7 +14683,7 @@ constexpr bool supports(const node& n) {
     return false;
 }
 
-/// Index of the first operator that `Target` does not support; `size()` when there is none.
+/// Index of the first node whose operator `Target` does not support, or `size()` if all are supported.
 template <class Target, std::size_t Capacity>
 constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   std::size_t i = 0;
@@ -14314,13 +14691,13 @@ constexpr std::size_t find_unsupported(const graph<Capacity>& g) {
   return i;
 }
 
-/// A spec whose weights are all in the format of its i-th override, if that is quantized.
+/// `spec` with the format of its i-th override as the weight format, if that format is quantized.
 constexpr quant_spec with_override(const quant_spec& spec, std::size_t i) {
   const number_format& other = (*spec.overrides)[i].format;
   return {spec.activation, other.quantizes() ? other : spec.weight, spec.scope};
 }
 
-/// Whether a scheme's spec has the values of its formats.
+/// True if the formats in a scheme's spec equal its `weight_format` and `activation_format`.
 template <class Scheme>
 constexpr bool has_own_formats() {
   if constexpr (requires { typename Scheme::weight_format; } && Scheme::spec.weight.quantizes())
@@ -14348,14 +14725,16 @@ struct accepts_spec {
 
 }  // namespace detail
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared but never defined: the compiler prints the template arguments when `sizeof` needs the definition.
 
+/// Compile error: `Target` does not support operator `Op` at module `Where`. `SupportedBy` lists the targets that do.
 template <class Target, op Op, fixed_string Where, class SupportedBy>
 struct op_is_not_supported_by_target;
+/// Compile error: `Target` does not accept a scheme with these formats. `SupportedBy` lists the targets that do.
 template <class Target, dtype Weight, std::int32_t Block, dtype Activation, quant_scope Scope, class SupportedBy>
 struct scheme_is_not_supported_by_target;
 
-/// Refuses to compile when `Target` does not accept the scheme's formats, those of overrides among them.
+/// Fails to compile if `Target` does not accept the formats of `Spec`, including those of its overrides. Returns true.
 template <target Target, quant_spec Spec>
 constexpr bool require_accepted() {
   if constexpr (Spec.overrides != nullptr) {
@@ -14372,7 +14751,7 @@ constexpr bool require_accepted() {
   return true;
 }
 
-/// Refuses to compile when the graph `G::value` has an operator that `Target` does not support.
+/// Fails to compile if the graph `G::value` has an operator that `Target` does not support. Returns true.
 template <class G, target Target>
 constexpr bool require_supported() {
   constexpr std::size_t id = detail::find_unsupported<Target>(G::value);
@@ -14386,27 +14765,32 @@ constexpr bool require_supported() {
   return true;
 }
 
-/// `Part` of a model for a target and a scheme. Does not compile when a rule fails, an edge or weight that the scheme
-/// quantizes is left in float, or the target does not support the scheme or an operator that is left; the message then
+/// Compiles `Part` for `Target` with `Scheme`. Compilation fails if a rule fails, if an edge or weight that the scheme
+/// quantizes stays in float, or if the target does not support the scheme or a remaining operator. The error message
 /// names the targets that do.
 template <class Part, target Target, quantization_scheme Scheme>
 struct compiled {
+  /// Prefix of the part's tensor names in a checkpoint.
   static constexpr std::string_view prefix = Part::prefix;
 
  private:
-  static constexpr auto graphs = compile_part<Part, Target, Scheme>();
+  using passes = pipeline<Part, Target, Scheme>;
 
  public:
-  /// What emitters write.
+  /// The graph that emitters write, legalized for the target and with quantize/dequantize pairs.
   struct emitted {
-    static constexpr auto value = detail::fit<graphs.emitted.size()>(graphs.emitted);
+    /// The graph, in a `graph` of exactly its size.
+    static constexpr auto value = detail::fit<passes::quantized.value.size()>(passes::quantized.value);
   };
-  /// What sessions run.
+  /// The graph that sessions execute, canonicalized and fused.
   struct executed {
-    static constexpr auto value = detail::fit<graphs.executed.size()>(graphs.executed);
+    /// The graph, in a `graph` of exactly its size.
+    static constexpr auto value = detail::fit<passes::fused.size()>(passes::fused);
   };
-  static constexpr slot_list slots = graphs.slots;
-  static constexpr rewrite_log log = graphs.log;  ///< What the target's rules did.
+  /// Quantization slots that both graphs refer to.
+  static constexpr slot_list slots = passes::quantized.slots;
+  static constexpr rewrite_log log = passes::legalized.log;  ///< Rewrites that the target's rules applied.
+  /// Quantized edges and weights of the emitted graph, compared with those that the scheme requires.
   static constexpr coverage covered = count_coverage(emitted::value, Scheme::spec, covers<Target, Scheme>{});
 
   static_assert(detail::has_own_formats<Scheme>(),
@@ -14420,50 +14804,51 @@ struct compiled {
 
 }  // namespace qwq
 
-// qwq/model/weight_layout.hpp: Defines `weight_layout`, which says how the leaves of a model are stored in checkpoints.
+// qwq/model/weight_layout.hpp: Defines `weight_layout`, how the weights of a model are stored in checkpoints.
 
 namespace qwq {
 
-// In the name of a leaf, `*` stands for the number of an expert: a leaf [E, N, K] named
-// "mlp.experts.*.gate_proj.weight" is E tensors [N, K]. A declaration has the end of a leaf's name, from a dot on.
+// In leaf names, `*` is the index of an expert: a leaf [E, N, K] named "mlp.experts.*.gate_proj.weight" is E tensors
+// [N, K]. Declarations give the end of a leaf's name, starting after a dot.
 
-/// Says that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The tensor
-/// is [parts * N, K], or [E, parts * N, K] for the experts; transposed, it is [K, parts * N] or [E, K, parts * N].
+/// Declares that a leaf may be stored as rows of a fused tensor: part `part` of `parts` equal parts of its rows. The
+/// tensor is [parts * N, K], or [E, parts * N, K] for experts; transposed, it is [K, parts * N] or [E, K, parts * N].
 struct stored_as {
   std::string_view leaf;    ///< End of the leaf's name.
-  std::string_view tensor;  ///< What the tensor's name has in its place.
-  std::int64_t part = 0;    ///< Which of the parts, from 0.
+  std::string_view tensor;  ///< Replacement for that end in the tensor's name.
+  std::int64_t part = 0;    ///< Index of the part.
   std::int64_t parts = 1;   ///< Number of parts of the leaf's size.
-  bool transposed = false;  ///< Whether the rows are stored as columns.
+  bool transposed = false;  ///< True if rows are stored as columns.
 };
 
-/// Says that a leaf [2N, K] or [E, 2N, K] has the rows of the leaves `a` and `b` in turn: a0, b0, a1, b1, ...
+/// Declares that a leaf [2N, K] or [E, 2N, K] alternates the rows of two leaves `a` and `b`: a0, b0, a1, b1, ...
 struct interleaved {
   std::string_view leaf;  ///< End of the leaf's name.
-  std::string_view a, b;  ///< What the two leaves' names have in its place.
+  std::string_view a, b;  ///< Replacements for that end in the names of the two leaves.
 };
 
-/// Tensors that a checkpoint may have and the model does not read. In `pattern`, `*` stands for any characters.
+/// Tensors that a checkpoint may contain but the model does not use. In `pattern`, `*` matches any characters.
 struct ignored_tensor {
-  std::string_view pattern;  ///< Of the tensor's full name.
-  std::string_view reason;   ///< Why the model does not read it.
+  std::string_view pattern;  ///< Pattern of the full tensor name.
+  std::string_view reason;   ///< Why the model does not use it.
 };
 
-/// A tensor that a checkpoint may have although the model reads `of` in its place. Its values must be equal.
+/// A tensor that duplicates another: the model uses `of`, and a checkpoint may also contain `tensor`, with equal
+/// values.
 struct repeated_tensor {
   std::string_view tensor;  ///< Full name of the tensor.
-  std::string_view of;      ///< Full name of a leaf.
-  std::string_view reason;  ///< Why the model reads that one.
+  std::string_view of;      ///< Full name of the leaf that is used.
+  std::string_view reason;  ///< Why that leaf is used.
 };
 
-/// How the leaves of a model are stored.
+/// How the leaves of a model are stored in checkpoints.
 struct weight_layout {
-  /// What names in files may begin with where names of leaves begin with the first of these.
+  /// Alternatives for the first of these prefixes, at the beginning of tensor names in files.
   std::span<const std::string_view> prefixes;
-  std::span<const stored_as> stored;          ///< Tried in order if a leaf has no tensors of its own.
-  std::span<const interleaved> interleaving;  ///< Leaves that are never stored as such.
-  std::span<const ignored_tensor> ignored;    ///< Tensors that no leaf is stored in, and why.
-  std::span<const repeated_tensor> repeated;  ///< Tensors with the values of another.
+  std::span<const stored_as> stored;          ///< Fused tensors, tried in order if a leaf has no tensors of its own.
+  std::span<const interleaved> interleaving;  ///< Leaves that are assembled from two others.
+  std::span<const ignored_tensor> ignored;    ///< Tensors that are not used, with reasons.
+  std::span<const repeated_tensor> repeated;  ///< Duplicates of other tensors.
 };
 
 namespace detail {
@@ -14476,12 +14861,12 @@ inline constexpr ignored_tensor default_ignored[] = {{"*.rotary_emb.inv_freq", "
 inline constexpr repeated_tensor default_repeated[] = {
     {"lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings is true"}};
 
-/// True if `name` is `end`, or ends in a dot and `end`.
+/// True if `name` is `end`, or ends with a dot and `end`.
 constexpr bool names_leaf(std::string_view end, std::string_view name) {
   return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
 }
 
-/// True if `pattern` describes `text`; `*` stands for any number of any characters.
+/// True if `pattern` matches `text`; `*` matches any number of characters.
 constexpr bool matches_name(std::string_view pattern, std::string_view text) {
   const std::size_t star = pattern.find('*');
   if (star == pattern.npos) return pattern == text;
@@ -14494,12 +14879,12 @@ constexpr bool matches_name(std::string_view pattern, std::string_view text) {
 
 }  // namespace detail
 
-/// The layout of models that declare nothing.
+/// Layout of models without declarations.
 inline constexpr weight_layout default_layout{
     detail::default_prefixes, detail::default_stored, {}, detail::default_ignored, detail::default_repeated};
 
-/// How the leaves of `Model` are stored: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and
-/// `repeated`; those that it does not have are the default's.
+/// Layout of `Model`: its constexpr arrays `prefixes`, `stored`, `interleaving`, `ignored` and `repeated`, with those
+/// of `default_layout` for missing ones.
 template <class Model>
 constexpr weight_layout layout_of() {
   weight_layout out = default_layout;
@@ -14513,7 +14898,7 @@ constexpr weight_layout layout_of() {
 
 }  // namespace qwq
 
-// qwq/quant/mixed.hpp: Mixed precision: another scheme in some layers, another type for some weights.
+// qwq/quant/mixed.hpp: Defines `mixed`, mixed-precision schemes: other schemes in some layers, other formats for some weights.
 
 namespace qwq {
 
@@ -14535,7 +14920,7 @@ requires(
   using type = type_list<typename Scheme::weight_format>;
 };
 
-/// Schemes that a model's layers have, and which of them each has: of most schemes, the same in all.
+/// Per-layer schemes. By default one scheme applies to every layer.
 template <class Scheme>
 struct layer_schemes_of {
   using type = type_list<Scheme>;
@@ -14552,30 +14937,33 @@ struct layer_schemes_of<Scheme> {
 
 }  // namespace detail
 
-/// The formats of a scheme's weights.
+/// Format types of a scheme's weights, as a `type_list`.
 template <class Scheme>
 using weight_formats = typename detail::weight_formats_of<Scheme>::type;
-/// The schemes of a model's layers, and the index of that of layer `i` of `layers`.
+/// Distinct schemes of a model's layers, as a `type_list`.
 template <class Scheme>
 using layer_schemes = typename detail::layer_schemes_of<Scheme>::type;
+/// Index in `layer_schemes` of the scheme of layer `i` of `layers`.
 template <class Scheme>
 constexpr std::size_t layer_scheme_index(std::int64_t i, std::int64_t layers) {
   return detail::layer_schemes_of<Scheme>::index(i, layers);
 }
-/// The formats of the weights of all layers.
+/// Format types of the weights of all layers.
 template <class Scheme>
 using all_weight_formats = detail::flat_map<weight_formats, layer_schemes<Scheme>>;
-/// Whether a scheme quantizes activations, or anything, in some layer.
+/// True if a scheme quantizes activations in at least one layer.
 template <class Scheme>
 constexpr bool quantizes_activations() {
   return []<class... S>(type_list<S...>) { return (S::spec.quantizes_activations() || ...); }(layer_schemes<Scheme>{});
 }
+/// True if a scheme quantizes anything in at least one layer.
 template <class Scheme>
 constexpr bool quantizes() {
   return []<class... S>(type_list<S...>) { return (S::spec.quantizes() || ...); }(layer_schemes<Scheme>{});
 }
 
-/// Calls f with the format type of `Scheme` whose weights are in `format`, as a `std::type_identity`.
+/// Calls `f` with the weight format type of `Scheme` whose value is `format`, as a `std::type_identity`. Does nothing
+/// if there is none.
 template <class Scheme, class F>
 void with_weight_format(const number_format& format, F&& f) {
   [&]<class... Format>(type_list<Format...>) {
@@ -14583,12 +14971,13 @@ void with_weight_format(const number_format& format, F&& f) {
   }(weight_formats<Scheme>{});
 }
 
-/// `Scheme` in the layers with these numbers; -1 is the last one.
+/// Exception of `mixed`: `Scheme` applies to the layers with these indices; negative indices count from the end (-1 is
+/// the last layer).
 template <quantization_scheme Scheme, std::int64_t... Layers>
 struct in_layers {};
 
-/// Weights as in `Scheme` (`f32`: floats) where their name ends so: "mlp.down_proj.weight". Activations stay what the
-/// scheme around makes of them.
+/// Exception of `mixed`: weights whose names end in one of `Names`, such as "mlp.down_proj.weight", have the weight
+/// format of `Scheme` (`f32`: they stay in float). Activations keep the format of the base scheme.
 template <quantization_scheme Scheme, fixed_string... Names>
 struct in_tensors {
   static_assert(Scheme::spec.overrides == nullptr && weight_formats<Scheme>::size <= 1,
@@ -14597,7 +14986,7 @@ struct in_tensors {
 
 namespace detail {
 
-/// What an exception adds to a `mixed`.
+/// Schemes, formats and overrides that an exception adds to a `mixed`.
 template <class Exception>
 struct exception_to_scheme;
 
@@ -14626,6 +15015,7 @@ struct exception_to_scheme<in_tensors<Scheme, Names...>> {
   static constexpr bool is_inside(std::int64_t) { return true; }
 };
 
+/// True if formats of equal value are the same type.
 template <class... Format>
 constexpr bool have_one_convention(type_list<Format...>) {
   const auto same_as_others = []<class A>(std::type_identity<A>) {
@@ -14636,36 +15026,38 @@ constexpr bool have_one_convention(type_list<Format...>) {
 
 }  // namespace detail
 
-/// `Base`, with exceptions: `in_tensors` and `in_layers`. Of two that name the same layer the last one holds; of two that
-/// name the same tensor the first. A layer of an `in_layers` has that scheme alone, which may be a `mixed` itself.
+/// `Base` with exceptions, `in_tensors` and `in_layers`. If several `in_layers` select a layer, the last wins; if
+/// several `in_tensors` match a tensor, the first wins. A layer selected by an `in_layers` has only that scheme, which
+/// may itself be a `mixed`.
 template <quantization_scheme Base, class... Exceptions>
 struct mixed : Base {
-  /// The weights that become something else than in the base scheme.
+  /// Weights with another format than in the base scheme.
   static constexpr weight_overrides exceptions = [] {
     weight_overrides all;
     (detail::exception_to_scheme<Exceptions>::add(all), ...);
     return all;
   }();
+  /// The spec of the base scheme, with the overrides.
   static constexpr quant_spec spec{Base::spec.activation, Base::spec.weight, Base::spec.scope,
                                    exceptions.empty() ? nullptr : &exceptions, Base::spec.excluded};
 
-  /// How weights become codes, in each of the ways that there are.
+  /// Format types of all weights, except those in `in_layers`.
   using weight_formats =
       detail::join<qwq::weight_formats<Base>, typename detail::exception_to_scheme<Exceptions>::formats...>;
-  /// The schemes that layers have.
+  /// This scheme and those of `in_layers`.
   using layer_schemes = detail::join<type_list<mixed>, typename detail::exception_to_scheme<Exceptions>::schemes...>;
   static_assert(detail::have_one_convention(
                     detail::join<weight_formats,
                                  qwq::weight_formats<typename detail::exception_to_scheme<Exceptions>::scheme>...>{}),
                 "qwq: mixed<Base, Exceptions...> takes one convention for each type of weights");
 
-  /// Index in `layer_schemes` of the scheme of one of `layers` layers.
+  /// Index in `layer_schemes` of the scheme of layer `layer` of `layers`.
   static constexpr std::size_t layer_scheme(std::int64_t layer, std::int64_t layers) {
     std::size_t index = 0, next = 1;
     (detail::exception_to_scheme<Exceptions>::find(layer, layers, index, next), ...);
     return index;
   }
-  /// Whether a model with so many layers has all that are named.
+  /// True if a model with `layers` layers has all selected layers.
   static constexpr bool fits(std::int64_t layers) {
     return (detail::exception_to_scheme<Exceptions>::is_inside(layers) && ...);
   }
@@ -14673,24 +15065,26 @@ struct mixed : Base {
 
 }  // namespace qwq
 
-// qwq/compile/program.hpp: Defines `program`, a model for one target and scheme: its parts, each kind compiled once, and what they share.
+// qwq/compile/program.hpp: Defines `program`, a model compiled for one target and scheme: its parts, and the values that they share.
 
 namespace qwq {
 
-/// Targets that rewrite and quantize the whole model say so; the others leave embedding and head in float and as the
-/// model has them.
+/// True if `Target` also rewrites and quantizes the embedding and the head. Otherwise both stay in float and keep the
+/// model's own operators.
 template <class Target>
 inline constexpr bool has_embedding_and_head = requires {
   requires Target::includes_embedding_and_head;
 };
-/// Targets with one graph for prompts and single tokens. Their activations have one set of parameters.
+/// True if `Target` uses one graph for both prefill and decode. Its activations then have one set of quantization
+/// parameters.
 template <class Target>
 inline constexpr bool is_single_graph = requires {
   requires Target::single_graph;
 };
 
-/// Tokens that a prefill graph takes at a time, unless its target says another number.
+/// Tokens per run of a prefill graph, unless the target specifies another number.
 inline constexpr std::int64_t prefill_rows = 64;
+/// Tokens per run of the prefill graph of `Target`: `options.prompt` if the host keeps the cache, else `prefill_rows`.
 template <class Target>
 constexpr std::int64_t prompt_rows() {
   if constexpr (leaves_cache_to_host<Target>)
@@ -14699,7 +15093,8 @@ constexpr std::int64_t prompt_rows() {
     return prefill_rows;
 }
 
-/// Tokens that a text can have at most: the model's positions, or as many as the target's cache is made for.
+/// Maximum number of tokens in a text: `max_position_embeddings`, or the length of the target's cache if that is
+/// smaller.
 template <class Model, class Target>
 constexpr std::int64_t longest_text() {
   if constexpr (leaves_cache_to_host<Target>)
@@ -14708,21 +15103,25 @@ constexpr std::int64_t longest_text() {
     return Model::config.max_position_embeddings;
 }
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared but never defined: the compiler prints the template arguments when `sizeof` needs the definition.
 
+/// Compile error: a scheme has an override for `Name`, but no weight name of the model ends in it.
 template <fixed_string Name>
 struct no_weight_of_the_model_ends_in;
+/// Compile error: a scheme selects a layer that a model of `Layers` layers does not have.
 template <class Scheme, std::int64_t Layers>
 struct scheme_names_a_layer_that_the_model_has_not;
 
+/// Compile error: a part has an input `Name` that no part produces.
 template <fixed_string Name>
 struct no_part_makes_the_input;
+/// Compile error: a model declares how leaf `Pattern` is stored, but has no leaf of that name.
 template <fixed_string Pattern>
 struct no_leaf_is_named_so;
 
 namespace detail {
 
-/// Whether `fits(name)` is true of some weight leaf of a model.
+/// True if `fits(name)` holds for at least one weight leaf of `Model`.
 template <class Model, class Fits>
 constexpr bool has_weight(Fits fits) {
   bool found = false;
@@ -14741,7 +15140,7 @@ constexpr bool require_weight() {
   return true;
 }
 
-/// Refuses to compile when a scheme has an exception for a tensor or layer that the model has not.
+/// Fails to compile if a scheme has an exception for a tensor or layer that the model does not have.
 template <class Model, class Scheme>
 constexpr bool require_exceptions() {
   if constexpr (requires { Scheme::exceptions; }) {
@@ -14754,7 +15153,7 @@ constexpr bool require_exceptions() {
   return true;
 }
 
-/// Refuses to compile when a model declares how a leaf is stored that it has not.
+/// Fails to compile if a model declares how a leaf is stored, but has no such leaf.
 template <class Model>
 constexpr bool require_stored_leaves() {
   if constexpr (requires { Model::stored; }) {
@@ -14772,19 +15171,22 @@ constexpr bool require_stored_leaves() {
   return true;
 }
 
-/// What parts that are compiled once have in common.
+/// Identifies parts with equal compiled graphs: they have the same stage, type and scheme.
 struct part_kind {
+  /// Stage of the parts.
   stage of = stage::layers;
   std::size_t type = 0;    ///< Index in the model's `part_types`.
   std::size_t scheme = 0;  ///< Index in the scheme's `layer_schemes`.
   friend constexpr bool operator==(const part_kind&, const part_kind&) = default;
 };
 
-/// The kinds of parts that occur in a model with a scheme, and which of them each part is.
+/// The distinct kinds of parts in `Model` with `Scheme`, and the kind of each part.
 template <class Model, class Scheme>
 struct part_kinds {
   static constexpr std::size_t part_count = Model::parts.size();
+  /// Distinct kinds, in order of first occurrence.
   fixed_vector<part_kind, 64> kinds;
+  /// Index in `kinds`, for each part.
   std::array<std::size_t, part_count> of_part{};
 
   constexpr part_kinds() {
@@ -14804,15 +15206,17 @@ inline constexpr part_kinds<Model, Scheme> kinds_of{};
 
 }  // namespace detail
 
-/// The parts of `Model` for one target and scheme, for runs of at most `Rows` tokens.
+/// The parts of `Model` compiled for one target and scheme, for runs of at most `Rows` tokens.
 template <class Model, target Target, quantization_scheme Scheme, std::int64_t Rows>
 struct program {
+  /// The model.
   using model = Model;
-  static constexpr auto& parts = Model::parts;  ///< In the order in which a text passes them.
+  static constexpr auto& parts = Model::parts;  ///< In execution order.
+  /// Number of decoder layers.
   static constexpr std::int64_t layer_count = qwq::layer_count<Model>();
-  /// What embedding and head are compiled for.
+  /// Target of the embedding and the head.
   using outer = std::conditional_t<has_embedding_and_head<Target>, Target, native<>>;
-  /// Their scheme.
+  /// Scheme of the embedding and the head.
   using outer_scheme = std::conditional_t<has_embedding_and_head<Target>, Scheme, f32>;
 
  private:
@@ -14826,25 +15230,25 @@ struct program {
   static auto list_kinds(std::index_sequence<I...>);
 
  public:
-  /// A kind of part: compiled once for all parts of the same type, stage and scheme.
+  /// A kind of part, compiled once for all parts of the same type, stage and scheme.
   template <std::size_t I>
   struct kind : compiled<detail::type_at<all.kinds[I].type, types>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer, Target>,
                          std::conditional_t<is_outer(all.kinds[I].of), outer_scheme, part_scheme<I>>> {
-    static constexpr std::size_t index = I;       ///< In `kinds`.
-    static constexpr stage of = all.kinds[I].of;  ///< What the parts are for.
-    using scheme = part_scheme<I>;                ///< How their weights are quantized.
+    static constexpr std::size_t index = I;       ///< Index in `kinds`.
+    static constexpr stage of = all.kinds[I].of;  ///< Stage of the parts.
+    using scheme = part_scheme<I>;                ///< Scheme of the layers; for other stages, the first layer scheme.
   };
-  /// The kinds that occur.
+  /// All kinds of the model, as a `type_list`.
   using kinds = decltype(list_kinds(std::make_index_sequence<all.kinds.size()>{}));
   /// Index in `kinds` of part `i`.
   static constexpr std::size_t kind_of(std::size_t i) { return all.of_part[i]; }
-  /// Calls f with the kind of part `i`, as a `std::type_identity`.
+  /// Calls `f` with the kind of part `i`, as a `std::type_identity`.
   template <class F>
   static constexpr decltype(auto) with_part(std::size_t i, F&& f) {
     return detail::with_type(kinds{}, kind_of(i), f);
   }
-  /// Calls f(kind as a `std::type_identity`, index of the part) for every part.
+  /// Calls `f(kind, i)` for every part `i`, in execution order. `kind` is a `std::type_identity`.
   template <class F>
   static constexpr void for_each_part(F&& f) {
     for (std::size_t i = 0; i < parts.size(); ++i)
@@ -14870,24 +15274,25 @@ auto program<Model, Target, Scheme, Rows>::list_kinds(std::index_sequence<I...>)
   return type_list<kind<I>...>{};
 }
 
-/// Parameters of the activation slots of one program, for each part by slot: what calibration found.
+/// Calibrated quantization parameters of a program's activation slots, indexed by part and then by slot.
 using activation_params = std::vector<std::vector<kernel::affine>>;
 
-/// The result of calibration: parameters of the prefill and of the decode graphs.
+/// Result of calibration.
 struct calibration_result {
+  /// Parameters of the prefill graphs and of the decode graphs.
   activation_params prefill, decode;
 };
 
 namespace detail {
 
-/// A value that parts hand to each other by name.
+/// A named value that one part outputs and another part takes as an input.
 struct value_entry {
-  std::string_view name;
-  std::size_t bytes = 0;      ///< At the bounds of its extents.
-  std::size_t row_bytes = 0;  ///< Of one token.
+  std::string_view name;      ///< Name of the value.
+  std::size_t bytes = 0;      ///< Size in bytes, with named extents at their bounds.
+  std::size_t row_bytes = 0;  ///< Size in bytes for one token.
 };
 
-/// Whether some part of a program has an input of this name.
+/// True if at least one part of a program has an input named `name`.
 template <class Program>
 constexpr bool is_read(std::string_view name) {
   bool read = false;
@@ -14897,7 +15302,7 @@ constexpr bool is_read(std::string_view name) {
   return read;
 }
 
-/// The values that parts of a program hand to each other.
+/// The values that parts of a program pass to each other.
 template <class Program>
 inline constexpr auto handed_values = [] {
   fixed_vector<value_entry, 16> all;
@@ -14918,7 +15323,7 @@ inline constexpr auto handed_values = [] {
   return all;
 }();
 
-/// Index of a handed value; the number of them when no part hands it out.
+/// Index of `name` in `handed_values`, or their number if there is no such value.
 template <class Program>
 constexpr std::size_t value_index(std::string_view name) {
   constexpr auto& all = handed_values<Program>;
@@ -14927,7 +15332,7 @@ constexpr std::size_t value_index(std::string_view name) {
   return i;
 }
 
-/// A state that the parts of one kind have.
+/// A state of the parts of one kind.
 struct state_entry {
   fixed_string<47> name{};
   tensor_type type{};
@@ -14943,7 +15348,7 @@ inline constexpr auto states_of = [] {
   return all;
 }();
 
-/// Index of a state of a kind of part by its name; the number of them when it has none of that name.
+/// Index in `states_of<Part>` of the state named `name`, or their number if there is none.
 template <class Part>
 constexpr std::size_t state_index(std::string_view name) {
   std::size_t i = 0;
@@ -14951,7 +15356,7 @@ constexpr std::size_t state_index(std::string_view name) {
   return i;
 }
 
-/// Whether a program has states of this kind.
+/// True if a program has states with this kind of update.
 template <class Program>
 constexpr bool has_states(state_update update) {
   bool found = false;
@@ -14961,7 +15366,7 @@ constexpr bool has_states(state_update update) {
   return found;
 }
 
-/// The first table of cosines in a model's graphs: what its rotations are.
+/// The first `rope_cos` leaf in a model's graphs, which defines its RoPE angles; a default node if there is none.
 template <class Model>
 inline constexpr node rotation_table = [] {
   node found;
@@ -14976,29 +15381,30 @@ inline constexpr node rotation_table = [] {
 
 }  // namespace qwq
 
-// qwq/core/thread_pool.hpp: The executor that comes with the library: a persistent pool of threads.
+// qwq/core/thread_pool.hpp: Defines `thread_pool`, the library's executor: a persistent pool of threads.
 
 namespace qwq {
 
-/// A fixed number of threads, the caller included. Each begins with a part of the tasks of its own, the same one in
-/// every run of as many tasks, and then helps the others: a thread that the system holds back delays only the task that
-/// it is at. One run at a time; `run` allocates nothing. Tasks are independent and each is done by one thread, so
-/// results do not depend on the number of threads.
+/// A fixed number of threads, including the caller's. Each thread starts with its own share of the tasks, the same
+/// share in every run of as many tasks, and then takes tasks from other threads: a thread that the operating system
+/// preempts delays only its current task. Only one run at a time; `run` does not allocate. Tasks are independent and
+/// each is executed by one thread, so results do not depend on the number of threads.
 class thread_pool final : public executor {
  public:
-  /// `threads` = 0: as many as the machine runs at the same time. Where the system grants fewer, the pool works with
-  /// those that it got: see `threads()`.
+  /// Starts `threads` - 1 threads; 0 means as many threads as the hardware supports. If the system grants fewer, the
+  /// pool uses those: see `threads()`.
   explicit thread_pool(std::size_t threads = 0) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
     if (threads == 0) threads = 1;
     parts_ = std::make_unique<part[]>(threads);
-    workers_.reserve(threads - 1);  // from here on nothing but the start of a thread can fail
+    workers_.reserve(threads - 1);  // from here on, only starting a thread can fail
     try {
       for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
-    } catch (const std::system_error&) {  // a limit on processes or on address space
+    } catch (const std::system_error&) {  // limit on processes or on address space
     } catch (const std::bad_alloc&) {
     }
   }
+  /// Stops and joins the threads.
   ~thread_pool() override {
     stop_.store(true, std::memory_order_relaxed);
     round_.fetch_add(1);
@@ -15008,8 +15414,10 @@ class thread_pool final : public executor {
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
+  /// Number of threads, including the caller's.
   std::size_t threads() const override { return workers_.size() + 1; }
 
+  /// Runs the tasks on all threads, including the caller's.
   void run(std::size_t count, task f, void* context) override {
     if (workers_.empty() || count < 2) {
       for (std::size_t i = 0; i < count; ++i) f(context, i);
@@ -15022,16 +15430,16 @@ class thread_pool final : public executor {
     const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
     for (std::size_t i = 0; i < threads(); ++i)
       parts_[i].state.store(state_of(round, begin_of(i + 1) - begin_of(i)), std::memory_order_release);
-    round_.store(round);  // in one order with what notify_all reads: nobody falls asleep unseen
+    round_.store(round);  // sequentially consistent with notify_all, so no thread misses the wake-up
     round_.notify_all();
     take_tasks(round, 0);
-    // Nobody is waited for but those who are at a task: a thread that slept through all of it finds nothing to take.
+    // Waits only for running tasks: a thread that slept through the round finds no tasks left.
     wait_until([&] { return left_.load(std::memory_order_acquire) == 0; }, [] { std::this_thread::yield(); });
   }
 
  private:
-  /// The round that a part belongs to, and how many of its tasks nobody has taken: in one word, so that who comes late
-  /// takes none of another round.
+  /// Round and number of tasks that are not taken yet, in one word, so that a late thread cannot take tasks of another
+  /// round.
   struct alignas(64) part {
     std::atomic<std::uint64_t> state{0};
   };
@@ -15048,10 +15456,10 @@ class thread_pool final : public executor {
 #endif
   }
 
-  /// Longer than the pauses between the parallel parts of a layer, so that those find everybody awake.
+  /// Longer than the gaps between the parallel sections of a layer, so that threads are still spinning then.
   static constexpr std::chrono::microseconds patience{100};
 
-  /// Spins until `done`, and when that takes long calls `rest` in between.
+  /// Spins until `done()`; calls `rest()` each time it has spun for `patience`.
   template <class Done, class Rest>
   static void wait_until(Done done, Rest rest) {
     while (!done()) {
@@ -15074,7 +15482,7 @@ class thread_pool final : public executor {
       for (std::uint64_t seen = state.load(std::memory_order_acquire);
            seen >> 32 == round && static_cast<std::uint32_t>(seen) != 0;) {
         if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
-        // From here on until it is finished the round cannot end, and these cannot change.
+        // The round cannot end before this task does, so these members do not change.
         task_(context_, begin_of(at + 1) - static_cast<std::uint32_t>(seen));
         ++finished;
         --seen;
@@ -15105,30 +15513,30 @@ class thread_pool final : public executor {
 
 }  // namespace qwq
 
-// qwq/io/state_file.hpp: Defines `state_file`, what a saved session is as bytes: who wrote it, which states it has, and their values.
+// qwq/io/state_file.hpp: Defines `state_file`, the serialized form of a saved session: its types, its states and their values.
 
 namespace qwq {
 
-/// One state of a saved session: `outer` times some rows times `inner` elements.
+/// One state of a saved session: an array [outer, rows, inner].
 struct saved_state {
-  std::string name;
-  std::int64_t layer = -1;  ///< Number of the layer, or -1.
-  dtype type = dtype::f32;
-  bool running = false;    ///< All rows are saved, not only those of the tokens that were read.
-  std::int64_t outer = 1;  ///< Heads of a cache.
-  std::int64_t rows = 1;   ///< Saved rows of each.
-  std::int64_t inner = 1;  ///< Elements of a row.
+  std::string name;         ///< Name of the state.
+  std::int64_t layer = -1;  ///< Layer number, or -1.
+  dtype type = dtype::f32;  ///< Element type.
+  bool running = false;     ///< All rows are saved, not only those of the tokens in the text.
+  std::int64_t outer = 1;   ///< Heads of a cache.
+  std::int64_t rows = 1;    ///< Saved rows per head.
+  std::int64_t inner = 1;   ///< Elements of a row.
   friend bool operator==(const saved_state&, const saved_state&) = default;
 };
 
-/// A saved session. The file is "QWQSTATE", version, the size of the header (u32 each), the header, its checksum, the
-/// values, and their checksum (FNV-1a, 64 bits); numbers are little-endian.
+/// A saved session. The file is "QWQSTATE", version, header size (u32 each), the header, its checksum, the values, and
+/// their checksum (FNV-1a, 64 bits); numbers are little-endian.
 struct state_file {
   std::string model, target, scheme;  ///< Names of the session's types.
   std::uint64_t checkpoint = 0;       ///< `fingerprint` of the weights.
-  std::int64_t position = 0;          ///< Tokens that were read.
+  std::int64_t position = 0;          ///< Tokens in the text.
   std::vector<saved_state> states;    ///< For growing states, `rows` is `position`.
-  std::vector<std::byte> values;      ///< Of all states, one after the other: elements, then scales of 8-bit codes.
+  std::vector<std::byte> values;      ///< Values of all states, in order: elements, then the scales of 8-bit codes.
 };
 
 namespace detail {
@@ -15137,13 +15545,13 @@ inline constexpr std::string_view state_magic = "QWQSTATE";
 inline constexpr std::uint32_t state_version = 1;
 static_assert(std::endian::native == std::endian::little, "qwq: files of states are written as they are in memory");
 
-/// FNV-1a, 64 bits, of some bytes after others.
+/// FNV-1a, 64 bits, of `bytes`; `h` is the hash of the bytes before them.
 inline std::uint64_t fnv1a(std::span<const std::byte> bytes, std::uint64_t h = 0xcbf29ce484222325u) {
   for (const std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 0x100000001b3u;
   return h;
 }
 
-/// Writes numbers and strings behind each other.
+/// Serializes numbers and strings.
 struct state_packer {
   std::vector<std::byte> bytes;
 
@@ -15159,7 +15567,7 @@ struct state_packer {
   }
 };
 
-/// Reads them back; `where` names the file in messages.
+/// Parses them; `where` is the name of the file in messages.
 struct state_parser {
   std::span<const std::byte> rest;
   const std::string& where;
@@ -15191,7 +15599,7 @@ struct state_parser {
   }
 };
 
-/// Bytes of the values of a state, scales included; throws when that is more than memory has addresses for.
+/// Size in bytes of the values of a state, with scales. Throws if it exceeds the address space.
 inline std::uint64_t state_bytes(const saved_state& s, const std::string& where) {
   const auto times = [&](std::uint64_t a, std::uint64_t b) {
     if (a != 0 && b > (std::uint64_t{1} << 48) / a) throw error(where + ": state " + quote(s.name) + " is too large");
@@ -15204,7 +15612,7 @@ inline std::uint64_t state_bytes(const saved_state& s, const std::string& where)
 
 }  // namespace detail
 
-/// Writes a file of states. Throws `error` when the stream does not take it.
+/// Writes a state file. Throws `error` if writing fails.
 inline void write_state_file(std::ostream& out, const state_file& f, const std::string& where) {
   detail::state_packer header;
   for (const std::string_view s : {std::string_view(f.model), std::string_view(f.target), std::string_view(f.scheme)})
@@ -15234,12 +15642,12 @@ inline void write_state_file(std::ostream& out, const state_file& f, const std::
   if (!out) throw error(where + ": cannot write the states of a session");
 }
 
-/// Reads a file of states. Throws `error`, one line that begins with `where`, when it is no such file, of another version,
-/// cut off or damaged. What it says about model and states is checked by whoever uses it.
+/// Reads a state file. Throws `error`, one line that begins with `where`, if it is not a state file, has another
+/// version, is truncated or damaged. The caller checks that model and states match.
 inline state_file read_state_file(std::istream& in, const std::string& where) {
   const auto refuse = [&](const std::string& what) { throw error(where + ": " + what); };
   const auto read = [&](std::uint64_t size) {
-    // In pieces: a damaged size must not allocate what the file does not have.
+    // In pieces: a damaged size must not cause a large allocation.
     std::vector<std::byte> bytes;
     constexpr std::uint64_t piece = std::uint64_t{1} << 20;
     while (bytes.size() < size) {
@@ -15309,24 +15717,27 @@ inline state_file read_state_file(std::istream& in, const std::string& where) {
 
 namespace qwq {
 
-/// One state of one part: `outer` times `rows` times `inner` elements, dense. The rows of a state that grows with the
-/// text are its positions: [1, kv_heads, positions, head_dim].
+/// One state of one part: a dense array [outer, rows, inner]. The rows of a growing state are positions: [1, kv_heads,
+/// positions, head_dim].
 struct stored_state {
-  std::string_view name;
-  std::size_t part = 0;     ///< Index of the part in the model's list.
-  std::int64_t layer = -1;  ///< Number of the layer, or -1.
-  dtype type = dtype::f32;
+  std::string_view name;                       ///< Name of the state in its graph.
+  std::size_t part = 0;                        ///< Index of the part in the model's list.
+  std::int64_t layer = -1;                     ///< Layer number, or -1.
+  dtype type = dtype::f32;                     ///< Element type.
   state_update update = state_update::append;  ///< How runs change it.
   std::int64_t outer = 1;                      ///< Heads of a cache.
   std::int64_t rows = 1;                       ///< Positions of a cache.
   std::int64_t inner = 1;                      ///< Elements of a row.
-  std::byte* data = nullptr;
-  float* scales = nullptr;  ///< [outer, rows] where elements are 8-bit codes, else null.
+  std::byte* data = nullptr;                   ///< The elements.
+  float* scales = nullptr;                     ///< [outer, rows] for 8-bit codes, else null.
 
-  bool is_running() const { return update == state_update::replace; }  ///< One value for the whole text.
+  /// True if it holds one value for the whole text.
+  bool is_running() const { return update == state_update::replace; }
   /// Bytes of one row.
   std::size_t row_bytes() const { return byte_size(type, static_cast<std::size_t>(inner)); }
+  /// Bytes of all elements.
   std::size_t bytes() const { return static_cast<std::size_t>(outer * rows) * row_bytes(); }
+  /// Bytes of the scales.
   std::size_t scale_bytes() const {
     return type == dtype::i8 ? static_cast<std::size_t>(outer * rows) * sizeof(float) : 0;
   }
@@ -15349,10 +15760,10 @@ inline std::vector<float> used_values(const stored_state& s, std::int64_t rows) 
   return out;
 }
 
-/// Owns the states of all parts of a session, zero at first, and one copy of those that a mark must keep.
+/// Owns the states of all parts of a session, initially zero, and one copy of the running states for a mark.
 class state_store {
  public:
-  /// `states`: those of all parts, part by part, without memory.
+  /// Allocates `states`, the states of all parts in the order of the parts.
   explicit state_store(std::vector<stored_state> states) : states_(std::move(states)) {
     std::size_t bytes = 0, kept = 0;
     for (const stored_state& s : states_) {
@@ -15375,7 +15786,7 @@ class state_store {
 
   /// The k-th state of a part.
   const stored_state& of(std::size_t part, std::size_t k) const { return states_[first_[part] + k]; }
-  const std::vector<stored_state>& all() const { return states_; }  ///< Part by part.
+  const std::vector<stored_state>& all() const { return states_; }  ///< All states, in the order of the parts.
 
   /// Sets every state to zero.
   void clear() { std::fill_n(bytes_.get(), size_, std::byte{0}); }
@@ -15385,13 +15796,13 @@ class state_store {
       if (s.is_running()) std::fill_n(s.data, s.bytes(), std::byte{0});
   }
 
-  /// Copies the running states away.
+  /// Saves a copy of the running states.
   void keep_running() {
     std::byte* to = kept_.data();
     for (const stored_state& s : states_)
       if (s.is_running()) to = std::copy_n(s.data, s.bytes(), to);
   }
-  /// Copies them back.
+  /// Restores the saved copy.
   void restore_running() {
     const std::byte* from = kept_.data();
     for (stored_state& s : states_)
@@ -15401,8 +15812,8 @@ class state_store {
       }
   }
 
-  /// Calls f(piece) with the bytes that hold the first `positions` tokens, state by state: of a state that grows, the rows
-  /// of each head that are used; of a running state, all.
+  /// Calls f(piece) for the bytes of the first `positions` tokens, state by state: the used rows of each head of a
+  /// growing state; all bytes of a running state.
   template <class F>
   void for_each_piece(std::int64_t positions, F&& f) const {
     for (const stored_state& s : states_) {
@@ -15418,7 +15829,7 @@ class state_store {
 
  private:
   std::vector<stored_state> states_;
-  std::vector<std::size_t> first_;  // of each part
+  std::vector<std::size_t> first_;  // first state of each part
   aligned_bytes bytes_;
   std::size_t size_ = 0;
   std::vector<std::byte> kept_;
@@ -15426,11 +15837,11 @@ class state_store {
 
 }  // namespace qwq
 
-// qwq/runtime/static_cache.hpp: Defines `cache_host`, what the host of a graph with a static cache makes for each run: masks and RoPE rows.
+// qwq/runtime/static_cache.hpp: Defines `cache_host`, the host-side inputs of graphs with a static cache: masks and RoPE rows.
 
 namespace qwq {
 
-/// Slots of a part that hold values of the state `name`: of those in the cache, of new ones, and of both together.
+/// Slots of a part whose values belong to state `name`: cached values, new ones, and both concatenated.
 template <class Part>
 constexpr auto state_slots(std::string_view name) {
   constexpr auto& g = Part::emitted::value;
@@ -15448,22 +15859,22 @@ constexpr auto state_slots(std::string_view name) {
   return slots;
 }
 
-/// What a session has beside its graphs: nothing, unless their cache is left to the host.
+/// Host-side inputs of a target. The primary template is for targets that need none.
 template <class Target, std::int64_t Rotary>
 struct cache_host {
-  explicit cache_host(double) {}                                      ///< Other targets leave nothing to the host.
-  static constexpr bool provides(std::string_view) { return false; }  ///< Nor makes inputs of a graph.
+  explicit cache_host(double) {}                                      ///< No inputs are needed.
+  static constexpr bool provides(std::string_view) { return false; }  ///< False for every input.
 };
 
-/// Inputs of the layer graphs that are the same for all layers of a run, where `Rotary` channels of each head are rotated.
-/// A prompt with fewer tokens than the graph has rows is filled up with its last token, so that rows which are not used
-/// hold no values that the text has not.
+/// Inputs of the layer graphs that all layers of a run share. `Rotary`: rotated channels of each head. A prompt with
+/// fewer tokens than the graph has rows is padded with its last token, so that unused rows hold only values that the
+/// text has.
 template <leaves_cache_to_host Target, std::int64_t Rotary>
 class cache_host<Target, Rotary> {
  public:
-  /// Tokens of the prefill graph, and of a text at most.
+  /// Rows of the prefill graph, and the maximum number of tokens in a text.
   static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
-  /// Rows of the cache of one head, as graphs read it: the last token of a text needs none.
+  /// Rows of the cache of one head, as a graph input: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
   static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
 
@@ -15474,19 +15885,19 @@ class cache_host<Target, Rotary> {
         sin_(cos_.size()) {
     std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
     std::iota(positions.begin(), positions.end(), 0);
-    // Each half of a row is the row of the table; the rows of a prompt follow behind those of the positions.
+    // Each half of a row is the table's row; the rows of a prompt follow those of the positions.
     const auto half = [](std::vector<float>& x) { return matrix_view<float>{x.data(), length, Rotary / 2, Rotary}; };
     kernel::rope_table(half(cos_), half(sin_), positions, static_cast<float>(theta));
     for (float* x : {cos_.data(), sin_.data()})
       for (std::int64_t i = 0; i < length; ++i) std::copy_n(x + i * Rotary, Rotary / 2, x + i * Rotary + Rotary / 2);
   }
 
-  /// Fills `x`, [prompt, width], up from its first `count` rows.
+  /// Pads `x`, [prompt, width], after its first `count` rows, with the last of them.
   static void fill_up(float* x, std::int64_t count, std::int64_t width) {
     for (std::int64_t i = count; i < prompt; ++i) std::copy_n(x + (count - 1) * width, width, x + i * width);
   }
 
-  /// Before a run of the prefill graph on the first `count` tokens of a text.
+  /// Prepares a run of the prefill graph on the first `count` tokens of a text.
   void begin_prompt(std::int64_t count) {
     for (std::int64_t i = 0; i < prompt; ++i)
       for (std::int64_t j = 0; j < prompt; ++j) mask_[at(i * prompt + j)] = j <= std::min(i, count - 1) ? 0.0f : fill;
@@ -15497,18 +15908,18 @@ class cache_host<Target, Rotary> {
     table_row_ = length;
   }
 
-  /// Before a run of the decode graph on the token at `position`.
+  /// Prepares a run of the decode graph on the token at `position`.
   void begin_token(std::int64_t position) {
     for (std::int64_t j = 0; j < cache_rows; ++j) mask_[at(j)] = j < position ? 0.0f : fill;
     mask_[at(cache_rows)] = 0;  // the token itself
     table_row_ = position;
   }
 
-  /// Whether an input of a graph is one that the host makes.
+  /// True if the host provides this input.
   static constexpr bool provides(std::string_view input) {
     return input == "attention_mask" || input == "cos" || input == "sin";
   }
-  /// Address of an input that it provides.
+  /// Address of a provided input.
   void* address(std::string_view input) {
     return input == "attention_mask" ? mask_.data() : (input == "cos" ? cos_ : sin_).data() + table_row_ * Rotary;
   }
@@ -15523,18 +15934,18 @@ class cache_host<Target, Rotary> {
 
 }  // namespace qwq
 
-// qwq/io/checkpoint.hpp: A checkpoint folder: one safetensors file, or shards and their index.
+// qwq/io/checkpoint.hpp: Defines `checkpoint`, a checkpoint folder: one safetensors file, or shards and their index.
 
 namespace qwq {
 
-/// The tensors of a Hugging Face checkpoint folder, mapped, not loaded. Moving keeps every address.
+/// The tensors of a Hugging Face checkpoint folder, memory-mapped, not loaded. Moving keeps every address.
 class checkpoint {
  public:
-  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. With an
-  /// index, the checkpoint has every tensor of every shard, as the reference implementation reads them; of several with
-  /// one name it is the one in the shard that the weight_map says, or else the last. What the weight_map names and no
-  /// shard has matters when it is asked for. Throws `error` when neither file is there, or a file or the index is not
-  /// sound.
+  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json lists. With an
+  /// index, the checkpoint has every tensor of every shard, as in the reference implementation; if several shards have
+  /// a tensor of one name, it is the one in the shard that the weight_map gives, or else the last. A tensor of the
+  /// weight_map that no shard has is an error only when it is requested. Throws `error` if neither file exists, or if a
+  /// file or the index is invalid.
   static checkpoint open(const std::filesystem::path& folder) {
     checkpoint result(folder.string());
     const auto single = folder / "model.safetensors";
@@ -15549,23 +15960,23 @@ class checkpoint {
     return result;
   }
 
-  /// The folder that it was opened from.
+  /// The folder that the checkpoint was opened from.
   const std::string& folder() const { return folder_; }
 
-  /// The tensor, or null. Throws `error` when it has a dtype that is not read.
+  /// The tensor, or null. Throws `error` if its dtype is not supported.
   const tensor_info* find(std::string_view name) const {
     const auto at = tensors_.find(name);
     if (at == tensors_.end()) return nullptr;
     if (at->second.unread != nullptr) detail::refuse_unread(*at->second.unread);
     return at->second.tensor;
   }
-  /// The tensor; throws `error` naming it and the folder, or the shard that should have it, when it is missing.
+  /// The tensor. Throws `error`, with the tensor and the folder or the shard that should have it, if it is missing.
   const tensor_info& at(std::string_view name) const {
     if (const auto* tensor = find(name)) return *tensor;
     const auto at = missing_.find(name);
     throw error((at == missing_.end() ? folder_ : at->second) + ": tensor " + detail::quote(name) + ": missing");
   }
-  /// The tensor; throws `error` when it is missing or has another shape.
+  /// The tensor. Throws `error` if it is missing or has another shape.
   const tensor_info& at(std::string_view name, std::span<const std::int64_t> shape) const {
     const auto& tensor = at(name);
     if (!std::ranges::equal(tensor.shape, shape))
@@ -15573,7 +15984,7 @@ class checkpoint {
                   detail::to_string(shape) + ", found " + detail::to_string(tensor.shape));
     return tensor;
   }
-  /// Every name, sorted, also of tensors whose dtype is not read.
+  /// All names, sorted, including tensors of unsupported dtypes.
   std::vector<std::string_view> names() const {
     std::vector<std::string_view> result;
     for (const auto& [name, at] : tensors_) result.push_back(name);
@@ -15586,35 +15997,36 @@ class checkpoint {
     for (const auto& file : files_) result.push_back(file.name());
     return result;
   }
-  /// Throws `error` when one of the files was written to after it was opened.
+  /// Throws `error` if one of the files was modified after it was opened.
   void check_unchanged() const {
     for (const auto& file : files_) file.file().check_unchanged();
   }
 
-  /// Hint: `bytes` of a tensor are about to be read from front to back.
+  /// Hint: `bytes` of a tensor will be read sequentially.
   void sequential(std::span<const std::byte> bytes) const {
     for (const auto& file : files_) file.file().sequential(bytes);
   }
-  /// Hint: `tensor` is about to be read from front to back.
+  /// Hint: `tensor` will be read sequentially.
   void sequential(const tensor_info& tensor) const { sequential(tensor.span()); }
-  /// Hint: `bytes` of a tensor are not needed any more; their pages leave memory and are read again if touched.
+  /// Hint: `bytes` of a tensor are no longer needed; their pages are dropped, and read again on access.
   void release(std::span<const std::byte> bytes) const {
     for (const auto& file : files_) file.file().release(bytes);
   }
-  /// Hint: `tensor` is not needed any more.
+  /// Hint: `tensor` is no longer needed.
   void release(const tensor_info& tensor) const { release(tensor.span()); }
 
  private:
   explicit checkpoint(std::string folder) : folder_(std::move(folder)) {}
 
-  /// One of the two is null.
+  /// A tensor that is supported or not: one of the two pointers is null.
   struct place {
     const tensor_info* tensor = nullptr;
     const unread_tensor* unread = nullptr;
   };
   using weight_map = std::map<std::string, std::string, std::less<>>;
 
-  /// Adds the tensors of `file`, which `places` calls `name`. Replaces earlier ones that are not where `places` says.
+  /// Adds the tensors of `file`, named `name` in `places`. Replaces earlier tensors that are not in the file that
+  /// `places` gives.
   void add(const safetensors_file& file, const std::string& name, const weight_map& places) {
     const auto put = [&](const std::string& tensor, place value) {
       const auto [at, added] = tensors_.try_emplace(tensor, value);
@@ -15664,7 +16076,7 @@ class checkpoint {
       if (!tensors_.contains(name)) missing_.emplace(name, (folder / file).string());
   }
 
-  /// The index must not lead out of the folder.
+  /// The index must not refer to files outside of the folder.
   static bool plain_file_name(std::string_view name) {
     return name.ends_with(".safetensors") && name.find_first_of(std::string_view{"/\\\0", 3}) == name.npos;
   }
@@ -15672,34 +16084,34 @@ class checkpoint {
   std::string folder_;
   std::vector<safetensors_file> files_;
   std::map<std::string, place, std::less<>> tensors_;
-  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index, and the shards that lack them
+  std::map<std::string, std::string, std::less<>> missing_;  // tensors of the index -> shards that lack them
 };
 
 }  // namespace qwq
 
-// qwq/weights/source.hpp: Defines `weight_source`, the values of one weight leaf as a matrix of rows that are read from a checkpoint.
+// qwq/weights/source.hpp: Defines `weight_source`, the values of one weight leaf as a matrix whose rows are read from a checkpoint.
 
 namespace qwq {
 
-/// Rows of a stored tensor. Element (r, c) is the tensor's element `first + r * row_stride + c * col_stride`, counted
-/// in row-major order. The tensor must outlive the piece.
+/// Rows of a stored tensor. Element (r, c) is the tensor's element `first + r * row_stride + c * col_stride`, in
+/// row-major order. The tensor must outlive the piece.
 struct weight_piece {
-  const tensor_info* tensor = nullptr;  ///< The tensor, of floats.
-  std::int64_t first = 0;               ///< The element that is (0, 0).
+  const tensor_info* tensor = nullptr;  ///< The tensor, of a float type.
+  std::int64_t first = 0;               ///< Index of element (0, 0).
   std::int64_t rows = 0;                ///< Number of rows.
   std::int64_t row_stride = 0;          ///< Elements from one row to the next.
   std::int64_t col_stride = 1;          ///< Elements from one column to the next.
 };
 
-/// The values of one weight leaf: a matrix [rows, cols] of floats, multiplier * (stored + offset). Its rows are those
-/// of one or more pieces of stored tensors, which follow each other or take turns. A vector is one row.
+/// The values of one weight leaf: a float matrix [rows, cols] with elements multiplier * (stored + offset). Its rows
+/// are those of one or more pieces of stored tensors, concatenated or interleaved. A vector is one row.
 class weight_source {
  public:
-  /// A matrix without rows. `name` is the leaf's full name, with `*` for the expert number.
+  /// Makes a matrix without rows. `name` is the leaf's full name, with `*` for the expert number.
   weight_source(std::string name, std::int64_t cols, double multiplier = 1, double offset = 0)
       : name_(std::move(name)), cols_(cols), multiplier_(multiplier), offset_(offset), lanes_(1) {}
 
-  /// A whole tensor: [N, ...] as a matrix of N rows, a vector or scalar as one row.
+  /// Makes a source of a whole tensor: [N, ...] as a matrix of N rows, a vector or scalar as one row.
   static weight_source from(const tensor_info& t, double multiplier = 1, double offset = 0) {
     const auto size = static_cast<std::int64_t>(t.size());
     const std::int64_t rows = t.shape.size() < 2 ? 1 : t.shape[0], cols = rows == 0 ? 0 : size / rows;
@@ -15708,8 +16120,8 @@ class weight_source {
     return out;
   }
 
-  /// Rows of `a` and `b` in turn: a0, b0, a1, b1, ... Both have the same shape, multiplier and offset. Throws `error`
-  /// when they differ.
+  /// Interleaves the rows of `a` and `b`: a0, b0, a1, b1, ... Throws `error` if they differ in shape, multiplier or
+  /// offset.
   static weight_source interleave(std::string name, weight_source a, weight_source b) {
     if (a.rows() != b.rows() || a.cols_ != b.cols_ || a.multiplier_ != b.multiplier_ || a.offset_ != b.offset_ ||
         a.lanes_.size() != 1 || b.lanes_.size() != 1)
@@ -15720,8 +16132,8 @@ class weight_source {
     return a;
   }
 
-  /// Adds the rows of `piece` below the others. Throws `error`, naming file and tensor, when the tensor does not hold
-  /// floats or the piece is not inside it.
+  /// Appends the rows of `piece`. Throws `error`, with file and tensor, if the tensor does not hold floats or the piece
+  /// exceeds it.
   void append(const weight_piece& piece) {
     const tensor_info& t = *piece.tensor;
     const std::string at = std::string(t.file) + ": tensor '" + detail::printable(t.name) + "': ";
@@ -15741,26 +16153,28 @@ class weight_source {
     last.rows += piece.rows;
   }
 
+  /// Number of rows.
   std::int64_t rows() const { return lanes_[0].rows * static_cast<std::int64_t>(lanes_.size()); }
+  /// Number of columns.
   std::int64_t cols() const { return cols_; }
   /// Number of elements.
   std::size_t size() const { return static_cast<std::size_t>(rows() * cols_); }
-  double multiplier() const { return multiplier_; }  ///< What stored + offset is multiplied by.
-  double offset() const { return offset_; }          ///< What is added to stored elements.
+  double multiplier() const { return multiplier_; }  ///< Factor of stored + offset.
+  double offset() const { return offset_; }          ///< Added to stored elements.
   /// The leaf's full name.
   const std::string& name() const { return name_; }
-  /// Whether the rows are those of the matrices of several experts.
+  /// True if the rows are those of several experts' matrices.
   bool of_experts() const { return name_.find('*') != name_.npos; }
-  /// Element type of the stored tensors, of which there must be one; of the first where they differ.
+  /// Element type of the stored tensors, which must all have the same; if they differ, that of the first.
   dtype type() const { return lanes_[0].pieces.at(0).tensor->type; }
 
-  /// A text that differs for sources of other names or values.
+  /// A key that differs for sources of different names or values.
   std::string key() const {
     const auto add = [](char sign, double x) { return sign + std::to_string(std::bit_cast<std::uint64_t>(x)); };
     return name_ + (multiplier_ == 1 ? "" : add('*', multiplier_)) + (offset_ == 0 ? "" : add('+', offset_));
   }
 
-  /// The source in messages, "file: tensor 'name'": the tensor's name if all rows are of one, else the leaf's name.
+  /// The source in messages, "file: tensor 'name'": the tensor's name if all rows are from one tensor, else the leaf's.
   std::string where() const {
     const tensor_info* one = nullptr;
     bool several = false;
@@ -15772,15 +16186,15 @@ class weight_source {
     return std::string(one->file) + ": tensor '" + detail::printable(several ? name_ : one->name) + "'";
   }
 
-  /// True if the values are stored as they are: row-major, in one piece, with multiplier 1 and offset 0.
+  /// True if the values are stored unchanged: row-major, in one piece, with multiplier 1 and offset 0.
   bool is_stored() const {
     if (multiplier_ != 1 || offset_ != 0 || lanes_.size() != 1 || lanes_[0].pieces.size() != 1) return false;
     return is_row_major(lanes_[0].pieces[0]);
   }
-  /// Where the first element is stored, elements of `type()`, not aligned; null unless `is_stored()`.
+  /// Address of the first stored element, of `type()`, not aligned; null unless `is_stored()`.
   const std::byte* data() const { return is_stored() ? address(lanes_[0].pieces[0], 0) : nullptr; }
 
-  /// Reads rows [first, first + count) into `out`, which has count * cols() elements. Throws `error` otherwise.
+  /// Reads rows [first, first + count) into `out`. Throws `error` unless `out` has count * cols() elements.
   void read(std::int64_t first, std::int64_t count, std::span<float> out) const {
     if (first < 0 || count < 0 || first > rows() - count || out.size() != static_cast<std::size_t>(count * cols_))
       throw error(where() + ": expected rows of " + size_text() + ", found " + std::to_string(count) + " from row " +
@@ -15795,7 +16209,8 @@ class weight_source {
       for (float& v : out) v *= static_cast<float>(multiplier_);
   }
 
-  /// Calls f(bytes) with each run of stored bytes that rows [first, first + count) are in, for hints to the checkpoint.
+  /// Calls f(bytes) for each range of stored bytes with elements of rows [first, first + count), for hints to the
+  /// checkpoint.
   template <class F>
   void for_each_range(std::int64_t first, std::int64_t count, F&& f) const {
     for_each_run(first, count, [&](const weight_piece& piece, std::int64_t row, std::int64_t n, std::int64_t) {
@@ -15813,7 +16228,7 @@ class weight_source {
   }
 
  private:
-  /// Pieces that follow each other, and the row at which each begins.
+  /// Concatenated pieces, and the first row of each.
   struct lane {
     std::vector<weight_piece> pieces;
     std::vector<std::int64_t> begins;
@@ -15836,8 +16251,8 @@ class weight_source {
            !__builtin_add_overflow(last, p.first, &last) && last < size;
   }
 
-  /// Calls f(piece, row, n, to) for rows [row, row + n) of each piece that has some of rows [first, first + count).
-  /// The first of them is row first + `to` of the matrix; from one to the next are as many rows as there are lanes.
+  /// Calls f(piece, row, n, to) for rows [row, row + n) of each piece that overlaps rows [first, first + count). The
+  /// first of them is row first + `to` of the matrix; the row distance in the matrix is the number of lanes.
   template <class F>
   void for_each_run(std::int64_t first, std::int64_t count, F&& f) const {
     if (cols_ == 0) return;
@@ -15856,7 +16271,7 @@ class weight_source {
     }
   }
 
-  /// Rows [row, row + n) of a piece; `out_stride`: elements of `out` from one row to the next.
+  /// Reads rows [row, row + n) of a piece; `out_stride`: elements of `out` from one row to the next.
   void read_run(const weight_piece& p, std::int64_t row, std::int64_t n, float* out, std::int64_t out_stride) const {
     const auto widen = [&](std::int64_t from, float* to, std::int64_t size) {
       detail::widen(p.tensor->type, address(p, from), {to, static_cast<std::size_t>(size)});
@@ -15866,7 +16281,7 @@ class weight_source {
       for (std::int64_t i = 0; i < n; ++i) widen((row + i) * p.row_stride, out + i * out_stride, cols_);
       return;
     }
-    // Column by column: a transposed matrix stores the elements of a column next to each other.
+    // Column by column: in a transposed matrix the elements of a column are contiguous.
     std::vector<float> column(static_cast<std::size_t>(n));
     for (std::int64_t j = 0; j < cols_; ++j) {
       if (p.row_stride == 1)
@@ -15890,12 +16305,12 @@ class weight_source {
 
 namespace qwq {
 
-/// Names of tensors.
+/// A sorted set of tensor names.
 using tensor_names = std::set<std::string, std::less<>>;
 
 namespace detail {
 
-/// `name` in the spellings that a file may have: as it is, then with each other prefix.
+/// The spellings of `name` that a file can have: unchanged, then with each other prefix.
 inline std::vector<std::string> spellings(std::span<const std::string_view> prefixes, std::string_view name) {
   std::vector<std::string> out{std::string(name)};
   if (prefixes.empty() || !name.starts_with(prefixes[0])) return out;
@@ -15904,7 +16319,7 @@ inline std::vector<std::string> spellings(std::span<const std::string_view> pref
   return out;
 }
 
-/// `name` with `to` in the place of `end`, the end of it.
+/// `name` with its suffix `end` replaced by `to`.
 inline std::string with_end(std::string_view name, std::string_view end, std::string_view to) {
   return std::string(name.substr(0, name.size() - end.size())) + std::string(to);
 }
@@ -15946,9 +16361,9 @@ class weight_search {
   bool has_experts() const { return name_.find('*') != name_.npos; }
   std::int64_t experts() const { return has_experts() ? shape_[0] : 1; }
   std::int64_t cols() const { return shape_.empty() ? 1 : shape_.back(); }
-  /// Shape of the leaf, or of one expert of it.
+  /// Shape of the leaf, or of one of its experts.
   std::vector<std::int64_t> one_shape() const { return {shape_.begin() + (has_experts() ? 1 : 0), shape_.end()}; }
-  /// Whether the leaf may be stored so: only a matrix has rows that are part of another's.
+  /// True if the leaf can be stored as `s`: only the rows of a matrix can be part of another tensor.
   bool takes(const stored_as& s) const {
     return names_leaf(s.leaf, name_) && shape_.size() == (has_experts() ? 3u : 2u);
   }
@@ -15965,7 +16380,7 @@ class weight_search {
 
   weight_source make() const { return weight_source(name_, cols(), multiplier_, offset_); }
 
-  /// The tensor of the leaf, or those of its experts.
+  /// The leaf's own tensor, or those of its experts.
   weight_source own(const std::string& name) const {
     weight_source out = make();
     const std::vector<std::int64_t> expected = one_shape();
@@ -15981,13 +16396,13 @@ class weight_search {
     return out;
   }
 
-  /// A matrix [N, K] may be stored with more axes: [N, ...] with K elements in each row.
+  /// True if tensor `t` is the matrix [N, K] with more axes: [N, ...] with K elements per row.
   static bool folds(const tensor_info& t, const std::vector<std::int64_t>& expected) {
     return expected.size() == 2 && t.shape.size() > 2 && t.shape[0] == expected[0] && expected[0] > 0 &&
            static_cast<std::int64_t>(t.size()) / expected[0] == expected[1];
   }
 
-  /// The part of the fused tensor `t` that the layout says. Two declarations may differ in the shape of the tensor.
+  /// The part of the fused tensor `t` that the layout declares. Two declarations can differ in the shape of the tensor.
   weight_source part_of(const tensor_info& t, std::string_view name) const {
     const stored_as* fits = nullptr;
     std::string expected;
@@ -16034,7 +16449,7 @@ class weight_search {
     throw error("weight " + quote(name_) + ": expected " + expected + ", found shape " + to_string(shape_));
   }
 
-  /// Names what was looked for, or what shows that the file has the weight as codes.
+  /// Throws `error` with the names that were tried, or the signs that the file stores the weight as codes.
   [[noreturn]] void refuse(const std::vector<std::string>& tried) const {
     constexpr std::string_view plain = ".weight";
     for (const std::string& name : tried)
@@ -16057,11 +16472,11 @@ class weight_search {
 
 }  // namespace detail
 
-/// Finds the tensors of the weight leaf `name` in a checkpoint. `name` is the leaf's full name, with prefix and layer;
-/// a `*` stands for the number of an expert, and the first extent of `shape` is then the number of experts. The result
-/// is the matrix of all rows: [E * N, K] for a leaf [E, N, K], [N, K] for a kernel [N, K, 1, 1]. Its values are
-/// multiplier * (stored + offset). Throws `error` when nothing of that name is stored, an expert is missing, or a
-/// tensor has another shape or does not hold floats.
+/// Finds the tensors of weight leaf `name` in a checkpoint. `name` is the leaf's full name, with prefix and layer; `*`
+/// represents the number of an expert, and the first extent of `shape` is then the number of experts. The result is the
+/// matrix of all rows: [E * N, K] for a leaf [E, N, K], [N, K] for a kernel [N, K, 1, 1]. Its values are multiplier *
+/// (stored + offset). Throws `error` if no tensor of that name is stored, an expert is missing, or a tensor has another
+/// shape or does not hold floats.
 inline weight_source resolve_weight(const checkpoint& from, const weight_layout& layout, std::string_view name,
                                     std::span<const std::int64_t> shape, double multiplier = 1, double offset = 0) {
   return detail::weight_search(from, layout, name, shape, multiplier, offset).run();
@@ -16069,13 +16484,13 @@ inline weight_source resolve_weight(const checkpoint& from, const weight_layout&
 
 }  // namespace qwq
 
-// qwq/weights/account.hpp: Defines `account_for_tensors`, which refuses a checkpoint with tensors that nothing reads.
+// qwq/weights/account.hpp: Defines `account_for_tensors`, which rejects a checkpoint that has unused tensors.
 
 namespace qwq {
 
 namespace detail {
 
-/// The bound tensor that `name` may repeat, or null.
+/// The bound tensor that the layout lets `name` repeat, or null.
 inline const tensor_info* repeated_of(const checkpoint& from, const weight_layout& layout, const repeated_tensor& r,
                                       std::string_view name, const tensor_names& bound) {
   if (r.tensor != name) return nullptr;
@@ -16084,7 +16499,7 @@ inline const tensor_info* repeated_of(const checkpoint& from, const weight_layou
   return nullptr;
 }
 
-/// Throws `error` unless `t` has the values of `of`.
+/// Throws `error` unless `t` has the same values as `of`.
 inline void require_equal(const checkpoint& from, const tensor_info& t, const tensor_info& of,
                           std::string_view reason) {
   const std::string expected = ": expected the values of " + quote(of.name) + " (" + std::string(reason) + "), found ";
@@ -16108,10 +16523,10 @@ inline void require_equal(const checkpoint& from, const tensor_info& t, const te
 
 }  // namespace detail
 
-/// Accounts for every tensor of a checkpoint. It is in `bound`, the tensors that a model's leaves resolved to; `layout`
-/// ignores it; it has the values of a bound tensor that `layout` says it repeats; or its name matches a pattern of
-/// `passed_through`, in which `*` stands for any characters. Throws `error` with the number and the first names of the
-/// others, or when a repeated tensor has other values.
+/// Accounts for every tensor of a checkpoint. A tensor is accounted for if it is in `bound`, the tensors that a model's
+/// leaves resolved to; if `layout` ignores it; if `layout` declares it to repeat a bound tensor and the values are
+/// equal; or if its name matches a pattern of `passed_through`, in which `*` matches any characters. Throws `error`
+/// with the number and the first names of all others, or if a repeated tensor has other values.
 inline void account_for_tensors(const checkpoint& from, const weight_layout& layout, const tensor_names& bound,
                                 std::span<const std::string_view> passed_through = {}) {
   std::vector<std::string_view> others;
@@ -16142,13 +16557,13 @@ inline void account_for_tensors(const checkpoint& from, const weight_layout& lay
 
 namespace qwq {
 
-/// The weights of a model in a checkpoint. Records which tensors its leaves are stored in.
+/// The weights of a model in a checkpoint. Records the tensors that its leaves are stored in.
 class model_weights {
  public:
-  /// Of a model with this layout. The checkpoint must outlive the object.
+  /// `layout`: the layout of the model. The checkpoint must outlive the object.
   model_weights(const checkpoint& from, const weight_layout& layout) : from_(from), layout_(layout) {}
 
-  /// The values of the weight leaf `n`, whose full name is `name`. Throws `error` as `resolve_weight` does.
+  /// Finds the values of weight leaf `n`, whose full name is `name`. Throws `error` as `resolve_weight` does.
   weight_source find(const node& n, const std::string& name) {
     std::vector<std::int64_t> shape;
     for (const dim& d : n.dims()) shape.push_back(d.extent);
@@ -16157,9 +16572,9 @@ class model_weights {
     return w;
   }
 
-  /// Names of the tensors that leaves were found in.
+  /// Names of the tensors that the leaves resolved to.
   const tensor_names& bound() const { return bound_; }
-  /// Throws `error` when the checkpoint has tensors that no leaf was found in and that the layout does not ignore.
+  /// Throws `error` if the checkpoint has tensors that no leaf resolved to and that the layout does not ignore.
   void account() const { account_for_tensors(from_, layout_, bound_); }
 
  private:
@@ -16170,13 +16585,13 @@ class model_weights {
 
 }  // namespace qwq
 
-// qwq/weights/quantized_matrix.hpp: Checkpoint matrices by round-to-nearest: read a row_block of rows at a time, by all threads, and let go of again.
+// qwq/weights/quantized_matrix.hpp: Defines `quantized_matrix_reader`, which quantizes a checkpoint matrix (round to nearest) in row blocks.
 
 namespace qwq {
 
 namespace detail {
 
-/// Runs f(i) for i in [0, count) on `threads`. Of what tasks throw, what the first of them threw is thrown here.
+/// Runs f(i) for i in [0, count) on `threads`. Rethrows the exception of the first task, in order, that threw.
 template <class F>
 void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
   std::mutex lock;
@@ -16198,9 +16613,9 @@ void run_tasks(executor& threads, std::size_t count, std::int64_t work, F&& f) {
 
 }  // namespace detail
 
-/// Reads the matrix `w` of tensors in `from` as f32, a row_block of some millions of elements at a time. Of the row_block that
-/// begins at row `row_block`, `begin(count)` hears the number of rows, `task(row_block, first_row, block)` gets parts that fit a
-/// core's cache, on all threads, and `done()` follows. Then the row_block's pages leave memory.
+/// Reads matrix `w` of tensors in `from` as f32, in row blocks of some millions of elements. For the block that begins
+/// at row `row_block`: calls `begin(count)` with the number of its rows; calls `task(row_block, first_row, block)`, on
+/// all threads, with pieces that fit a core's cache; and calls `done()`. Then the block's pages are released.
 template <class Begin, class Task, class Done>
 void for_each_row_block(const checkpoint& from, const weight_source& w, executor& threads, Begin&& begin, Task&& task,
                         Done&& done) {
@@ -16227,52 +16642,53 @@ void for_each_row_block(const checkpoint& from, const weight_source& w, executor
   }
 }
 
-/// The codes of one matrix. What is not known yet is read when somebody asks for it.
+/// Quantizes one matrix. Scales, zero points and codes are computed on first use.
 template <class Format>
 class quantized_matrix_reader {
   static constexpr bool in_blocks = blockwise_format<Format>;
 
  public:
-  /// Type of a code, or of the bytes that hold packed ones.
+  /// Type of a code, or of the bytes that hold packed codes.
   using code =
       typename std::conditional_t<in_blocks, std::type_identity<std::uint8_t>, detail::code<Format::type>>::type;
-  /// Takes bytes, front to back.
+  /// Receives bytes in order.
   using byte_sink = std::function<void(std::span<const std::byte>)>;
 
-  /// `chosen`: what shares a scale where the format leaves that open, the tensor or a row. `from`, which has the
-  /// tensors of `w`, and `threads` must outlive the object.
+  /// `chosen`: what shares a scale if the format leaves that open, the tensor or a row. `from`, which has the tensors
+  /// of `w`, and `threads` must outlive the object.
   quantized_matrix_reader(const checkpoint& from, weight_source w, granularity chosen, executor& threads)
       : from_(from), source_(std::move(w)), where_(source_.where()), threads_(threads) {
     if constexpr (!in_blocks) shared_ = shared_in<Format>(chosen);
-    // Matrices of experts are stacked, and one scale for the stack would tie them together: each row has its own.
+    // Expert matrices are stacked; a single scale for the stack would couple them, so each row has its own.
     if (source_.of_experts() && shared_ == granularity::tensor) shared_ = granularity::row;
     if (shared_ == granularity::column)
       throw error(where_ + ": expected one scale for the tensor or for each row, found one for each column");
   }
 
-  /// How many scales there are: one, one for each row, or one for each block of a row.
+  /// Number of scales: one, one per row, or one per block of a row.
   std::size_t scale_count() const {
     return shared_ == granularity::tensor ? 1 : static_cast<std::size_t>(rows()) * row_scales();
   }
 
+  /// Scales; computed on first call.
   const std::vector<float>& scales() {
     measure();
     return params_.scales;
   }
-  /// As many as scales; none for blocks.
+  /// Zero points, one per scale; empty for blockwise formats.
   const std::vector<std::int32_t>& zero_points() {
     measure();
     return params_.zero_points;
   }
-  /// Lets go of scales and zero points.
+  /// Frees scales and zero points.
   void forget() { params_ = {}; }
 
-  /// Calls sink(bytes) with the codes of one row_block of rows after the other: one to a byte, or in blocks as
-  /// `block_quantizer` packs them. Where each row has scales of its own, they become known on the way.
+  /// Calls sink(bytes) with the codes of each row block, in order: one per byte, or in blocks as `block_quantizer`
+  /// packs them. If each row has its own scales, they are computed in the same pass.
   void codes(const byte_sink& sink) {
     row_blocks([&](std::span<const code> codes, std::span<const float>) { sink(std::as_bytes(codes)); });
   }
-  /// Calls f(codes, scales) with those of one row_block after the other: whole panels of rows, but for the last ones.
+  /// Calls f(codes, scales) for each row block, in order. Row blocks are whole panels of rows, except the last one.
   template <class F>
   void row_blocks(F&& f) {
     if (shared_ == granularity::tensor) measure();
@@ -16280,7 +16696,7 @@ class quantized_matrix_reader {
     read(&sink);
   }
 
-  /// Calls f(floats) with what the codes of one row_block of rows after the other stand for.
+  /// Calls f(floats) with the dequantized values of each row block, in order.
   template <class F>
   requires(!in_blocks) void values(F&& f) {
     measure();
@@ -16300,7 +16716,7 @@ class quantized_matrix_reader {
 
   std::int64_t rows() const { return source_.rows(); }
   std::int64_t cols() const { return source_.cols(); }
-  /// Scales and codes of one row.
+  /// Number of scales of one row.
   std::size_t row_scales() const {
     if constexpr (in_blocks) return block_quantizer<Format>(where_, static_cast<std::size_t>(cols())).blocks();
     return 1;
@@ -16314,7 +16730,7 @@ class quantized_matrix_reader {
     if (params_.scales.empty()) read(nullptr);
   }
 
-  /// One pass: finds the scales unless they are known, and makes codes for a sink.
+  /// One pass over the matrix: computes the scales if they are unknown, and passes codes to a sink.
   void read(const block_sink* sink) {
     const bool unknown = params_.scales.empty();
     weight_params<Format> found;
@@ -16354,7 +16770,7 @@ class quantized_matrix_reader {
     params_ = std::move(found);
   }
 
-  /// Finds the parameters of rows that have their own; returns the range of all.
+  /// Computes the parameters of rows with their own scales; returns the range of all rows.
   kernel::extrema measure_rows(std::int64_t first, matrix_view<const float> block, weight_params<Format>& found) const {
     kernel::extrema all;
     for (std::int64_t i = 0; i < block.rows; ++i) {
@@ -16389,26 +16805,26 @@ class quantized_matrix_reader {
 
 }  // namespace qwq
 
-// qwq/weights/constant_store.hpp: Defines `constant_store`, the constants that kernel calls read: mapped where possible, quantized where a slot says so.
+// qwq/weights/constant_store.hpp: Defines `constant_store`, the constants of kernel calls: mapped where possible, quantized where they have a slot.
 
 namespace qwq {
 
 /// Full tensor name of a weight of a part: "model.layers.3." + "mlp.up_proj.weight". `layer` < 0: the part has no
-/// layers.
+/// layer.
 inline std::string tensor_name(std::string_view prefix, std::int64_t layer, std::string_view weight) {
   std::string name(prefix);
   if (layer >= 0) name += std::to_string(layer) + ".";
   return name += weight;
 }
 
-/// Shape as integers; named dimensions with their bound.
+/// A shape as integers; named dimensions have their bound.
 inline std::vector<std::int64_t> extents(const shape& s) {
   std::vector<std::int64_t> out;
   for (const dim& d : s) out.push_back(d.extent);
   return out;
 }
 
-/// A number that tells checkpoints apart: of the names, types, shapes and first values of some tensors.
+/// A hash that identifies a checkpoint: of the names, types, shapes and first values of some tensors.
 inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& names) {
   std::uint64_t h = detail::fnv1a({});
   for (const std::string_view name : names) {
@@ -16421,7 +16837,7 @@ inline std::uint64_t fingerprint(const checkpoint& weights, const tensor_names& 
   return h;
 }
 
-/// A weight that is not a matrix, as the floats that the graph reads. Throws `error` at NaN and infinity.
+/// Reads a weight that is not a matrix as floats, in the form that the graph uses. Throws `error` for NaN and infinity.
 inline std::vector<float> read_constant(const weight_source& w) {
   std::vector<float> x(w.size());
   w.read(0, w.rows(), x);
@@ -16430,7 +16846,7 @@ inline std::vector<float> read_constant(const weight_source& w) {
   return x;
 }
 
-/// cos or sin of positions [first, first + count), rounded to the element type of the leaf `n`: [count, D/2].
+/// cos or sin of positions [first, first + count), rounded to the element type of leaf `n`: [count, D/2].
 inline std::vector<float> rope_rows(const node& n, std::int64_t first, std::int64_t count) {
   const std::int64_t half = n.dims()[1].extent;
   std::vector<float> cos(static_cast<std::size_t>(count * half)), sin(cos.size());
@@ -16443,28 +16859,28 @@ inline std::vector<float> rope_rows(const node& n, std::int64_t first, std::int6
   return x;
 }
 
-/// Scale and zero point of a constant: its own range, in the format of activations.
+/// Scale and zero point of a constant, from its own range, in an activation format.
 template <class Format>
 qparams constant_params(std::span<const float> x) {
   const kernel::extrema seen = kernel::min_max(x);
   return compute_qparams<Format>({seen.min, seen.max});
 }
 
-/// Owns or maps the constants of a model. Prefill and decode graphs, and any number of sessions, share it; it is not
-/// changed after binding.
+/// Owns or maps the constants of a model. Prefill and decode graphs and any number of sessions share it; it does not
+/// change after binding.
 class constant_store {
  public:
-  /// `quantized` = false binds the float values even where the graph has slots: what calibration runs on.
+  /// `quantized` = false binds float values even if the graph has slots, for calibration.
   constant_store(const checkpoint& from, const weight_layout& layout, bool quantized, granularity weights)
       : from_(from), weights_(from, layout), quantized_(quantized), shared_(weights) {}
 
-  const checkpoint& source() const { return from_; }  ///< The checkpoint that constants are from.
-  /// Tells the weights that were bound from those of other checkpoints.
+  const checkpoint& source() const { return from_; }  ///< The checkpoint that the constants are from.
+  /// A hash of the bound weights, to tell them from those of other checkpoints.
   std::uint64_t fingerprint() const { return qwq::fingerprint(from_, weights_.bound()); }
-  /// Throws `error` when the checkpoint has tensors that nothing was bound to and that the layout does not ignore.
+  /// Throws `error` if the checkpoint has tensors that are not bound and that the layout does not ignore.
   void account() const { weights_.account(); }
 
-  /// Resolves the leaf `n` of a part that `Scheme` quantizes. `positions`: rows of RoPE tables.
+  /// Resolves leaf `n` of a part that `Scheme` quantizes. `positions`: number of rows of RoPE tables.
   template <quantization_scheme Scheme>
   bound_constant bind(const node& n, const slot* s, const std::string& name, std::int64_t positions) {
     if (n.kind == op::splat) return fill<Scheme>(n, s);
@@ -16498,7 +16914,7 @@ class constant_store {
     }
   }
 
-  /// A number as a part of a key: its bits.
+  /// The bits of a number, as part of a key.
   static std::string exact(double value) { return std::to_string(std::bit_cast<std::uint64_t>(value)); }
 
   template <class F>
@@ -16529,7 +16945,7 @@ class constant_store {
     return (w.key() + '#').append(qwq::name(Format::value.element)) + std::to_string(Format::value.block);
   }
 
-  /// Codes of a matrix: packed for products, or as the floats that they stand for where no kernel takes them.
+  /// Codes of a matrix: packed for GEMM, or dequantized to floats if no kernel supports the format.
   template <class Format>
   bound_constant codes(const weight_source& w) {
     const std::int64_t rows = w.rows(), cols = w.cols();
@@ -16588,7 +17004,7 @@ class constant_store {
 
 }  // namespace qwq
 
-// qwq/runtime/session.hpp: Defines `bound_model`, weights that sessions share, and `session`, which owns the states of one text and an arena.
+// qwq/runtime/session.hpp: Defines `bound_model`, weights that sessions share, and `session`, the states and the arena of one text.
 
 namespace qwq {
 
@@ -16618,7 +17034,7 @@ std::vector<std::vector<bound_constant>> bind_program(constant_store& store, std
   return bound;
 }
 
-/// The largest of `bytes(std::type_identity<graph>)` over the graphs of a program.
+/// Maximum of `bytes(std::type_identity<graph>)` over the graphs of a program.
 template <class Program, class Bytes>
 constexpr std::size_t most_bytes(Bytes bytes) {
   std::size_t most = 0;
@@ -16630,26 +17046,29 @@ constexpr std::size_t most_bytes(Bytes bytes) {
 
 }  // namespace detail
 
-/// The weights of a checkpoint, bound for a target and scheme. Immutable once made; any number of sessions in any
-/// number of threads read it. The checkpoint must outlive it.
+/// The weights of a checkpoint, bound for a target and scheme. Immutable after construction; any number of sessions in
+/// any number of threads can share it. The checkpoint must outlive it.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class bound_model {
  public:
+  /// Graphs for prompts.
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
+  /// Graphs for single tokens.
   using decode = program<Model, Target, Scheme, 1>;
 
   /// How weights are bound.
   struct options {
-    std::int64_t positions = longest_text<Model, Target>();  ///< Longest text that a session can hold.
+    std::int64_t positions = longest_text<Model, Target>();  ///< Capacity of a session in tokens.
+    /// What shares a scale in formats without blocks.
     granularity weights = granularity::tensor;
-    bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration
-    /// How products with quantized weights take activations. int8 (accuracy level 4 of MatMulNBits) is faster, and
-    /// computes other numbers than an exported model does.
+    bool quantized = quantizes<Scheme>();  ///< false: float weights in a graph with slots, for calibration.
+    /// Element type of activations in GEMMs with quantized weights. int8 (accuracy level 4 of MatMulNBits) is faster,
+    /// but its results differ from those of an exported model.
     kernel::activation_mode activations = kernel::activation_mode::f32;
   };
 
-  /// Binds every weight. Throws `error` when one is missing or of another shape, or when the checkpoint has tensors
-  /// that the model neither reads nor ignores.
+  /// Binds every weight. Throws `error` if one is missing or has another shape, or if the checkpoint has tensors that
+  /// the model neither uses nor ignores.
   explicit bound_model(const checkpoint& from, options o = {})
       : positions_(std::min(o.positions, longest_text<Model, Target>())),
         activations_(o.activations),
@@ -16661,9 +17080,11 @@ class bound_model {
   bound_model(const bound_model&) = delete;
   bound_model& operator=(const bound_model&) = delete;
 
+  /// Capacity of a session in tokens.
   std::int64_t positions() const { return positions_; }
-  /// Tells the weights from those of other checkpoints.
+  /// A hash of the weights, to tell them from those of other checkpoints.
   std::uint64_t fingerprint() const { return store_.fingerprint(); }
+  /// Element type of activations in GEMMs with quantized weights.
   kernel::activation_mode activations() const { return activations_; }
   /// Operands of the parts of `prefill` or `decode`.
   template <class Program>
@@ -16681,38 +17102,39 @@ class bound_model {
   std::vector<std::vector<bound_constant>> prefill_, decode_;
 };
 
-/// Told what a session computes on its way. `layer` counts from 0; the last call, with layer = number of layers, has
+/// Receives intermediate values of a session. `layer` counts from 0; the last call, with layer = number of layers, has
 /// the input of the final norm.
 class layer_hook {
  public:
   virtual ~layer_hook() = default;
-  /// Input of a layer, [tokens, H].
+  /// Called with the input of a layer, [tokens, H].
   virtual void hidden_states(std::int64_t layer, matrix_view<const float> rows) = 0;
-  /// Result of the final norm, [tokens, H].
+  /// Called with the result of the final norm, [tokens, H].
   virtual void final_norm(matrix_view<const float> rows) = 0;
 };
 
-/// Receives the values of activation slots while calibrating.
+/// Receives the values of activation slots during calibration.
 class calibration_listener {
  public:
   virtual ~calibration_listener() = default;
-  /// `decoding`: the value is of the decode graph. `part`: index in the model's list of parts.
+  /// `decoding`: the value is from the decode graph. `part`: index in the model's list of parts.
   virtual void observe(bool decoding, std::size_t part, std::size_t slot, std::span<const float> values) = 0;
 };
 
-// Declared and never defined: the facts are their arguments, and naming one prints them.
+// Declared and never defined: the arguments appear in the compiler's message.
 
+/// `Symbol`: a named dimension whose extent a session does not know.
 template <fixed_string Symbol>
 struct no_run_time_extent_of;
 
-/// One text being read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena; after
-/// construction nothing is allocated.
+/// One text that is read and continued. Owns the states of the text (KV caches, recurrent matrices) and one arena;
+/// allocates nothing after construction.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 class session {
  public:
-  using bound = bound_model<Model, Target, Scheme>;  ///< What the session reads its weights from.
+  using bound = bound_model<Model, Target, Scheme>;  ///< The weights of a session.
 
-  /// `activations`: parameters of the slots; null runs the graph in float. `threads`: null runs on the calling thread.
+  /// `activations`: parameters of the slots; null: the graph runs in float. `threads`: null: the calling thread.
   explicit session(const bound& weights, const calibration_result* activations = nullptr, executor* threads = nullptr)
       : weights_(weights),
         activations_(activations),
@@ -16727,33 +17149,38 @@ class session {
   session(const session&) = delete;
   session& operator=(const session&) = delete;
 
+  /// Number of tokens in the vocabulary.
   static constexpr std::int64_t vocab_size() { return vocabulary; }
+  /// Number of layers.
   static constexpr std::int64_t layer_count() { return decode_program::layer_count; }
-  /// Number of tokens that were read, and how many a text can have.
+  /// Number of tokens in the text.
   std::int64_t position() const { return position_; }
+  /// Maximum number of tokens in the text.
   std::int64_t capacity() const { return weights_.positions(); }
-  /// Most tokens that `prefill` reads at a time from here on. Running states stop at a mark; a cache can go back to it.
+  /// Maximum number of tokens that `prefill` runs at a time from the current position. A chunk with running states ends
+  /// at a mark; a cache can be truncated to it.
   std::int64_t chunk() const {
     if (leaves_cache_to_host<Target> && position_ > 0) return 1;
     return has_running_states && wanted_mark_ ? std::min(prompt, *wanted_mark_ - position_) : prompt;
   }
 
-  /// Whether the model has states that cannot be truncated: they hold one value for the whole text.
+  /// True if the model has states that cannot be truncated: they hold one value for the whole text.
   static constexpr bool has_running_states = detail::has_states<typename bound::decode>(state_update::replace);
 
-  /// Forgets the text.
+  /// Clears the text.
   void reset() {
     moved_to(0);
     if constexpr (has_running_states) states_.clear_running();
   }
-  /// Forgets every token from position `count` on. A model with running states has only `reset`, `mark_at` and `rewind`.
+  /// Removes every token from position `count` on. A model with running states supports only `reset`, `mark_at` and
+  /// `rewind`.
   void truncate(std::int64_t count) requires(!has_running_states) {
     if (count < 0) throw error("session: cannot be truncated to " + std::to_string(count) + " tokens");
     position_ = std::min(position_, count);
     if (mark_ && *mark_ > position_) mark_.reset();
   }
-  /// Marks a position for `rewind`: the present one, or one that the next reads pass; without running states also an
-  /// earlier one. There is one mark; the memory that it needs is allocated with the session.
+  /// Marks a position for `rewind`: the current one, or one that later calls pass; without running states also an
+  /// earlier one. There is one mark; its memory is allocated with the session.
   void mark_at(std::int64_t position) {
     if (position < 0 || (has_running_states && position < position_))
       throw error("session: cannot mark position " + std::to_string(position) + " of a text that is at " +
@@ -16762,24 +17189,25 @@ class session {
     wanted_mark_ = position;
     take_mark();
   }
-  void mark() { mark_at(position_); }  ///< Marks the present position.
-  /// Goes back to the mark, which stays. Throws `error` when there is none.
+  void mark() { mark_at(position_); }  ///< Marks the current position.
+  /// Returns to the mark, which stays set. Throws `error` if there is none.
   void rewind() {
     if (!mark_) throw error("session: there is no mark to go back to");
     position_ = *mark_;
     if constexpr (has_running_states) states_.restore_running();
   }
 
-  /// Writes the text's states to a stream, so that another session of the same model, target, scheme and checkpoint can
-  /// go on from here. The mark is not saved. Throws `error` when the stream does not take it; `where` names it.
+  /// Writes the states of the text to a stream, from which another session of the same model, target, scheme and
+  /// checkpoint can continue. The mark is not saved. Throws `error` if writing fails; `where` names the stream in
+  /// messages.
   void save(std::ostream& out, const std::string& where = "states") const {
     state_file f = describe_file(position_);
     states_.for_each_piece(
         position_, [&](std::span<std::byte> piece) { f.values.insert(f.values.end(), piece.begin(), piece.end()); });
     write_state_file(out, f, where);
   }
-  /// Goes on from states that `save` wrote; the text may be at another `capacity()`. Throws `error`, and leaves the
-  /// session as it was, when the file is damaged, of another model, target, scheme or checkpoint, or too long.
+  /// Loads states that `save` wrote; `capacity()` can differ. Throws `error`, and leaves the session unchanged, if the
+  /// file is damaged, of another model, target, scheme or checkpoint, or too long.
   void load(std::istream& in, const std::string& where = "states") {
     const state_file f = read_state_file(in, where);
     const state_file expected = describe_file(f.position);
@@ -16803,7 +17231,7 @@ class session {
     });
     moved_to(f.position);
   }
-  /// Takes over the text of another session: its states are copied.
+  /// Copies the text of another session, with its states.
   void fork(const session& other) {
     if (other.position_ > capacity())
       throw error("session: " + std::to_string(other.position_) + " tokens do not fit into a cache of " +
@@ -16818,12 +17246,14 @@ class session {
     moved_to(other.position_);
   }
 
+  /// Sets a hook for hidden states; null: none.
   void set_hook(layer_hook* l) { layer_listener_ = l; }
+  /// Sets a listener for the values of activation slots; null: none.
   void set_hook(calibration_listener* l) { calibration_listener_ = l; }
 
-  /// Reads tokens, `chunk()` at a time, and calls `rows(first, logits)` after each chunk with logits [tokens, vocab_size]
-  /// of the tokens from index `first` on. Throws `error` when an id is outside of the vocabulary or the text would be
-  /// longer than `capacity()`.
+  /// Runs tokens, `chunk()` at a time. After each chunk, calls `rows(first, logits)` with the logits [tokens,
+  /// vocab_size] of the tokens from index `first` on. Throws `error` if an id is outside of the vocabulary or the text
+  /// would exceed `capacity()`.
   template <class F>
   void prefill(std::span<const std::int32_t> ids, F&& rows) {
     read(ids, [&]<class Program>(std::size_t first, std::int64_t tokens, std::type_identity<Program>) {
@@ -16831,7 +17261,7 @@ class session {
     });
   }
 
-  /// Reads tokens and returns the logits [vocab_size] after the last one; valid until the next call.
+  /// Runs tokens and returns the logits [vocab_size] after the last one; valid until the next call.
   std::span<const float> prefill(std::span<const std::int32_t> ids) {
     std::int64_t tokens = 0;
     read(ids, [&](std::size_t, std::int64_t count, auto) { tokens = count; });
@@ -16840,23 +17270,24 @@ class session {
     return head<decode_program>(1).span(0);
   }
 
-  /// Reads one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
+  /// Runs one token with the decode graph and returns the logits [vocab_size] after it; valid until the next call.
   std::span<const float> decode(std::int32_t id) {
     check({&id, 1});
     transform<decode_program>({&id, 1});
     return head<decode_program>(1).span(0);
   }
 
-  /// The cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows below
-  /// `position()` are meaningful.
+  /// Element type of the cache.
   using cache_element = storage_t<Target::cache>;
+  /// Cache of a layer by the name of its state, "key" or "value", [kv_heads, positions, head_dim]. Rows from
+  /// `position()` on have no meaning.
   kernel::kv_view<const cache_element> cache(std::int64_t layer, std::string_view name) const {
     const stored_state& s = state(layer, name);
     return {reinterpret_cast<const cache_element*>(s.data), s.outer, s.rows, s.inner, s.scales};
   }
-  /// States of all parts, with their memory. Rows from `position()` on are not meaningful.
+  /// States of all parts, with their memory. Rows from `position()` on have no meaning.
   const std::vector<stored_state>& states() const { return states_.all(); }
-  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` when the layer has none of that name.
+  /// A state of a layer by its name: "key" or "value" of attention. Throws `error` if the layer has no such state.
   const stored_state& state(std::int64_t layer, std::string_view name) const {
     for (const stored_state& s : states_.all())
       if (s.layer == layer && s.name == name) return s;
@@ -16885,7 +17316,7 @@ class session {
   static constexpr std::size_t scratch_size =
       most_bytes([]<class G>(std::type_identity<G>) { return int8_scratch<G>(); });
 
-  /// The states of the decode graphs, which read all that there are.
+  /// The states of the decode graphs: these use all states.
   static std::vector<stored_state> describe_states(std::int64_t positions) {
     std::vector<stored_state> all;
     decode_program::for_each_part([&]<class Part>(std::type_identity<Part>, std::size_t i) {
@@ -16905,7 +17336,7 @@ class session {
     return all;
   }
 
-  /// What a file of this session's states says, without their values, when `position` tokens were read.
+  /// Header of a file with this session's states, without values, at `position` tokens.
   state_file describe_file(std::int64_t position) const {
     state_file f{std::string(Model::model_type),
                  std::string(Target::name),
@@ -16919,7 +17350,7 @@ class session {
                           s.is_running() ? s.rows : std::min(position, s.rows), s.inner});
     return f;
   }
-  /// After the states were replaced by those of a text of `position` tokens.
+  /// Updates the session after the states were replaced by those of a text of `position` tokens.
   void moved_to(std::int64_t position) {
     position_ = position;
     mark_.reset();
@@ -16936,7 +17367,7 @@ class session {
                     std::to_string(vocabulary));
   }
 
-  /// Sets the mark when the text is at the position that it is wanted at.
+  /// Takes the mark if the text is at the requested position.
   void take_mark() {
     if (!wanted_mark_ || *wanted_mark_ > position_) return;
     if constexpr (has_running_states) states_.keep_running();
@@ -16944,7 +17375,7 @@ class session {
     wanted_mark_.reset();
   }
 
-  /// Reads tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
+  /// Runs tokens chunk by chunk: `f(first, tokens of the chunk, std::type_identity<its program>)`.
   template <class F>
   void read(std::span<const std::int32_t> ids, F&& f) {
     check(ids);
@@ -16962,7 +17393,7 @@ class session {
     }
   }
 
-  /// Passes slot values of one graph on, with the part that they belong to.
+  /// Forwards slot values of one graph, with the index of their part.
   struct slot_forwarder final : slot_hook {
     calibration_listener* to = nullptr;
     bool decoding = false;
@@ -16970,7 +17401,7 @@ class session {
     void observe(std::size_t slot, std::span<const float> x) override { to->observe(decoding, part, slot, x); }
   };
 
-  /// What the named dimension `Symbol` counts in a run of `rows` tokens.
+  /// Extent of the named dimension `Symbol` in a run of `rows` tokens.
   template <class G, std::size_t Symbol>
   std::int64_t extent_of(std::int64_t rows) const {
     constexpr std::string_view name = planned<G>::layout.symbols[Symbol];
@@ -16985,7 +17416,7 @@ class session {
     }
   }
 
-  /// Address of input `K` of a graph: token ids, the position, what the host makes, or what a part before it made.
+  /// Address of input `K` of a graph: token ids, the position, an input from the host, or an output of an earlier part.
   template <class Program, class G, std::size_t K>
   void* input_address() {
     constexpr const node& n = G::value[planned<G>::layout.inputs[K]];
@@ -17006,8 +17437,8 @@ class session {
     }
   }
 
-  /// Runs part `i` on `rows` tokens. Outputs that later parts read are copied to their place; returns where the first
-  /// other one is.
+  /// Runs part `i` on `rows` tokens. Copies outputs that later parts use to their place; returns the address of the
+  /// first other output.
   template <class Program, class Part>
   const float* run_part(std::size_t i, std::int64_t rows) {
     using G = typename Part::executed;
@@ -17062,7 +17493,7 @@ class session {
     return detail::state_index<detail::type_at<Part::index, typename decode_program::kinds>>(name);
   }
 
-  /// Puts output `K` of a part where the parts after it read it, or new rows into a state that the host keeps.
+  /// Copies output `K` of a part to the buffer of the parts after it, or new rows into a state that the host keeps.
   template <class Part, std::size_t K>
   void hand_on(const execution_context& f, std::size_t i, const float*& result) {
     using G = typename Part::executed;
@@ -17087,7 +17518,7 @@ class session {
     }
   }
 
-  /// Runs the parts of some stages, `rows` tokens each.
+  /// Runs the parts of the given stages on `rows` tokens.
   template <class Program>
   const float* run_stages(stage first, stage last, std::int64_t rows) {
     const float* result = nullptr;
@@ -17120,14 +17551,14 @@ class session {
                       static_cast<std::int64_t>(values[v].row_bytes / sizeof(float)));
   }
 
-  /// Hidden states of the tokens of the run, [rows, H].
+  /// Hidden states of the run's tokens, [rows, H].
   matrix_view<const float> hidden(std::int64_t rows) const {
     constexpr std::size_t value = detail::value_index<prefill_program>("hidden_states");
     static_assert(value < values.size(), "qwq::session: the parts of a model hand on \"hidden_states\"");
     return {reinterpret_cast<const float*>(values_[value].data()), rows,
             static_cast<std::int64_t>(values[value].row_bytes / sizeof(float))};
   }
-  /// Moves the values of the last of `rows` tokens to the first.
+  /// Moves the values of the last of `rows` tokens to the first row.
   void keep_last_row(std::int64_t rows) {
     for (std::size_t v = 0; v < values.size(); ++v) {
       const std::byte* last = values_[v].data() + static_cast<std::size_t>(rows - 1) * values[v].row_bytes;
@@ -17135,7 +17566,7 @@ class session {
     }
   }
 
-  /// Embedding, layers and final norm of some tokens, which become part of the text.
+  /// Runs embedding, layers and final norm on tokens, which become part of the text.
   template <class Program>
   void transform(std::span<const std::int32_t> ids) {
     const auto rows = static_cast<std::int64_t>(ids.size());
@@ -17156,7 +17587,7 @@ class session {
     take_mark();
   }
 
-  /// Logits of the first `rows` tokens of the run.
+  /// Computes the logits of the first `rows` tokens of the run.
   template <class Program>
   matrix_view<const float> head(std::int64_t rows) {
     return {run_stages<Program>(stage::head, stage::head, rows), rows, vocabulary};
@@ -17175,36 +17606,37 @@ class session {
   std::vector<std::int64_t> ids_;
   [[no_unique_address]] host host_;
   std::int64_t position_ = 0;
-  std::int64_t run_tokens_ = 0;     // of the run that is computed now
-  std::int32_t last_position_ = 0;  // of its last token
+  std::int64_t run_tokens_ = 0;     // number of tokens of the current run
+  std::int32_t last_position_ = 0;  // position of its last token
   std::optional<std::int64_t> mark_, wanted_mark_;
 };
 
 }  // namespace qwq
 
-// qwq/text/token_sequence.hpp: Texts as models read them.
+// qwq/text/token_sequence.hpp: Defines `token_sequence`, a text as token ids with the length of its prompt.
 
 namespace qwq {
 
-/// A text as token ids, and how many of them are the prompt: what follows is what the model says.
+/// A text as token ids: a prompt, followed by the continuation.
 struct token_sequence {
-  std::vector<std::int32_t> ids;
-  std::size_t prompt = 0;
+  std::vector<std::int32_t> ids;  ///< Ids of prompt and continuation.
+  std::size_t prompt = 0;         ///< Number of ids of the prompt.
 };
 
 }  // namespace qwq
 
-// qwq/report/compare.hpp: A quantized session against the float model, on texts: layer by layer, token by token, and in free generation.
+// qwq/report/compare.hpp: Defines `compare`, which compares a quantized session with the float model: by layer, by token, and in generation.
 
 namespace qwq {
 
 namespace detail {
 
-/// Keeps the hidden states of one chunk of the reference model, and compares another model's with them.
+/// Stores the hidden states of one chunk of the reference model and compares another model's with them.
 class layer_comparison {
  public:
   explicit layer_comparison(std::size_t layers) : kept_(layers + 2), error_(layers + 2) {}
 
+  /// Hook of the reference model: stores hidden states.
   struct recorder final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
@@ -17215,6 +17647,7 @@ class layer_comparison {
       all->kept_[i].assign(rows.data, rows.data + rows.rows * rows.cols);
     }
   };
+  /// Hook of the other model: compares hidden states.
   struct checker final : layer_hook {
     layer_comparison* all = nullptr;
     void hidden_states(std::int64_t layer, matrix_view<const float> rows) override {
@@ -17226,7 +17659,7 @@ class layer_comparison {
     }
   };
 
-  /// Outputs of the layers, and of the final norm.
+  /// Errors of the outputs of the layers and of the final norm.
   std::vector<layer_fidelity> result() const {
     std::vector<layer_fidelity> out;
     for (std::size_t i = 1; i + 1 < error_.size(); ++i)
@@ -17240,7 +17673,7 @@ class layer_comparison {
   std::vector<tensor_error> error_;
 };
 
-/// Adds the values of one token as long as there are few enough to plot.
+/// Appends the values of one token as long as there are few enough to plot.
 inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std::span<const float> quantized) {
   constexpr std::size_t most = std::size_t{1} << 18;
   if (!pairs.reference.empty() && pairs.reference.size() + reference.size() > most) return;
@@ -17250,10 +17683,10 @@ inline void keep_pairs(value_pairs& pairs, std::span<const float> reference, std
 
 }  // namespace detail
 
-/// Fills the fidelity, decode, layers, divergence and logits parts of `report`. Every text is read by both models in the
-/// prefill graph, and its prompt is continued by the float model, greedily, for at most `new_tokens`; the other model
-/// reads the same tokens with its decode graph. Continuations count as equal up to the first token where its own choice
-/// differs.
+/// Fills the fidelity, decode, layers, divergence and logits fields of `report`. Both models read every text with the
+/// prefill graph. The float model continues its prompt greedily for at most `new_tokens`; the other model reads the
+/// same tokens with its decode graph. Continuations count as equal up to the first token for which the other model
+/// chooses differently.
 template <class Reference, class Other, class F>
 void compare(fidelity_report& report, Reference& reference, Other& other, std::span<const token_sequence> texts,
              std::int64_t new_tokens, std::span<const std::int32_t> eos, F&& done) {
@@ -17283,7 +17716,7 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
       other.prefill(chunk, [&](std::int64_t, matrix_view<const float> rows) {
         for (std::int64_t i = 0; i < rows.rows; ++i) {
           const std::size_t next = first + static_cast<std::size_t>(i) + 1;
-          if (next == ids.size()) return;  // nothing follows the last token: it is not scored
+          if (next == ids.size()) return;  // the last token has no successor and is not scored
           const std::span<const float> expected(kept.data() + i * vocab, static_cast<std::size_t>(vocab));
           detail::keep_pairs(report.logits, expected, rows.span(i));
           prefill.add(expected, rows.span(i), ids[next]);
@@ -17317,22 +17750,22 @@ void compare(fidelity_report& report, Reference& reference, Other& other, std::s
 
 }  // namespace qwq
 
-// qwq/report/progress.hpp: Progress of a long loop on stderr: a bar on a terminal, a few plain lines in a log.
+// qwq/report/progress.hpp: Defines `progress`, the progress of a long loop on stderr: a bar on a terminal, a few plain lines in a log.
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace qwq {
 
-/// What is counted.
+/// The unit of a `progress`.
 enum class progress_unit : std::uint8_t { items, bytes };
 
 /// Counts ticks towards `total`, from one thread. On a terminal one line is redrawn, about ten times a second or a
-/// hundred times in all, whichever is more; elsewhere a line is printed at every tenth of the way. Quiet, or with
-/// nothing to do, it prints nothing. Never throws; a tick that shows nothing costs an addition and a comparison.
+/// hundred times in all, whichever is more; otherwise a line is printed at every tenth of the total. Prints nothing if
+/// `quiet` is set or `total` is 0. Never throws; a tick without output costs an addition and a comparison.
 class progress {
  public:
-  /// `label` is cut to 40 characters.
+  /// `label` is truncated to 40 characters.
   progress(std::string_view label, std::size_t total, bool quiet = false, std::FILE* out = stderr,
            progress_unit unit = progress_unit::items) noexcept
       : label_(label), total_(total), unit_(unit), out_(out), terminal_(isatty(fileno(out)) == 1) {
@@ -17344,12 +17777,12 @@ class progress {
   }
   progress(const progress&) = delete;
   progress& operator=(const progress&) = delete;
-  /// Ends an unfinished bar's line, so that what comes next, an error message perhaps, starts on its own.
+  /// Ends the line of an unfinished bar, so that later output, such as an error message, starts on a new line.
   ~progress() {
     if (line_open_) std::fputc('\n', out_);
   }
 
-  /// Counts `count` items as done; any thread may call it.
+  /// Counts `count` more items.
   void tick(std::size_t count = 1) noexcept {
     done_ += count;
     if (done_ >= next_) show();
@@ -17360,7 +17793,7 @@ class progress {
   using line = fixed_string<160>;
   static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 
-  /// The first count that is at least `k` tenths of the total.
+  /// The smallest count that is at least `k` tenths of the total.
   std::size_t tenth(std::size_t k) const { return (total_ * k + 9) / 10; }
 
   void show() noexcept {
@@ -17369,7 +17802,7 @@ class progress {
     const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
     const bool finished = done_ >= total_;
 
-    line head, tail;  // strings below are shorter than std::string's own buffer: nothing is allocated
+    line head, tail;  // strings below fit the internal buffer of std::string: nothing is allocated
     head.append(label_).append(" ").append(detail::right(std::to_string(std::min(done_, total_) * 100 / total_), 3));
     head.append("%");
     if (unit_ == progress_unit::bytes) {
@@ -17386,7 +17819,7 @@ class progress {
 
     if (terminal_) {
       draw(head, tail, finished);
-      // A tenth of a second at the pace since the last drawing: the mean rate forgets a stall too slowly.
+      // A tenth of a second at the pace since the last drawing: the mean rate responds to a stall too slowly.
       const double since = std::max(std::chrono::duration<double>(now - last_time_).count(), 1e-9);
       const double step = static_cast<double>(done_ - last_done_) / since / 10;
       next_ = done_ + static_cast<std::size_t>(std::clamp(step, 1.0, std::max(static_cast<double>(total_) / 100, 1.0)));
@@ -17403,7 +17836,7 @@ class progress {
   void draw(line& head, const line& tail, bool finished) noexcept {
     winsize window{};
     const bool known = ioctl(fileno(out_), TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
-    const std::size_t width = std::min<std::size_t>(known ? window.ws_col : 80, 100) - 1;  // the last column may wrap
+    const std::size_t width = std::min<std::size_t>(known ? window.ws_col : 80, 100) - 1;  // the last column can wrap
     const std::size_t used = head.size() + tail.size() + 3;
     if (const std::size_t cells = used < width ? std::min<std::size_t>(width - used, 24) : 0; cells >= 5) {
       head.append(" [");
@@ -17429,13 +17862,13 @@ class progress {
 
 }  // namespace qwq
 
-// qwq/report/scatter.hpp: Float against quantized values as a scatter plot: 50x25 characters for the terminal, or an SVG.
+// qwq/report/scatter.hpp: Defines `scatter` and `scatter_svg`: scatter plots of float and quantized values, as 50x25 characters or as SVG.
 
 namespace qwq {
 
 namespace detail {
 
-/// The range of both axes: the joint minimum and maximum of the finite points, widened by 5 % on each side.
+/// Range of both axes: the joint minimum and maximum of the finite points, extended by 5 % on each side.
 struct scatter_axis {
   double low = 0, high = 0;
 
@@ -17453,15 +17886,15 @@ struct scatter_axis {
   }
 
   static bool drawn(float reference, float value) { return std::isfinite(reference) && std::isfinite(value); }
-  /// Cell of `v` among `cells`. Half a cell is rounded up, also where floating point has just missed it.
+  /// Index of `v`'s cell among `cells`. Half a cell is rounded up, also if rounding errors put it slightly below.
   std::size_t cell(double v, std::size_t cells) const {
     return static_cast<std::size_t>((v - low) / (high - low) * static_cast<double>(cells - 1) + 0.5 + 0.5e-8);
   }
   double tick(std::size_t i, std::size_t ticks) const {
     const double step = (high - low) / static_cast<double>(ticks - 1), at = low + static_cast<double>(i) * step;
-    return std::abs(at) < 1e-9 * step ? 0 : at;  // else rounding may label the zero "-0.0"
+    return std::abs(at) < 1e-9 * step ? 0 : at;  // otherwise rounding can label the zero "-0.0"
   }
-  /// `ticks` labels with one decimal more than it takes to tell neighbours apart, none if all are integers.
+  /// `ticks` labels with one decimal more than needed to distinguish neighbours; no decimals if all are integers.
   std::vector<std::string> labels(std::size_t ticks) const {
     int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(2 * (tick(1, ticks) - low)))));
     const auto rounded = [&](std::size_t i) { return std::floor(tick(i, ticks) * std::pow(10, decimals) + 0.5); };
@@ -17482,9 +17915,9 @@ struct scatter_axis {
 
 }  // namespace detail
 
-/// Reference on x, value on y, both axes alike, so that equal values lie on the diagonal. 25 lines of at most 50
-/// characters (UTF-8), the picture that TICO prints with plotext. Pairs with a NaN or an infinity are not drawn; a line
-/// below says how many. Throws `error` if the sizes differ.
+/// Plots the reference on x and the value on y with equal axes, so that equal values are on the diagonal. 25 lines of
+/// at most 50 characters (UTF-8), as TICO prints the plot with plotext. Pairs with a NaN or an infinity are not drawn;
+/// a line below gives their number. Throws `error` if the sizes differ.
 inline std::string scatter(std::span<const float> reference, std::span<const float> value) {
   detail::check_same_size("scatter", reference, value);
   constexpr std::size_t columns = 50, rows = 25, y_ticks = 7, x_ticks = 5;
@@ -17504,8 +17937,8 @@ inline std::string scatter(std::span<const float> reference, std::span<const flo
       ++hidden;
   }
 
-  // A label on x is centred on its tick as far as the free columns around it allow, and dropped, with its tick, if it
-  // would touch another one.
+  // A label on x is centred on its tick as far as the free columns allow. It is dropped, with its tick, if it would
+  // touch another label.
   std::string label_row(columns, ' ');
   std::array<bool, columns> x_tick{};
   const std::vector<std::string> x_labels = axis.labels(x_ticks);
@@ -17539,8 +17972,8 @@ inline std::string scatter(std::span<const float> reference, std::span<const flo
   return plot;
 }
 
-/// The same plot as an SVG document of bounded size, however many points: cells of a 200x200 grid, in eight shades,
-/// darker where more points fall (logarithmically), over the diagonal. Throws `error` if the sizes differ.
+/// The same plot as an SVG document whose size is independent of the number of points: cells of a 200x200 grid, in
+/// eight shades, darker for more points (logarithmic scale), and the diagonal. Throws `error` if the sizes differ.
 inline std::string scatter_svg(std::span<const float> reference, std::span<const float> value,
                                std::string_view title = {}) {
   detail::check_same_size("scatter_svg", reference, value);
@@ -17602,7 +18035,7 @@ inline std::string scatter_svg(std::span<const float> reference, std::span<const
 
 }  // namespace qwq
 
-// qwq/quant/histogram.hpp: Streaming histograms whose range grows in powers of two, so that merging is exact in any order.
+// qwq/quant/histogram.hpp: Defines streaming histograms, whose range grows in powers of two, so that merging is exact in any order.
 
 namespace qwq::detail {
 
@@ -17613,20 +18046,20 @@ struct linear_axis {
   static constexpr int bins = Bins;
 
   explicit linear_axis(int top) : per_unit(std::ldexp(static_cast<float>(Bins), -top)) {}
-  /// The bin of a magnitude, given as its bits. Scaling by a power of two is exact.
+  /// Bin of a magnitude, given as its f32 bits. Scaling by a power of two is exact.
   std::int32_t operator()(std::uint32_t magnitude) const {
     return static_cast<std::int32_t>(std::bit_cast<float>(magnitude) * per_unit);
   }
-  /// Where `bin` begins.
+  /// Lower edge of `bin`.
   static double edge(int bin, int top) { return std::ldexp(static_cast<double>(bin) / Bins, top); }
-  /// The bin that `bin` is a part of when top has grown.
+  /// Bin that contains `bin` after `top` grew by `octaves`.
   static int grown(int bin, int octaves) { return bin >> std::min(octaves, 30); }
 
   float per_unit;
 };
 
-/// 64 bins to an octave, over the 16 octaves below 2^top: the width of a bin is 1/64 of its value or less, however far
-/// the largest outlier is. The first bin begins at 0.
+/// 64 bins per octave, over the 16 octaves below 2^top: a bin is at most 1/64 of its value wide, whatever the largest
+/// outlier. The first bin starts at 0.
 struct octave_axis {
   static constexpr int bins = 1024, per_octave = 64, octaves = bins / per_octave;
 
@@ -17644,18 +18077,18 @@ struct octave_axis {
   std::int32_t first;
 
  private:
-  // Exponent and leading mantissa bits of an f32, seen as an integer, number the bins of all magnitudes.
+  // The exponent and leading mantissa bits of an f32, as an integer, number the bins of all magnitudes.
   static constexpr int key_shift = 17;
   static constexpr int first_key(int top) { return (top + 127 - octaves) * per_octave; }
 };
 
-/// Counts per bin. They are 32 bits wide until they could overflow, then what there is moves to 64 bits.
+/// Counts per bin. They are 32 bits wide; before they could overflow they are moved to 64-bit counts.
 class bin_counts {
  public:
   bool empty() const { return recent_.empty(); }
   std::uint64_t operator[](std::size_t i) const { return recent_[i] + (old_.empty() ? 0 : old_[i]); }
 
-  /// The counts of `bins` bins, to be incremented `n` times by the caller.
+  /// Counts of `bins` bins, which the caller increments `n` times in total.
   std::uint32_t* increment(std::size_t bins, std::uint32_t n) {
     recent_.resize(bins);
     if (n > std::numeric_limits<std::uint32_t>::max() - increments_) {
@@ -17675,7 +18108,7 @@ class bin_counts {
     for (std::size_t i = 0; i < other.old_.size(); ++i) old_[i] += other.old_[i];
   }
 
-  /// Moves every bin i to `to(i)`, which is i or less.
+  /// Moves the counts of every bin i to `to(i)`, which is at most i.
   template <class F>
   void move(F&& to) {
     const auto move_all = [&](auto& counts) {
@@ -17697,14 +18130,14 @@ class bin_counts {
   std::uint32_t increments_ = 0;  ///< Sum of `recent_`.
 };
 
-/// Counts of positive and of negative values by magnitude. The bins end at the least power of two that is above all
-/// magnitudes, so the counts depend on which values were observed, never on their order. 8 KB with 1024 bins to a sign.
+/// Counts of positive and negative values by magnitude. The bins end at the least power of two above all magnitudes, so
+/// the counts depend only on the observed values, not on their order. 8 KB with 1024 bins per sign.
 template <class Axis>
 class signed_histogram {
  public:
   static constexpr int bins = Axis::bins;
 
-  /// Takes finite values; `largest` is their largest magnitude.
+  /// Counts finite values; `largest` is their largest magnitude.
   void observe(std::span<const float> values, float largest) {
     grow(top_of(largest));
     std::uint32_t* const counts = counts_.increment(2 * bins, static_cast<std::uint32_t>(values.size()));
@@ -17725,17 +18158,17 @@ class signed_histogram {
     counts_.merge(other.counts_);
   }
 
-  /// Values in bin i of the positive (negative) side, which holds the magnitudes [edge(i), edge(i + 1)).
+  /// Number of positive (negative) values in bin i, which contains the magnitudes [edge(i), edge(i + 1)).
   std::uint64_t positive(int i) const { return counts_[static_cast<std::size_t>(i)]; }
   std::uint64_t negative(int i) const { return counts_[static_cast<std::size_t>(bins + i)]; }
   double edge(int i) const { return Axis::edge(i, top_); }
-  /// The bin of a magnitude, at most `bins`.
+  /// Bin of a magnitude; `bins` if it is above all bins.
   int bin(float magnitude) const {
     return magnitude < std::ldexp(1.0f, top_) ? Axis(top_)(magnitude_bits(magnitude)) : bins;
   }
 
  private:
-  /// Everything below 2^-100 shares its bins, far from the end of the f32 exponents.
+  /// `top` is at least this, far from the smallest f32 exponents.
   static constexpr int least_top = -100;
   static int top_of(float largest) {
     return std::max(static_cast<int>(magnitude_bits(largest) >> 23) - 126, least_top);
@@ -17756,20 +18189,20 @@ class signed_histogram {
 
 }  // namespace qwq::detail
 
-// qwq/quant/observer.hpp: What an observer is, and the part that all of ours share.
+// qwq/quant/observer.hpp: Defines `observer`, the concept of calibration observers, and the base class of the library's observers.
 
 namespace qwq {
 
-/// Watches the values of one slot, in constant memory, and says which range to quantize. Two that watched parts of the
-/// data can be merged. NaN and infinity are never part of the range: they are counted by `nonfinite`, not by `count`.
-/// `result` throws `error` when no finite value was observed.
+/// Observes the values of one slot in constant memory, and computes the range to quantize. Observers of separate parts
+/// of the data can be merged. NaN and infinity are never part of the range; `nonfinite` counts them, `count` does not.
+/// `result` throws `error` if no finite value was observed.
 template <class O>
 concept observer = std::default_initializable<O> && std::copyable<O> &&
     requires(O o, const O& other, std::span<const float> values) {
   o.observe(values);
-  o.end_batch();  // a calibration sample ends here
+  o.end_batch();  // ends a calibration sample
   o.merge(other);
-  o.reset();  // forgets the data, keeps the options
+  o.reset();  // removes the data, keeps the options
   { other.result() } -> std::same_as<range>;
   { other.count() } -> std::same_as<std::uint64_t>;
   { other.nonfinite() } -> std::same_as<std::uint64_t>;
@@ -17777,15 +18210,16 @@ concept observer = std::default_initializable<O> && std::copyable<O> &&
 
 namespace detail {
 
+/// Widens `seen` to include `more`.
 constexpr void include(kernel::extrema& seen, const kernel::extrema& more) {
   seen.min = std::min(seen.min, more.min);
   seen.max = std::max(seen.max, more.max);
 }
 
-/// Smallest, largest and number of the finite values, and the number of the others.
+/// Minimum, maximum and number of the finite values, and number of the others.
 class extent {
  public:
-  /// Takes `values`, and hands the finite ones to `f(piece, extrema_of_the_piece)`; pieces stay in the first cache.
+  /// Observes `values`, and passes the finite ones to `f(piece, extrema_of_the_piece)` in pieces that fit in L1.
   template <class F>
   void observe(std::span<const float> values, F&& f) {
     while (!values.empty()) {
@@ -17817,7 +18251,7 @@ class extent {
   std::uint64_t count() const { return count_; }
   std::uint64_t nonfinite() const { return nonfinite_; }
 
-  /// [min, max]. `observer` is who asks, in messages.
+  /// [min, max]. Throws `error`, with `observer` as the name in the message, if there were no finite values.
   range require(std::string_view observer) const {
     if (count_ == 0)
       throw error(std::string(observer) + ": expected at least one finite value, found none among " +
@@ -17830,11 +18264,14 @@ class extent {
   std::uint64_t count_ = 0, nonfinite_ = 0;
 };
 
-/// What every observer can say.
+/// Base of the library's observers.
 class observer_base {
  public:
+  /// Number of finite values.
   std::uint64_t count() const { return seen_.count(); }
+  /// Number of values that are NaN or infinity.
   std::uint64_t nonfinite() const { return seen_.nonfinite(); }
+  /// Ends a calibration sample; no effect for observers that don't distinguish samples.
   void end_batch() {}
 
  protected:
@@ -17844,30 +18281,34 @@ class observer_base {
 }  // namespace detail
 }  // namespace qwq
 
-// qwq/quant/entropy.hpp: Observer that keeps most of the distribution's information, as TensorRT and onnxruntime choose thresholds.
+// qwq/quant/entropy.hpp: Defines `entropy`, an observer that minimizes the loss of information, as TensorRT and onnxruntime choose thresholds.
 
 namespace qwq {
 
-/// The clip range [-t, t], within the data's own, whose distribution in `QuantizedBins` levels is the closest (least
-/// Kullback-Leibler divergence) to that of the data in fine bins; the widest of several. What is clipped counts at the
-/// ends. `Bins` fine bins of equal width span the two signs. Meant for 8-bit activations.
-/// Formula: Szymon Migacz, "8-bit type_inference with TensorRT", GTC 2017.
+/// Observer of the clip range [-t, t], limited to the data's range, whose distribution in `QuantizedBins` levels has
+/// the least Kullback-Leibler divergence from the distribution of the data in fine bins; the widest range if several
+/// are equal. Clipped values count at the ends. `Bins` fine bins of equal width span both signs. Intended for 8-bit
+/// activations. Formula: Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017.
 template <int Bins = 2048, int QuantizedBins = 128>
 class entropy : public detail::observer_base {
   static_assert(QuantizedBins >= 2 && Bins >= 4 * QuantizedBins);
 
  public:
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](std::span<const float> finite, const kernel::extrema& seen) {
       histogram_.observe(finite, std::max(-seen.min, seen.max));
     });
   }
+  /// Adds the values of `other`.
   void merge(const entropy& other) {
     seen_.merge(other.seen_);
     histogram_.merge(other.histogram_);
   }
+  /// Removes all values.
   void reset() { *this = {}; }
 
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     const range all = seen_.require("entropy");
     const int below = all.low < 0 ? histogram_.bin(-all.low) + 1 : 0;
@@ -17908,7 +18349,7 @@ class entropy : public detail::observer_base {
       for (int i = 0; i < above; ++i) add(h.positive(i));
     }
 
-    /// Of the quantized bins [a, b) from the data, whose values outside of them are clipped to the ends.
+    /// Divergence of the quantized bins [a, b) from the data; values outside are clipped to the ends.
     double divergence(std::size_t a, std::size_t b) const {
       const double all = count.back(), kept = count[b] - count[a];
       const double clipped[] = {count[a], all - count[b]};
@@ -17940,35 +18381,41 @@ class entropy : public detail::observer_base {
 
 }  // namespace qwq
 
-// qwq/quant/minmax.hpp: Observers of the smallest and the largest value: over all data, and as a moving average over samples.
+// qwq/quant/minmax.hpp: Defines `minmax` and `moving_average`, observers of the range of all values, and of its average over samples.
 
 namespace qwq {
 
-/// The smallest and the largest value.
+/// Observer of the range [minimum, maximum] of all finite values. See `observer` for the member functions.
 class minmax : public detail::observer_base {
  public:
+  /// Adds values.
   void observe(std::span<const float> values) {
     seen_.observe(values, [](auto, auto) {});
   }
+  /// Adds the values of `other`.
   void merge(const minmax& other) { seen_.merge(other.seen_); }
+  /// Removes all values.
   void reset() { *this = {}; }
+  /// The range. Throws `error` if there were no finite values.
   range result() const { return seen_.require("minmax"); }
 };
 
-/// Exponential moving average of the samples' extrema: each end moves by `Constant` of its distance to the sample's.
-/// Bits of onnxruntime's `CalibMovingAverage` when each sample is a collect call of its own. Merging appends the
-/// other's samples.
+/// Observer of an exponential moving average of the samples' ranges: each end moves by `Constant` times its distance
+/// from the sample's. Bit-identical to onnxruntime's `CalibMovingAverage` if each sample is a separate collect call.
+/// `merge` appends the samples of the other observer.
 template <double Constant = 0.01>
 class moving_average : public detail::observer_base {
   static_assert(Constant > 0 && Constant <= 1);
 
  public:
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](auto, const kernel::extrema& seen) { detail::include(batch_, seen); });
   }
 
+  /// Ends a sample: updates the average with its range. Samples without finite values are ignored.
   void end_batch() {
-    if (batch_.min > batch_.max) return;  // nothing finite in it
+    if (batch_.min > batch_.max) return;  // no finite values
     const range batch{batch_.min, batch_.max};
     batch_ = {};
     if (batches_++ == 0) {
@@ -17979,6 +18426,7 @@ class moving_average : public detail::observer_base {
     average_.high += detail::product(constant, batch.high - average_.high);
   }
 
+  /// Appends the samples of `other`; an unfinished sample of either observer ends first.
   void merge(moving_average other) {
     other.end_batch();
     end_batch();
@@ -17988,7 +18436,8 @@ class moving_average : public detail::observer_base {
       first_ = other.first_;
       average_ = other.average_;
     } else {
-      // The other began at its first sample instead of here; what is left of that difference is all that changes.
+      // The other average started at its own first sample. Only a decayed part of the difference to this average
+      // remains.
       const double left = std::pow(1 - Constant, static_cast<double>(other.batches_));
       const auto append = [&](float here, float first, float last) {
         return static_cast<float>(last + left * (static_cast<double>(here) - static_cast<double>(first)));
@@ -17999,9 +18448,10 @@ class moving_average : public detail::observer_base {
     batches_ += other.batches_;
   }
 
+  /// Removes all samples.
   void reset() { *this = {}; }
 
-  /// A sample that has not ended counts as it is.
+  /// The averaged range. An unfinished sample counts as if it had ended. Throws `error` if there were no finite values.
   range result() const {
     seen_.require("moving_average");
     moving_average ended = *this;
@@ -18019,31 +18469,35 @@ class moving_average : public detail::observer_base {
 
 }  // namespace qwq
 
-// qwq/quant/mse.hpp: Observer that minimizes the expected squared error of quantization.
+// qwq/quant/mse.hpp: Defines `mse_observer` and `mse`, observers that minimize the expected squared quantization error.
 
 namespace qwq {
 
-/// The range, cut at both ends separately, in which an asymmetric integer format of `bits` bits represents the values
-/// with the least expected squared error. The error of a value x is x^2 below half a step (it becomes 0), step^2 / 12
-/// above, and (|x| - end)^2 outside. Ends are edges of bins (64 to an octave), up to 8 octaves below the extreme value.
+/// Observer of the range, cut separately at both ends, in which an asymmetric integer format of `bits` bits has the
+/// least expected squared error. The error of a value x is x^2 below half a step (it becomes 0), step^2 / 12 above, and
+/// (|x| - end)^2 outside the range. Ends are bin edges (64 bins per octave), down to 8 octaves below the extreme value.
 class mse_observer : public detail::observer_base {
  public:
-  /// `bits`: of the codes that the values are to become.
+  /// `bits` is the width of the codes. Throws `error` unless it is from 2 to 16.
   explicit mse_observer(int bits = 8) : bits_(bits) {
     if (bits < 2 || bits > 16) throw error("mse: expected 2 to 16 bits, found " + std::to_string(bits));
   }
 
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](std::span<const float> finite, const kernel::extrema& seen) {
       histogram_.observe(finite, std::max(-seen.min, seen.max));
     });
   }
+  /// Adds the values of `other`.
   void merge(const mse_observer& other) {
     seen_.merge(other.seen_);
     histogram_.merge(other.histogram_);
   }
+  /// Removes all values; the width of the codes is kept.
   void reset() { *this = mse_observer(bits_); }
 
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     const range all = seen_.require("mse");
     const auto below = side([this](int i) { return histogram_.negative(i); }, -all.low);
@@ -18064,18 +18518,19 @@ class mse_observer : public detail::observer_base {
     return best;
   }
 
-  int bits() const { return bits_; }  ///< Bits of the codes.
+  int bits() const { return bits_; }  ///< Width of the codes.
 
  private:
   using histogram = detail::signed_histogram<detail::octave_axis>;
 
-  /// An end at magnitude `at`, which is where `bin` begins; or at the extreme, where no bin is cut.
+  /// A candidate end at magnitude `at`, the lower edge of `bin`; or at the extreme value, with `bin` = bins, where no
+  /// bin is cut.
   struct cut {
     double at;
     int bin;
   };
 
-  /// One sign: sums over the bins from each on, and the ends to try, the widest first.
+  /// One sign: for each bin, sums over this and all higher bins; and the candidate ends, the widest first.
   struct half {
     std::vector<double> count, sum, squares;
     std::vector<cut> cuts;
@@ -18112,7 +18567,7 @@ class mse_observer : public detail::observer_base {
   histogram histogram_;
 };
 
-/// `mse_observer` for a format of `Bits` bits.
+/// An `mse_observer` for codes of `Bits` bits.
 template <int Bits = 8>
 class mse : public mse_observer {
   static_assert(Bits >= 2 && Bits <= 16);
@@ -18123,32 +18578,36 @@ class mse : public mse_observer {
 
 }  // namespace qwq
 
-// qwq/quant/percentile.hpp: Observer that leaves out the same share of values at both ends.
+// qwq/quant/percentile.hpp: Defines `percentile_observer` and `percentile`, observers that cut the same share of values at both ends.
 
 namespace qwq {
 
-/// The range that holds a given share of the values; half of the others lies below it, half above. An end is off by
-/// less than 1/64 of its magnitude, and exact while nothing is cut. Values under 2^-15 of the largest magnitude are not
-/// told apart.
+/// Observer of the range that contains a given share of the values; half of the others are below it and half above. The
+/// error of an end is less than 1/64 of its magnitude, and 0 if nothing is cut. Values below 2^-15 of the largest
+/// magnitude share one bin.
 class percentile_observer : public detail::observer_base {
  public:
-  /// `kept` is the share in parts per million: 999900 is 99.99 %.
+  /// `kept` is the share in parts per million: 999900 is 99.99 %. Throws `error` unless it is from 1 to 1000000.
   explicit percentile_observer(std::uint32_t kept = 999900) : kept_(kept) {
     if (kept < 1 || kept > million)
       throw error("percentile: expected 1 to 1000000 parts per million, found " + std::to_string(kept));
   }
 
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     seen_.observe(values, [this](std::span<const float> finite, const kernel::extrema& seen) {
       histogram_.observe(finite, std::max(-seen.min, seen.max));
     });
   }
+  /// Adds the values of `other`.
   void merge(const percentile_observer& other) {
     seen_.merge(other.seen_);
     histogram_.merge(other.histogram_);
   }
+  /// Removes all values; the share is kept.
   void reset() { *this = percentile_observer(kept_); }
 
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     const range all = seen_.require("percentile");
     const std::uint64_t n = count(), lost = million - kept_;
@@ -18157,13 +18616,13 @@ class percentile_observer : public detail::observer_base {
     return {std::clamp(value_at(cut), all.low, all.high), std::clamp(value_at(n - 1 - cut), all.low, all.high)};
   }
 
-  std::uint32_t kept() const { return kept_; }  ///< Values that are kept of each tail.
+  std::uint32_t kept() const { return kept_; }  ///< Share of values inside the range, in parts per million.
 
  private:
   static constexpr std::uint32_t million = 1'000'000;
   using histogram = detail::signed_histogram<detail::octave_axis>;
 
-  /// The value that `rank` values are below, interpolated inside of its bin.
+  /// The value with `rank` values below it, interpolated within its bin.
   float value_at(std::uint64_t rank) const {
     const auto inside = [&](int i, std::uint64_t n, double part) {
       const double low = histogram_.edge(i), high = histogram_.edge(i + 1);
@@ -18183,8 +18642,8 @@ class percentile_observer : public detail::observer_base {
   histogram histogram_;
 };
 
-/// `percentile_observer` whose share is written as the digits behind the decimal point: percentile<9999> keeps 0.9999
-/// of the values, percentile<99999> 0.99999, percentile<95> 0.95.
+/// A `percentile_observer` with the share as the digits after the decimal point: percentile<9999> keeps 0.9999 of the
+/// values, percentile<99999> 0.99999, percentile<95> 0.95.
 template <unsigned Digits = 9999>
 class percentile : public percentile_observer {
   static_assert(Digits > 0 && Digits < 1'000'000);
@@ -18200,18 +18659,19 @@ class percentile : public percentile_observer {
 
 }  // namespace qwq
 
-// qwq/quant/any_observer.hpp: An observer that is chosen at run time, by its name.
+// qwq/quant/any_observer.hpp: Defines `any_observer`, an observer chosen at run time by name.
 
 namespace qwq {
 
-/// One of our observers.
+/// One of the library's observers; see `observer` for the member functions.
 class any_observer {
  public:
+  /// A `minmax` observer.
   any_observer() = default;
 
-  /// The observer that `text` names: "minmax", "moving_average", "percentile:99.99" (any percentage above 0 and up to
-  /// 100, with at most 4 decimals), "entropy" or "mse". `bits` is the width of the codes that "mse" chooses ranges for.
-  /// Throws `error` for other text.
+  /// Creates the observer that `text` names: "minmax", "moving_average", "percentile:99.99" (a percentage above 0 and
+  /// up to 100, with at most 4 decimals), "entropy" or "mse". `bits` is the width of the codes for "mse". Throws
+  /// `error` for other text.
   static any_observer parse(std::string_view text, int bits = 8) {
     constexpr std::string_view with_percent = "percentile:";
     if (text == "minmax") return any_observer(minmax());
@@ -18230,13 +18690,15 @@ class any_observer {
         found + "\"");
   }
 
+  /// Adds values of the current sample.
   void observe(std::span<const float> values) {
     std::visit([&](auto& o) { o.observe(values); }, observer_);
   }
+  /// Ends a calibration sample.
   void end_batch() {
     std::visit([](auto& o) { o.end_batch(); }, observer_);
   }
-  /// Throws `error` when the other is of another kind.
+  /// Adds the values of `other`. Throws `error` if it is another kind of observer.
   void merge(const any_observer& other) {
     std::visit(
         [&]<class O>(O& o) {
@@ -18246,15 +18708,19 @@ class any_observer {
         },
         observer_);
   }
+  /// Removes all values; the kind and its options are kept.
   void reset() {
     std::visit([](auto& o) { o.reset(); }, observer_);
   }
+  /// The range. Throws `error` if there were no finite values.
   range result() const {
     return std::visit([](const auto& o) { return o.result(); }, observer_);
   }
+  /// Number of finite values.
   std::uint64_t count() const {
     return std::visit([](const auto& o) { return o.count(); }, observer_);
   }
+  /// Number of values that are NaN or infinity.
   std::uint64_t nonfinite() const {
     return std::visit([](const auto& o) { return o.nonfinite(); }, observer_);
   }
@@ -18264,7 +18730,7 @@ class any_observer {
 
   explicit any_observer(variant o) : observer_(std::move(o)) {}
 
-  /// A decimal percentage, exactly; 0 when it is none.
+  /// Parses a decimal percentage exactly; returns 0 if it is invalid.
   static std::uint32_t parts_per_million(std::string_view percent) {
     std::uint32_t value = 0;
     int digits = 0, decimals = -1;
@@ -18288,19 +18754,19 @@ static_assert(observer<any_observer>);
 
 }  // namespace qwq
 
-// qwq/runtime/calibrate.hpp: Defines `calibrate`: the float model reads texts and continues them, and an observer at each slot records its values.
+// qwq/runtime/calibrate.hpp: Defines `calibrate`, which runs the float model on texts and records the range of the values at each slot.
 
 namespace qwq {
 
 namespace detail {
 
-/// One observer per activation slot of the prefill and of the decode graphs. Parts whose graph is for both (embedding and
-/// head; the layers of one-graph targets) share one set of observers.
+/// One observer per activation slot of the prefill and decode graphs. Parts shared by prefill and decode (embedding,
+/// head; layers of single-graph targets) share one set of observers.
 template <class Model, target Target, quantization_scheme Scheme>
 class observer_bank final : public calibration_listener {
   using prefill = program<Model, Target, Scheme, prompt_rows<Target>()>;
   using decode = program<Model, Target, Scheme, 1>;
-  using bank = std::vector<std::vector<any_observer>>;  // by part and slot
+  using bank = std::vector<std::vector<any_observer>>;  // indexed by part and slot
 
  public:
   explicit observer_bank(const any_observer& prototype)
@@ -18310,14 +18776,14 @@ class observer_bank final : public calibration_listener {
     (decoding && !is_shared(part) ? decode_ : prefill_)[part][slot].observe(values);
   }
 
-  /// Ends a text: observers that average over texts count it as one.
+  /// Ends a text: observers that average over batches count it as one.
   void end_batch() {
     for (bank* b : {&prefill_, &decode_})
       for (auto& part : *b)
         for (any_observer& o : part) o.end_batch();
   }
 
-  /// Adds what another bank has seen, of other texts.
+  /// Merges the observations of another bank, which has seen other texts.
   void merge(const observer_bank& other) {
     const auto add = [](bank& into, const bank& from) {
       for (std::size_t p = 0; p < into.size(); ++p)
@@ -18336,8 +18802,8 @@ class observer_bank final : public calibration_listener {
   }
 
  private:
-  /// Whether both graphs have the same parameters: the stages around the layers are one file for both where they are the
-  /// target's own.
+  /// True if both graphs have the same parameters at this stage. If the target includes the stages around the layers,
+  /// each of them is one file for both.
   static constexpr bool is_shared(stage of) {
     if (of == stage::layers) return is_single_graph<Target>;
     return of != stage::norm || is_single_graph<Target> || has_embedding_and_head<Target>;
@@ -18353,7 +18819,7 @@ class observer_bank final : public calibration_listener {
             ...);
   }(std::make_index_sequence<prefill::kinds::size>{}));
 
-  /// A host copies codes from one graph's results into the state that another reads: they have the same parameters.
+  /// The host copies codes from the results of one graph into the state of the other, so both use the same parameters.
   static void join_caches(bank& prompt, bank& token) {
     decode::for_each_part([&]<class Decode>(std::type_identity<Decode>, std::size_t p) {
       using prompt_part = type_at<Decode::index, typename prefill::kinds>;
@@ -18404,7 +18870,7 @@ class observer_bank final : public calibration_listener {
     return out;
   }
 
-  /// What the observer of expert `e` has seen. An expert that no token reached has the range of all others together.
+  /// The observed range of expert `e`. An expert that no token reached gets the range of all experts together.
   static range range_of(std::span<const any_observer> experts, std::size_t e) {
     if (experts.size() == 1 || experts[e].count() > 0) return experts[e].result();
     any_observer all = experts[e];
@@ -18417,17 +18883,19 @@ class observer_bank final : public calibration_listener {
 
 }  // namespace detail
 
-/// How ranges are found.
+/// Options of `calibrate`.
 struct calibration_options {
+  /// Prototype of the observers: how a range is found.
   any_observer observer{};
-  std::int64_t decode_steps = 32;   ///< Tokens that each prompt is continued by, at most.
+  std::int64_t decode_steps = 32;   ///< Maximum number of generated tokens per prompt.
   std::vector<std::int32_t> eos{};  ///< Ids that end a continuation.
+  /// Runs the kernels; null: the calling thread.
   executor* threads = nullptr;
 };
 
-/// Ranges of all activations of `Model` on `Target`, found on the true trajectory: each text is read in chunks by the
-/// prefill graph, and its prompt is then continued greedily by the decode graph, on the cache that the prompt left. A
-/// decode graph is never shown anything else. `done(i)` is called after each text. Texts must not be empty.
+/// Finds the ranges of all activations of `Model` on `Target`, on the true trajectory: the prefill graph reads each
+/// text in chunks, and the decode graph continues its prompt greedily, on the cache of the prompt. A decode graph sees
+/// nothing else. Calls `done(i)` after each text. Texts must not be empty.
 template <class Model, target Target, quantization_scheme Scheme, class F>
 calibration_result calibrate(const checkpoint& from, std::span<const token_sequence> texts,
                              const calibration_options& o, F&& done) {
@@ -18450,7 +18918,7 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_seque
     s.reset();
     s.mark_at(static_cast<std::int64_t>(t.prompt) - 1);
     if constexpr (head_slots > 0)
-      s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // its slots see every row
+      s.prefill(t.ids, [](std::int64_t, matrix_view<const float>) {});  // the observers see every row
     else
       s.prefill(t.ids);
     s.rewind();
@@ -18463,11 +18931,11 @@ calibration_result calibrate(const checkpoint& from, std::span<const token_seque
 
 }  // namespace qwq
 
-// qwq/runtime/read_config.hpp: Defines `read_config`, which fills a config struct from a file.
+// qwq/runtime/read_config.hpp: Defines `read_config`, which reads a config struct from a file.
 
 namespace qwq {
 
-/// Reads a config file, or config.json of a checkpoint folder: see `from_json`.
+/// Reads a config file, or the config.json of a checkpoint folder: see `from_json`.
 template <detail::reflected Config>
 Config read_config(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -18477,35 +18945,43 @@ Config read_config(const std::filesystem::path& path) {
 
 }  // namespace qwq
 
-// qwq/runtime/session_interface.hpp: Defines `session_interface`, a session whose model, target and scheme are chosen when the program runs.
+// qwq/runtime/session_interface.hpp: Defines `session_interface`, a session whose model, target and scheme are chosen at run time.
 
 namespace qwq {
 
-/// What `session` does, behind one type; see there.
+/// The type-erased interface of `session`; members have the meaning that they have there.
 class session_interface {
  public:
   virtual ~session_interface() = default;
+  /// Number of tokens in the vocabulary.
   virtual std::int64_t vocab_size() const = 0;
+  /// Number of layers.
   virtual std::int64_t layer_count() const = 0;
+  /// Number of tokens in the text.
   virtual std::int64_t position() const = 0;
+  /// Maximum number of tokens in the text.
   virtual std::int64_t capacity() const = 0;
+  /// Maximum number of tokens that `prefill` runs at a time.
   virtual std::int64_t chunk() const = 0;
-  virtual void reset() = 0;                         ///< Forgets the text.
+  virtual void reset() = 0;                         ///< Clears the text.
   virtual void mark_at(std::int64_t position) = 0;  ///< Marks a position for `rewind`.
-  virtual void rewind() = 0;                        ///< Goes back to the mark.
-  virtual void set_hook(layer_hook* l) = 0;
+  virtual void rewind() = 0;                        ///< Returns to the mark.
+  virtual void set_hook(layer_hook* l) = 0;         ///< Sets a hook for hidden states; null: none.
+  /// Runs tokens in chunks; calls `rows(first, logits)` after each.
   virtual void prefill(std::span<const std::int32_t> ids,
                        const std::function<void(std::int64_t, matrix_view<const float>)>& rows) = 0;
+  /// Runs tokens; returns the logits [vocab_size] after the last one.
   virtual std::span<const float> prefill(std::span<const std::int32_t> ids) = 0;
+  /// Runs one token with the decode graph; returns the logits [vocab_size] after it.
   virtual std::span<const float> decode(std::int32_t id) = 0;
   /// A copy of the used rows of a state as floats: [outer, rows, inner], as in `stored_state`.
   struct state_copy {
-    std::string name;
-    std::int64_t layer = -1;  ///< Number of the layer, or -1.
+    std::string name;         ///< Name of the state.
+    std::int64_t layer = -1;  ///< Layer number, or -1.
     std::int64_t outer = 1;   ///< Heads of a cache.
-    std::int64_t rows = 1;    ///< Tokens that were read, of a state that grows.
+    std::int64_t rows = 1;    ///< Tokens in the text, for a growing state.
     std::int64_t inner = 1;   ///< Elements of a row.
-    std::vector<float> data;
+    std::vector<float> data;  ///< The elements.
   };
   /// Copies of all states of the text.
   virtual std::vector<state_copy> states() const = 0;
@@ -18551,7 +19027,7 @@ class opened_session final : public session_interface {
 
 }  // namespace detail
 
-/// Binds the weights of a checkpoint, which must outlive the result, and opens a session of its own on them.
+/// Binds the weights of a checkpoint, which must outlive the result, and opens a session on them.
 template <class Model, target Target = native<>, quantization_scheme Scheme = f32>
 std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int64_t positions,
                                                 granularity weights = granularity::tensor,
@@ -18562,34 +19038,34 @@ std::unique_ptr<session_interface> open_session(const checkpoint& from, std::int
 
 }  // namespace qwq
 
-// qwq/text/message.hpp: One turn of a conversation.
+// qwq/text/message.hpp: Defines `message`, one turn of a conversation.
 
 namespace qwq {
 
-/// One chat turn; `role` is "system", "user" or "assistant". Both strings are UTF-8.
+/// One turn of a chat; `role` is "system", "user" or "assistant". Both strings are UTF-8.
 struct message {
-  std::string role;
-  std::string content;
+  std::string role;     ///< "system", "user" or "assistant".
+  std::string content;  ///< Text of the turn.
 
   bool operator==(const message&) const = default;
 };
 
 }  // namespace qwq
 
-// qwq/text/chat_template.hpp: Qwen's chat format (ChatML): a conversation as the text that the model was trained on.
+// qwq/text/chat_template.hpp: Defines `apply_chat_template`, which writes a conversation in Qwen's chat format (ChatML).
 
 namespace qwq {
 
-/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with the content as it is, and, if
-/// `add_generation_prompt`, the start of the assistant's turn; `enable_thinking == false` puts an empty
-/// `<think>\n\n</think>\n\n` there, which tells Qwen3 to answer at once. Encode the result with `tokenizer::encode`.
+/// The prompt for `messages`: `<|im_start|>role\ncontent<|im_end|>\n` for each, with unchanged content, and, if
+/// `add_generation_prompt`, the start of the assistant's turn. `enable_thinking == false` adds an empty
+/// `<think>\n\n</think>\n\n` to it, which tells Qwen3 to answer immediately. Encode the result with
+/// `tokenizer::encode`.
 ///
-/// This is the format, not an interpreter of the checkpoint's chat_template, and content is never changed. What
-/// published templates do beyond it is left to the caller: Qwen3's takes the thoughts out of assistant turns that come
-/// before the last user's turn, and puts empty ones into a final assistant turn that has none; Qwen2.5's starts with a
-/// system turn if there is none; those of models that always think go on with `<think>\n` after
-/// `<|im_start|>assistant\n`.
-/// There are no tools: throws `error` for a role other than system, user and assistant.
+/// This implements the format; it does not interpret the checkpoint's chat_template, and never changes content. The
+/// caller must do what published templates do in addition: Qwen3's removes the thoughts from assistant turns before the
+/// last user turn, and adds empty ones to a final assistant turn without thoughts; Qwen2.5's adds a system turn if
+/// there is none; those of models that always think continue with `<think>\n` after `<|im_start|>assistant\n`.
+/// Tools are not supported: throws `error` for a role other than system, user and assistant.
 inline std::string apply_chat_template(std::span<const message> messages, bool add_generation_prompt,
                                        std::optional<bool> enable_thinking = std::nullopt) {
   std::string prompt;
@@ -18609,10 +19085,10 @@ inline std::string apply_chat_template(std::span<const message> messages, bool a
 
 }  // namespace qwq
 
-/// Define it where nlohmann's JSON is at hand and ICU is linked: then the tokenizer and sets of texts come too.
+/// Define QWQ_WITH_TEXT to include the tokenizer and data sets. This requires nlohmann's JSON and linking to ICU.
 #ifdef QWQ_WITH_TEXT
 
-// qwq/report/json_report.hpp: The report as JSON.
+// qwq/report/json_report.hpp: Defines `to_json`, which converts a report to JSON.
 
 #include <nlohmann/json.hpp>
 
@@ -18620,8 +19096,9 @@ namespace qwq {
 
 namespace detail {
 
-/// JSON has neither NaN nor infinity: what was not measured is null, and an infinity (the SQNR of equal tensors, the KL
-/// of a model that returns NaN) is the largest double, so that a threshold decides as it would on the infinity.
+/// JSON has neither NaN nor infinity. A value that was not measured is null. An infinity (the SQNR of equal tensors,
+/// the KL of a model that returns NaN) is the largest double, so that comparisons with a threshold have the same
+/// result.
 inline nlohmann::ordered_json json_number(double value) {
   if (std::isnan(value)) return nullptr;
   constexpr double largest = std::numeric_limits<double>::max();
@@ -18644,8 +19121,8 @@ inline nlohmann::ordered_json json_fidelity(const model_fidelity& f) {
 
 }  // namespace detail
 
-/// An object with the report's fields under their own names and in its order, units as in the report. Numbers that were
-/// not measured are null, infinities the largest double; bytes of names that are not UTF-8 become U+FFFD.
+/// An object with the fields of the report, with their names, order and units. Numbers that were not measured are null,
+/// infinities are the largest double; bytes of names that are not UTF-8 become U+FFFD.
 inline nlohmann::ordered_json to_json(const fidelity_report& report) {
   using json = nlohmann::ordered_json;
   json layers = json::array();
@@ -18677,21 +19154,22 @@ inline nlohmann::ordered_json to_json(const fidelity_report& report) {
                         {"mean_tokens", detail::json_number(report.divergence.mean_tokens())}}},
                       {"seconds", detail::json_number(report.seconds)},
                       {"peak_rss_bytes", report.peak_rss_bytes}};
-  // A path may hold any bytes, and a string that is not UTF-8 would throw only when the caller writes it out.
+  // A path can contain any bytes; a string that is not UTF-8 would throw only when the caller serializes it.
   return json::parse(whole.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 }  // namespace qwq
 
-// qwq/io/json.hpp: JSON from untrusted files: parsing with one-line errors, and words for what was found.
+// qwq/io/json.hpp: Defines `parse_object`, which parses JSON from untrusted files with one-line errors, and `describe`.
 
 #include <nlohmann/json.hpp>
 
 namespace qwq::detail {
 
+/// The JSON tree type.
 using json = nlohmann::json;
 
-/// What a value is, for "found ..." in a message.
+/// Describes a value, for "found ..." in a message.
 inline std::string describe(const json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list of " + std::to_string(value.size());
@@ -18699,10 +19177,10 @@ inline std::string describe(const json& value) {
   return value.dump();  // a scalar
 }
 
-/// Parses a JSON object. Refuses what a hostile file could hide behind: duplicate keys, of which a parser would
-/// silently keep one, and nesting deeper than 64. `where` (a file, or file:line) starts the message of the error.
+/// Parses a JSON object. Rejects what a hostile file could exploit: duplicate keys, of which the parser would silently
+/// keep one, and nesting deeper than 64. `where` (a file, or file:line) begins the message of the error.
 inline json parse_object(std::string_view text, const std::string& where) {
-  // The parser would take a NUL for the end, and never see what follows.
+  // The parser would take a NUL for the end of the text and ignore the rest.
   if (const auto nul = text.find('\0'); nul != text.npos)
     throw error(where + ": invalid JSON at byte " + std::to_string(nul + 1) + ": expected text, found \"\\x00\"");
   std::vector<std::set<std::string>> keys;
@@ -18732,47 +19210,58 @@ inline json parse_object(std::string_view text, const std::string& where) {
 
 }  // namespace qwq::detail
 
-// qwq/io/json_place.hpp: A JSON value that knows its place in the file, for the message when it is not what was expected.
+// qwq/io/json_place.hpp: Defines `json_place`, a JSON value with its location in the file, for error messages.
 
 namespace qwq::detail {
 
-/// Refers to `value`, which must outlive it. `where` starts the messages: "tokenizer.json: model.vocab".
+/// Refers to `value`, which must outlive it. `where` begins the messages: "tokenizer.json: model.vocab".
 class json_place {
  public:
+  /// A value at location `where`.
   json_place(const json& value, std::string where) : value_(&value), where_(std::move(where)) {}
   /// The root of a file.
   static json_place root(const json& value, std::string_view source) { return {value, std::string(source) + ": "}; }
 
+  /// The value.
   const json& operator*() const { return *value_; }
+  /// Members of the value.
   const json* operator->() const { return value_; }
+  /// The location, for messages.
   const std::string& where() const { return where_; }
 
-  /// A member of an object; null when it is absent.
+  /// A member of an object; null if it is absent.
   json_place operator[](std::string_view key) const {
     static const json absent;
     const auto at = object().find(key);
     return {at == value_->end() ? absent : *at, where_ + (where_.ends_with(": ") ? "" : ".") + printable(key)};
   }
+  /// An element of a list.
   json_place operator[](std::size_t i) const { return {list()[i], where_ + '[' + std::to_string(i) + ']'}; }
 
+  /// The value, which must be an object; otherwise throws `error`.
   const json& object() const { return value_->is_object() ? *value_ : refuse("an object"); }
+  /// The value, which must be a list; otherwise throws `error`.
   const json& list() const { return value_->is_array() ? *value_ : refuse("a list"); }
+  /// The value, which must be a string; otherwise throws `error`.
   const std::string& string() const {
     return (value_->is_string() ? *value_ : refuse("a string")).get_ref<const std::string&>();
   }
+  /// The value, which must be a boolean; `absent` if it is null.
   bool flag(bool absent) const {
     if (value_->is_null()) return absent;
     return (value_->is_boolean() ? *value_ : refuse("true or false")).get<bool>();
   }
 
-  /// Refuses anything but the one value that is supported.
+  /// Throws `error` unless the value is `supported`, the only one that is implemented.
   void must_be(std::string_view supported) const {
     if (string() != supported) refuse(quote(supported));
   }
+  /// Throws `error` unless the value, or `absent` if it is null, is `supported`.
   void must_be(bool supported, bool absent) const {
     if (flag(absent) != supported) refuse(supported ? "true" : "false");
   }
 
+  /// Throws `error`: expected `expected`, found the value.
   [[noreturn]] const json& refuse(const std::string& expected) const {
     throw error(where_ + ": expected " + expected + ", found " + describe(*value_));
   }
@@ -18784,20 +19273,21 @@ class json_place {
 
 }  // namespace qwq::detail
 
-// qwq/text/sample.hpp: Calibration and evaluation texts: one JSON object per line.
+// qwq/text/sample.hpp: Defines `sample` and `parse_jsonl`: calibration and evaluation texts, one JSON object per line.
 
 namespace qwq {
 
-/// One row. Only the fields of its kind are set; they are never empty (the content of a message may be).
+/// One row. Only the fields of its kind are set, and they are never empty (the content of a message can be).
 struct sample {
-  /// Which fields a row has.
+  /// The kinds of rows: the fields that they have.
   enum class kind { qa, text, messages, ids };
-  kind type = kind::text;
-  std::string question, answer;             ///< {"question", "answer"}
-  std::string text;                         ///< {"text"}
-  std::vector<message> messages;            ///< {"messages": [{"role", "content"}, ...]}
-  std::vector<std::int32_t> ids;            ///< {"ids"}: token ids >= 0
-  std::optional<std::size_t> answer_start;  ///< {"ids", "answer_start"}: index in `ids` where the answer begins
+  kind type = kind::text;         ///< Kind of the row.
+  std::string question, answer;   ///< {"question", "answer"}
+  std::string text;               ///< {"text"}
+  std::vector<message> messages;  ///< {"messages": [{"role", "content"}, ...]}
+  std::vector<std::int32_t> ids;  ///< {"ids"}: token ids >= 0.
+  /// {"ids", "answer_start"}: index in `ids` of the first token of the answer.
+  std::optional<std::size_t> answer_start;
 
   bool operator==(const sample&) const = default;
 };
@@ -18809,7 +19299,7 @@ inline std::string text_of(const json_place& at) {
   return at.string();
 }
 
-/// A list that has elements.
+/// The value, which must be a list with elements.
 inline json_place list_of(const json_place& at) {
   if (at.list().empty()) at.refuse("at least one element");
   return at;
@@ -18822,8 +19312,8 @@ inline message message_of(const json_place& at) {
   return {role.string(), at["content"].string()};
 }
 
-/// `line` with null for NaN, Infinity and -Infinity outside of strings: Python writes them, and JSON has no such
-/// numbers. In a field that is read, null is refused as they would be.
+/// `line` with NaN, Infinity and -Infinity outside of strings replaced by null: Python writes them, but JSON has no
+/// such numbers. In a field that is used, null is rejected like them.
 inline std::string without_nan(std::string_view line) {
   std::string out;
   for (bool in_string = false; !line.empty();) {
@@ -18897,10 +19387,9 @@ inline sample parse_sample(std::string_view line, const std::string& where) {
 
 }  // namespace detail
 
-/// Parses the text of a JSONL file; `file` names it in messages. A line ends at \n and nowhere else: strings may hold
-/// U+0085 or U+2028 as they are. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is
-/// null, are ignored. Blank lines are skipped. Throws `error` naming file:line and what is wrong there, or the file
-/// when it has no row.
+/// Parses the text of a JSONL file; `file` is its name in messages. A line ends only at \n: strings can contain U+0085
+/// or U+2028. Each row is exactly one of the kinds of `sample`; other keys, and keys whose value is null, are ignored.
+/// Blank lines are skipped. Throws `error` with file:line and the cause, or with the file if it has no rows.
 inline std::vector<sample> parse_jsonl(std::string_view text, const std::string& file) {
   std::vector<sample> rows;
   for (std::size_t line = 1, begin = 0; begin <= text.size(); ++line) {
@@ -18922,17 +19411,19 @@ inline std::vector<sample> read_jsonl(const std::filesystem::path& path) {
 
 }  // namespace qwq
 
-// qwq/text/added_tokens.hpp: Added tokens (<|im_start|>, ...): cut out of the text before anything else looks at it.
+// qwq/text/added_tokens.hpp: Defines `added_tokens`, which splits added tokens (<|im_start|>, ...) from text before any other processing.
 
 #include <bitset>
 
 namespace qwq::detail {
 
-/// Finds added tokens in text: the leftmost first, of those that start there the longest.
+/// Finds added tokens in text: the leftmost first, and the longest of those that start at one position.
 template <class Char>
 class added_tokens {
  public:
+  /// The text to search.
   using view = std::basic_string_view<Char>;
+  /// A token: its text and id.
   struct entry {
     std::basic_string<Char> content;  // not empty
     std::int32_t id;
@@ -18971,43 +19462,43 @@ class added_tokens {
   }
 
   std::vector<entry> entries_;  // longest first
-  std::bitset<256> starts_;     // low bytes of the first characters: nearly all text is passed over by this test
+  std::bitset<256> starts_;     // low bytes of the first characters: this test skips nearly all positions
 };
 
 }  // namespace qwq::detail
 
-// qwq/text/bpe.hpp: Byte-pair encoding of one piece of text: merges in the order of their ranks.
+// qwq/text/bpe.hpp: Defines `bpe`, byte-pair encoding of one piece of text: merges in the order of their ranks.
 
 #include <unordered_map>
 
 namespace qwq::detail {
 
-/// Starts from one token per byte and, as long as a pair of neighbours can merge, merges the pair of the lowest rank,
-/// the leftmost first. A heap of candidates makes it O(n log n) for n bytes.
+/// Starts from one token per byte and repeatedly merges the adjacent pair of the lowest rank, leftmost first, until no
+/// pair can merge. A heap of candidates makes this O(n log n) for n bytes.
 class bpe {
  public:
-  /// Buffers that calls share.
+  /// Buffers that are reused between calls.
   class workspace {
     friend bpe;
     struct symbol {
       std::int32_t id;
       std::uint32_t before, after;  // neighbours by index
-      std::uint32_t rank;           // of merging with `after`; `no_merge` also marks what was merged away
-      std::int32_t merged;          // the token which that would make
+      std::uint32_t rank;           // rank of the merge with `after`; `no_merge` also marks merged symbols
+      std::int32_t merged;          // token of that merge
     };
     std::vector<symbol> symbols;
-    std::vector<std::uint64_t> heap;  // rank << 32 | index, the smallest on top; entries grow stale
+    std::vector<std::uint64_t> heap;  // rank << 32 | index, the smallest on top; entries can be stale
   };
 
   /// The token of every single byte.
   std::array<std::int32_t, 256> bytes{};
 
-  /// Lower ranks merge first; of two merges of one pair the later counts.
+  /// Adds a merge. Lower ranks merge first; if a pair is added twice, the later merge is used.
   void add_merge(std::int32_t left, std::int32_t right, std::uint32_t rank, std::int32_t merged) {
     merges_.insert_or_assign(key(left, right), merge{rank, merged});
   }
 
-  /// Appends the tokens of `piece`, which has less than 2^32 bytes.
+  /// Appends the tokens of `piece`, which has less than 2^32 bytes, to `ids`.
   void encode(std::string_view piece, std::vector<std::int32_t>& ids, workspace& work) const {
     auto& symbols = work.symbols;
     auto& heap = work.heap;
@@ -19024,7 +19515,7 @@ class bpe {
       const auto at = static_cast<std::uint32_t>(heap.back());
       heap.pop_back();
       auto& left = symbols[at];
-      if (left.rank != rank) continue;  // a neighbour has merged since
+      if (left.rank != rank) continue;  // stale: a neighbour has merged since
       auto& right = symbols[left.after];
       left.id = left.merged;
       left.after = right.after;
@@ -19047,7 +19538,7 @@ class bpe {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
   }
 
-  /// Looks up the merge of symbol `i` with the one after it.
+  /// Pushes the merge of symbol `i` with the next one, if there is one.
   void consider(workspace& work, std::uint32_t i) const {
     auto& symbol = work.symbols[i];
     symbol.rank = no_merge;
@@ -19065,14 +19556,15 @@ class bpe {
 
 }  // namespace qwq::detail
 
-// qwq/text/byte_level.hpp: The byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
+// qwq/text/byte_level.hpp: Defines `byte_alphabet`, the byte-level alphabet of GPT-2: how a vocabulary spells bytes as printable characters.
 
 namespace qwq::detail {
 
-/// Printable Latin-1 bytes spell themselves; the 68 others, in order, are U+0100 and up (a space is U+0120).
+/// Printable Latin-1 bytes map to themselves; the 68 others, in order, to U+0100 and up (a space to U+0120).
 struct byte_alphabet {
+  /// Character of each byte.
   std::array<char32_t, 256> character{};
-  std::array<int, 0x100 + 68> byte{};  ///< by character; -1 = spells no byte
+  std::array<int, 0x100 + 68> byte{};  ///< Byte of each character; -1 if it has none.
 
   constexpr byte_alphabet() {
     byte.fill(-1);
@@ -19085,16 +19577,17 @@ struct byte_alphabet {
   }
 };
 
+/// The alphabet.
 inline constexpr byte_alphabet alphabet;
 
-/// The vocabulary's spelling of `bytes`.
+/// Spells `bytes` in the alphabet, as UTF-8.
 inline std::string spell(std::string_view bytes) {
   std::string out;
   for (const char b : bytes) append_utf8(out, alphabet.character[static_cast<unsigned char>(b)]);
   return out;
 }
 
-/// The bytes that `token` stands for. A token with a character outside the alphabet stands for its own UTF-8.
+/// The bytes that `token` spells. A token with a character outside the alphabet represents its own UTF-8.
 inline std::string unspell(std::string_view token) {
   std::string out;
   for (std::string_view rest = token; !rest.empty();) {
@@ -19109,7 +19602,7 @@ inline std::string unspell(std::string_view token) {
 
 }  // namespace qwq::detail
 
-// qwq/text/pre_tokenizer.hpp: What happens to text before byte-pair encoding: normalisation to NFC and splitting by a regular expression.
+// qwq/text/pre_tokenizer.hpp: Defines `nfc` and `splitter`, the steps before byte-pair encoding: NFC and splitting by a regular expression.
 
 #include <unicode/unorm2.h>
 #include <unicode/uregex.h>
@@ -19127,7 +19620,7 @@ inline std::u16string nfc(std::u16string text) {
   check_icu(status, "NFC", "ICU's data");
   const auto size = static_cast<std::int32_t>(text.size());
   if (unorm2_spanQuickCheckYes(normalizer, text.data(), size, &status) == size) return text;
-  std::u16string out(text.size() * 3, u'\0');  // no character grows more than threefold
+  std::u16string out(text.size() * 3, u'\0');  // no character expands more than threefold
   const std::int32_t length =
       unorm2_normalize(normalizer, text.data(), size, out.data(), static_cast<std::int32_t>(out.size()), &status);
   check_icu(status, "NFC", "text to normalize");
@@ -19135,13 +19628,13 @@ inline std::u16string nfc(std::u16string text) {
   return out;
 }
 
-/// Splits text by a regular expression: matches and the stretches between them are the pieces ("Isolated").
-/// ICU agrees with Oniguruma, which tokenizer files are written for, on what Qwen's expressions use: \s is White_Space,
-/// \p{...} are general categories, (?i:...) folds by Unicode, so that U+017F matches s.
+/// Splits text by a regular expression: the matches and the stretches between them are the pieces ("Isolated").
+/// Tokenizer files are written for Oniguruma; ICU agrees with it on the constructs of Qwen's expressions: \s is
+/// White_Space, \p{...} are general categories, (?i:...) uses Unicode case folding, so that U+017F matches s.
 class splitter {
  public:
   splitter() = default;
-  /// `where` names the expression in errors.
+  /// `where` names the expression in error messages.
   splitter(std::string_view expression, std::string where) : where_(std::move(where)) {
     check(expression);
     const std::u16string pattern = to_utf16(expression);
@@ -19177,8 +19670,8 @@ class splitter {
   };
   using regex_ptr = std::unique_ptr<URegularExpression, close_regex>;
 
-  /// Refuses what would take a file that is not trusted a long time: the time to compile grows with the length, and a
-  /// back reference compares as much as the text is long in one step of the matcher. The limit counts steps.
+  /// Rejects expressions for which an untrusted file could cause long run times: compile time grows with the length,
+  /// and one step of the matcher can compare the whole text for a back reference, whereas the limit counts steps.
   void check(std::string_view expression) const {
     if (expression.size() > longest_expression)
       throw error(where_ + ": expected a regular expression of at most " + std::to_string(longest_expression) +
@@ -19189,12 +19682,12 @@ class splitter {
                     quote(expression.substr(at, 2)));
   }
 
-  /// In bytes. The expressions of Qwen's tokenizers have at most 150.
+  /// Maximum length in bytes. The expressions of Qwen's tokenizers have at most 150.
   static constexpr std::size_t longest_expression = 1'000;
 
-  /// The default of 8,000,000 ends at a run of 200,000 blanks.
+  /// Stack limit in bytes. ICU's default of 8,000,000 fails at a run of 200,000 blanks.
   static constexpr std::int32_t stack_limit = 1 << 29;
-  /// In ICU's units of 10,000 steps of the matcher: an expression that backtracks for ever ends in an error.
+  /// Limit in ICU's units of 10,000 matcher steps: endless backtracking ends with an error.
   static constexpr std::int32_t time_limit = 1'000;
 
   regex_ptr regex_;
@@ -19203,27 +19696,27 @@ class splitter {
 
 }  // namespace qwq::detail
 
-// qwq/text/tokenizer.hpp: Qwen's tokenizer, from tokenizer.json: text to ids and back, as Hugging Face's tokenizers do it.
+// qwq/text/tokenizer.hpp: Defines `tokenizer`, which reads a tokenizer.json and converts text to ids and back, like Hugging Face's tokenizers.
 
 #include <unordered_map>
 
 namespace qwq {
 
 namespace detail {
-/// Lets a map with string keys be searched by string_view.
+/// Enables lookup by string_view in a map with string keys.
 struct string_hash : std::hash<std::string_view> {
   using is_transparent = void;
 };
 }  // namespace detail
 
-/// Byte-level BPE as the Qwen2, Qwen3 and Qwen3.5 families use it. Encoding: added tokens are cut out of the text, the
-/// rest goes through NFC, is split by the file's regular expression, and each piece is merged byte by byte. Nothing is
-/// added in front or behind. `truncation` and `padding` in the file are per-call options of other libraries and play no
-/// part; whatever else would change ids and is not implemented is refused when the file is read.
-/// Const members may be called from many threads at once.
+/// Byte-level BPE of the Qwen2, Qwen3 and Qwen3.5 families. Encoding splits added tokens from the text, normalizes the
+/// rest to NFC, splits it by the file's regular expression, and merges each piece byte by byte. No tokens are added
+/// before or after. `truncation` and `padding` in the file are per-call options of other libraries and are ignored; any
+/// other setting that would change ids and is not implemented is rejected when the file is read.
+/// Const members can be called from several threads at once.
 class tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json; a tokenizer_config.json beside it must not ask for other behaviour.
+  /// Reads `folder`/tokenizer.json. Throws `error` if a tokenizer_config.json in the folder requests other behaviour.
   static tokenizer open(const std::filesystem::path& folder) {
     const auto file = folder / "tokenizer.json";
     tokenizer result = parse(mapped_file(file).text(), file.string());
@@ -19236,7 +19729,7 @@ class tokenizer {
     return result;
   }
 
-  /// Reads the text of a tokenizer.json; `source` names it in errors.
+  /// Parses the text of a tokenizer.json; `source` is its name in error messages.
   static tokenizer parse(std::string_view text, std::string_view source) {
     const detail::json root = detail::parse_object(text, std::string(source));
     const auto file = detail::json_place::root(root, source);
@@ -19248,7 +19741,7 @@ class tokenizer {
     return result;
   }
 
-  /// The ids of `text`. U+FFFD stands for ill-formed UTF-8, one per maximal subpart. At most 512 MiB.
+  /// The ids of `text`, which has at most 512 MiB. Each maximal subpart of ill-formed UTF-8 is replaced by U+FFFD.
   std::vector<std::int32_t> encode(std::string_view text) const {
     if (text.size() > max_text)
       throw error("tokenizer: text: expected at most " + std::to_string(max_text) + " bytes, found " +
@@ -19272,8 +19765,8 @@ class tokenizer {
     return ids;
   }
 
-  /// The text of `ids`: their bytes in a row, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids that no
-  /// token has (a model's vocabulary may be padded) yield nothing; nor do special tokens if `skip_special`.
+  /// The text of `ids`: their concatenated bytes, with U+FFFD for each maximal subpart of ill-formed UTF-8. Ids without
+  /// a token (a model's vocabulary can be padded) yield nothing; nor do special tokens if `skip_special`.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const {
     std::string bytes, text;
     for (const std::int32_t id : ids) bytes += token_bytes(id, skip_special);
@@ -19281,7 +19774,7 @@ class tokenizer {
     return text;
   }
 
-  /// The bytes of one token, which need not be whole characters; empty for an id that no token has.
+  /// The bytes of one token, which can be incomplete characters; empty for an id without a token.
   std::string_view token_bytes(std::int32_t id, bool skip_special = false) const {
     if (id < 0 || id >= vocab_size() || (skip_special && is_special(id))) return {};
     return bytes_[static_cast<std::size_t>(id)];
@@ -19302,16 +19795,16 @@ class tokenizer {
     return at->second;
   }
 
-  /// One more than the largest id. The model's vocab_size may be larger.
+  /// The largest id plus one. The model's vocab_size can be larger.
   std::int32_t vocab_size() const { return static_cast<std::int32_t>(bytes_.size()); }
 
  private:
   static constexpr std::size_t max_text = std::size_t{1} << 29;
-  static constexpr std::int32_t max_id = (1 << 20) - 1;  // what a hostile file can make the table of ids hold
+  static constexpr std::int32_t max_id = (1 << 20) - 1;  // limits the size of the id table for hostile files
 
   tokenizer() = default;
 
-  /// Everything but the tables: refuses what encode and decode do not do.
+  /// Checks everything but the tables: rejects what encode and decode do not implement.
   void read_stages(const detail::json_place& file) {
     file["normalizer"]["type"].must_be("NFC");
 
@@ -19353,7 +19846,7 @@ class tokenizer {
     }
   }
 
-  /// `merges` is a list of ["a", "b"] or, in older files, of "a b"; a merge's rank is its position.
+  /// `merges` is a list of ["a", "b"] or, in older files, of "a b"; the rank of a merge is its position.
   void read_merges(const detail::json_place& merges) {
     std::string merged;
     std::uint32_t rank = 0;
@@ -19362,7 +19855,7 @@ class tokenizer {
       std::string_view left, right;
       if (merge.is_string()) {
         const std::string_view pair = merge.get_ref<const std::string&>();
-        if (pair.starts_with("#version")) continue;  // the first line of the merges.txt that such a list was made from
+        if (pair.starts_with("#version")) continue;  // first line of the merges.txt that such a list was made from
         const auto space = pair.find(' ');
         if (space == pair.npos || pair.find(' ', space + 1) != pair.npos) merges[i].refuse("two tokens");
         left = pair.substr(0, space);
@@ -19434,25 +19927,25 @@ class tokenizer {
   detail::bpe bpe_;
   detail::splitter splitter_;
   detail::added_tokens<char> raw_tokens_;
-  detail::added_tokens<char16_t> normal_tokens_;  // marked `normalized`: sought after NFC
+  detail::added_tokens<char16_t> normal_tokens_;  // marked `normalized`: matched after NFC
   bool ignore_merges_ = false;
 };
 
 }  // namespace qwq
 
-// qwq/text/data_set.hpp: From rows of a calibration or evaluation set to token ids.
+// qwq/text/data_set.hpp: Defines `read_texts`, which converts rows of a calibration or evaluation set to token ids.
 
 namespace qwq {
 
-/// How question/answer rows become text.
+/// How question/answer rows are formatted as text.
 enum class qa_style : std::uint8_t {
   plain,  ///< "Question: {q}\nAnswer: {a}<|endoftext|>"
-  chat,   ///< a user's and an assistant's turn of the chat template
+  chat,   ///< A user turn and an assistant turn of the chat template.
 };
 
 namespace detail {
 
-/// Ids of prompt + continuation, where the prompt ends at the last id that both encodings share.
+/// Ids of prompt + continuation. The prompt ends after the longest common prefix of both encodings.
 inline token_sequence encode_with_prompt(const tokenizer& t, const std::string& prompt, const std::string& whole) {
   token_sequence text{t.encode(whole), 0};
   const auto head = t.encode(prompt);
@@ -19469,9 +19962,9 @@ inline token_sequence encode_chat(const tokenizer& t, std::vector<message> messa
 
 }  // namespace detail
 
-/// Token ids of a row, at most `capacity` of them. Rows of ids need no tokenizer. Ids without `answer_start` and plain
-/// texts take their first half as the prompt. Throws `error` when a row needs the tokenizer that is missing or is
-/// shorter than two tokens; `where` names the row.
+/// Token ids of a row, truncated to `capacity`. Rows of ids need no tokenizer. The first half of plain texts, and of
+/// ids without `answer_start`, is the prompt. Throws `error` if a row needs a tokenizer and `t` is null, or if it has
+/// fewer than two tokens; `where` names the row.
 inline token_sequence encode_sample(const sample& s, const tokenizer* t, qa_style style, std::size_t capacity,
                                     const std::string& where) {
   if (s.type != sample::kind::ids && t == nullptr)
@@ -19515,15 +20008,15 @@ inline std::vector<token_sequence> read_texts(const std::filesystem::path& file,
 
 }  // namespace qwq
 
-// qwq/text/stream_decoder.hpp: Ids to text while they are being generated.
+// qwq/text/stream_decoder.hpp: Defines `stream_decoder`, which converts ids to text during generation.
 
 namespace qwq {
 
-/// Takes ids one at a time and gives out text as soon as its characters are complete. All that `push` and, at the end,
-/// `finish` return is together what `tokenizer::decode` makes of the ids. Memory is allocated by the constructor alone.
+/// Takes ids one at a time and returns text as soon as its characters are complete. The concatenated results of `push`
+/// and a final `finish` equal `tokenizer::decode` of the ids. Only the constructor allocates memory.
 class stream_decoder {
  public:
-  /// Refers to `source`, which must outlive it.
+  /// Refers to `source`, which must outlive the decoder. `skip_special`: special tokens yield no text.
   explicit stream_decoder(const tokenizer& source, bool skip_special = false)
       : tokenizer_(&source), skip_special_(skip_special) {
     constexpr std::size_t cut_off = 3, replacement = 3;  // bytes
@@ -19531,8 +20024,7 @@ class stream_decoder {
     text_.reserve(pending_.capacity() * replacement);
   }
 
-  /// The text that `id` completes: valid UTF-8, empty while a character still lacks bytes. It is there until the next
-  /// call.
+  /// The text that `id` completes: valid UTF-8, empty while a character is incomplete. Valid until the next call.
   std::string_view push(std::int32_t id) {
     text_.clear();
     pending_ += tokenizer_->token_bytes(id, skip_special_);
@@ -19540,7 +20032,7 @@ class stream_decoder {
     return text_;
   }
 
-  /// U+FFFD if the ids ended inside a character, else nothing. The decoder is then as new.
+  /// U+FFFD if the ids end inside a character, else nothing. Resets the decoder.
   std::string_view finish() {
     text_.clear();
     if (!pending_.empty()) detail::append_utf8(text_, detail::replacement_character);
@@ -19557,6 +20049,6 @@ class stream_decoder {
 
 }  // namespace qwq
 
-// qwq/text.hpp: What reads text, and needs ICU and nlohmann's JSON for it: tokenizer, sets of texts, reports as JSON.
+// qwq/text.hpp: Includes everything that needs ICU and nlohmann's JSON: tokenizer, data sets, reports as JSON.
 
 #endif

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that every public header of one room compiles alone, and twice.
+"""Checks that every public header of one module compiles alone, and twice.
 
-Usage: headers.py INCLUDE_FOLDER ROOM -- COMPILER FLAG...      (ROOM "." means the headers of no room)
+Usage: headers.py INCLUDE_FOLDER ROOM -- COMPILER FLAG...      (ROOM "." means the headers of no module)
 
 What several of them include is precompiled: a header that includes another, itself or through others, sees nothing more
-when that one comes first. Each header that is precompiled is checked in its own room.
+when that one comes first. Each header that is precompiled is checked in its own module.
 """
 import functools
 import pathlib
@@ -20,10 +20,10 @@ LIBRARY = 100_000  # bytes that a header of a library counts as
 
 def main():
     split = sys.argv.index("--")
-    (include, room), compiler = sys.argv[1:split], sys.argv[split + 1:]
+    (include, module), compiler = sys.argv[1:split], sys.argv[split + 1:]
     root = pathlib.Path(include)
-    folder = root / "qwq" / room
-    headers = sorted(folder.glob("*.hpp") if room == "." else folder.rglob("*.hpp"))
+    folder = root / "qwq" / module
+    headers = sorted(folder.glob("*.hpp") if module == "." else folder.rglob("*.hpp"))
 
     @functools.cache
     def included(header):

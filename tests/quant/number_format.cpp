@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Number formats as values: what schemes of today and of other ecosystems are in them, and slots that have no parameters.
+// Number formats as values: what schemes of today and of other ecosystems are in them, and slots that have no
+// parameters.
 #include <doctest/doctest.h>
 
 #include <qwq/quant/insert_qdq.hpp>

@@ -64,7 +64,8 @@ template <class Part, target Target, quantization_scheme Scheme>
 struct pipeline {
   /// 1. Legalize: the target's rules replace operators that the target does not support.
   static constexpr auto legalized = detail::legalize<Target>(Part::value);
-  /// 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize. Emitters write this.
+  /// 2. Insert QDQ: add quantize/dequantize pairs wherever both the scheme and the target quantize. Emitters write
+  /// this.
   static constexpr auto quantized = insert_qdq(legalized.value, Scheme::spec, covers<Target, Scheme>{});
   /// 3. Canonicalize, for sessions only: QDQ pairs become fake_quant, and target-specific layouts become row-major.
   static constexpr auto canonical = rewrite(quantized.value, rules::run).value;
