@@ -8,6 +8,7 @@
 #include <qwq/emit/onnx/standard.hpp>
 #include <qwq/io/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
+#include <qwq/runtime/session.hpp>
 
 // cap * tanh(x / cap) of every element. The row says the operator's name, how many arguments it has, what its result is
 // and what its attribute is called.

@@ -16,6 +16,7 @@
 #include "qwq/emit/options.hpp"
 #include "qwq/emit/program_data.hpp"
 #include "qwq/model/qwen3.hpp"
+#include "qwq/quant/tico_scheme.hpp"
 #include "qwq/runtime/any_session.hpp"
 #include "qwq/runtime/calibrate.hpp"
 
