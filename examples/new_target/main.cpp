@@ -8,6 +8,7 @@
 #include <qwq/emit/onnx/genai.hpp>
 #include <qwq/io/tokenizer.hpp>
 #include <qwq/model/qwen3.hpp>
+#include <qwq/runtime/session.hpp>
 #include <qwq/runtime/sampler.hpp>
 
 // What it is: onnx_genai, whose rules take silu(x) apart into x * sigmoid(x), without that rule. The type of its cache
