@@ -427,8 +427,10 @@ namespace qwq {
 /// Non-owning view of `rows` x `cols` elements; row i starts at `data + i * row_stride` (a stride in elements).
 template <class T>
 struct matrix_view {
-  T* data = nullptr;                                ///< First element.
-  std::int64_t rows = 0, cols = 0, row_stride = 0;  ///< Extents, and the stride of rows in elements.
+  T* data = nullptr;      ///< First element.
+  std::int64_t rows = 0,  ///< Number of rows.
+      cols = 0,           ///< Number of columns.
+      row_stride = 0;     ///< Elements from one row to the next.
 
   /// An empty view.
   constexpr matrix_view() = default;
@@ -482,7 +484,8 @@ namespace qwq::kernel {
 /// with it equals that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
 struct int8_weight {
   const std::int8_t* codes = nullptr;  ///< [rows, cols].
-  std::int64_t rows = 0, cols = 0;     ///< Extents.
+  std::int64_t rows = 0,               ///< Number of outputs.
+      cols = 0;                        ///< Elements along K.
   std::span<const float> scales;       ///< One scale, or one per row.
 
   /// Scale of a row.
@@ -497,9 +500,11 @@ struct int8_weight {
 template <int Bits>
 struct block_weight {
   static_assert(Bits == 4 || Bits == 8);
-  const std::uint8_t* codes = nullptr;          ///< The codes.
-  std::int64_t rows = 0, cols = 0, block = 32;  ///< Extents, and elements per block.
-  std::span<const float> scales;                ///< [rows, blocks of a row].
+  const std::uint8_t* codes = nullptr;  ///< The codes.
+  std::int64_t rows = 0,                ///< Number of outputs.
+      cols = 0,                         ///< Elements along K.
+      block = 32;                       ///< Elements per block.
+  std::span<const float> scales;        ///< [rows, blocks of a row].
 
   /// Blocks per row.
   constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
@@ -520,9 +525,11 @@ struct kv_view {
   /// Type of scales; const if the elements are.
   using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
 
-  T* data = nullptr;                                      ///< The elements.
-  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;  ///< Extents.
-  scale_type* scales = nullptr;                           ///< [kv_heads, capacity]; null unless elements are codes.
+  T* data = nullptr;             ///< The elements.
+  std::int64_t kv_heads = 0,     ///< Key and value heads.
+      capacity = 0,              ///< Positions per head.
+      head_dim = 0;              ///< Channels per head.
+  scale_type* scales = nullptr;  ///< [kv_heads, capacity]; null unless elements are codes.
 
   /// Elements of a head and position.
   constexpr T* at(std::int64_t head, std::int64_t position) const {
@@ -548,7 +555,8 @@ struct kv_view {
 
 /// Smallest and largest integer code.
 struct code_range {
-  std::int32_t min = 0, max = 0;  ///< Both are inclusive.
+  std::int32_t min = 0,  ///< Smallest code.
+      max = 0;           ///< Largest code.
 };
 
 /// The full code range of an integer type of at most 16 bits.
@@ -595,7 +603,8 @@ struct extrema {
 
 /// Sum of values and of their squares.
 struct moments {
-  double sum = 0, squares = 0;  ///< Both in f64.
+  double sum = 0,   ///< Sum of the values.
+      squares = 0;  ///< Sum of their squares.
 };
 
 }  // namespace qwq::kernel
@@ -962,6 +971,7 @@ struct dim {
       : extent(bound), symbol(name), plus(more) {}
 
   constexpr bool named() const { return !symbol.empty(); }  ///< True if the extent has a name.
+  /// Compares extents and names.
   friend constexpr bool operator==(const dim& a, const dim& b) {
     return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
   }
@@ -1013,6 +1023,7 @@ constexpr fixed_string<N> to_text(const shape& s) {
 struct tensor_type {
   dtype type = dtype::f32;  ///< Element type.
   shape dims{};             ///< Shape.
+  /// Compares element type and shape.
   friend constexpr bool operator==(const tensor_type& a, const tensor_type& b) {
     return a.type == b.type && a.dims == b.dims;
   }
@@ -1033,6 +1044,7 @@ struct attributes {
   /// Offset that is added to each stored element of a weight leaf. The graph reads value * (stored + offset); the gain
   /// 1 + w of Qwen3.5's norms, for example, has offset 1.
   double offset = 0;
+  /// Compares all members.
   friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
 
@@ -2003,11 +2015,13 @@ xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
 
 // Loads of one batch from unaligned memory, converted to f32.
 
+/// Loads a vector of floats.
 template <class Arch>
 batch<Arch> load(const float* p) {
   return batch<Arch>::load_unaligned(p);
 }
 
+/// Loads a vector of f16 elements as floats.
 template <class Arch>
 batch<Arch> load(const float16* p) {
 #if defined(__AVX512F__)
@@ -2028,11 +2042,13 @@ batch<Arch> load(const float16* p) {
   return xsimd::select(value >= batch<Arch>(65536.0f), value | infinity, value) | sign;
 }
 
+/// Loads a vector of bf16 elements as floats.
 template <class Arch>
 batch<Arch> load(const bfloat16* p) {
   return detail::reinterpret<Arch, float>(detail::widen_bits<Arch>(&p->bits) << 16);
 }
 
+/// Loads a vector of int8 elements as floats.
 template <class Arch>
 batch<Arch> load(const std::int8_t* p) {
 #if defined(__AVX512F__)
@@ -2046,6 +2062,7 @@ batch<Arch> load(const std::int8_t* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+/// Loads a vector of uint8 elements as floats.
 template <class Arch>
 batch<Arch> load(const std::uint8_t* p) {
 #if defined(__AVX512F__)
@@ -2059,6 +2076,7 @@ batch<Arch> load(const std::uint8_t* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+/// Loads a vector of integers as floats.
 template <class Arch, class T>
 requires std::is_integral_v<T> batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
@@ -2079,6 +2097,7 @@ batch<Arch> load_int4(const std::uint8_t* p) {
   return load<Arch>(codes);
 }
 
+/// Loads a whole vector as floats.
 template <class Arch, class T>
 batch<Arch> load(const T* p, whole) {
   return load<Arch>(p);
@@ -2101,6 +2120,7 @@ template <class Arch>
 batch<Arch> load_or(const float* p, whole, float) {
   return load<Arch>(p);
 }
+/// Loads `count` floats; the other lanes are `fill`.
 template <class Arch>
 batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
 #if defined(__AVX512F__)
@@ -2115,11 +2135,13 @@ batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
 // Stores of one batch to unaligned memory. Conversions to 16-bit floats round half to even (a NaN stays a NaN, with
 // unspecified payload); integer types require lanes that are integral and in range.
 
+/// Stores a vector of floats.
 template <class Arch>
 void store(float* p, batch<Arch> x) {
   x.store_unaligned(p);
 }
 
+/// Stores a vector as f16, rounded to nearest, ties to even.
 template <class Arch>
 void store(float16* p, batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -2137,6 +2159,7 @@ void store(float16* p, batch<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = float16(value[i]);
 }
 
+/// Stores a vector as bf16, rounded to nearest, ties to even.
 template <class Arch>
 void store(bfloat16* p, batch<Arch> x) {
   float value[lanes<Arch>];
@@ -2144,6 +2167,7 @@ void store(bfloat16* p, batch<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = bfloat16(value[i]);
 }
 
+/// Stores the low bits of a vector of integers.
 template <class Arch, class T>
 requires std::is_integral_v<T>
 void store(T* p, integers<Arch> x) {
@@ -2157,12 +2181,14 @@ void store(T* p, integers<Arch> x) {
   x.store_aligned(wide);
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
 }
+/// Stores a vector of integral floats as integers.
 template <class Arch, class T>
 requires std::is_integral_v<T>
 void store(T* p, batch<Arch> x) {
   simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
 }
 
+/// Stores a whole vector.
 template <class Arch, class T, class Lanes>
 void store(T* p, Lanes x, whole) {
   simd::store<Arch>(p, x);
@@ -2354,6 +2380,7 @@ namespace qwq::kernel::simd {
 /// Address of an even 4-bit code; codes are stored two per byte, the first in the low half. `Signed` codes are -8 to 7.
 template <class Byte, bool Signed>
 struct int4_at {
+  /// Byte that holds the first code.
   Byte* bytes;
   /// The address `even` codes further.
   int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
@@ -2366,10 +2393,12 @@ batch<Arch> load(int4_at<Byte, Signed> p) {
   if constexpr (!Signed) return code;
   return xsimd::select(code > batch<Arch>(7.0f), code - batch<Arch>(16.0f), code);
 }
+/// Loads a vector of 4-bit codes as floats.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, whole) {
   return load<Arch>(p);
 }
+/// Loads `count` 4-bit codes as floats; the other lanes are 0.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2] = {};
@@ -2393,10 +2422,12 @@ void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; i += 2)
     p.bytes[i / 2] = static_cast<std::uint8_t>((code[i] & 15) | (code[i + 1] & 15) << 4);
 }
+/// Stores a vector of integral floats as 4-bit codes.
 template <class Arch, bool Signed>
 void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
   store<Arch>(p, xsimd::to_int(x));
 }
+/// Stores a whole vector as 4-bit codes.
 template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
   store<Arch>(p, x);
@@ -2912,7 +2943,8 @@ struct packed_weight {
   static constexpr int middle = 1 << (Bits - 1);
 
   const std::byte* data = nullptr;  ///< The panels.
-  std::int64_t rows = 0, cols = 0;  ///< Outputs, and elements along K.
+  std::int64_t rows = 0,            ///< Number of outputs.
+      cols = 0;                     ///< Elements along K.
   std::int64_t block = per_word;  ///< A multiple of `per_word`; there is one block per row if it is `whole_row(cols)`.
 
   /// The block size with one block per row.
@@ -3377,6 +3409,7 @@ void by_turns(words<Arch> (&rows)[4]);
 template <class Arch>
 void in_order(int_lanes<Arch> (&sums)[4]);
 
+/// Loads a vector of int8 codes as 16-bit words.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
   return load_wide<Arch>(p);
@@ -3389,10 +3422,12 @@ word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
   return load_wide<Arch>(part);
 }
 
+/// Loads a vector of int8 codes.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p, whole) {
   return load_codes<Arch>(p);
 }
+/// Loads `count` int8 codes; the other lanes are 0.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p, std::int64_t count) {
   std::int8_t part[sizeof(words<Arch>)] = {};
@@ -4812,8 +4847,10 @@ namespace qwq::kernel {
 
 /// An axis of a result and its strides in both operands.
 struct broadcast_axis {
-  /// Extent, and element stride in operands a and b; 0 if the operand is repeated.
-  std::int64_t extent = 1, a = 0, b = 0;
+  // Extent, and element stride in operands a and b; 0 if the operand is repeated.
+  std::int64_t extent = 1,  ///< Extent of the axis in the result.
+      a = 0,                ///< Stride of the axis in the first operand, in elements.
+      b = 0;                ///< Stride of the axis in the second operand, in elements.
 };
 /// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;
@@ -5410,8 +5447,10 @@ namespace qwq::kernel {
 /// Rows of activations as int8 codes, with a scale for each row and `block` elements, the blocks of the weight. The
 /// caller owns the memory.
 struct int8_rows {
-  /// Extents, and elements per block.
-  std::int64_t rows = 0, cols = 0, block = 0;
+  // Extents, and elements per block.
+  std::int64_t rows = 0,  ///< Number of rows.
+      cols = 0,           ///< Elements per row.
+      block = 0;          ///< Elements that share a scale.
   /// Bytes of a row of codes: whole blocks, padded with zeros; an odd number of cache lines.
   std::int64_t row_bytes = 0;
   std::int8_t* codes = nullptr;  ///< The codes.
@@ -6163,8 +6202,11 @@ void product(executor& ex, matrix_view<const float> x, const W& w, const sums_si
 /// Stores accumulators: y = sums, through an epilogue (epilogue.hpp).
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
+  /// Result, [rows, outputs].
   matrix_view<float> y;
+  /// Applied to each element before it is stored.
   Epilogue epilogue = {};
+  /// Stores the accumulators of row `i` from output `j` on.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     detail::map<Arch>({y.row(i) + j, sums.size()},
                       [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
@@ -6173,8 +6215,11 @@ struct store_sums {
 /// Adds accumulators to a residual stream: y = r + sums. y can be r.
 template <class Arch = xsimd::default_arch>
 struct add_sums {
+  /// Result, [rows, outputs].
   matrix_view<float> y;
+  /// Residual, [rows, outputs].
   matrix_view<const float> r;
+  /// Stores the accumulators of row `i` from output `j` on, plus the residual.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const float* const to = r.row(i) + j;
     detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
@@ -6185,8 +6230,11 @@ struct add_sums {
 /// Gates accumulators: y = silu(y) * sums, through an epilogue.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
+  /// Result of the gate, which becomes that of SwiGLU: [rows, outputs].
   matrix_view<float> y;
+  /// Applied to each element before it is stored.
   Epilogue epilogue = {};
+  /// Multiplies silu(gate) with the accumulators of row `i` from output `j` on.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const std::span<float> piece(y.row(i) + j, sums.size());
     swiglu<Arch>(piece, piece, sums, epilogue);
@@ -8849,10 +8897,12 @@ namespace qwq {
 
 /// Token ids of config.json and generation_config.json; the latter takes precedence.
 struct special_tokens {
-  /// Ids of begin of text and of padding, if defined.
-  std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Ids that end a text; empty if no file defines any.
+  // Ids of begin of text and of padding, if defined.
+  std::optional<std::int32_t> bos_token_id,  ///< Id of the token that begins a text.
+      pad_token_id;                          ///< Id of the padding token.
+  std::vector<std::int32_t> eos_token_ids;   ///< Ids that end a text; empty if no file defines any.
 
+  /// Compares all members.
   bool operator==(const special_tokens&) const = default;
 };
 
@@ -9861,8 +9911,9 @@ namespace qwq {
 /// Bounds of a numeric field of config.json, as decimal text for messages. Files with values outside the `limits` of a
 /// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
-  std::string_view field;     ///< Name in config.json.
-  std::string_view min, max;  ///< Bounds, inclusive.
+  std::string_view field;  ///< Name in config.json.
+  std::string_view min,    ///< Smallest value.
+      max;                 ///< Largest value.
 };
 
 }  // namespace qwq
@@ -10121,6 +10172,7 @@ struct qwen3_config {
   double rope_theta = 10000;                     ///< Base of RoPE; also read from rope_parameters or rope_scaling.
   bool tie_word_embeddings = false;              ///< True if the head uses the embedding table.
 
+  /// Compares all members.
   friend constexpr bool operator==(const qwen3_config&, const qwen3_config&) = default;
 
   /// `model_type` in config.json.
@@ -10985,6 +11037,7 @@ struct attention {
 /// down(silu(gate(x)) * up(x)).
 template <std::int64_t Hidden, std::int64_t Intermediate>
 struct mlp {
+  /// Adds the MLP to the graph of `x`: [1,S,H] to [1,S,H].
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, "mlp"};
@@ -11129,7 +11182,9 @@ struct qwen3 {
   /// Embedding: (input_ids [1,S]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct embedding {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = "model.";
+    /// The graph: input_ids [1,S] to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -11146,7 +11201,9 @@ struct qwen3 {
   /// hidden_states, key, value.
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
+    /// Prefix of tensor names; the number of the layer follows it.
     static constexpr std::string_view prefix = "model.layers.";
+    /// The graph: hidden_states [1,S,H] and the KV cache to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -11166,7 +11223,9 @@ struct qwen3 {
   /// Final norm: (hidden_states [1,S,H]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct final_norm {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = "model.";
+    /// The graph: hidden_states [1,S,H] to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -11179,7 +11238,9 @@ struct qwen3 {
   /// Head: (hidden_states [1,S,H]) -> logits [1,S,V]. A tied head uses the embedding table.
   template <std::int64_t Rows>
   struct lm_head {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = C.tie_word_embeddings ? "model." : "";
+    /// The graph: hidden_states [1,S,H] to logits [1,S,V].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -11275,7 +11336,9 @@ namespace qwq {
 
 /// Minimum and maximum of the values of a tensor.
 struct range {
-  float low = 0, high = 0;  ///< Minimum and maximum.
+  float low = 0,  ///< Minimum.
+      high = 0;   ///< Maximum.
+  /// Compares all members.
   friend constexpr bool operator==(const range&, const range&) = default;
 };
 
@@ -11283,6 +11346,7 @@ struct range {
 struct qparams {
   float scale = 1;              ///< Distance between the values of adjacent codes.
   std::int32_t zero_point = 0;  ///< Code of the value 0.
+  /// Compares all members.
   friend constexpr bool operator==(const qparams&, const qparams&) = default;
 };
 
@@ -11756,7 +11820,8 @@ concept quantization_scheme = requires {
 
 /// The scheme that quantizes nothing.
 struct f32 {
-  static constexpr std::string_view name = "f32";
+  static constexpr std::string_view name = "f32";  ///< Name in options and reports.
+  /// Quantizes nothing.
   static constexpr quant_spec spec{};
 };
 
@@ -11778,22 +11843,25 @@ struct integer_scheme {
 /// int8 weights, uint16 operands and results of GEMMs. The residual stream of Qwen3 has a few channels hundreds of
 /// times larger than the others; 16 bits would leave those others eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
-  static constexpr std::string_view name = "w8a16";
+  static constexpr std::string_view name = "w8a16";  ///< Name in options and reports.
 };
 /// w8a16 on every edge, for integer-only hardware: what ONNX Runtime's get_qdq_config applies to the graph.
 struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, quant_scope::all> {
-  static constexpr std::string_view name = "w8a16_full";
+  static constexpr std::string_view name = "w8a16_full";  ///< Name in options and reports.
 };
 /// int8 weights, uint8 operands and results of GEMMs.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
-  static constexpr std::string_view name = "w8a8";
+  static constexpr std::string_view name = "w8a8";  ///< Name in options and reports.
 };
 
 /// int4 weights in blocks of 32 along K, uint16 operands and results of GEMMs.
 struct w4a16_g32 {
-  static constexpr std::string_view name = "w4a16_g32";
+  static constexpr std::string_view name = "w4a16_g32";  ///< Name in options and reports.
+  /// int4 in blocks of 32, by the convention of ONNX Runtime.
   using weight_format = block_format<dtype::i4, 32, conventions::ort>;
+  /// Asymmetric uint16.
   using activation_format = int_format<dtype::u16, false>;
+  /// Quantizes the operands and results of matmuls.
   static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
 
@@ -11809,19 +11877,19 @@ struct weight_only_scheme {
 
 /// 4-bit weights in blocks of 32.
 struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
-  static constexpr std::string_view name = "w4_g32";
+  static constexpr std::string_view name = "w4_g32";  ///< Name in options and reports.
 };
 /// 4-bit weights in blocks of 128.
 struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
-  static constexpr std::string_view name = "w4_g128";
+  static constexpr std::string_view name = "w4_g128";  ///< Name in options and reports.
 };
 /// 8-bit weights in blocks of 32.
 struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
-  static constexpr std::string_view name = "w8_g32";
+  static constexpr std::string_view name = "w8_g32";  ///< Name in options and reports.
 };
 /// 8-bit weights in blocks of 128.
 struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
-  static constexpr std::string_view name = "w8_g128";
+  static constexpr std::string_view name = "w8_g128";  ///< Name in options and reports.
 };
 
 }  // namespace qwq
@@ -12088,23 +12156,26 @@ struct tico_scheme {
 
 /// uint8 weights, int16 activations.
 struct tico_w8a16 : tico_scheme<dtype::u8, dtype::i16> {
-  static constexpr std::string_view name = "tico_w8a16";
+  static constexpr std::string_view name = "tico_w8a16";  ///< Name in options and reports.
 };
 /// uint4 weights, int16 activations.
 struct tico_w4a16 : tico_scheme<dtype::u4, dtype::i16> {
-  static constexpr std::string_view name = "tico_w4a16";
+  static constexpr std::string_view name = "tico_w4a16";  ///< Name in options and reports.
 };
 /// uint8 weights and activations.
 struct tico_w8a8 : tico_scheme<dtype::u8, dtype::u8> {
-  static constexpr std::string_view name = "tico_w8a8";
+  static constexpr std::string_view name = "tico_w8a8";  ///< Name in options and reports.
 };
 
 /// int8 weights, and int16 activations with power-of-two scales: engines without TICO's integer kernels execute this
 /// scheme, and all compute the same codes.
 struct qdq_w8a16 {
-  static constexpr std::string_view name = "qdq_w8a16";
+  static constexpr std::string_view name = "qdq_w8a16";  ///< Name in options and reports.
+  /// Symmetric int8, one scale per row.
   using weight_format = for_each_row<int_format<dtype::i8, true, conventions::tico>>;
+  /// Symmetric int16 with powers of two as scales.
   using activation_format = int_format<dtype::i16, true, conventions::power_of_two<conventions::tico>>;
+  /// Quantizes every edge.
   static constexpr quant_spec spec{activation_format::value, weight_format::value, quant_scope::all};
 };
 
@@ -12441,42 +12512,56 @@ namespace qwq {
 /// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
 /// percent.
 struct model_fidelity {
-  /// KL(float
-  /// quantized) in nats: mean and maximum.
-  double kl = detail::not_measured, kl_max = detail::not_measured;
-  double top1 = detail::not_measured, top5 = detail::not_measured;  ///< Agreement of the most likely ids.
-  /// Of the logits; SQNR in dB.
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured, peir = detail::not_measured;
+  // KL(float
+  // quantized) in nats: mean and maximum.
+  double kl = detail::not_measured,    ///< Mean KL divergence of the next-token distributions, in nats.
+      kl_max = detail::not_measured;   ///< Maximum of the same over positions.
+  double top1 = detail::not_measured,  ///< Share of positions with the same most likely token.
+      top5 =
+          detail::not_measured;  ///< Mean share of the five most likely float tokens that are among the quantized five.
+  // Of the logits; SQNR in dB.
+  double cosine = detail::not_measured,         ///< Cosine similarity of the logits.
+      sqnr_db = detail::not_measured,           ///< Signal-to-noise ratio of the logits, in dB.
+      peir = detail::not_measured;              ///< Peak error of the logits, relative to their range.
   double mean_abs_diff = detail::not_measured;  ///< Of the logits.
-  /// exp(mean negative log-likelihood).
-  double perplexity_float = detail::not_measured, perplexity_quantized = detail::not_measured;
-  std::uint64_t tokens = 0;  ///< Number of tokens.
+  // exp(mean negative log-likelihood).
+  double perplexity_float = detail::not_measured,   ///< Perplexity of the float model.
+      perplexity_quantized = detail::not_measured;  ///< Perplexity of the quantized model.
+  std::uint64_t tokens = 0;                         ///< Number of tokens.
 };
 
 /// Error of the output of one layer relative to the float model.
 struct layer_fidelity {
-  std::string name;                                                          ///< Name of the layer.
-  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;  ///< As in `tensor_error`.
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured;      ///< As in `tensor_error`; SQNR in dB.
+  std::string name;                          ///< Name of the layer.
+  double peir = detail::not_measured,        ///< As in `tensor_error`.
+      mean_abs_diff = detail::not_measured;  ///< Mean absolute difference, as in `tensor_error`.
+  double cosine = detail::not_measured,      ///< Cosine similarity, as in `tensor_error`.
+      sqnr_db = detail::not_measured;        ///< As in `tensor_error`, in dB.
 };
 
 /// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
-  std::uint64_t covered = 0, total = 0;  ///< Quantized values, and all values to quantize.
+  std::uint64_t covered = 0,  ///< Values that are quantized.
+      total = 0;              ///< Values that the scheme quantizes.
 };
 
 /// Values of the float and of the quantized model, in pairs.
 struct value_pairs {
-  std::vector<float> reference, quantized;  ///< Values of both models, one pair per point.
+  std::vector<float> reference,  ///< Values of the float model, one per point.
+      quantized;                 ///< Values of the quantized model, one per point.
 };
 
 /// All results for one quantized model. Fields that were not measured have their defaults.
 struct fidelity_report {
-  std::string model, scheme, weights, observer, target;  ///< Names of the configuration.
-  model_fidelity fidelity;                               ///< Over the prefill.
-  model_fidelity decode;                                 ///< The same metrics, token by token through the KV cache.
-  std::vector<layer_fidelity> layers;                    ///< In the order of the model.
-  coverage_count coverage;                               ///< Quantized edges.
+  std::string model,                   ///< Name of the model.
+      scheme,                          ///< Name of the scheme.
+      weights,                         ///< Granularity of weight scales, in words.
+      observer,                        ///< Observer of activations.
+      target;                          ///< Name of the target.
+  model_fidelity fidelity;             ///< Over the prefill.
+  model_fidelity decode;               ///< The same metrics, token by token through the KV cache.
+  std::vector<layer_fidelity> layers;  ///< In the order of the model.
+  coverage_count coverage;             ///< Quantized edges.
   /// Rewrite rule -> number of applications; rules without any are included.
   std::map<std::string, std::uint64_t> rules;
   std::vector<written_file> files;   ///< The files that were written.
@@ -14443,8 +14528,9 @@ struct onnx_genai {
   static constexpr std::string_view name = "onnx_genai";
   /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
-  /// The whole model is compiled for the target, as one graph for prefill and decode.
-  static constexpr bool includes_embedding_and_head = true, single_graph = true;
+  // The whole model is compiled for the target, as one graph for prefill and decode.
+  static constexpr bool includes_embedding_and_head = true,  ///< The embedding and the head are part of the target.
+      single_graph = true;                                   ///< One graph serves prefill and decode.
 
   /// Decomposes SiLU, and fuses attention into GroupQueryAttention.
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,
@@ -14824,7 +14910,8 @@ struct stored_as {
 /// Declares that a leaf [2N, K] or [E, 2N, K] alternates the rows of two leaves `a` and `b`: a0, b0, a1, b1, ...
 struct interleaved {
   std::string_view leaf;  ///< End of the leaf's name.
-  std::string_view a, b;  ///< Replacements for that end in the names of the two leaves.
+  std::string_view a,     ///< Ending of the name of the first leaf.
+      b;                  ///< Ending of the name of the second leaf.
 };
 
 /// Tensors that a checkpoint may contain but the model does not use. In `pattern`, `*` matches any characters.
@@ -15279,8 +15366,9 @@ using activation_params = std::vector<std::vector<kernel::affine>>;
 
 /// Result of calibration.
 struct calibration_result {
-  /// Parameters of the prefill graphs and of the decode graphs.
-  activation_params prefill, decode;
+  // Parameters of the prefill graphs and of the decode graphs.
+  activation_params prefill,  ///< Parameters of the prefill program.
+      decode;                 ///< Parameters of the decode program.
 };
 
 namespace detail {
@@ -15526,17 +15614,20 @@ struct saved_state {
   std::int64_t outer = 1;   ///< Heads of a cache.
   std::int64_t rows = 1;    ///< Saved rows per head.
   std::int64_t inner = 1;   ///< Elements of a row.
+  /// Compares all members.
   friend bool operator==(const saved_state&, const saved_state&) = default;
 };
 
 /// A saved session. The file is "QWQSTATE", version, header size (u32 each), the header, its checksum, the values, and
 /// their checksum (FNV-1a, 64 bits); numbers are little-endian.
 struct state_file {
-  std::string model, target, scheme;  ///< Names of the session's types.
-  std::uint64_t checkpoint = 0;       ///< `fingerprint` of the weights.
-  std::int64_t position = 0;          ///< Tokens in the text.
-  std::vector<saved_state> states;    ///< For growing states, `rows` is `position`.
-  std::vector<std::byte> values;      ///< Values of all states, in order: elements, then the scales of 8-bit codes.
+  std::string model,                ///< Name of the type of the model.
+      target,                       ///< Name of the target.
+      scheme;                       ///< Name of the scheme.
+  std::uint64_t checkpoint = 0;     ///< `fingerprint` of the weights.
+  std::int64_t position = 0;        ///< Tokens in the text.
+  std::vector<saved_state> states;  ///< For growing states, `rows` is `position`.
+  std::vector<std::byte> values;    ///< Values of all states, in order: elements, then the scales of 8-bit codes.
 };
 
 namespace detail {
@@ -15872,8 +15963,9 @@ struct cache_host {
 template <leaves_cache_to_host Target, std::int64_t Rotary>
 class cache_host<Target, Rotary> {
  public:
-  /// Rows of the prefill graph, and the maximum number of tokens in a text.
-  static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
+  // Rows of the prefill graph, and the maximum number of tokens in a text.
+  static constexpr std::int64_t prompt = Target::options.prompt,  ///< Tokens of the prefill graph.
+      length = Target::options.length;                            ///< Maximum number of tokens in a text.
   /// Rows of the cache of one head, as a graph input: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
   static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");
@@ -19047,6 +19139,7 @@ struct message {
   std::string role;     ///< "system", "user" or "assistant".
   std::string content;  ///< Text of the turn.
 
+  /// Compares all members.
   bool operator==(const message&) const = default;
 };
 
@@ -19282,13 +19375,15 @@ struct sample {
   /// The kinds of rows: the fields that they have.
   enum class kind { qa, text, messages, ids };
   kind type = kind::text;         ///< Kind of the row.
-  std::string question, answer;   ///< {"question", "answer"}
+  std::string question,           ///< User message of a question-answer pair.
+      answer;                     ///< Its answer.
   std::string text;               ///< {"text"}
   std::vector<message> messages;  ///< {"messages": [{"role", "content"}, ...]}
   std::vector<std::int32_t> ids;  ///< {"ids"}: token ids >= 0.
   /// {"ids", "answer_start"}: index in `ids` of the first token of the answer.
   std::optional<std::size_t> answer_start;
 
+  /// Compares all members.
   bool operator==(const sample&) const = default;
 };
 

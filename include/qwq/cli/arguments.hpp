@@ -20,16 +20,35 @@ namespace qwq {
 /// The parsed command line.
 struct exporter_arguments {
   std::string command;  ///< Name of the subcommand.
-  /// Paths and inputs; empty: not given.
-  std::string checkpoint, calibration, eval, json, scatter_svg, out, dump, prompt, ids, text;
-  /// Chosen scheme and target (filled in by default), and the observer's name.
-  std::string scheme, target, observer = "minmax";
-  /// Flags.
-  bool per_channel = false, chat = false, quiet = false, scatter = false, dry_run = false, verify = false;
-  /// Numbers of tokens, and the accuracy level of MatMulNBits.
-  std::int64_t decode = 0, max_new = 64, decode_steps = 32, accuracy_level = emit_options{}.accuracy_level;
-  std::size_t threads = 0;  ///< Number of threads; 0: one per core.
-  sampling sample{};        ///< Parameters of sampling.
+  // Paths and inputs; empty: not given.
+  std::string checkpoint,  ///< Path of the checkpoint folder.
+      calibration,         ///< Path of the calibration texts; empty if none.
+      eval,                ///< Path of the evaluation texts; empty if none.
+      json,                ///< Path of the JSON report; empty for none.
+      scatter_svg,         ///< Path of the scatter plot; empty for none.
+      out,                 ///< Path of the output folder.
+      dump,                ///< Path of the tensor dump; empty for none.
+      prompt,              ///< Prompt to continue, as text.
+      ids,                 ///< Token ids, separated by commas.
+      text;                ///< Text to tokenize.
+  // Chosen scheme and target (filled in by default), and the observer's name.
+  std::string scheme,       ///< Name of the scheme.
+      target,               ///< Name of the target.
+      observer = "minmax";  ///< Observer of activations, with its options.
+  // Flags.
+  bool per_channel = false,  ///< One weight scale per row instead of one per tensor.
+      chat = false,          ///< Wraps the prompt in the chat template.
+      quiet = false,         ///< Suppresses progress bars.
+      scatter = false,       ///< Prints a scatter plot of logits.
+      dry_run = false,       ///< Only reports the sizes of files.
+      verify = false;        ///< Compares the written files with a second pass.
+  // Numbers of tokens, and the accuracy level of MatMulNBits.
+  std::int64_t decode = 0,                             ///< Number of tokens that `run` decodes.
+      max_new = 64,                                    ///< Maximum number of generated tokens.
+      decode_steps = 32,                               ///< Number of decoded tokens per calibration text.
+      accuracy_level = emit_options{}.accuracy_level;  ///< Accuracy level of MatMulNBits.
+  std::size_t threads = 0;                             ///< Number of threads; 0: one per core.
+  sampling sample{};                                   ///< Parameters of sampling.
 };
 
 namespace detail {
@@ -51,7 +70,8 @@ inline std::string check_observer(const std::string& text) {
 
 /// A scheme and target that an executable was built for.
 struct scheme_and_target {
-  std::string scheme, target;  ///< Their names.
+  std::string scheme,  ///< Name of the scheme.
+      target;          ///< Name of the target.
 };
 
 namespace detail {

@@ -52,9 +52,10 @@ using file_writer = std::vector<written_file> (*)(const to_file::program_data&, 
 /// are quantized; `open` and `weights` are null if nothing is quantized: the target's graph then computes the same as
 /// the model's own.
 struct exporter_part {
-  std::string_view scheme, target;  ///< Their names.
-  quant_spec spec;                  ///< The quantization of the scheme.
-  std::int64_t longest = 0;         ///< Maximum number of tokens in a text.
+  std::string_view scheme,   ///< Name of the scheme.
+      target;                ///< Name of the target.
+  quant_spec spec;           ///< The quantization of the scheme.
+  std::int64_t longest = 0;  ///< Maximum number of tokens in a text.
   /// What shares a scale in weights, given the user's choice, as text: "per tensor", "per channel", "in blocks of 32";
   /// several for a mixed scheme.
   std::string (*weights)(granularity chosen) = nullptr;

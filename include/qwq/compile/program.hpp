@@ -230,8 +230,9 @@ using activation_params = std::vector<std::vector<kernel::affine>>;
 
 /// Result of calibration.
 struct calibration_result {
-  /// Parameters of the prefill graphs and of the decode graphs.
-  activation_params prefill, decode;
+  // Parameters of the prefill graphs and of the decode graphs.
+  activation_params prefill,  ///< Parameters of the prefill program.
+      decode;                 ///< Parameters of the decode program.
 };
 
 namespace detail {

@@ -11,8 +11,10 @@ namespace qwq {
 /// Non-owning view of `rows` x `cols` elements; row i starts at `data + i * row_stride` (a stride in elements).
 template <class T>
 struct matrix_view {
-  T* data = nullptr;                                ///< First element.
-  std::int64_t rows = 0, cols = 0, row_stride = 0;  ///< Extents, and the stride of rows in elements.
+  T* data = nullptr;      ///< First element.
+  std::int64_t rows = 0,  ///< Number of rows.
+      cols = 0,           ///< Number of columns.
+      row_stride = 0;     ///< Elements from one row to the next.
 
   /// An empty view.
   constexpr matrix_view() = default;

@@ -16,9 +16,14 @@ namespace qwq::to_file {
 /// Model sizes that are repeated in the config files of runtimes.
 struct model_sizes {
   std::string_view model_type;  ///< The `model_type` of config.json.
-  /// The fields of config.json with these names.
-  std::int64_t vocab_size = 0, max_position_embeddings = 0, hidden_size = 0, num_attention_heads = 0,
-               num_key_value_heads = 0, num_hidden_layers = 0, head_dim = 0;
+  // The fields of config.json with these names.
+  std::int64_t vocab_size = 0,      ///< Rows of the embedding table.
+      max_position_embeddings = 0,  ///< Maximum number of tokens in a text.
+      hidden_size = 0,              ///< Channels of the residual stream.
+      num_attention_heads = 0,      ///< Query heads per layer.
+      num_key_value_heads = 0,      ///< Key and value heads per layer.
+      num_hidden_layers = 0,        ///< Number of decoder layers.
+      head_dim = 0;                 ///< Channels per head.
 
   /// The sizes of `Model::config`.
   template <class Model>

@@ -23,6 +23,7 @@ struct attributes {
   /// Offset that is added to each stored element of a weight leaf. The graph reads value * (stored + offset); the gain
   /// 1 + w of Qwen3.5's norms, for example, has offset 1.
   double offset = 0;
+  /// Compares all members.
   friend constexpr bool operator==(const attributes& a, const attributes& b) = default;
 };
 

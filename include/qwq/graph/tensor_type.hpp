@@ -29,6 +29,7 @@ struct dim {
       : extent(bound), symbol(name), plus(more) {}
 
   constexpr bool named() const { return !symbol.empty(); }  ///< True if the extent has a name.
+  /// Compares extents and names.
   friend constexpr bool operator==(const dim& a, const dim& b) {
     return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
   }
@@ -80,6 +81,7 @@ constexpr fixed_string<N> to_text(const shape& s) {
 struct tensor_type {
   dtype type = dtype::f32;  ///< Element type.
   shape dims{};             ///< Shape.
+  /// Compares element type and shape.
   friend constexpr bool operator==(const tensor_type& a, const tensor_type& b) {
     return a.type == b.type && a.dims == b.dims;
   }

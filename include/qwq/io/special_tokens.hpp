@@ -18,10 +18,12 @@ namespace qwq {
 
 /// Token ids of config.json and generation_config.json; the latter takes precedence.
 struct special_tokens {
-  /// Ids of begin of text and of padding, if defined.
-  std::optional<std::int32_t> bos_token_id, pad_token_id;
-  std::vector<std::int32_t> eos_token_ids;  ///< Ids that end a text; empty if no file defines any.
+  // Ids of begin of text and of padding, if defined.
+  std::optional<std::int32_t> bos_token_id,  ///< Id of the token that begins a text.
+      pad_token_id;                          ///< Id of the padding token.
+  std::vector<std::int32_t> eos_token_ids;   ///< Ids that end a text; empty if no file defines any.
 
+  /// Compares all members.
   bool operator==(const special_tokens&) const = default;
 };
 

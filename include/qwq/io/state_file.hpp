@@ -30,17 +30,20 @@ struct saved_state {
   std::int64_t outer = 1;   ///< Heads of a cache.
   std::int64_t rows = 1;    ///< Saved rows per head.
   std::int64_t inner = 1;   ///< Elements of a row.
+  /// Compares all members.
   friend bool operator==(const saved_state&, const saved_state&) = default;
 };
 
 /// A saved session. The file is "QWQSTATE", version, header size (u32 each), the header, its checksum, the values, and
 /// their checksum (FNV-1a, 64 bits); numbers are little-endian.
 struct state_file {
-  std::string model, target, scheme;  ///< Names of the session's types.
-  std::uint64_t checkpoint = 0;       ///< `fingerprint` of the weights.
-  std::int64_t position = 0;          ///< Tokens in the text.
-  std::vector<saved_state> states;    ///< For growing states, `rows` is `position`.
-  std::vector<std::byte> values;      ///< Values of all states, in order: elements, then the scales of 8-bit codes.
+  std::string model,                ///< Name of the type of the model.
+      target,                       ///< Name of the target.
+      scheme;                       ///< Name of the scheme.
+  std::uint64_t checkpoint = 0;     ///< `fingerprint` of the weights.
+  std::int64_t position = 0;        ///< Tokens in the text.
+  std::vector<saved_state> states;  ///< For growing states, `rows` is `position`.
+  std::vector<std::byte> values;    ///< Values of all states, in order: elements, then the scales of 8-bit codes.
 };
 
 namespace detail {

@@ -13,8 +13,10 @@ namespace qwq::kernel {
 
 /// An axis of a result and its strides in both operands.
 struct broadcast_axis {
-  /// Extent, and element stride in operands a and b; 0 if the operand is repeated.
-  std::int64_t extent = 1, a = 0, b = 0;
+  // Extent, and element stride in operands a and b; 0 if the operand is repeated.
+  std::int64_t extent = 1,  ///< Extent of the axis in the result.
+      a = 0,                ///< Stride of the axis in the first operand, in elements.
+      b = 0;                ///< Stride of the axis in the second operand, in elements.
 };
 /// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;

@@ -14,8 +14,10 @@ namespace qwq::kernel {
 /// Rows of activations as int8 codes, with a scale for each row and `block` elements, the blocks of the weight. The
 /// caller owns the memory.
 struct int8_rows {
-  /// Extents, and elements per block.
-  std::int64_t rows = 0, cols = 0, block = 0;
+  // Extents, and elements per block.
+  std::int64_t rows = 0,  ///< Number of rows.
+      cols = 0,           ///< Elements per row.
+      block = 0;          ///< Elements that share a scale.
   /// Bytes of a row of codes: whole blocks, padded with zeros; an odd number of cache lines.
   std::int64_t row_bytes = 0;
   std::int8_t* codes = nullptr;  ///< The codes.

@@ -157,8 +157,11 @@ void product(executor& ex, matrix_view<const float> x, const W& w, const sums_si
 /// Stores accumulators: y = sums, through an epilogue (epilogue.hpp).
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct store_sums {
+  /// Result, [rows, outputs].
   matrix_view<float> y;
+  /// Applied to each element before it is stored.
   Epilogue epilogue = {};
+  /// Stores the accumulators of row `i` from output `j` on.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     detail::map<Arch>({y.row(i) + j, sums.size()},
                       [&](std::int64_t k, auto count) { return epilogue(simd::load<Arch>(sums.data() + k, count)); });
@@ -167,8 +170,11 @@ struct store_sums {
 /// Adds accumulators to a residual stream: y = r + sums. y can be r.
 template <class Arch = xsimd::default_arch>
 struct add_sums {
+  /// Result, [rows, outputs].
   matrix_view<float> y;
+  /// Residual, [rows, outputs].
   matrix_view<const float> r;
+  /// Stores the accumulators of row `i` from output `j` on, plus the residual.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const float* const to = r.row(i) + j;
     detail::map<Arch>({y.row(i) + j, sums.size()}, [&](std::int64_t k, auto count) {
@@ -179,8 +185,11 @@ struct add_sums {
 /// Gates accumulators: y = silu(y) * sums, through an epilogue.
 template <class Arch = xsimd::default_arch, class Epilogue = identity_epilogue>
 struct gate_sums {
+  /// Result of the gate, which becomes that of SwiGLU: [rows, outputs].
   matrix_view<float> y;
+  /// Applied to each element before it is stored.
   Epilogue epilogue = {};
+  /// Multiplies silu(gate) with the accumulators of row `i` from output `j` on.
   void operator()(std::int64_t i, std::int64_t j, std::span<float> sums) const {
     const std::span<float> piece(y.row(i) + j, sums.size());
     swiglu<Arch>(piece, piece, sums, epilogue);

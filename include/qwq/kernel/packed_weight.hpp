@@ -35,7 +35,8 @@ struct packed_weight {
   static constexpr int middle = 1 << (Bits - 1);
 
   const std::byte* data = nullptr;  ///< The panels.
-  std::int64_t rows = 0, cols = 0;  ///< Outputs, and elements along K.
+  std::int64_t rows = 0,            ///< Number of outputs.
+      cols = 0;                     ///< Elements along K.
   std::int64_t block = per_word;  ///< A multiple of `per_word`; there is one block per row if it is `whole_row(cols)`.
 
   /// The block size with one block per row.

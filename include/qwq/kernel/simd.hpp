@@ -71,11 +71,13 @@ xsimd::batch<std::uint32_t, Arch> widen_bits(const std::uint16_t* p) {
 
 // Loads of one batch from unaligned memory, converted to f32.
 
+/// Loads a vector of floats.
 template <class Arch>
 batch<Arch> load(const float* p) {
   return batch<Arch>::load_unaligned(p);
 }
 
+/// Loads a vector of f16 elements as floats.
 template <class Arch>
 batch<Arch> load(const float16* p) {
 #if defined(__AVX512F__)
@@ -96,11 +98,13 @@ batch<Arch> load(const float16* p) {
   return xsimd::select(value >= batch<Arch>(65536.0f), value | infinity, value) | sign;
 }
 
+/// Loads a vector of bf16 elements as floats.
 template <class Arch>
 batch<Arch> load(const bfloat16* p) {
   return detail::reinterpret<Arch, float>(detail::widen_bits<Arch>(&p->bits) << 16);
 }
 
+/// Loads a vector of int8 elements as floats.
 template <class Arch>
 batch<Arch> load(const std::int8_t* p) {
 #if defined(__AVX512F__)
@@ -114,6 +118,7 @@ batch<Arch> load(const std::int8_t* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+/// Loads a vector of uint8 elements as floats.
 template <class Arch>
 batch<Arch> load(const std::uint8_t* p) {
 #if defined(__AVX512F__)
@@ -127,6 +132,7 @@ batch<Arch> load(const std::uint8_t* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
 }
 
+/// Loads a vector of integers as floats.
 template <class Arch, class T>
 requires std::is_integral_v<T> batch<Arch> load(const T* p) {
   return xsimd::to_float(detail::widen<Arch, std::int32_t>(p));
@@ -147,6 +153,7 @@ batch<Arch> load_int4(const std::uint8_t* p) {
   return load<Arch>(codes);
 }
 
+/// Loads a whole vector as floats.
 template <class Arch, class T>
 batch<Arch> load(const T* p, whole) {
   return load<Arch>(p);
@@ -169,6 +176,7 @@ template <class Arch>
 batch<Arch> load_or(const float* p, whole, float) {
   return load<Arch>(p);
 }
+/// Loads `count` floats; the other lanes are `fill`.
 template <class Arch>
 batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
 #if defined(__AVX512F__)
@@ -183,11 +191,13 @@ batch<Arch> load_or(const float* p, std::int64_t count, float fill) {
 // Stores of one batch to unaligned memory. Conversions to 16-bit floats round half to even (a NaN stays a NaN, with
 // unspecified payload); integer types require lanes that are integral and in range.
 
+/// Stores a vector of floats.
 template <class Arch>
 void store(float* p, batch<Arch> x) {
   x.store_unaligned(p);
 }
 
+/// Stores a vector as f16, rounded to nearest, ties to even.
 template <class Arch>
 void store(float16* p, batch<Arch> x) {
 #if defined(__AVX512F__)
@@ -205,6 +215,7 @@ void store(float16* p, batch<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = float16(value[i]);
 }
 
+/// Stores a vector as bf16, rounded to nearest, ties to even.
 template <class Arch>
 void store(bfloat16* p, batch<Arch> x) {
   float value[lanes<Arch>];
@@ -212,6 +223,7 @@ void store(bfloat16* p, batch<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = bfloat16(value[i]);
 }
 
+/// Stores the low bits of a vector of integers.
 template <class Arch, class T>
 requires std::is_integral_v<T>
 void store(T* p, integers<Arch> x) {
@@ -225,12 +237,14 @@ void store(T* p, integers<Arch> x) {
   x.store_aligned(wide);
   for (std::int64_t i = 0; i < lanes<Arch>; ++i) p[i] = static_cast<T>(wide[i]);
 }
+/// Stores a vector of integral floats as integers.
 template <class Arch, class T>
 requires std::is_integral_v<T>
 void store(T* p, batch<Arch> x) {
   simd::store<Arch>(p, xsimd::to_int(x));  // qualified: xsimd has a `store` too
 }
 
+/// Stores a whole vector.
 template <class Arch, class T, class Lanes>
 void store(T* p, Lanes x, whole) {
   simd::store<Arch>(p, x);

@@ -41,6 +41,7 @@ void by_turns(words<Arch> (&rows)[4]);
 template <class Arch>
 void in_order(int_lanes<Arch> (&sums)[4]);
 
+/// Loads a vector of int8 codes as 16-bit words.
 template <class Arch>
 word_lanes<Arch> load_wide(const std::int8_t* p, whole) {
   return load_wide<Arch>(p);
@@ -53,10 +54,12 @@ word_lanes<Arch> load_wide(const std::int8_t* p, std::int64_t count) {
   return load_wide<Arch>(part);
 }
 
+/// Loads a vector of int8 codes.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p, whole) {
   return load_codes<Arch>(p);
 }
+/// Loads `count` int8 codes; the other lanes are 0.
 template <class Arch>
 words<Arch> load_codes(const std::int8_t* p, std::int64_t count) {
   std::int8_t part[sizeof(words<Arch>)] = {};

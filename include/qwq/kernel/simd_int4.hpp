@@ -12,6 +12,7 @@ namespace qwq::kernel::simd {
 /// Address of an even 4-bit code; codes are stored two per byte, the first in the low half. `Signed` codes are -8 to 7.
 template <class Byte, bool Signed>
 struct int4_at {
+  /// Byte that holds the first code.
   Byte* bytes;
   /// The address `even` codes further.
   int4_at operator+(std::int64_t even) const { return {bytes + even / 2}; }
@@ -24,10 +25,12 @@ batch<Arch> load(int4_at<Byte, Signed> p) {
   if constexpr (!Signed) return code;
   return xsimd::select(code > batch<Arch>(7.0f), code - batch<Arch>(16.0f), code);
 }
+/// Loads a vector of 4-bit codes as floats.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, whole) {
   return load<Arch>(p);
 }
+/// Loads `count` 4-bit codes as floats; the other lanes are 0.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2] = {};
@@ -51,10 +54,12 @@ void store(int4_at<std::uint8_t, Signed> p, integers<Arch> x) {
   for (std::int64_t i = 0; i < lanes<Arch>; i += 2)
     p.bytes[i / 2] = static_cast<std::uint8_t>((code[i] & 15) | (code[i + 1] & 15) << 4);
 }
+/// Stores a vector of integral floats as 4-bit codes.
 template <class Arch, bool Signed>
 void store(int4_at<std::uint8_t, Signed> p, batch<Arch> x) {
   store<Arch>(p, xsimd::to_int(x));
 }
+/// Stores a whole vector as 4-bit codes.
 template <class Arch, bool Signed, class Lanes>
 void store(int4_at<std::uint8_t, Signed> p, Lanes x, whole) {
   store<Arch>(p, x);

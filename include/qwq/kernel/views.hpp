@@ -28,7 +28,8 @@ namespace qwq::kernel {
 /// with it equals that of a runtime which dequantizes first. One scale for the tensor, or one per row (output channel).
 struct int8_weight {
   const std::int8_t* codes = nullptr;  ///< [rows, cols].
-  std::int64_t rows = 0, cols = 0;     ///< Extents.
+  std::int64_t rows = 0,               ///< Number of outputs.
+      cols = 0;                        ///< Elements along K.
   std::span<const float> scales;       ///< One scale, or one per row.
 
   /// Scale of a row.
@@ -43,9 +44,11 @@ struct int8_weight {
 template <int Bits>
 struct block_weight {
   static_assert(Bits == 4 || Bits == 8);
-  const std::uint8_t* codes = nullptr;          ///< The codes.
-  std::int64_t rows = 0, cols = 0, block = 32;  ///< Extents, and elements per block.
-  std::span<const float> scales;                ///< [rows, blocks of a row].
+  const std::uint8_t* codes = nullptr;  ///< The codes.
+  std::int64_t rows = 0,                ///< Number of outputs.
+      cols = 0,                         ///< Elements along K.
+      block = 32;                       ///< Elements per block.
+  std::span<const float> scales;        ///< [rows, blocks of a row].
 
   /// Blocks per row.
   constexpr std::int64_t row_blocks() const { return (cols + block - 1) / block; }
@@ -66,9 +69,11 @@ struct kv_view {
   /// Type of scales; const if the elements are.
   using scale_type = std::conditional_t<std::is_const_v<T>, const float, float>;
 
-  T* data = nullptr;                                      ///< The elements.
-  std::int64_t kv_heads = 0, capacity = 0, head_dim = 0;  ///< Extents.
-  scale_type* scales = nullptr;                           ///< [kv_heads, capacity]; null unless elements are codes.
+  T* data = nullptr;             ///< The elements.
+  std::int64_t kv_heads = 0,     ///< Key and value heads.
+      capacity = 0,              ///< Positions per head.
+      head_dim = 0;              ///< Channels per head.
+  scale_type* scales = nullptr;  ///< [kv_heads, capacity]; null unless elements are codes.
 
   /// Elements of a head and position.
   constexpr T* at(std::int64_t head, std::int64_t position) const {
@@ -94,7 +99,8 @@ struct kv_view {
 
 /// Smallest and largest integer code.
 struct code_range {
-  std::int32_t min = 0, max = 0;  ///< Both are inclusive.
+  std::int32_t min = 0,  ///< Smallest code.
+      max = 0;           ///< Largest code.
 };
 
 /// The full code range of an integer type of at most 16 bits.
@@ -141,7 +147,8 @@ struct extrema {
 
 /// Sum of values and of their squares.
 struct moments {
-  double sum = 0, squares = 0;  ///< Both in f64.
+  double sum = 0,   ///< Sum of the values.
+      squares = 0;  ///< Sum of their squares.
 };
 
 }  // namespace qwq::kernel

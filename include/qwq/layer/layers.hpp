@@ -163,6 +163,7 @@ struct attention {
 /// down(silu(gate(x)) * up(x)).
 template <std::int64_t Hidden, std::int64_t Intermediate>
 struct mlp {
+  /// Adds the MLP to the graph of `x`: [1,S,H] to [1,S,H].
   template <class X>
   constexpr value<dtype::f32> operator()(X x) const {
     const in_module scope{*x.b, "mlp"};

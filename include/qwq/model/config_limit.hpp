@@ -9,8 +9,9 @@ namespace qwq {
 /// Bounds of a numeric field of config.json, as decimal text for messages. Files with values outside the `limits` of a
 /// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
-  std::string_view field;     ///< Name in config.json.
-  std::string_view min, max;  ///< Bounds, inclusive.
+  std::string_view field;  ///< Name in config.json.
+  std::string_view min,    ///< Smallest value.
+      max;                 ///< Largest value.
 };
 
 }  // namespace qwq

@@ -43,7 +43,9 @@ struct qwen3 {
   /// Embedding: (input_ids [1,S]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct embedding {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = "model.";
+    /// The graph: input_ids [1,S] to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -60,7 +62,9 @@ struct qwen3 {
   /// hidden_states, key, value.
   template <std::int64_t Rows, dtype Kv>
   struct decoder_layer {
+    /// Prefix of tensor names; the number of the layer follows it.
     static constexpr std::string_view prefix = "model.layers.";
+    /// The graph: hidden_states [1,S,H] and the KV cache to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -80,7 +84,9 @@ struct qwen3 {
   /// Final norm: (hidden_states [1,S,H]) -> hidden_states [1,S,H].
   template <std::int64_t Rows>
   struct final_norm {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = "model.";
+    /// The graph: hidden_states [1,S,H] to hidden_states [1,S,H].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};
@@ -93,7 +99,9 @@ struct qwen3 {
   /// Head: (hidden_states [1,S,H]) -> logits [1,S,V]. A tied head uses the embedding table.
   template <std::int64_t Rows>
   struct lm_head {
+    /// Prefix of tensor names.
     static constexpr std::string_view prefix = C.tie_word_embeddings ? "model." : "";
+    /// The graph: hidden_states [1,S,H] to logits [1,S,V].
     static constexpr auto value = [] {
       graph<> g;
       builder b{g};

@@ -29,6 +29,7 @@ struct qwen3_config {
   double rope_theta = 10000;                     ///< Base of RoPE; also read from rope_parameters or rope_scaling.
   bool tie_word_embeddings = false;              ///< True if the head uses the embedding table.
 
+  /// Compares all members.
   friend constexpr bool operator==(const qwen3_config&, const qwen3_config&) = default;
 
   /// `model_type` in config.json.

@@ -24,7 +24,8 @@ struct stored_as {
 /// Declares that a leaf [2N, K] or [E, 2N, K] alternates the rows of two leaves `a` and `b`: a0, b0, a1, b1, ...
 struct interleaved {
   std::string_view leaf;  ///< End of the leaf's name.
-  std::string_view a, b;  ///< Replacements for that end in the names of the two leaves.
+  std::string_view a,     ///< Ending of the name of the first leaf.
+      b;                  ///< Ending of the name of the second leaf.
 };
 
 /// Tensors that a checkpoint may contain but the model does not use. In `pattern`, `*` matches any characters.

@@ -17,7 +17,9 @@ namespace qwq {
 
 /// Minimum and maximum of the values of a tensor.
 struct range {
-  float low = 0, high = 0;  ///< Minimum and maximum.
+  float low = 0,  ///< Minimum.
+      high = 0;   ///< Maximum.
+  /// Compares all members.
   friend constexpr bool operator==(const range&, const range&) = default;
 };
 
@@ -25,6 +27,7 @@ struct range {
 struct qparams {
   float scale = 1;              ///< Distance between the values of adjacent codes.
   std::int32_t zero_point = 0;  ///< Code of the value 0.
+  /// Compares all members.
   friend constexpr bool operator==(const qparams&, const qparams&) = default;
 };
 

@@ -24,7 +24,8 @@ concept quantization_scheme = requires {
 
 /// The scheme that quantizes nothing.
 struct f32 {
-  static constexpr std::string_view name = "f32";
+  static constexpr std::string_view name = "f32";  ///< Name in options and reports.
+  /// Quantizes nothing.
   static constexpr quant_spec spec{};
 };
 
@@ -46,22 +47,25 @@ struct integer_scheme {
 /// int8 weights, uint16 operands and results of GEMMs. The residual stream of Qwen3 has a few channels hundreds of
 /// times larger than the others; 16 bits would leave those others eight, so it stays in float.
 struct w8a16 : integer_scheme<dtype::i8, dtype::u16> {
-  static constexpr std::string_view name = "w8a16";
+  static constexpr std::string_view name = "w8a16";  ///< Name in options and reports.
 };
 /// w8a16 on every edge, for integer-only hardware: what ONNX Runtime's get_qdq_config applies to the graph.
 struct w8a16_full : integer_scheme<dtype::i8, dtype::u16, quant_scope::all> {
-  static constexpr std::string_view name = "w8a16_full";
+  static constexpr std::string_view name = "w8a16_full";  ///< Name in options and reports.
 };
 /// int8 weights, uint8 operands and results of GEMMs.
 struct w8a8 : integer_scheme<dtype::i8, dtype::u8> {
-  static constexpr std::string_view name = "w8a8";
+  static constexpr std::string_view name = "w8a8";  ///< Name in options and reports.
 };
 
 /// int4 weights in blocks of 32 along K, uint16 operands and results of GEMMs.
 struct w4a16_g32 {
-  static constexpr std::string_view name = "w4a16_g32";
+  static constexpr std::string_view name = "w4a16_g32";  ///< Name in options and reports.
+  /// int4 in blocks of 32, by the convention of ONNX Runtime.
   using weight_format = block_format<dtype::i4, 32, conventions::ort>;
+  /// Asymmetric uint16.
   using activation_format = int_format<dtype::u16, false>;
+  /// Quantizes the operands and results of matmuls.
   static constexpr quant_spec spec{activation_format::value, weight_format::value};
 };
 
@@ -77,19 +81,19 @@ struct weight_only_scheme {
 
 /// 4-bit weights in blocks of 32.
 struct w4_g32 : weight_only_scheme<dtype::u4, 32> {
-  static constexpr std::string_view name = "w4_g32";
+  static constexpr std::string_view name = "w4_g32";  ///< Name in options and reports.
 };
 /// 4-bit weights in blocks of 128.
 struct w4_g128 : weight_only_scheme<dtype::u4, 128> {
-  static constexpr std::string_view name = "w4_g128";
+  static constexpr std::string_view name = "w4_g128";  ///< Name in options and reports.
 };
 /// 8-bit weights in blocks of 32.
 struct w8_g32 : weight_only_scheme<dtype::u8, 32> {
-  static constexpr std::string_view name = "w8_g32";
+  static constexpr std::string_view name = "w8_g32";  ///< Name in options and reports.
 };
 /// 8-bit weights in blocks of 128.
 struct w8_g128 : weight_only_scheme<dtype::u8, 128> {
-  static constexpr std::string_view name = "w8_g128";
+  static constexpr std::string_view name = "w8_g128";  ///< Name in options and reports.
 };
 
 }  // namespace qwq

@@ -24,42 +24,56 @@ namespace qwq {
 /// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
 /// percent.
 struct model_fidelity {
-  /// KL(float
-  /// quantized) in nats: mean and maximum.
-  double kl = detail::not_measured, kl_max = detail::not_measured;
-  double top1 = detail::not_measured, top5 = detail::not_measured;  ///< Agreement of the most likely ids.
-  /// Of the logits; SQNR in dB.
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured, peir = detail::not_measured;
+  // KL(float
+  // quantized) in nats: mean and maximum.
+  double kl = detail::not_measured,    ///< Mean KL divergence of the next-token distributions, in nats.
+      kl_max = detail::not_measured;   ///< Maximum of the same over positions.
+  double top1 = detail::not_measured,  ///< Share of positions with the same most likely token.
+      top5 =
+          detail::not_measured;  ///< Mean share of the five most likely float tokens that are among the quantized five.
+  // Of the logits; SQNR in dB.
+  double cosine = detail::not_measured,         ///< Cosine similarity of the logits.
+      sqnr_db = detail::not_measured,           ///< Signal-to-noise ratio of the logits, in dB.
+      peir = detail::not_measured;              ///< Peak error of the logits, relative to their range.
   double mean_abs_diff = detail::not_measured;  ///< Of the logits.
-  /// exp(mean negative log-likelihood).
-  double perplexity_float = detail::not_measured, perplexity_quantized = detail::not_measured;
-  std::uint64_t tokens = 0;  ///< Number of tokens.
+  // exp(mean negative log-likelihood).
+  double perplexity_float = detail::not_measured,   ///< Perplexity of the float model.
+      perplexity_quantized = detail::not_measured;  ///< Perplexity of the quantized model.
+  std::uint64_t tokens = 0;                         ///< Number of tokens.
 };
 
 /// Error of the output of one layer relative to the float model.
 struct layer_fidelity {
-  std::string name;                                                          ///< Name of the layer.
-  double peir = detail::not_measured, mean_abs_diff = detail::not_measured;  ///< As in `tensor_error`.
-  double cosine = detail::not_measured, sqnr_db = detail::not_measured;      ///< As in `tensor_error`; SQNR in dB.
+  std::string name;                          ///< Name of the layer.
+  double peir = detail::not_measured,        ///< As in `tensor_error`.
+      mean_abs_diff = detail::not_measured;  ///< Mean absolute difference, as in `tensor_error`.
+  double cosine = detail::not_measured,      ///< Cosine similarity, as in `tensor_error`.
+      sqnr_db = detail::not_measured;        ///< As in `tensor_error`, in dB.
 };
 
 /// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
-  std::uint64_t covered = 0, total = 0;  ///< Quantized values, and all values to quantize.
+  std::uint64_t covered = 0,  ///< Values that are quantized.
+      total = 0;              ///< Values that the scheme quantizes.
 };
 
 /// Values of the float and of the quantized model, in pairs.
 struct value_pairs {
-  std::vector<float> reference, quantized;  ///< Values of both models, one pair per point.
+  std::vector<float> reference,  ///< Values of the float model, one per point.
+      quantized;                 ///< Values of the quantized model, one per point.
 };
 
 /// All results for one quantized model. Fields that were not measured have their defaults.
 struct fidelity_report {
-  std::string model, scheme, weights, observer, target;  ///< Names of the configuration.
-  model_fidelity fidelity;                               ///< Over the prefill.
-  model_fidelity decode;                                 ///< The same metrics, token by token through the KV cache.
-  std::vector<layer_fidelity> layers;                    ///< In the order of the model.
-  coverage_count coverage;                               ///< Quantized edges.
+  std::string model,                   ///< Name of the model.
+      scheme,                          ///< Name of the scheme.
+      weights,                         ///< Granularity of weight scales, in words.
+      observer,                        ///< Observer of activations.
+      target;                          ///< Name of the target.
+  model_fidelity fidelity;             ///< Over the prefill.
+  model_fidelity decode;               ///< The same metrics, token by token through the KV cache.
+  std::vector<layer_fidelity> layers;  ///< In the order of the model.
+  coverage_count coverage;             ///< Quantized edges.
   /// Rewrite rule -> number of applications; rules without any are included.
   std::map<std::string, std::uint64_t> rules;
   std::vector<written_file> files;   ///< The files that were written.

@@ -45,8 +45,9 @@ struct cache_host {
 template <leaves_cache_to_host Target, std::int64_t Rotary>
 class cache_host<Target, Rotary> {
  public:
-  /// Rows of the prefill graph, and the maximum number of tokens in a text.
-  static constexpr std::int64_t prompt = Target::options.prompt, length = Target::options.length;
+  // Rows of the prefill graph, and the maximum number of tokens in a text.
+  static constexpr std::int64_t prompt = Target::options.prompt,  ///< Tokens of the prefill graph.
+      length = Target::options.length;                            ///< Maximum number of tokens in a text.
   /// Rows of the cache of one head, as a graph input: the last token of a text needs none.
   static constexpr std::int64_t cache_rows = length - 1;
   static_assert(0 < prompt && prompt <= length, "qwq: a static cache must hold the prompt of the prefill graph");

@@ -19,8 +19,9 @@ struct onnx_genai {
   static constexpr std::string_view name = "onnx_genai";
   /// Element type of the KV cache.
   static constexpr dtype cache = dtype::f32;
-  /// The whole model is compiled for the target, as one graph for prefill and decode.
-  static constexpr bool includes_embedding_and_head = true, single_graph = true;
+  // The whole model is compiled for the target, as one graph for prefill and decode.
+  static constexpr bool includes_embedding_and_head = true,  ///< The embedding and the head are part of the target.
+      single_graph = true;                                   ///< One graph serves prefill and decode.
 
   /// Decomposes SiLU, and fuses attention into GroupQueryAttention.
   static constexpr std::array rules{rules::split_silu, rules::attention_to_gqa, rules::merge_reshapes,

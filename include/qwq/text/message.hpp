@@ -11,6 +11,7 @@ struct message {
   std::string role;     ///< "system", "user" or "assistant".
   std::string content;  ///< Text of the turn.
 
+  /// Compares all members.
   bool operator==(const message&) const = default;
 };
 

@@ -25,13 +25,15 @@ struct sample {
   /// The kinds of rows: the fields that they have.
   enum class kind { qa, text, messages, ids };
   kind type = kind::text;         ///< Kind of the row.
-  std::string question, answer;   ///< {"question", "answer"}
+  std::string question,           ///< User message of a question-answer pair.
+      answer;                     ///< Its answer.
   std::string text;               ///< {"text"}
   std::vector<message> messages;  ///< {"messages": [{"role", "content"}, ...]}
   std::vector<std::int32_t> ids;  ///< {"ids"}: token ids >= 0.
   /// {"ids", "answer_start"}: index in `ids` of the first token of the answer.
   std::optional<std::size_t> answer_start;
 
+  /// Compares all members.
   bool operator==(const sample&) const = default;
 };
 

@@ -27,6 +27,7 @@ enum class qdq_mode : std::uint8_t {
 struct encoding {
   dtype type = dtype::f32;  ///< Element type.
   quantization params;      ///< Scale and zero point, for the tensor or for each row.
+  /// Compares all members.
   friend bool operator==(const encoding&, const encoding&) = default;
 };
 

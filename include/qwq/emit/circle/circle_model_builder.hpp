@@ -42,6 +42,7 @@ constexpr schema::TensorType element_type(dtype t, file_format f) {
 struct quantization {
   std::vector<float> scales;              ///< Scales.
   std::vector<std::int32_t> zero_points;  ///< Zero points, one per scale.
+  /// Compares all members.
   friend bool operator==(const quantization&, const quantization&) = default;
 };
 

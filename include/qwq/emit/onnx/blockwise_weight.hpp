@@ -19,7 +19,8 @@ using namespace to_file;
 struct block_columns {
   quantized_source& rows;  ///< The matrix, quantized in rows.
   dtype type;              ///< Type of its codes.
-  std::int64_t n, k;       ///< Extents of the matrix [N, K].
+  std::int64_t n,          ///< Rows of the matrix [N, K].
+      k;                   ///< Columns of the matrix [N, K].
 
   /// Type of the codes in the file, i4 or i8.
   dtype written() const { return bits(type) == 4 ? dtype::i4 : dtype::i8; }

@@ -19,7 +19,8 @@ using namespace to_file;
 
 /// Position of a tensor in the data file, in bytes.
 struct data_range {
-  std::uint64_t offset = 0, bytes = 0;  ///< Start and size.
+  std::uint64_t offset = 0,  ///< Offset of the first byte.
+      bytes = 0;             ///< Number of bytes.
 };
 
 /// Appends tensors to a file, each once, even if several models of the folder use it.

@@ -159,7 +159,8 @@ class graph_writer {
 
   /// Names of a slot's parameters, and how its codes are stored.
   struct slot_names {
-    std::string scale, zero_point;       ///< Names of the initializers.
+    std::string scale,                   ///< Name of the initializer of the scale.
+        zero_point;                      ///< Name of the initializer of the zero point; empty if there is none.
     std::optional<std::int64_t> axis{};  ///< Axis of per-axis scales; none for one scale.
     std::int32_t block = 0;              ///< Elements along the axis that share a scale.
     bool transposed = false;             ///< A matrix [N, K] is stored as [K, N].

@@ -26,8 +26,10 @@ namespace qwq::to_onnx {
 /// Versions that a file declares: of the operator sets and of the file format. IR 10 is the lowest that opset 21
 /// allows.
 struct opset_versions {
-  /// Versions of ai.onnx, com.microsoft and the IR.
-  std::int64_t ai_onnx = 21, com_microsoft = 1, ir = 10;
+  // Versions of ai.onnx, com.microsoft and the IR.
+  std::int64_t ai_onnx = 21,  ///< Opset version of ai.onnx.
+      com_microsoft = 1,      ///< Opset version of com.microsoft.
+      ir = 10;                ///< Version of the ONNX IR.
 };
 
 /// Domain of the contrib operators.

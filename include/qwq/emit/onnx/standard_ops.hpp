@@ -13,12 +13,14 @@
 
 namespace qwq::to_onnx {
 
-/// Names of values that a model computes once for all layers. position_ids: position of each token, i64 [1,S].
-/// causal_mask: for each token, the tokens it attends to, bool [S,T].
-inline const std::string position_ids = "position_ids", causal_mask = "causal_mask";
+// Names of values that a model computes once for all layers. position_ids: position of each token, i64 [1,S].
+// causal_mask: for each token, the tokens it attends to, bool [S,T].
+inline const std::string position_ids = "position_ids",  ///< Name of the positions of the tokens of a run.
+    causal_mask = "causal_mask";                         ///< Name of the causal mask of a run.
 
-/// Names of the sequence extents of caches: [1,heads,past,D] as inputs, [1,heads,total,D] as outputs.
-inline constexpr std::string_view past_length = "past_sequence_length", total_length = "total_sequence_length";
+// Names of the sequence extents of caches: [1,heads,past,D] as inputs, [1,heads,total,D] as outputs.
+inline constexpr std::string_view past_length = "past_sequence_length",  ///< Symbol of the number of cached tokens.
+    total_length = "total_sequence_length";                              ///< Symbol of the number of all tokens.
 
 namespace detail {
 
@@ -40,6 +42,7 @@ struct rotation_source {
   std::string table;      ///< Rows, for all positions or for the tokens only.
   std::string positions;  ///< Row of each token; empty if `table` holds the rows of the tokens only.
 };
+/// Returns the tables and positions of the rotation whose cosines are argument `argument` of the current node.
 inline rotation_source source_of(graph_writer& w, std::size_t argument) {
   const node& rows = w.arg_node(argument);
   if (rows.kind != op::table_rows) return {w.arg(argument), ""};
