@@ -199,9 +199,9 @@ GOOD = {
     "include/qwq/core/a.hpp": LICENCE + "#pragma once\n#include <array>\n",
     "include/qwq/graph/b.hpp": LICENCE + "#pragma once\n#include <qwq/core/a.hpp>\n",
     "include/qwq/kernel/k.hpp": LICENCE + "#pragma once\n#include <xsimd/xsimd.hpp>\n#include <qwq/core/a.hpp>\n",
-    "include/qwq/io/i.hpp": LICENCE + "#pragma once\n#include <unicode/ucol.h>\n",
+    "include/qwq/text/i.hpp": LICENCE + "#pragma once\n#include <unicode/ucol.h>\n",
     "include/qwq/qwq.hpp": LICENCE + "#pragma once\n#include <qwq/graph/b.hpp>\n#include <qwq/kernel/k.hpp>\n"
-                           "#ifdef QWQ_WITH_TEXT\n#include <qwq/io/i.hpp>\n#endif\n",
+                           "#ifdef QWQ_WITH_TEXT\n#include <qwq/text/i.hpp>\n#endif\n",
 }
 CANARIES = {  # what is wrong: (file, text, a piece of the complaint)
     "upwards": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <qwq/graph/b.hpp>\n", "core/ may not include"),
@@ -209,7 +209,7 @@ CANARIES = {  # what is wrong: (file, text, a piece of the complaint)
     "umbrella": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <qwq/qwq.hpp>\n", "above the modules"),
     "cycle": ("include/qwq/core/a.hpp", LICENCE + "#pragma once\n#include <qwq/core/a.hpp>\n", "cycle: qwq/core/a.hpp"),
     "foreign": ("include/qwq/graph/c.hpp", LICENCE + "#pragma once\n#include <nlohmann/json.hpp>\n", "nlohmann"),
-    "link": ("include/qwq/qwq.hpp", LICENCE + "#pragma once\n#include <qwq/io/i.hpp>\n", "reaches ICU"),
+    "link": ("include/qwq/qwq.hpp", LICENCE + "#pragma once\n#include <qwq/text/i.hpp>\n", "reaches ICU"),
     "outside": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n", "does not reach qwq/core/c.hpp"),
     "unknown": ("include/qwq/core/c.hpp", LICENCE + "#pragma once\n#include <eigen/core.h>\n", "no known dependency"),
     "relative": ("include/qwq/graph/c.hpp", LICENCE + '#pragma once\n#include "../core/a.hpp"\n', "from the root"),
