@@ -971,7 +971,7 @@ struct dim {
       : extent(bound), symbol(name), plus(more) {}
 
   constexpr bool named() const { return !symbol.empty(); }  ///< True if the extent has a name.
-  /// Compares extents and names.
+  /// Compares all members.
   friend constexpr bool operator==(const dim& a, const dim& b) {
     return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
   }
@@ -2398,7 +2398,7 @@ template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, whole) {
   return load<Arch>(p);
 }
-/// Loads `count` 4-bit codes as floats; the other lanes are 0.
+/// Loads `count` 4-bit codes as floats; the values of the other lanes are unspecified.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2] = {};
@@ -4849,8 +4849,8 @@ namespace qwq::kernel {
 struct broadcast_axis {
   // Extent, and element stride in operands a and b; 0 if the operand is repeated.
   std::int64_t extent = 1,  ///< Extent of the axis in the result.
-      a = 0,                ///< Stride of the axis in the first operand, in elements.
-      b = 0;                ///< Stride of the axis in the second operand, in elements.
+      a = 0,                ///< Element stride in the first operand; 0 if repeated.
+      b = 0;                ///< Element stride in the second operand; 0 if repeated.
 };
 /// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;
@@ -9912,8 +9912,8 @@ namespace qwq {
 /// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
   std::string_view field;  ///< Name in config.json.
-  std::string_view min,    ///< Smallest value.
-      max;                 ///< Largest value.
+  std::string_view min,    ///< Smallest value, inclusive.
+      max;                 ///< Largest value, inclusive.
 };
 
 }  // namespace qwq
@@ -12420,8 +12420,7 @@ class distribution_error {
   std::uint64_t targets() const { return targets_; }
   /// Mean KL(float || quantized) in nats.
   double kl() const { return mean(kl_, tokens_); }
-  /// Maximum KL(float
-  /// quantized) in nats.
+  /// Maximum KL(float || quantized) over tokens, in nats.
   double kl_max() const { return tokens_ == 0 ? detail::not_measured : kl_max_; }
   /// Share of tokens with the same most likely successor (of equal logits, the lowest id).
   double top1() const { return mean(static_cast<double>(top1_), tokens_); }
@@ -12512,8 +12511,6 @@ namespace qwq {
 /// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
 /// percent.
 struct model_fidelity {
-  // KL(float
-  // quantized) in nats: mean and maximum.
   double kl = detail::not_measured,    ///< Mean KL divergence of the next-token distributions, in nats.
       kl_max = detail::not_measured;   ///< Maximum of the same over positions.
   double top1 = detail::not_measured,  ///< Share of positions with the same most likely token.
@@ -12542,7 +12539,7 @@ struct layer_fidelity {
 /// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
   std::uint64_t covered = 0,  ///< Values that are quantized.
-      total = 0;              ///< Values that the scheme quantizes.
+      total = 0;              ///< Values that the scheme must quantize.
 };
 
 /// Values of the float and of the quantized model, in pairs.

@@ -27,7 +27,7 @@ struct exporter_arguments {
       json,                ///< Path of the JSON report; empty for none.
       scatter_svg,         ///< Path of the scatter plot; empty for none.
       out,                 ///< Path of the output folder.
-      dump,                ///< Path of the tensor dump; empty for none.
+      dump,                ///< Path of the tensor dump of `run`.
       prompt,              ///< Prompt to continue, as text.
       ids,                 ///< Token ids, separated by commas.
       text;                ///< Text to tokenize.
@@ -37,10 +37,10 @@ struct exporter_arguments {
       observer = "minmax";  ///< Observer of activations, with its options.
   // Flags.
   bool per_channel = false,  ///< One weight scale per row instead of one per tensor.
-      chat = false,          ///< Wraps the prompt in the chat template.
-      quiet = false,         ///< Suppresses progress bars.
+      chat = false,          ///< Wraps prompts in the chat template.
+      quiet = false,         ///< Suppresses progress output.
       scatter = false,       ///< Prints a scatter plot of logits.
-      dry_run = false,       ///< Only reports the sizes of files.
+      dry_run = false,       ///< Only reports the sizes of files and of memory.
       verify = false;        ///< Compares the written files with a second pass.
   // Numbers of tokens, and the accuracy level of MatMulNBits.
   std::int64_t decode = 0,                             ///< Number of tokens that `run` decodes.

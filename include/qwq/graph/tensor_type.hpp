@@ -29,7 +29,7 @@ struct dim {
       : extent(bound), symbol(name), plus(more) {}
 
   constexpr bool named() const { return !symbol.empty(); }  ///< True if the extent has a name.
-  /// Compares extents and names.
+  /// Compares all members.
   friend constexpr bool operator==(const dim& a, const dim& b) {
     return a.extent == b.extent && a.symbol == b.symbol && a.plus == b.plus;
   }

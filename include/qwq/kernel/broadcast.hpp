@@ -15,8 +15,8 @@ namespace qwq::kernel {
 struct broadcast_axis {
   // Extent, and element stride in operands a and b; 0 if the operand is repeated.
   std::int64_t extent = 1,  ///< Extent of the axis in the result.
-      a = 0,                ///< Stride of the axis in the first operand, in elements.
-      b = 0;                ///< Stride of the axis in the second operand, in elements.
+      a = 0,                ///< Element stride in the first operand; 0 if repeated.
+      b = 0;                ///< Element stride in the second operand; 0 if repeated.
 };
 /// Axes of a result, outermost first.
 using broadcast_axes = fixed_vector<broadcast_axis, 5>;

@@ -30,7 +30,7 @@ template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, whole) {
   return load<Arch>(p);
 }
-/// Loads `count` 4-bit codes as floats; the other lanes are 0.
+/// Loads `count` 4-bit codes as floats; the values of the other lanes are unspecified.
 template <class Arch, class Byte, bool Signed>
 batch<Arch> load(int4_at<Byte, Signed> p, std::int64_t count) {
   std::uint8_t part[lanes<Arch> / 2] = {};

@@ -10,8 +10,8 @@ namespace qwq {
 /// config struct are refused (`model/config_reader.hpp`).
 struct config_limit {
   std::string_view field;  ///< Name in config.json.
-  std::string_view min,    ///< Smallest value.
-      max;                 ///< Largest value.
+  std::string_view min,    ///< Smallest value, inclusive.
+      max;                 ///< Largest value, inclusive.
 };
 
 }  // namespace qwq

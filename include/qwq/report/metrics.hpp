@@ -188,8 +188,7 @@ class distribution_error {
   std::uint64_t targets() const { return targets_; }
   /// Mean KL(float || quantized) in nats.
   double kl() const { return mean(kl_, tokens_); }
-  /// Maximum KL(float
-  /// quantized) in nats.
+  /// Maximum KL(float || quantized) over tokens, in nats.
   double kl_max() const { return tokens_ == 0 ? detail::not_measured : kl_max_; }
   /// Share of tokens with the same most likely successor (of equal logits, the lowest id).
   double top1() const { return mean(static_cast<double>(top1_), tokens_); }

@@ -24,8 +24,6 @@ namespace qwq {
 /// Metrics of a quantized model relative to its float model. NaN: not measured. Shares and the PEIR are ratios, not
 /// percent.
 struct model_fidelity {
-  // KL(float
-  // quantized) in nats: mean and maximum.
   double kl = detail::not_measured,    ///< Mean KL divergence of the next-token distributions, in nats.
       kl_max = detail::not_measured;   ///< Maximum of the same over positions.
   double top1 = detail::not_measured,  ///< Share of positions with the same most likely token.
@@ -54,7 +52,7 @@ struct layer_fidelity {
 /// Number of values of a graph that the scheme must quantize, and how many of them are quantized.
 struct coverage_count {
   std::uint64_t covered = 0,  ///< Values that are quantized.
-      total = 0;              ///< Values that the scheme quantizes.
+      total = 0;              ///< Values that the scheme must quantize.
 };
 
 /// Values of the float and of the quantized model, in pairs.

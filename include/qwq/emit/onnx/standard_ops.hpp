@@ -15,8 +15,8 @@ namespace qwq::to_onnx {
 
 // Names of values that a model computes once for all layers. position_ids: position of each token, i64 [1,S].
 // causal_mask: for each token, the tokens it attends to, bool [S,T].
-inline const std::string position_ids = "position_ids",  ///< Name of the positions of the tokens of a run.
-    causal_mask = "causal_mask";                         ///< Name of the causal mask of a run.
+inline const std::string position_ids = "position_ids",  ///< Position of each token of a run: i64 [1,S].
+    causal_mask = "causal_mask";                         ///< For each token, the tokens that it attends to: bool [S,T].
 
 // Names of the sequence extents of caches: [1,heads,past,D] as inputs, [1,heads,total,D] as outputs.
 inline constexpr std::string_view past_length = "past_sequence_length",  ///< Symbol of the number of cached tokens.
