@@ -41,11 +41,9 @@ struct program_data {
   weight_layout layout;   ///< How a checkpoint of the model stores its leaves.
   quantizer codes;        ///< The formats of the scheme.
   dtype weight;           ///< Element type of the scheme's weight matrices.
+  bool quantizes;         ///< True if the scheme quantizes anything in some layer.
   program_parts prefill;  ///< Graphs for prompts; on single-graph targets, for all runs.
   program_parts decode;   ///< Graphs for single tokens; empty on single-graph targets.
-
-  /// True if the scheme quantizes the weights.
-  bool quantizes() const { return !is_plain_float(weight); }
 
   /// Makes the data of `Model` for `Target` and `Scheme`.
   template <class Model, target Target, quantization_scheme Scheme>
@@ -54,6 +52,7 @@ struct program_data {
                      layout_of<Model>(),
                      quantizer::of<Scheme>(),
                      Scheme::spec.weight.element,
+                     qwq::quantizes<Scheme>(),
                      program_parts::of<program<Model, Target, Scheme, prompt_rows<Target>()>>(),
                      {}};
     if constexpr (!is_single_graph<Target>) all.decode = program_parts::of<program<Model, Target, Scheme, 1>>();

@@ -154,8 +154,8 @@ inline std::vector<written_file> write_folder(file_kind kind, const to_file::pro
                                               const std::filesystem::path& out) {
   const bool is_circle = kind.reader == file_format::circle;
   tensor_source constants(from, data.codes, options, true, data.layout);
-  const std::string type = data.quantizes() ? ".q" : ".f32";
-  const bool only_integers = data.quantizes() && kind.quantized == qdq_mode::integer;
+  const std::string type = data.quantizes ? ".q" : ".f32";
+  const bool only_integers = data.quantizes && kind.quantized == qdq_mode::integer;
   std::int64_t missing = 0;
   auto written = write_stages(from, constants, {"prefill", data.prefill, tuned != nullptr ? &tuned->prefill : nullptr},
                               {"decode", data.decode, tuned != nullptr ? &tuned->decode : nullptr}, kind,
