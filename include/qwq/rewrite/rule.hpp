@@ -100,6 +100,12 @@ constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
   return holds ? require(rest...) : reason;
 }
 
+/// `first`, or if it is empty the reason of the first condition that does not hold.
+template <class... Rest>
+constexpr refusal require(refusal first, Rest... rest) {
+  return first.empty() ? require(rest...) : first;
+}
+
 /// The condition of rules without one. It is a function because g++ 12 cannot compare the address of a function with a
 /// null pointer in a constant expression under -fsanitize=undefined.
 constexpr refusal always(const match&) { return {}; }

@@ -70,8 +70,8 @@ inline constexpr rule sink_squeeze_add{
     "sink_squeeze_add", detail::squeezed + var('y'),
     [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
     [](const match& m) {
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
-                     m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
+      return require(detail::reads_squeeze(m), m(var('y')).dims() == m(var('s')).dims(),
+                     "the other operand has another shape");
     }};
 
 /// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y is not reshaped.
@@ -83,8 +83,8 @@ inline constexpr rule sink_squeeze_mul{
     },
     [](const match& m) {
       const shape& y = m(var('y')).dims();
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
-                     y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
+      return require(detail::reads_squeeze(m), y.size() == 1 || y == m(var('s')).dims(),
+                     "the other operand has another shape and is no vector");
     }};
 
 /// sigmoid(squeeze(x)) = squeeze(sigmoid(x))
@@ -112,8 +112,7 @@ inline constexpr rule sink_squeeze_concat{
       return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
     },
     [](const match& m) {
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
-                     "the concatenation is along the first axis");
+      return require(detail::reads_squeeze(m), m.root().attr.ints[0] > 0, "the concatenation is along the first axis");
     }};
 
 }  // namespace qwq::rules

@@ -44,8 +44,7 @@ inline constexpr rule norm_to_lp_norm{
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
     [](const match& m) {
-      return require(m(var('w')).kind == op::weight, "the gain is no weight", detail::is_f32(m, var('x')).empty(),
-                     detail::is_f32(m, var('x')));
+      return require(detail::is_f32(m, var('x')), m(var('w')).kind == op::weight, "the gain is no weight");
     }};
 
 }  // namespace qwq::rules
