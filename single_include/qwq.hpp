@@ -4460,13 +4460,13 @@ inline constexpr float log2_e = 1.44269504f;
 /// How the keys of one token are divided into parts, to occupy all threads. Depends on the shape only, so that results
 /// do not depend on the number of threads. The results of the parts are on the stack until they are combined.
 struct key_parts {
-  static constexpr std::int64_t room = 16384;  ///< Capacity of the stack buffer, in floats.
+  static constexpr std::int64_t capacity = 16384;  ///< Capacity of the stack buffer, in floats.
   /// Minimum number of keys per part, and maximum number of tasks.
   static constexpr std::int64_t least_keys = 512, most_tasks = 64;
   std::int64_t count, keys;  ///< Number of parts, and keys per part.
 
   key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
-    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
+    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, capacity / (heads * part_floats)});
     const std::int64_t blocks = (visible + stream_block - 1) / stream_block, wanted = std::max<std::int64_t>(most, 1);
     keys = (blocks + wanted - 1) / wanted * stream_block;
     count = (visible + keys - 1) / keys;
@@ -4500,7 +4500,7 @@ void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv
                   std::int64_t visible, float scale) {
   const std::int64_t head_dim = keys.head_dim, group = heads / keys.kv_heads, part_floats = head_dim + 16;
   const key_parts parts(visible, heads, keys.kv_heads, part_floats);
-  alignas(64) float sums[key_parts::room];
+  alignas(64) float sums[key_parts::capacity];
   parallel_for(ex, static_cast<std::size_t>(parts.count * keys.kv_heads), 2 * heads * head_dim * visible,
                [&](std::size_t task) {
                  const std::int64_t kv_head = static_cast<std::int64_t>(task) / parts.count;
@@ -13376,6 +13376,12 @@ constexpr refusal require(bool holds, std::string_view reason, Rest... rest) {
   return holds ? require(rest...) : reason;
 }
 
+/// `first`, or if it is empty the reason of the first condition that does not hold.
+template <class... Rest>
+constexpr refusal require(refusal first, Rest... rest) {
+  return first.empty() ? require(rest...) : first;
+}
+
 /// The condition of rules without one. It is a function because g++ 12 cannot compare the address of a function with a
 /// null pointer in a constant expression under -fsanitize=undefined.
 constexpr refusal always(const match&) { return {}; }
@@ -13715,8 +13721,8 @@ inline constexpr rule sink_squeeze_add{
     "sink_squeeze_add", detail::squeezed + var('y'),
     [](match& m) { return detail::squeeze(m[var('x')] + detail::unsqueeze(m[var('y')])); },
     [](const match& m) {
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
-                     m(var('y')).dims() == m(var('s')).dims(), "the other operand has another shape");
+      return require(detail::reads_squeeze(m), m(var('y')).dims() == m(var('s')).dims(),
+                     "the other operand has another shape");
     }};
 
 /// squeeze(x) * y = squeeze(x * unsqueeze(y)); a vector y is not reshaped.
@@ -13728,8 +13734,8 @@ inline constexpr rule sink_squeeze_mul{
     },
     [](const match& m) {
       const shape& y = m(var('y')).dims();
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m),
-                     y.size() == 1 || y == m(var('s')).dims(), "the other operand has another shape and is no vector");
+      return require(detail::reads_squeeze(m), y.size() == 1 || y == m(var('s')).dims(),
+                     "the other operand has another shape and is no vector");
     }};
 
 /// sigmoid(squeeze(x)) = squeeze(sigmoid(x))
@@ -13757,8 +13763,7 @@ inline constexpr rule sink_squeeze_concat{
       return detail::squeeze(concat(m[var('x')], detail::unsqueeze(m[var('y')]), m.root().attr.ints[0] + 1));
     },
     [](const match& m) {
-      return require(detail::reads_squeeze(m).empty(), detail::reads_squeeze(m), m.root().attr.ints[0] > 0,
-                     "the concatenation is along the first axis");
+      return require(detail::reads_squeeze(m), m.root().attr.ints[0] > 0, "the concatenation is along the first axis");
     }};
 
 }  // namespace qwq::rules
@@ -14264,8 +14269,7 @@ inline constexpr rule norm_to_lp_norm{
       return unit * detail::scaled_weight(m.graph(), m(var('w')), square_root(n));
     },
     [](const match& m) {
-      return require(m(var('w')).kind == op::weight, "the gain is no weight", detail::is_f32(m, var('x')).empty(),
-                     detail::is_f32(m, var('x')));
+      return require(detail::is_f32(m, var('x')), m(var('w')).kind == op::weight, "the gain is no weight");
     }};
 
 }  // namespace qwq::rules

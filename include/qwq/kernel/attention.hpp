@@ -16,13 +16,13 @@ inline constexpr float log2_e = 1.44269504f;
 /// How the keys of one token are divided into parts, to occupy all threads. Depends on the shape only, so that results
 /// do not depend on the number of threads. The results of the parts are on the stack until they are combined.
 struct key_parts {
-  static constexpr std::int64_t room = 16384;  ///< Capacity of the stack buffer, in floats.
+  static constexpr std::int64_t capacity = 16384;  ///< Capacity of the stack buffer, in floats.
   /// Minimum number of keys per part, and maximum number of tasks.
   static constexpr std::int64_t least_keys = 512, most_tasks = 64;
   std::int64_t count, keys;  ///< Number of parts, and keys per part.
 
   key_parts(std::int64_t visible, std::int64_t heads, std::int64_t kv_heads, std::int64_t part_floats) {
-    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, room / (heads * part_floats)});
+    const std::int64_t most = std::min({visible / least_keys, most_tasks / kv_heads, capacity / (heads * part_floats)});
     const std::int64_t blocks = (visible + stream_block - 1) / stream_block, wanted = std::max<std::int64_t>(most, 1);
     keys = (blocks + wanted - 1) / wanted * stream_block;
     count = (visible + keys - 1) / keys;
@@ -56,7 +56,7 @@ void attend_token(executor& ex, float* y, const float* q, std::int64_t heads, kv
                   std::int64_t visible, float scale) {
   const std::int64_t head_dim = keys.head_dim, group = heads / keys.kv_heads, part_floats = head_dim + 16;
   const key_parts parts(visible, heads, keys.kv_heads, part_floats);
-  alignas(64) float sums[key_parts::room];
+  alignas(64) float sums[key_parts::capacity];
   parallel_for(ex, static_cast<std::size_t>(parts.count * keys.kv_heads), 2 * heads * head_dim * visible,
                [&](std::size_t task) {
                  const std::int64_t kv_head = static_cast<std::int64_t>(task) / parts.count;
